@@ -1,0 +1,5 @@
+"""Costs as functions of widths."""
+
+from .counting import count_macs, count_params, macs, params
+
+__all__ = ["count_macs", "count_params", "macs", "params"]

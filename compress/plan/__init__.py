@@ -2,5 +2,16 @@
 
 from .errors import UserError
 from .files import read_json, replacing, sha256, write_json, write_text
+from .widths import WidthPlan, load_scores, save_scores
 
-__all__ = ["UserError", "read_json", "replacing", "sha256", "write_json", "write_text"]
+__all__ = [
+    "UserError",
+    "WidthPlan",
+    "load_scores",
+    "read_json",
+    "replacing",
+    "save_scores",
+    "sha256",
+    "write_json",
+    "write_text",
+]

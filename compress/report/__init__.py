@@ -1,0 +1,7 @@
+"""Tables and one self-contained HTML page, made from the files of a run folder alone."""
+
+from .metrics import read_metrics
+from .page import write_report
+from .terminal import print_summary, summary_table
+
+__all__ = ["print_summary", "read_metrics", "summary_table", "write_report"]

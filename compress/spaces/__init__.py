@@ -1,0 +1,45 @@
+"""Search spaces: networks that can be rebuilt at any widths, and their scored groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..plan import UserError
+from .alphas import Alphas, channel_axis, norm_scales
+from .base import Group, Operator, Space, sizes
+from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
+from .preresnet import PreResNetSpace
+
+SPACES: dict[str, type] = {PreResNetSpace.name: PreResNetSpace}
+"""Space name -> class. Assign to it to add a space of your own."""
+
+
+def make_space(name: str, arch: Mapping[str, Any]) -> Space:
+    """The space called `name` with the keyword arguments `arch`; UserError for an unknown name or argument."""
+    if name not in SPACES:
+        raise UserError(f"space.type = {name!r}: unknown space; choose one of {', '.join(sorted(SPACES))}")
+    try:
+        return SPACES[name](**arch)
+    except TypeError as error:
+        raise UserError(f"space {name!r}: {error}; correct the recipe's space section") from None
+
+
+__all__ = [
+    "SPACES",
+    "Alphas",
+    "Card",
+    "Group",
+    "Operator",
+    "PreResNetSpace",
+    "Space",
+    "channel_axis",
+    "load_card",
+    "load_model",
+    "load_state",
+    "make_space",
+    "norm_scales",
+    "read_state",
+    "save_model",
+    "sizes",
+]

@@ -1,0 +1,281 @@
+"""Images in memory or in files, shown augmented for training and plain for evaluation.
+
+Shapes: B images of a batch, C = 3 channels (RGB), H x W pixels; N images of a split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from compress.plan import UserError
+
+from .sampling import AUGMENT, stream_keys, uniforms
+
+Augmentation = Literal["crop_flip", "crop", "resized_crop", "none"]
+
+_ATTEMPTS = 10  # at drawing a resized crop that fits, as torchvision
+_DRAWS = {"none": 0, "crop": 2, "crop_flip": 3, "resized_crop": 4 * _ATTEMPTS + 1}
+
+
+@dataclass(frozen=True)
+class Transform:
+    """From stored pixels to what the network sees.
+
+    Evaluation: resize the shorter side to `resize`, crop the centre, normalise. Training: `crop` pads the (resized)
+    image with `padding` black pixels all round and crops at random; `crop_flip` also mirrors half of the images
+    (NetSlim's recipe, with 4 pixels at 32 x 32); `resized_crop` takes 8 to 100 % of the area at an aspect ratio of 3/4
+    to 4/3, scales it to `input_size` and mirrors half of the images (Inception's recipe, as in torchvision).
+
+    Args:
+        input_size: side of the square that the network sees, in pixels.
+        resize: side in pixels to which the shorter side is scaled (bilinear, antialiased), or None: the image must
+            already be `input_size` x `input_size`, except under `resized_crop` in training.
+        augment: what training does.
+        padding: pixels added on every side by `crop` and `crop_flip`.
+        mean: of the channels, in units of `uint8 / 255`.
+        std: of the channels, likewise.
+
+    Example::
+
+        transform = Transform(32, None, "crop_flip", 4, mean=(0.5,) * 3, std=(0.25,) * 3)
+        x_BCHW = transform.evaluate(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    """
+
+    input_size: int
+    resize: int | None
+    augment: Augmentation
+    padding: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def draws(self) -> int:
+        """How many uniform numbers `train` needs for each image."""
+        return _DRAWS[self.augment]
+
+    def evaluate(self, x_BCHW: Tensor) -> Tensor:
+        """uint8 images of one size -> float32 [B, 3, input_size, input_size]; UserError when the size does not fit."""
+        x_BCHW = self._resized(x_BCHW)
+        top, left = (round((side - self.input_size) / 2) for side in x_BCHW.shape[-2:])
+        return self._normalised(x_BCHW[..., top : top + self.input_size, left : left + self.input_size])
+
+    def train(self, x_BCHW: Tensor, draws_BK: NDArray[np.float64]) -> Tensor:
+        """As `evaluate`, augmented by the uniform numbers [B, draws]; an image's result depends on its own row only."""
+        if self.augment == "none":
+            return self.evaluate(x_BCHW)
+        if self.augment == "resized_crop":
+            crops = [_resized_crop(x, u, self.input_size) for x, u in zip(x_BCHW, draws_BK, strict=True)]
+            return self._normalised(torch.stack(crops))
+        padded = F.pad(self._resized(x_BCHW), [self.padding] * 4)
+        return self._normalised(_random_crop(padded, draws_BK, self.input_size))
+
+    def _resized(self, x_BCHW: Tensor) -> Tensor:
+        height, width = x_BCHW.shape[-2:]
+        if self.resize is not None:
+            from torchvision.transforms.v2 import functional
+
+            return functional.resize(x_BCHW, [self.resize], antialias=True)
+        if (height, width) != (self.input_size, self.input_size):
+            raise UserError(
+                f"input_size={self.input_size}: an image has {height} x {width} pixels and is not resized; "
+                f"set resize (for instance {round(self.input_size * 8 / 7)}) or another input_size"
+            )
+        return x_BCHW
+
+    def _normalised(self, x_BCHW: Tensor) -> Tensor:
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return x_BCHW.float().div_(255).sub_(mean).div_(std)
+
+
+def _random_crop(x_BCHW: Tensor, draws_BK: NDArray[np.float64], size: int) -> Tensor:
+    """Crop `size` x `size` at (row, column) from the first two draws; a third below 1/2 mirrors the image."""
+    x = x_BCHW.numpy()
+    span = np.array(x.shape[-2:]) - size + 1
+    corners = (draws_BK[:, :2] * span).astype(np.int64).tolist()
+    flips = (draws_BK[:, 2] < 0.5).tolist() if draws_BK.shape[1] > 2 else [False] * len(x)
+    out = np.empty((*x.shape[:2], size, size), dtype=np.uint8)
+    for i, ((top, left), flip) in enumerate(zip(corners, flips, strict=True)):
+        crop = x[i, :, top : top + size, left : left + size]
+        out[i] = crop[:, :, ::-1] if flip else crop
+    return torch.from_numpy(out)
+
+
+def _resized_crop(x_CHW: Tensor, draws_K: NDArray[np.float64], size: int) -> Tensor:
+    """torchvision's RandomResizedCrop and horizontal flip, with the given draws instead of the global generator."""
+    from torchvision.transforms.v2 import functional
+
+    _, full_height, full_width = x_CHW.shape
+    top, left, height, width = _crop_box(full_height, full_width, draws_K[1:].reshape(_ATTEMPTS, 4))
+    crop = functional.resized_crop(x_CHW, top, left, height, width, [size, size], antialias=True)
+    return functional.horizontal_flip(crop) if draws_K[0] < 0.5 else crop
+
+
+def _crop_box(height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the first drawn box that fits, else of the largest allowed box in the centre."""
+    for u_area, u_aspect, u_top, u_left in draws.tolist():
+        area = height * width * (0.08 + 0.92 * u_area)
+        aspect = (4 / 3) ** (2 * u_aspect - 1)  # log-uniform in 3/4 .. 4/3
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return int(u_top * (height - h + 1)), int(u_left * (width - w + 1)), h, w
+    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+class Source(Protocol):
+    """Stored images and their labels; `read` returns uint8 batches [B, 3, H, W], one for each run of equal sizes."""
+
+    labels: NDArray[np.int64]
+
+    def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
+        """The images `ids`, in order."""
+        ...
+
+
+class ArraySource:
+    """Images in memory, from uint8 [N, H, W, 3]."""
+
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        self.images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        self.labels = labels
+
+    def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
+        """One batch [B, 3, H, W]."""
+        return [self.images[torch.from_numpy(ids)]]
+
+
+class FileSource:
+    """Images in files, decoded when read."""
+
+    def __init__(self, paths: Sequence[Path], labels: NDArray[np.int64]) -> None:
+        self.paths = tuple(str(path) for path in paths)
+        self.labels = labels
+
+    def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
+        """One batch [1, 3, H, W] for each image; UserError naming the file that cannot be decoded."""
+        return [self._decoded(self.paths[i]) for i in ids.tolist()]
+
+    @staticmethod
+    def _decoded(path: str) -> Tensor:
+        from PIL import Image
+
+        try:
+            with Image.open(path) as image:
+                pixels = np.array(image.convert("RGB"))
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG chunk
+            raise UserError(f"{path}: not a readable image ({error}); restore or remove the file") from None
+        return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """Some images of a source, with the way they are shown.
+
+    Args:
+        source: stored images.
+        ids: int64 [N], places in the source.
+        transform: what evaluation and training make of a stored image.
+
+    Example::
+
+        images = split.eval_view()
+        x_CHW, label = images[0]
+    """
+
+    source: Source
+    ids: NDArray[np.int64]
+    transform: Transform
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class numbers, int64 [N]; no image is decoded."""
+        return self.source.labels[self.ids]
+
+    def subset(self, indices: ArrayLike) -> ImageSplit:
+        """The images at `indices` (integers, 0..N-1) of this split; UserError when none or out of range."""
+        places = np.asarray(indices)
+        if places.ndim != 1 or not len(places) or places.dtype.kind not in "iu":
+            raise UserError(f"indices: {places.dtype} of shape {list(places.shape)}; give at least one integer index")
+        if places.min() < 0 or places.max() >= len(self):
+            raise UserError(
+                f"indices {places.min()}..{places.max()}: must lie in 0..{len(self) - 1}, the split's range"
+            )
+        return ImageSplit(self.source, self.ids[places], self.transform)
+
+    def train_view(self, seed: int) -> TrainView:
+        """The split for training: `view[index, epoch]`."""
+        return TrainView(self, seed)
+
+    def eval_view(self) -> EvalView:
+        """The split for evaluation: `view[index]`."""
+        return EvalView(self)
+
+
+class TrainView(Dataset[tuple[Tensor, int]]):
+    """`view[index, epoch]`: (float32 [3, H, W], label), augmented by a pure function of (seed, epoch, stored image).
+
+    The image's place in its source is hashed, not the place in the split, so an image is augmented alike whichever
+    subset shows it. `__getitems__` fetches a batch at once, with the same results.
+
+    Example::
+
+        x_CHW, label = split.train_view(seed=0)[5, epoch]
+    """
+
+    def __init__(self, split: ImageSplit, seed: int) -> None:
+        self.split, self.seed = split, seed
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[tuple[Tensor, int]]:
+        places, epochs = np.array(items, dtype=np.int64).T
+        ids = self.split.ids[places]
+        transform = self.split.transform
+        draws = uniforms(stream_keys(self.seed, AUGMENT, epochs, ids), transform.draws)
+        images: list[Tensor] = []
+        for x_BCHW in self.split.source.read(ids):
+            images += transform.train(x_BCHW, draws[len(images) : len(images) + len(x_BCHW)])
+        return list(zip(images, self.split.source.labels[ids].tolist(), strict=True))
+
+
+class EvalView(Dataset[tuple[Tensor, int]]):
+    """`view[index]`: (float32 [3, H, W], label), not augmented.
+
+    Example::
+
+        x_CHW, label = split.eval_view()[5]
+    """
+
+    def __init__(self, split: ImageSplit) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
+        ids = self.split.ids[np.array(indices, dtype=np.int64)]
+        images: list[Tensor] = []
+        for x_BCHW in self.split.source.read(ids):
+            images += self.split.transform.evaluate(x_BCHW)
+        return list(zip(images, self.split.source.labels[ids].tolist(), strict=True))

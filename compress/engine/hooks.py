@@ -1,0 +1,134 @@
+"""MMEngine hooks: seeds per epoch, one metrics row per epoch, atomic checkpoints, progress for the one who waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from ..plan import write_text
+
+LAST = "last.pth"
+
+
+class Progress(Protocol):
+    """What a run tells the one who waits."""
+
+    def announce(self, stage: str) -> None:
+        """`stage` begins."""
+
+    def start(self, stage: str, total: int, done: int) -> None:
+        """`stage` will take `total` steps, `done` of which lie behind it."""
+
+    def advance(self) -> None:
+        """One step more."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line, such as an epoch's figures."""
+
+    def done(self, stage: str, figures: dict[str, Any]) -> None:
+        """`stage` has ended, with these figures."""
+
+
+class EpochSeed(Hook):
+    """Make every epoch's randomness a function of (seed, epoch), so that a resumed run repeats an uninterrupted one."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, seed: int, loaders: Sequence[Any]) -> None:
+        self.seed, self.loaders = seed, loaders
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed torch (dropout, drop path) and tell the loaders the epoch."""
+        torch.manual_seed((self.seed * 1_000_003 + runner.epoch) % 2**63)
+        for loader in self.loaders:
+            loader.set_epoch(runner.epoch)
+
+
+class MetricsRow(Hook):
+    """Append one row per epoch to metrics.jsonl: mean losses, rates, seconds, and what `evaluate` returns."""
+
+    priority = "NORMAL"
+
+    def __init__(self, path: Path, stage: str, evaluate: Callable[[], dict[str, float]], progress: Progress) -> None:
+        self.path, self.stage, self.evaluate, self.progress = path, stage, evaluate, progress
+        self.sums: dict[str, Tensor] = {}
+        self.started = time.perf_counter()
+
+    def before_train(self, runner: Runner) -> None:
+        """Drop rows of epochs that a killed run had logged but not saved."""
+        if is_main_process():
+            rows = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+            rows = [r for r in rows if r["stage"] != self.stage or r["epoch"] <= runner.epoch]
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        self.progress.start(self.stage, runner.max_iters, runner.iter)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the sums."""
+        self.sums = defaultdict(lambda: torch.zeros(()))
+        self.started = time.perf_counter()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Tensor] | None = None
+    ) -> None:
+        """Add the iteration's losses without waiting for the device."""
+        for name, value in (outputs or {}).items():
+            self.sums[name] = self.sums[name].to(value.device) + value.detach().float()
+        self.progress.advance()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Evaluate and append the row."""
+        count = len(runner.train_dataloader)
+        losses = {name: round(float(value) / count, 6) for name, value in self.sums.items()}
+        rates = {name: round(values[0], 8) for name, values in runner.optim_wrapper.get_lr().items()}
+        epoch = {"stage": self.stage, "epoch": runner.epoch + 1, "epochs": runner.max_epochs}
+        row = {**epoch, **losses, **_named_rates(rates), "seconds": round(time.perf_counter() - self.started, 2)}
+        row.update(self.evaluate())
+        if is_main_process():
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        self.progress.note(describe(row))
+
+
+class AtomicCheckpoint(Hook):
+    """After every epoch replace last.pth in one rename; it holds tensors and plain values only."""
+
+    priority = "VERY_LOW"
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save to a temporary name, then rename."""
+        folder = Path(runner.work_dir)
+        runner.save_checkpoint(str(folder), LAST + ".tmp", by_epoch=True)
+        if is_main_process():
+            os.replace(folder / (LAST + ".tmp"), folder / LAST)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Leave MMEngine's history out: it would need unpickling, and metrics.jsonl has it."""
+        checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A metrics row as one short line."""
+    shown = [("loss", "loss", ".3f"), ("loss_p", "loss", ".3f"), ("top1", "top-1", ".2f"), ("zeros", "zeros", "d")]
+    parts = [f"{label} {row[key]:{spec}}" for key, label, spec in shown if row.get(key) is not None]
+    return f"epoch {row['epoch']}/{row['epochs']}  " + "  ".join(parts)
+
+
+def _named_rates(rates: dict[str, float]) -> dict[str, float]:
+    """MMEngine names rates `lr`, or `<optimiser>.lr` for several."""
+    if "lr" in rates:
+        return {"lr": rates["lr"]}
+    named = {"lr": rates["w.lr"]}
+    if "alpha.lr" in rates:
+        named["lr_alpha"] = rates["alpha.lr"]
+    return named

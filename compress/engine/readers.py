@@ -1,0 +1,225 @@
+"""Read the supported image data sets into sources: digits, CIFAR, .npz files and folders of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from compress.plan import UserError
+
+from .datasets import ArraySource, FileSource, Source
+from .sampling import stratified_split
+
+CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR100_STATISTICS = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+DIGITS_STATISTICS = ((0.305,) * 3, (0.323,) * 3)  # of the training images below
+
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+_NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A data set as it was read: sources of both splits, class names, and (mean, std) of the channels."""
+
+    name: str
+    train: Source
+    test: Source
+    classes: tuple[str, ...]
+    statistics: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def read_digits() -> Reading:
+    """scikit-learn's 1,797 handwritten digits (8 x 8, 17 grey levels), scaled to 32 x 32 and three equal channels.
+
+    The split into 1,437 training and 360 test images is stratified and always the same.
+
+    Example::
+
+        reading = read_digits()
+        assert len(reading.test.labels) == 360
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+    grey = F.interpolate(grey, size=(32, 32), mode="bilinear", align_corners=False).round().to(torch.uint8)
+    images = grey.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
+    labels = digits.target.astype(np.int64)
+    train, test = stratified_split(labels, 360 / len(labels), seed=0)
+    return Reading(
+        name="digits",
+        train=ArraySource(images[train], labels[train]),
+        test=ArraySource(images[test], labels[test]),
+        classes=tuple(str(name) for name in digits.target_names),
+        statistics=DIGITS_STATISTICS,
+    )
+
+
+def read_cifar(name: str, root: str, *, download: bool = False) -> Reading:
+    """CIFAR-10 or CIFAR-100 as torchvision stores them.
+
+    Args:
+        name: `cifar10` or `cifar100`.
+        root: folder that holds the extracted batches or the archive (which is then extracted there).
+        download: fetch the archive when it is absent.
+
+    Raises:
+        UserError: the data are absent, corrupt, or cannot be downloaded.
+
+    Example::
+
+        reading = read_cifar("cifar10", "data", download=True)
+    """
+    from http.client import HTTPException
+
+    from torchvision import datasets
+    from torchvision.datasets.utils import check_integrity
+
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    archive = Path(root) / kind.filename
+    fetch = download or check_integrity(str(archive), kind.tgz_md5)  # an intact archive is extracted, not downloaded
+    remedy = f"pass download=True, or put {kind.filename} ({kind.url}) there"
+    try:
+        train = kind(root, train=True, download=fetch)
+        test = kind(root, train=False)
+    except (OSError, RuntimeError, HTTPException) as error:
+        if fetch:
+            reason = f"could not be downloaded or extracted ({error})"
+            remedy = f"check the connection and the free space, or put {kind.filename} ({kind.url}) there"
+        elif archive.exists():
+            reason = f"{kind.filename} is incomplete or altered (its MD5 is not {kind.tgz_md5})"
+        else:
+            reason = f"no intact {kind.base_folder} and no {kind.filename} there"
+        raise UserError(f"root={root}: {name}: {reason}; {remedy}") from None
+    return Reading(
+        name=name,
+        train=ArraySource(train.data, np.array(train.targets, dtype=np.int64)),
+        test=ArraySource(test.data, np.array(test.targets, dtype=np.int64)),
+        classes=tuple(train.classes),
+        statistics=CIFAR10_STATISTICS if name == "cifar10" else CIFAR100_STATISTICS,
+    )
+
+
+def read_npz(path: str | Path) -> Reading:
+    """A NumPy archive with uint8 `train_images`, `test_images` [N, H, W, 3], integer `*_labels` [N] and `classes`.
+
+    No pickled object is ever loaded. 32 x 32 images are normalised as CIFAR-10, others as ImageNet.
+
+    Raises:
+        UserError: the file is absent or no such archive, an array is missing, empty or of the wrong shape or type,
+            or a label has no class.
+
+    Example::
+
+        reading = read_npz("cifar10.npz")
+    """
+    path = Path(path)
+    arrays = _npz_arrays(path)
+    classes = arrays["classes"]
+    if classes.ndim != 1 or not len(classes) or classes.dtype.kind not in "UiuS":
+        raise UserError(
+            f"{path}: classes has shape {list(classes.shape)}, {classes.dtype}; store a list of class names"
+        )
+    names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in classes.tolist())
+    sources = {split: _npz_source(path, split, arrays=arrays, n_classes=len(names)) for split in ("train", "test")}
+    shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
+    if shapes[0] != shapes[1]:
+        raise UserError(f"{path}: train_images are {shapes[0]} and test_images {shapes[1]}; store one image size")
+    statistics = CIFAR10_STATISTICS if shapes[0] == [32, 32, 3] else IMAGENET_STATISTICS
+    return Reading(path.stem, sources["train"], sources["test"], classes=names, statistics=statistics)
+
+
+def _npz_arrays(path: Path) -> dict[str, NDArray]:
+    from zipfile import BadZipFile
+
+    try:
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError(f"{path}: holds a single array; store {', '.join(_NPZ_ARRAYS)} with numpy.savez")
+            missing = [name for name in _NPZ_ARRAYS if name not in archive]
+            if missing:
+                raise UserError(f"{path}: no array {', '.join(missing)}; it must hold {', '.join(_NPZ_ARRAYS)}")
+            return {name: archive[name] for name in _NPZ_ARRAYS}
+    except FileNotFoundError:
+        raise UserError(f"root={path}: no such file; give the path of an .npz file") from None
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, BadZipFile) as error:  # ValueError: pickled objects are refused
+        raise UserError(f"{path}: not a plain .npz archive ({error}); write it with numpy.savez") from None
+
+
+def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes: int) -> ArraySource:
+    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise UserError(f"{path}: {split}_images is {images.dtype} {list(images.shape)}; store uint8 [N, H, W, 3]")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise UserError(
+            f"{path}: {split}_labels is {labels.dtype} {list(labels.shape)} for {len(images)} images; "
+            f"store integers [{len(images)}]"
+        )
+    if not images.size:
+        raise UserError(f"{path}: {split}_images is empty, {list(images.shape)}; store at least one image")
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise UserError(
+            f"{path}: {split}_labels span {labels.min()}..{labels.max()}, but there are {n_classes} classes; "
+            f"number them 0..{n_classes - 1}"
+        )
+    return ArraySource(images, labels.astype(np.int64))
+
+
+def read_imagefolder(root: str | Path) -> Reading:
+    """Folders `root/train/CLASS/` and `root/val/CLASS/` of image files; classes are numbered in alphabetical order.
+
+    Files are found, not opened: a file that cannot be decoded is reported when it is read.
+
+    Raises:
+        UserError: a folder is missing or empty, or train and val hold different classes.
+
+    Example::
+
+        reading = read_imagefolder("imagenet-20")
+    """
+    root = Path(root)
+    names = {split: _class_names(root, split) for split in ("train", "val")}
+    for here, other in (("train", "val"), ("val", "train")):
+        only = sorted(set(names[here]) - set(names[other]))
+        if only:
+            shown = ", ".join(only[:5]) + (", ..." if len(only) > 5 else "")
+            raise UserError(f"{root}: class folders only in {here}: {shown}; train and val must hold the same classes")
+    return Reading(
+        name=root.resolve().name,
+        train=_folder_source(root / "train", names["train"]),
+        test=_folder_source(root / "val", names["val"]),
+        classes=tuple(names["train"]),
+        statistics=IMAGENET_STATISTICS,
+    )
+
+
+def _class_names(root: Path, split: str) -> list[str]:
+    folder = root / split
+    if not folder.is_dir():
+        raise UserError(f"root={root}: no folder {folder}; root must hold train/ and val/ with a folder for each class")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise UserError(f"{folder}: no class folders; put the images of each class in a folder of its own")
+    return names
+
+
+def _folder_source(folder: Path, names: list[str]) -> FileSource:
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES and p.is_file())
+        if not found:
+            raise UserError(f"{folder / name}: no images; add some ({', '.join(sorted(_IMAGE_SUFFIXES))})")
+        paths += found
+        labels += [label] * len(found)
+    return FileSource(paths, np.array(labels, dtype=np.int64))

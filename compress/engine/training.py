@@ -1,0 +1,197 @@
+"""Ordinary training on MMEngine's Runner: baselines and fine-tuning, with distillation as one more loss term."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.model import BaseModel
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..plan import UserError
+from .datasets import ImageSplit
+from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
+from .loaders import ImageLoader, train_loader
+from .settings import DistillConfig, FinetuneConfig, TrainConfig, amp_dtype, make_optimizer, make_schedule
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where and how a training stage runs: its folder, the metrics file, seed, resuming, launcher, progress display."""
+
+    folder: Path
+    metrics: Path
+    stage: str
+    seed: int
+    progress: Progress
+    resume: bool = False
+    launcher: str = "none"
+    num_workers: int = 0
+
+
+class Classifier(BaseModel):
+    """A network with its training loss; `teacher`, if any, is not part of the state."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        label_smoothing: float = 0.0,
+        teacher: nn.Module | None = None,
+        distill: DistillConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.label_smoothing = label_smoothing
+        self.distill = distill
+        teachers = [] if teacher is None else [teacher.eval().to(memory_format=torch.channels_last)]
+        self._teacher = tuple(teachers)  # a tuple keeps it out of the state dict
+
+    def forward(self, inputs: Tensor, labels: Tensor, mode: str = "loss") -> dict[str, Tensor]:
+        """Losses of a batch: inputs [B, C, H, W], labels int64 [B]. MMEngine adds up the entries named `loss`."""
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        logits = self.network(inputs)
+        losses = {"loss_ce": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
+        if self.distill is not None:
+            with torch.no_grad():
+                teacher_logits = self._teacher[0].to(inputs.device)(inputs)
+            kl = distillation_loss(logits, teacher_logits, self.distill.temperature)
+            losses["loss_kd"] = self.distill.weight * kl
+        return losses
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL(softmax(teacher / T) || softmax(student / T)), mean over the batch; logits [B, classes]."""
+    return F.kl_div(
+        F.log_softmax(student.float() / temperature, dim=1),
+        F.log_softmax(teacher.float() / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+
+
+def train(
+    network: nn.Module,
+    split: ImageSplit,
+    config: TrainConfig,
+    job: Job,
+    *,
+    evaluate: Callable[[nn.Module], dict[str, float]],
+    teacher: nn.Module | None = None,
+) -> None:
+    """Train `network` in place on `split` for `config.epochs`; checkpoints after every epoch, resumes from the last one.
+
+    `evaluate` gives the figures of the network for the metrics rows. The last epoch's weights stay: none is chosen by
+    its evaluation.
+    """
+    loader = training_loader(split, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
+    distill = config.distill if isinstance(config, FinetuneConfig) else None
+    model = Classifier(network, label_smoothing=config.label_smoothing, teacher=teacher, distill=distill)
+    optimizer = make_optimizer(config.optimizer, network.parameters(), name=f"{job.stage}.optimizer")
+    if config.amp:
+        wrapper = AmpOptimWrapper(optimizer=optimizer, dtype=amp_dtype(config.amp))
+    else:
+        wrapper = OptimWrapper(optimizer=optimizer)
+    loop = {"by_epoch": True, "max_epochs": config.epochs}
+    run(
+        model,
+        loader,
+        job,
+        loop=loop,
+        optimizers=wrapper,
+        schedule=make_schedule(config),
+        evaluate=lambda: evaluate(network),
+    )
+
+
+def training_loader(split: ImageSplit, *, batch_size: int, seed: int, num_workers: int) -> ImageLoader:
+    """This process's share of the training batches of `split`."""
+    rank, world_size = get_rank(), get_world_size()
+    return train_loader(
+        split, batch_size=batch_size, seed=seed, num_workers=num_workers, rank=rank, world_size=world_size
+    )
+
+
+def run(
+    model: BaseModel,
+    loader: Any,
+    job: Job,
+    *,
+    loop: dict[str, Any],
+    optimizers: Any,
+    schedule: Any,
+    evaluate: Callable[[], dict[str, float]],
+    seeded: Sequence[Any] = (),
+    model_wrapper: dict[str, Any] | None = None,
+) -> None:
+    """Run MMEngine's Runner over `loader` with our hooks; `seeded` are further loaders that need the epoch."""
+    last = job.folder / LAST
+    resume = job.resume and last.exists()
+    if resume:
+        _refuse_pickles(last)
+    name = f"{job.stage}-{uuid.uuid4().hex[:8]}"
+    runner = Runner(
+        model=model,
+        work_dir=str(job.folder),
+        train_dataloader=loader,
+        train_cfg=loop,
+        optim_wrapper=optimizers,
+        param_scheduler=schedule,
+        default_hooks={"timer": None, "sampler_seed": None, "logger": None, "checkpoint": None},
+        custom_hooks=[
+            EpochSeed(job.seed, [loader, *seeded]),
+            MetricsRow(job.metrics, job.stage, evaluate, job.progress),
+            AtomicCheckpoint(),
+        ],
+        randomness={"seed": job.seed},
+        launcher=job.launcher,
+        env_cfg={"dist_cfg": {"backend": "nccl" if torch.cuda.is_available() else "gloo"}},
+        visualizer={"type": "Visualizer", "vis_backends": [], "name": name},
+        log_level="ERROR",
+        experiment_name=name,
+        load_from=str(last) if resume else None,
+        resume=resume,
+        default_scope="mmengine",
+        cfg={"model_wrapper_cfg": model_wrapper},
+    )
+    runner.train()
+
+
+@torch.inference_mode()
+def evaluate_top1(network: nn.Module, loader: Any) -> dict[str, float]:
+    """Top-1 accuracy in percent and mean cross entropy over `loader`, in evaluation mode; the mode is restored.
+
+    Example::
+
+        evaluate_top1(model, eval_loader(data.test, batch_size=256))["top1"]
+    """
+    training, device = network.training, next(network.parameters()).device
+    network.eval()
+    correct = total = 0
+    loss = 0.0
+    for images, labels in loader:
+        logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+        correct += int((logits.argmax(1) == labels).sum())
+        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        total += len(labels)
+    network.train(training)
+    return {"top1": round(100 * correct / total, 4), "val_loss": round(loss / total, 6)}
+
+
+def _refuse_pickles(path: Path) -> None:
+    """Check that a training checkpoint holds tensors and plain values only, before MMEngine opens it."""
+    import pickle
+
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--resume: {path} is corrupt or not ours ({reason}); delete it to restart the stage") from None

@@ -1,0 +1,159 @@
+"""Write a network as one self-contained ONNX file with a free batch axis."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..plan import UserError, replacing
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "logits"
+OLDEST_OPSET, NEWEST_OPSET = 18, 22
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """How a network is exported and how closely ONNX Runtime must agree with PyTorch.
+
+    `opset`: ONNX operator set, 18 to 22. `tolerance`: the largest allowed `max_rel_diff` (see `compare_with_onnx`).
+    `parity_images`: number of real images the two are compared on. Raises UserError for values out of range.
+
+    Example::
+
+        ExportConfig(opset=20, tolerance=1e-5)
+    """
+
+    opset: int = 18
+    tolerance: float = 1e-4
+    parity_images: int = 256
+
+    def __post_init__(self) -> None:
+        _check_opset(self.opset)
+        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
+            raise UserError(f"tolerance={self.tolerance}: must be a finite number above 0; 1e-4 suits float32 networks")
+        if self.parity_images < 1:
+            raise UserError(f"parity_images={self.parity_images}: must be at least 1; 256 is the default")
+
+
+def inference_copy(model: nn.Module) -> nn.Module:
+    """Return a float32 copy of `model` on the CPU in eval mode; `model` itself is left as it is.
+
+    Example::
+
+        network = inference_copy(model)
+        with torch.inference_mode():
+            logits = network(torch.zeros(1, 3, 32, 32))
+    """
+    return copy.deepcopy(model).float().cpu().eval()
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    input_size: Sequence[int],
+    opset: int = 18,
+    metadata: dict[str, str] | None = None,
+) -> Path:
+    """Write `model` in eval mode as a float32 ONNX file and return its path.
+
+    The graph maps `images` (batch, C, H, W) to `logits` (batch, classes) for any batch size; `input_size` is
+    (C, H, W). `metadata` becomes the file's `metadata_props` (values are strings, usually JSON). Weights lie inside the
+    file, and nothing in it tells where it was made: the exporter's stack traces are removed. The file is checked
+    (`onnx.checker`, with shape inference) before it takes its name; after a failure an older file is untouched.
+
+    Raises UserError when `opset` or `input_size` is out of range, when PyTorch cannot trace the network, or when the
+    traced network does not give one output of free batch size.
+
+    Example::
+
+        export_onnx(model, "model.onnx", input_size=(3, 32, 32), metadata={"classes": '["cat", "dog"]'})
+        session = onnx_session("model.onnx")
+        (logits,) = session.run(["logits"], {"images": images})
+    """
+    import onnx
+
+    _check_opset(opset)
+    size = tuple(input_size)
+    if len(size) != 3 or min(size) < 1:
+        raise UserError(f"input_size={size}: must be three positive integers (channels, height, width)")
+    proto = _traced(model, torch.randn(2, *size, generator=torch.Generator().manual_seed(0)), opset=opset)
+    _strip_traces(proto)
+    _check_batch_axis(proto, model)
+    onnx.helper.set_model_props(proto, metadata or {})
+    onnx.checker.check_model(proto, full_check=True)
+    with replacing(path) as tmp:
+        onnx.save_model(proto, str(tmp))
+    return Path(path)
+
+
+def _check_opset(opset: int) -> None:
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise UserError(
+            f"opset={opset}: must lie between {OLDEST_OPSET} and {NEWEST_OPSET}; "
+            f"{OLDEST_OPSET} is the most widely supported"
+        )
+
+
+def _traced(model: nn.Module, images_BCHW: torch.Tensor, *, opset: int) -> Any:
+    """Trace with torch.export and translate; returns an `onnx.ModelProto`.
+
+    When tracing fails, torch prints whole graphs to stderr before it raises. They are kept as a note on the exception;
+    after a success whatever was written (a warning of the network's own code) is passed on.
+    """
+    chatter = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(chatter):
+            program = torch.onnx.export(
+                inference_copy(model),
+                (images_BCHW,),
+                dynamo=True,
+                external_data=False,
+                opset_version=opset,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        error.add_note(chatter.getvalue())
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise UserError(
+            f"model: {type(model).__name__} cannot be exported to ONNX ({reason}); its forward must be traceable by "
+            "torch.export, with no branch on tensor values; rewrite that part of forward"
+        ) from error
+    sys.stderr.write(chatter.getvalue())
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return program.model_proto
+
+
+def _strip_traces(proto: Any) -> None:
+    """Remove what the exporter records about its origin: it names paths of this machine and makes the file larger."""
+    graph = proto.graph
+    for owner in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        owner.ClearField("metadata_props")
+        owner.ClearField("doc_string")
+
+
+def _check_batch_axis(proto: Any, model: nn.Module) -> None:
+    """The input and the only output must have a symbolic first axis: tracing may have frozen the example's batch."""
+    outputs = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.output]
+    (batch, *_) = proto.graph.input[0].type.tensor_type.shape.dim
+    if len(outputs) != 1 or outputs[0][:1] != [batch.dim_param] or not batch.dim_param:
+        raise UserError(
+            f"model: {type(model).__name__} gives outputs of shape {outputs} for an input batch of "
+            f"'{batch.dim_param or batch.dim_value}'; it must give one tensor whose first axis is the batch; "
+            "take sizes from the input's shape instead of constants in forward"
+        )

@@ -1,0 +1,156 @@
+"""Latency of a network before and after pruning, on each backend: the content of `latency.json`."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..export import INPUT_NAME, OUTPUT_NAME, inference_copy, onnx_session
+from ..plan import UserError
+from .environment import device_name, versions
+from .timing import interleaved, summarise, summarise_ratio, torch_threads
+
+REFERENCE_SIZE = 256  # Side of the square float32 matrices of the reference product.
+DRIFT = 0.2
+
+
+def _pytorch(model: nn.Module, onnx_path: str | Path | None, images_BCHW: Tensor, threads: int) -> Callable[[], object]:
+    """PyTorch eager on the CPU; the thread number is set by the caller, for the whole process."""
+    network = inference_copy(model)
+    return lambda: network(images_BCHW)
+
+
+def _onnxruntime(
+    model: nn.Module, onnx_path: str | Path | None, images_BCHW: Tensor, threads: int
+) -> Callable[[], object]:
+    """ONNX Runtime on the CPU, from NumPy array to NumPy array."""
+    if onnx_path is None:
+        raise UserError("backends: 'onnxruntime' needs the ONNX files of both networks; export them first")
+    session = onnx_session(onnx_path, threads=threads)
+    feed = {INPUT_NAME: images_BCHW.numpy()}
+    return lambda: session.run([OUTPUT_NAME], feed)
+
+
+BACKENDS = {"pytorch": _pytorch, "onnxruntime": _onnxruntime}
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """How latency is measured.
+
+    `backends`: names out of BACKENDS. `batch`: images per call. `threads`: threads of one call. `repeats`: samples per
+    network. `inner`: calls per sample, 0 to choose them so that a sample takes at least `min_sample_ms`.
+    `warmup_seconds`: untimed running of each network beforehand. Raises UserError for values out of range.
+
+    Example::
+
+        MeasureConfig(backends=("onnxruntime",), threads=4)
+    """
+
+    backends: tuple[str, ...] = ("pytorch", "onnxruntime")
+    batch: int = 1
+    threads: int = 1
+    repeats: int = 60
+    inner: int = 0
+    min_sample_ms: float = 2.0
+    warmup_seconds: float = 0.25
+
+    def __post_init__(self) -> None:
+        if isinstance(self.backends, str) or not self.backends:
+            raise UserError(f"backends={self.backends!r}: must be a list of one or more of {', '.join(BACKENDS)}")
+        object.__setattr__(self, "backends", tuple(self.backends))  # recipes hold lists
+        for name in self.backends:
+            if name not in BACKENDS:
+                raise UserError(f"backends: {name!r} is unknown; choose from {', '.join(BACKENDS)}")
+        for field in ("batch", "threads", "repeats"):
+            if getattr(self, field) < 1:
+                raise UserError(f"{field}={getattr(self, field)}: must be at least 1")
+        if self.inner < 0:
+            raise UserError(f"inner={self.inner}: must be at least 0; 0 chooses the number of calls per sample")
+        for field in ("min_sample_ms", "warmup_seconds"):
+            if not 0 <= getattr(self, field) < float("inf"):
+                raise UserError(f"{field}={getattr(self, field)}: must be a finite number, 0 or above")
+
+
+def measure_latency(
+    before: nn.Module,
+    after: nn.Module,
+    before_onnx: str | Path | None,
+    after_onnx: str | Path | None,
+    *,
+    input_size: Sequence[int],
+    config: MeasureConfig,
+) -> dict[str, Any]:
+    """Time both networks in turn on every backend of `config`; returns the content of `latency.json`.
+
+    `input_size` is (C, H, W); the images are standard normal, seeded. Times are milliseconds per batch on the CPU in
+    float32. PyTorch runs eagerly, in eval mode under `torch.inference_mode`; the ONNX paths may be None where no
+    backend reads them. A fixed matrix product is timed before and after everything (`reference_ms`): when the two
+    differ by more than 20 % the machine's speed changed meanwhile, and `drifted` is true. The number of PyTorch's
+    threads is restored.
+
+    Raises UserError when an ONNX file is needed and missing or corrupt.
+
+    Example::
+
+        latency = measure_latency(big, small, "baseline.onnx", "model.onnx", input_size=(3, 32, 32),
+                                  config=MeasureConfig())
+        latency["backends"]["onnxruntime"]["ratio"]["median"]  # 0.6
+    """
+    shape = (config.batch, *input_size)
+    images_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    backends = {}
+    with torch_threads(config.threads), torch.inference_mode():
+        reference_before = _reference_ms()
+        for name in config.backends:
+            build = BACKENDS[name]
+            pair = {
+                "before": build(before, before_onnx, images_BCHW, config.threads),
+                "after": build(after, after_onnx, images_BCHW, config.threads),
+            }
+            backends[name] = _compare(pair, config)
+        reference_after = _reference_ms()
+    return {
+        "device": device_name(),
+        "dtype": "float32",
+        "batch": config.batch,
+        "threads": config.threads,
+        "input_size": list(input_size),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "reference_ms": {"before": reference_before, "after": reference_after},
+        "drifted": _drifted(reference_before, reference_after),
+        "backends": backends,
+    }
+
+
+def _compare(pair: dict[str, Callable[[], object]], config: MeasureConfig) -> dict[str, dict[str, float]]:
+    """One backend's entry of `latency.json`."""
+    samples = interleaved(
+        pair,
+        repeats=config.repeats,
+        inner=config.inner,
+        min_sample_ms=config.min_sample_ms,
+        warmup_seconds=config.warmup_seconds,
+    )
+    entry = {name: summarise(values) for name, values in samples.items()}
+    entry["ratio"] = summarise_ratio(samples["before"], samples["after"])
+    return entry
+
+
+def _reference_ms() -> float:
+    """Median milliseconds of a float32 product of two matrices of REFERENCE_SIZE squared."""
+    matrix = torch.randn(REFERENCE_SIZE, REFERENCE_SIZE, generator=torch.Generator().manual_seed(0))
+    samples = interleaved({"reference": lambda: matrix @ matrix}, repeats=30, warmup_seconds=0.05)
+    return summarise(samples["reference"])["median"]
+
+
+def _drifted(before_ms: float, after_ms: float) -> bool:
+    """Whether the slower of the two took more than DRIFT longer than the faster."""
+    return max(before_ms, after_ms) > (1 + DRIFT) * min(before_ms, after_ms)

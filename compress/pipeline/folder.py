@@ -1,0 +1,81 @@
+"""A run's folder: which stages are done, and whether it may be written to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..plan import UserError, read_json, write_json
+
+RECIPE, STAGES = "recipe.json", "stages.json"
+
+
+class RunFolder:
+    """Paths of a run and the record of its finished stages. `record` below is the plain value that identifies a run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def peek(cls, path: str | Path, record: dict[str, Any], *, resume: bool) -> dict[str, dict[str, Any]]:
+        """Finished stages at `path`, nothing written.
+
+        Raises UserError when the folder is occupied and `resume` is False, or holds a run of other settings.
+        """
+        folder = cls(path)
+        if folder.path.exists() and not folder.path.is_dir():
+            raise UserError(f"--work-dir {folder.path}: is a file; give a folder")
+        if (folder / RECIPE).exists():
+            folder._check_same(record, resume=resume)
+        elif folder.path.exists() and any(folder.path.iterdir()):
+            raise UserError(f"--work-dir {folder.path}: not empty, and not a run of ours; give a new folder")
+        return folder.stages
+
+    @classmethod
+    def create(cls, path: str | Path, record: dict[str, Any]) -> RunFolder:
+        """The folder at `path`, made and given its record where it is new."""
+        folder = cls(path)
+        if not (folder / RECIPE).exists():
+            write_json(folder / RECIPE, record)
+        return folder
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Finished stages with their seconds and figures."""
+        return read_json(self / STAGES) if (self / STAGES).exists() else {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+        """Time a stage and record it as finished, with the figures put into the yielded dict, unless it raises."""
+        figures: dict[str, Any] = {}
+        started = time.perf_counter()
+        yield figures
+        finished = {
+            "seconds": round(time.perf_counter() - started, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_json(self / STAGES, {**self.stages, name: {**finished, **figures}})
+
+    def _check_same(self, record: dict[str, Any], *, resume: bool) -> None:
+        if not resume:
+            raise UserError(
+                f"--work-dir {self.path}: already holds a run; add --resume to go on with it, or give a new folder"
+            )
+        found = _flat(read_json(self / RECIPE))
+        asked = _flat(record)
+        odd = sorted(key for key in found.keys() | asked.keys() if found.get(key) != asked.get(key))
+        if odd:
+            shown = "; ".join(f"{key}: {found.get(key)!r} there, {asked.get(key)!r} now" for key in odd[:3])
+            raise UserError(f"--resume {self.path}: that run has other settings ({shown}); give a new --work-dir")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()}

@@ -1,0 +1,103 @@
+"""Scores and the plan of what to keep: the plain values between search, selection and slicing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+from .files import read_json, replacing, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class WidthPlan:
+    """Kept channel indices of every group, ascending, and the record of how they were chosen.
+
+    `sizes` are the widths before. `record` holds plain values (budget, ranking, costs) for people and for redoing the
+    selection; slicing needs only `kept`. Raises UserError when indices are out of range, repeated, unsorted or empty.
+
+    Example::
+
+        plan = WidthPlan("preresnet", sizes={"layer1.0.conv1": 16}, kept={"layer1.0.conv1": (0, 3)})
+        plan.save("plan.json")
+    """
+
+    space: str
+    sizes: Mapping[str, int]
+    kept: Mapping[str, tuple[int, ...]]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.sizes.keys() != self.kept.keys():
+            odd = sorted(self.sizes.keys() ^ self.kept.keys())
+            raise UserError(f"plan: groups {odd} have a size or kept indices, not both; redo the selection")
+        for name, kept in self.kept.items():
+            if not kept or list(kept) != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= self.sizes[name]:
+                raise UserError(
+                    f"plan: kept indices of {name!r} must be ascending, distinct, at least one and "
+                    f"below {self.sizes[name]}; got {_short(kept)}"
+                )
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Group -> number of kept channels."""
+        return {name: len(kept) for name, kept in self.kept.items()}
+
+    def check_fits(self, sizes: Mapping[str, int]) -> None:
+        """Raise UserError, naming the groups that differ, unless `sizes` are the plan's."""
+        odd = sorted(name for name in {*sizes, *self.sizes} if sizes.get(name) != self.sizes.get(name))
+        if odd:
+            shown = ", ".join(f"{n} (plan {self.sizes.get(n)}, network {sizes.get(n)})" for n in odd[:5])
+            raise UserError(f"plan: made for another network; {len(odd)} groups differ: {shown}")
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON to `path` atomically."""
+        groups = {name: {"size": self.sizes[name], "kept": list(self.kept[name])} for name in self.sizes}
+        write_json(path, {"format": FORMAT, "space": self.space, "groups": groups, **self.record})
+
+    @classmethod
+    def load(cls, path: str | Path) -> WidthPlan:
+        """Read what `save` wrote; UserError when it is no plan."""
+        value = read_json(path)
+        try:
+            groups = value.pop("groups")
+            space, version = value.pop("space"), value.pop("format")
+            sizes = {name: int(group["size"]) for name, group in groups.items()}
+            kept = {name: tuple(int(i) for i in group["kept"]) for name, group in groups.items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: not a plan ({error!r}); redo the selection") from None
+        if version != FORMAT:
+            raise UserError(f"{path}: plan format {version!r}, this version reads {FORMAT}; redo the selection")
+        return cls(space, sizes, kept, value)
+
+
+def save_scores(path: str | Path, scores: Mapping[str, Tensor]) -> None:
+    """Write `scores`, {group: float32 [C]}, as safetensors to `path` atomically."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as tmp:
+        save_file({name: value.contiguous() for name, value in scores.items()}, tmp)
+
+
+def load_scores(path: str | Path) -> dict[str, Tensor]:
+    """Read what `save_scores` wrote; UserError when it is missing or broken."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the search stage first") from None
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file ({error}); run the search stage again") from None
+
+
+def _short(kept: tuple[int, ...]) -> str:
+    return str(list(kept[:8])) + ("..." if len(kept) > 8 else "")

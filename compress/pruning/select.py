@@ -1,0 +1,208 @@
+"""From scores to a plan: rank channels by |alpha| and keep as many as the budget allows.
+
+Selection knows scores, sizes and costs only, not the search that made the scores: the same scores and the same budget
+give the same plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..costs import macs, params
+from ..plan import UserError, WidthPlan
+from ..spaces import Operator
+
+Widths = dict[str, int]
+BudgetKind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio"]
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """How channels are ranked and which widths are allowed.
+
+    `ranking`: `global` compares |alpha| across all groups, `layer` prunes the same share of every group. `floor`: no
+    group keeps fewer channels. `round_to`: widths are multiples of it (or the full width).
+    """
+
+    ranking: Literal["global", "layer"] = "global"
+    floor: int = 1
+    round_to: int = 1
+
+    def __post_init__(self) -> None:
+        if self.ranking not in ("global", "layer"):
+            raise UserError(f"select.ranking = {self.ranking!r}: must be 'global' or 'layer'")
+        for name in ("floor", "round_to"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise UserError(f"select.{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`pruning_ratio`: share of scored channels to remove; `macs_ratio`, `params_ratio`: share of the whole network's
+    cost to keep; `free`: remove exactly the channels whose score is zero (value None)."""
+
+    kind: BudgetKind = "free"
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "free") != (self.value is None):
+            raise UserError(f"budget {self.kind} = {self.value}: only 'free' goes without a value")
+        if self.value is not None and not 0 < self.value < 1:
+            raise UserError(f"{self.argument} {self.value:g}: must lie between 0 and 1, for example 0.4")
+
+    @property
+    def argument(self) -> str:
+        """The command-line argument that sets this budget."""
+        return "--" + self.kind.replace("_", "-")
+
+
+def select(
+    scores: Mapping[str, Tensor],
+    operators: Sequence[Operator],
+    budget: Budget,
+    config: SelectConfig = SelectConfig(),
+    *,
+    space: str,
+) -> WidthPlan:
+    """Keep the channels with the largest |score| under `budget`.
+
+    A cost budget is met from below; channels that still fit are added back in order of score, so that without rounding
+    the cost ends within 1 % of the budget. Raises UserError for scores that are not finite and for a budget that the
+    floor and the rounding put out of reach (with the reachable range).
+
+    Example::
+
+        plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
+    """
+    ranking = _Ranking(scores, config)
+    before = {name: len(s) for name, s in scores.items()}
+    if budget.kind == "free":
+        widths = {name: ranking.allow(name, int((s != 0).sum())) for name, s in scores.items()}
+    else:
+        widths = _under_budget(ranking, _cost(budget.kind, operators, before), budget)
+    kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
+    n_before, n_after = sum(before.values()), sum(widths.values())
+    record = {
+        "select": {"ranking": config.ranking, "floor": config.floor, "round_to": config.round_to},
+        "budget": {"kind": budget.kind, "value": budget.value},
+        "scores_sha256": hash_scores(scores),
+        "pruned_ratio": 1 - n_after / n_before,
+        "params": {"before": params(operators, before), "after": params(operators, widths)},
+        "macs": {"before": macs(operators, before), "after": macs(operators, widths)},
+    }
+    return WidthPlan(space, before, kept, record)
+
+
+def hash_scores(scores: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 of names and float32 values, in order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(scores):
+        digest.update(name.encode() + b"\0" + scores[name].detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class _Ranking:
+    """Channels of each group from best to worst, and all channels of all groups from worst to best."""
+
+    def __init__(self, scores: Mapping[str, Tensor], config: SelectConfig) -> None:
+        self.sizes = {name: len(s) for name, s in scores.items()}
+        self.order: dict[str, list[int]] = {}
+        self.value: dict[str, list[float]] = {}
+        self.allowed: dict[str, list[int]] = {}
+        for name, s in scores.items():
+            magnitude = s.detach().double().abs()
+            if not torch.isfinite(magnitude).all():
+                raise UserError(f"scores[{name!r}] are not finite: the search diverged; lower its learning rates")
+            self.order[name] = torch.argsort(magnitude, descending=True, stable=True).tolist()
+            n = len(s)
+            # By rank within the group, the k worst channels overall take the same share of every group.
+            layer = [1 - (rank + 0.5) / n for rank in range(n)]
+            self.value[name] = layer if config.ranking == "layer" else magnitude[self.order[name]].tolist()
+            lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
+            self.allowed[name] = [*range(lowest, n, config.round_to), n]
+        self.worst_first = [
+            name for _, _, name in sorted((v, i, name) for i, name in enumerate(scores) for v in self.value[name])
+        ]
+
+    def allow(self, name: str, width: int) -> int:
+        """The largest allowed width of at most `width`, or the smallest allowed one."""
+        allowed = self.allowed[name]
+        return allowed[max(0, bisect_right(allowed, width) - 1)]
+
+    def without_worst(self, n: int) -> Widths:
+        """Widths when the `n` worst channels go, floors and rounding applied."""
+        widths = dict(self.sizes)
+        for name in self.worst_first[:n]:
+            widths[name] -= 1
+        return {name: self.allow(name, width) for name, width in widths.items()}
+
+    def next_width(self, name: str, width: int) -> int | None:
+        """The allowed width after `width`."""
+        position = bisect_right(self.allowed[name], width)
+        return self.allowed[name][position] if position < len(self.allowed[name]) else None
+
+
+def _cost(kind: BudgetKind, operators: Sequence[Operator], before: Widths) -> Callable[[Widths], int]:
+    if kind == "pruning_ratio":
+        return lambda widths: sum(widths.values())
+    if kind == "macs_ratio":
+        return lambda widths: macs(operators, widths)
+    return lambda widths: params(operators, widths)
+
+
+def _under_budget(ranking: _Ranking, cost: Callable[[Widths], int], budget: Budget) -> Widths:
+    assert budget.value is not None
+    full, smallest = cost(ranking.sizes), cost(ranking.without_worst(len(ranking.worst_first)))
+    share = 1 - budget.value if budget.kind == "pruning_ratio" else budget.value
+    limit = share * full + 1e-9 * full
+    if smallest > limit:
+        least, most = smallest / full, 1.0
+        if budget.kind == "pruning_ratio":
+            least, most = 0.0, 1 - smallest / full
+        raise UserError(
+            f"{budget.argument} {budget.value:g}: out of reach; with this floor and rounding the reachable range is "
+            f"{least:.4f} to {most:.4f}; choose a value inside it, or lower select.floor or select.round_to"
+        )
+    low, high = 0, len(ranking.worst_first)  # cost(without_worst(high)) fits; widths only shrink as n grows
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cost(ranking.without_worst(middle)) <= limit else (middle + 1, high)
+    return _fill(ranking, ranking.without_worst(high), cost, limit)
+
+
+def _fill(ranking: _Ranking, widths: Widths, cost: Callable[[Widths], int], limit: float) -> Widths:
+    """Add channels back, best score first, while they fit."""
+    open_groups = list(widths)
+    while open_groups:
+        candidates: list[tuple[float, int, str, int]] = []
+        for i, name in enumerate(open_groups):
+            wider = ranking.next_width(name, widths[name])
+            if wider is not None:
+                candidates.append((-ranking.value[name][widths[name]], i, name, wider))
+        for _, _, name, wider in sorted(candidates):
+            if cost({**widths, name: wider}) <= limit:
+                widths = {**widths, name: wider}
+                # Costs only grow: a group that did not fit now never fits later.
+                break
+            open_groups.remove(name)
+        else:
+            break
+        open_groups = [name for name in open_groups if ranking.next_width(name, widths[name]) is not None]
+    return widths
+
+
+def describe(plan: WidthPlan) -> dict[str, Any]:
+    """The plan's own figures for a message: pruned share of channels, MACs and parameters kept."""
+    record = plan.record
+    return {
+        "pruned_ratio": record["pruned_ratio"],
+        "macs_ratio": record["macs"]["after"] / record["macs"]["before"],
+        "params_ratio": record["params"]["after"] / record["params"]["before"],
+    }

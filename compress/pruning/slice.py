@@ -1,0 +1,70 @@
+"""From a plan to a smaller network: scores fold into weights, pruned channels leave the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..plan import WidthPlan
+from ..spaces import Group, Space, sizes
+
+
+def fold(model: nn.Module, groups: Iterable[Group], scores: Mapping[str, Tensor]) -> None:
+    """Multiply the weights of every layer that reads a group by the group's scores, in place.
+
+    The gated network and the folded one without gates compute the same function, because gates sit at readers' inputs.
+
+    Example::
+
+        fold(u, space.groups, alphas.scores())
+    """
+    with torch.no_grad():
+        for group in groups:
+            for reader in group.inputs:
+                weight = model.get_parameter(f"{reader}.weight")
+                alpha = scores[group.name].to(weight)
+                weight.mul_(alpha.view(1, -1, *[1] * (weight.dim() - 2)))
+
+
+def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: WidthPlan) -> dict[str, Tensor]:
+    """The state dict of the smaller network: rows of producers, columns of readers, BatchNorm statistics, gathers."""
+    state = dict(state)
+    for group in groups:
+        kept = torch.tensor(plan.kept[group.name])
+        if len(kept) == group.size:
+            continue
+        for module in group.outputs:
+            _take(state, module, kept, axis=0)
+        for module in group.inputs:
+            _take(state, module, kept, axis=1)
+        if group.index is not None:
+            state[group.index] = state[group.index][kept] if group.index in state else kept
+    return state
+
+
+def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Module, Space]:
+    """A new network with the kept channels of `model` (unchanged, of `space`), and its space.
+
+    Equals `model` with the pruned channels multiplied by zero at their readers' inputs. Training mode and device are
+    kept. Raises UserError when `plan` was made for another network.
+
+    Example::
+
+        small, small_space = slice_model(model, space, plan)
+    """
+    plan.check_fits(sizes(space.groups))
+    small_space = space.with_widths(plan.widths)
+    small = small_space.build()
+    device = next(model.parameters()).device
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    small.load_state_dict(slice_state(state, space.groups, plan))
+    return small.to(device).train(model.training), small_space
+
+
+def _take(state: dict[str, Tensor], module: str, kept: Tensor, *, axis: int) -> None:
+    """Index every tensor of `module` that has `axis`: for rows all but counters, for columns the weight only."""
+    for name in [n for n in state if n.rpartition(".")[0] == module]:
+        if state[name].dim() > axis:
+            state[name] = state[name].index_select(axis, kept)

@@ -1,0 +1,62 @@
+"""One self-contained HTML page per run: no script, no external resource, nothing to install to read it."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from compress.plan.files import write_text
+
+from . import sections
+from .run_folder import RunFolder, read_run_folder
+from .style import CSS
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write `report.html` from the files of a run folder, atomically.
+
+    Only `summary.json` is required. A part whose file is missing (`plan.json`, `scores.safetensors`, `metrics.jsonl`,
+    `latency.json`, `parity.json`, `recipe.json`) is replaced by one sentence that says which stage writes it. The same
+    files give the same page, byte for byte.
+
+    Args:
+        run_dir: the run folder; its formats and units are those of docs/formats.md.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: `summary.json` is missing or incomplete, a file is damaged, or scores and plan disagree.
+
+    Example::
+
+        page = write_report("runs/digits")
+        print(page)  # runs/digits/report.html
+        webbrowser.open(page.resolve().as_uri())
+    """
+    run = read_run_folder(run_dir)
+    target = run.path / "report.html"
+    write_text(target, _page(run))
+    return target
+
+
+def _page(run: RunFolder) -> str:
+    title = escape(f"{run.summary['model']} on {run.summary['dataset']}: compress report")
+    parts = (
+        sections.header,
+        sections.tiles,
+        sections.comparison,
+        sections.latency,
+        sections.stages,
+        sections.training,
+        sections.layers,
+        sections.scores,
+        sections.provenance,
+    )
+    body = "\n".join(part(run) for part in parts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n"
+        "<footer>Written by compress from the files of this run folder alone.</footer>\n</main>\n</body>\n</html>\n"
+    )

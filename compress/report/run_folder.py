@@ -1,0 +1,126 @@
+"""What a report needs of a run folder, read once and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.plan.errors import UserError
+from compress.plan.files import read_json
+
+from .metrics import read_metrics
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WRITERS = {
+    "plan.json": "the select stage",
+    "scores.safetensors": "the search stage",
+    "metrics.jsonl": "the search and finetune stages",
+    "parity.json": "the export stage",
+    "latency.json": "the measure stage",
+    "recipe.json": "the start of a run",
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The contents of one run folder; None stands for a file that is not there."""
+
+    path: Path
+    summary: dict[str, Any]
+    plan: dict[str, Any] | None
+    scores: dict[str, np.ndarray] | None
+    metrics: list[dict[str, Any]] | None
+    parity: dict[str, Any] | None
+    latency: dict[str, Any] | None
+    recipe: dict[str, Any] | None
+    stages: dict[str, Any] | None
+
+
+def read_run_folder(path: str | Path) -> RunFolder:
+    """Read a run folder; only `summary.json` is required.
+
+    Raises:
+        UserError: `summary.json` is missing or incomplete, a file is damaged, or scores and plan disagree.
+    """
+    path = Path(path)
+    summary = read_json(path / "summary.json")
+    check_summary(summary, name=str(path / "summary.json"))
+    metrics = path / "metrics.jsonl"
+    run = RunFolder(
+        path=path,
+        summary=summary,
+        plan=_optional_json(path / "plan.json"),
+        scores=_optional_scores(path / "scores.safetensors"),
+        metrics=read_metrics(metrics) if metrics.exists() else None,
+        parity=_optional_json(path / "parity.json"),
+        latency=_optional_json(path / "latency.json"),
+        recipe=_optional_json(path / "recipe.json"),
+        stages=_optional_json(path / "stages.json"),
+    )
+    _check_plan(run)
+    return run
+
+
+def check_summary(summary: Any, *, name: str = "summary") -> None:
+    """Raise UserError unless `summary` is a summary of format 1 with the costs before and after."""
+    if not isinstance(summary, dict) or summary.get("format") != 1:
+        found = summary.get("format") if isinstance(summary, dict) else type(summary).__name__
+        raise UserError(f"{name}: format {found!r}, must be 1; write it again with this version of compress")
+    for key in ("model", "dataset", "params", "macs"):
+        if key not in summary:
+            raise UserError(f"{name}: key {key!r} is missing, must be present; run the report stage again")
+    for key in ("params", "macs"):
+        pair = summary[key]
+        if not (
+            isinstance(pair, dict) and all(isinstance(pair.get(side), int | float) for side in ("before", "after"))
+        ):
+            raise UserError(
+                f"{name}: {key} is {pair!r}, must hold numbers before and after; run the report stage again"
+            )
+
+
+def missing(name: str) -> str:
+    """One sentence for a file that is not there: which stage makes it."""
+    return f"{name} is not in this run folder; {WRITERS[name]} writes it."
+
+
+def _optional_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds a {type(value).__name__}, must be a JSON object; run the stage that writes it")
+    return value
+
+
+def _optional_scores(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.exists():
+        return None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file ({error}); run the search stage again") from None
+
+
+def _check_plan(run: RunFolder) -> None:
+    if run.plan is None:
+        return
+    groups = run.plan.get("groups")
+    if not (isinstance(groups, dict) and all({"size", "kept"} <= set(group) for group in groups.values())):
+        raise UserError(f"{run.path / 'plan.json'}: `groups` must give size and kept; run the select stage again")
+    if run.scores is None:
+        return
+    sizes = {name: group["size"] for name, group in groups.items()}
+    found = {name: int(values.size) for name, values in run.scores.items()}
+    for name in sorted(sizes.keys() | found.keys()):
+        if sizes.get(name) != found.get(name):
+            raise UserError(
+                f"{run.path / 'scores.safetensors'}: group {name!r} has {found.get(name, 'no')} scores, plan.json says "
+                f"{sizes.get(name, 'no group')}; both must come from one search: run the select stage again"
+            )

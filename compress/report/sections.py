@@ -1,0 +1,233 @@
+"""The parts of the page, each an HTML string made from one run folder."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+from . import curves, plots, rows, wording
+from .run_folder import RunFolder, missing
+
+STAGES = {
+    "load": ("loads the checkpoint", "baseline.safetensors"),
+    "search": ("learns the scores", "scores.safetensors"),
+    "select": ("ranks scores under the budget", "plan.json"),
+    "slice": ("removes the pruned channels", "sliced.safetensors"),
+    "finetune": ("trains the pruned network", "model.safetensors"),
+    "export": ("writes ONNX and checks parity", "model.onnx"),
+    "measure": ("times before and after", "latency.json"),
+    "report": ("writes this page", "summary.json"),
+}
+
+
+def header(run: RunFolder) -> str:
+    """Model, data set and budget, the result in one line, and what to be wary of."""
+    summary = run.summary
+    facts = [f"budget: {wording.budget(summary.get('budget'))}"]
+    if summary.get("pruned_ratio") is not None:
+        facts.append(f"{100 * summary['pruned_ratio']:.1f} % of the scored channels pruned")
+    facts.append(f"accuracy on the {rows.split(summary)}")
+    result = rows.headline(summary)
+    alerts = "".join(
+        f'<p class="warning" role="note"><b>Warning</b> {escape(text)}</p>'
+        for text in rows.warnings(summary, parity=run.parity)
+    )
+    return (
+        f'<header><p class="overline">{escape(str(summary.get("recipe") or "compress run"))}</p>'
+        f"<h1>{escape(str(summary['model']))} <span>on</span> {escape(str(summary['dataset']))}</h1>"
+        f'<p class="lead">{escape(result[0].upper() + result[1:])}.</p>'
+        f'<p class="facts">{" &middot; ".join(escape(fact) for fact in facts)}</p>{alerts}</header>'
+    )
+
+
+def tiles(run: RunFolder) -> str:
+    """The four numbers that most readers came for."""
+    found = {row.key: row for row in rows.comparison(run.summary)}
+    backend = rows.main_backend(run.summary)
+    wanted = {"params": "Parameters", "macs": "MACs"}
+    if backend is not None:
+        wanted[f"latency_{backend}"] = wording.backend(backend)
+    wanted["top1_error"] = "Top-1 error"
+    cells = []
+    for key, label in wanted.items():
+        row = found.get(key)
+        if row is None:
+            continue
+        before, after = row.before.removesuffix(" %").removesuffix(" ms"), row.after
+        if key in ("params", "macs"):
+            before, after = (wording.short_count(value) for value in row.values)
+        number, _, unit = row.change.replace(" times", "\u00d7").partition(" ")
+        cells.append(
+            f'<div class="tile"><div class="what">{escape(label)}</div>'
+            f'<div class="big">{escape(number)}<small>{escape(unit)}</small></div>'
+            f'<div class="from">{escape(before)} &rarr; <b>{escape(after)}</b></div></div>'
+        )
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def comparison(run: RunFolder) -> str:
+    """The before/after table and the conditions under which it was measured."""
+    body = []
+    for row in rows.comparison(run.summary, latency=run.latency, parity=run.parity):
+        cells = [(row.before, row.before_detail), (row.after, row.after_detail), (row.change, row.change_detail)]
+        tds = "".join(
+            f"<td>{escape(text)}{f'<small>{_unbroken(detail)}</small>' if detail else ''}</td>"
+            for text, detail in cells
+        )
+        data = f'data-key="{escape(row.key)}" data-before="{row.values[0]}" data-after="{row.values[1]}"'
+        body.append(f'<tr {data}><th scope="row">{escape(row.label)}</th>{tds}</tr>')
+    head = '<tr><td></td><th scope="col">before</th><th scope="col">after</th><th scope="col">change</th></tr>'
+    table = (
+        f'<div class="wide"><table class="comparison"><thead>{head}</thead><tbody>{"".join(body)}</tbody></table></div>'
+    )
+    notes = [
+        "One multiply-add counts as one MAC.",
+        f"Accuracy: {rows.split(run.summary)}.",
+        conditions(run),
+    ]
+    if run.parity is None:
+        notes.append(missing("parity.json"))
+    return _section("Before and after", f'{table}<p class="note">{escape(" ".join(notes))}</p>')
+
+
+def conditions(run: RunFolder) -> str:
+    """How latency was timed, in one sentence."""
+    timing = run.latency
+    if timing is None:
+        return missing("latency.json")
+    threads = f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}"
+    shape = " \u00d7 ".join(str(side) for side in timing["input_size"])
+    versions = ", ".join(f"{name} {version}" for name, version in timing.get("versions", {}).items())
+    return (
+        f"Latency: milliseconds per batch of {timing['batch']}, {threads}, {timing['dtype']}, input {shape}, on "
+        f"{timing['device']} ({versions}); before and after were timed in turn, and the change is the median ratio of "
+        "neighbouring pairs."
+    )
+
+
+def latency(run: RunFolder) -> str:
+    """The latency distribution, before and after."""
+    if run.latency is None:
+        return _section("Latency", _absent("latency.json"))
+    timing = run.latency
+    text = f"Dot: median. Whisker: 10th to 90th percentile. Batch {timing['batch']}, "
+    text += f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, {timing['device']}."
+    return _section("Latency", plots.latency_plot(timing["backends"]) + _note(text))
+
+
+def stages(run: RunFolder) -> str:
+    """What each stage did, how long it took, and the accuracy after it."""
+    times: dict[str, float] = run.summary.get("seconds") or {}
+    if not times:
+        return _section("Stages", _note("The summary holds no times: no stage has reported any."))
+    along = run.summary.get("top1_stages") or {}
+    top1 = run.summary.get("top1") or {}
+    after = {"load": top1.get("before"), "search": along.get("searched"), "slice": along.get("sliced")}
+    after["finetune"] = top1.get("after")
+    longest = max(times.values()) or 1.0
+    body = []
+    for name in [*(name for name in STAGES if name in times), *(name for name in times if name not in STAGES)]:
+        job, written = STAGES.get(name, ("", ""))
+        accuracy = after.get(name)
+        top1_text = "" if accuracy is None else wording.percent(accuracy)
+        bar = f'<span class="track"><i style="width:{100 * times[name] / longest:.1f}%"></i></span>'
+        body.append(
+            f'<tr data-stage="{escape(name)}"><th scope="row">{escape(name)}<small>{escape(job)}</small></th>'
+            f'<td class="file">{escape(written)}</td><td>{top1_text}</td><td>{wording.seconds(times[name])}</td>'
+            f'<td class="time">{bar}</td></tr>'
+        )
+    head = '<th scope="col">stage</th><th scope="col" class="file">writes</th><th scope="col">top-1 after</th>'
+    head += '<th scope="col">time</th><td></td>'
+    total = f'<th scope="row">total</th><td class="file"></td><td></td><td>{wording.seconds(sum(times.values()))}</td>'
+    table = (
+        f'<table class="stages"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
+        f"<tfoot><tr>{total}<td></td></tr></tfoot></table>"
+    )
+    return _section("Stages", f'<div class="wide">{table}</div>')
+
+
+def training(run: RunFolder) -> str:
+    """Curves of the search and of the fine-tuning."""
+    if run.metrics is None:
+        return _section("Training curves", _absent("metrics.jsonl"))
+    panels = curves.figures(run.metrics, top1_before=(run.summary.get("top1") or {}).get("before"))
+    text = f"One point per epoch; accuracy on the {rows.split(run.summary)}."
+    return _section("Training curves", f'<div class="panels">{"".join(panels)}</div>{_note(text)}')
+
+
+def layers(run: RunFolder) -> str:
+    """Kept channels per scored group."""
+    if run.plan is None:
+        return _section("Kept channels per layer", _absent("plan.json"))
+    groups = run.plan["groups"]
+    kept, size = sum(len(group["kept"]) for group in groups.values()), sum(group["size"] for group in groups.values())
+    text = f"{kept:,} of {size:,} scored channels kept in {len(groups)} groups; a full bar is an unpruned group."
+    return _section("Kept channels per layer", f"{_note(text)}{plots.kept_bars(run.plan)}")
+
+
+def scores(run: RunFolder) -> str:
+    """Histogram of the learned scores."""
+    if run.scores is None:
+        return _section("Scores", _absent("scores.safetensors"))
+    total = sum(values.size for values in run.scores.values())
+    text = f"{total:,} learned scores by magnitude |score|; the height of a bar is the number of channels."
+    legend = '<div class="legend"><span><i class="swatch kept"></i>kept</span><span><i class="swatch pruned"></i>pruned'
+    legend += "</span></div>"
+    if run.plan is None:
+        legend, text = "", f"{text} {missing('plan.json')} Until then kept and pruned cannot be told apart."
+    return _section("Scores", f"{_note(text)}{legend}{plots.score_histogram(run.scores, run.plan)}")
+
+
+def provenance(run: RunFolder) -> str:
+    """How the network was made: enough to make it again."""
+    summary = run.summary
+    search, select = summary.get("search") or {}, (run.plan or {}).get("select") or {}
+    distill = summary.get("distill")
+    facts: dict[str, Any] = {"recipe": summary.get("recipe"), "search method": search.get("method")}
+    facts |= {"update order": search.get("order"), "gamma": search.get("gamma")}
+    if search:
+        strength = search.get("strength")
+        facts["search strength"] = "has no meaning for this method" if strength is None else wording.digits(strength)
+    facts |= {"budget": wording.budget(summary.get("budget")), "ranking": select.get("ranking")}
+    facts |= {"fewest kept per group": select.get("floor"), "widths rounded to": select.get("round_to")}
+    facts["distillation"] = _pairs(distill) if distill else "none"
+    facts |= {"seed": summary.get("seed"), "device": summary.get("device")}
+    facts["versions"] = _pairs(summary.get("versions") or {})
+    if run.stages:
+        facts["finished"] = max(str(stage.get("finished", "")) for stage in run.stages.values())
+    if run.latency:
+        facts["latency measured"] = run.latency.get("date")
+    facts["scores, SHA-256"] = (run.plan or {}).get("scores_sha256")
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in facts.items()
+        if value not in (None, "")
+    )
+    recipe = _absent("recipe.json")
+    if run.recipe is not None:
+        text = escape(json.dumps(run.recipe, indent=2))
+        recipe = f"<details><summary>The resolved recipe</summary><pre>{text}</pre></details>"
+    return _section("How it was made", f"<dl>{items}</dl>{recipe}")
+
+
+def _unbroken(detail: str) -> str:
+    """Fine print that breaks its line after a comma or before a parenthesis only."""
+    return escape(detail).replace(" ", "&nbsp;").replace(",&nbsp;", ", ").replace("&nbsp;(", " (")
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _section(title: str, content: str) -> str:
+    name = title.lower().replace(" ", "-")
+    return f'<section id="{name}"><h2>{escape(title)}</h2>{content}</section>'
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def _absent(name: str) -> str:
+    return f'<p class="absent">{escape(missing(name))}</p>'

@@ -1,0 +1,139 @@
+"""The page's style sheet: system fonts, two palettes, no external resource."""
+
+CSS = """
+:root {
+  color-scheme: light dark;
+  --page: #ffffff; --ink: #1b2430; --muted: #5d6875; --line: #e2e6eb; --panel: #f6f8fa; --track: #e9edf1;
+  --c1: #2463c7; --c2: #c8640a; --c3: #1f8a5b; --kept: #2463c7; --pruned: #a3adb9;
+  --warn: #7a4b00; --warn-page: #fff6e0; --warn-line: #f0d48a;
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root {
+    --page: #11161d; --ink: #e4e9ef; --muted: #97a3b1; --line: #29313b; --panel: #181f28; --track: #252d37;
+    --c1: #6aa6ff; --c2: #f0a04b; --c3: #58c793; --kept: #6aa6ff; --pruned: #7e8b99;
+    --warn: #f3cf83; --warn-page: #2a2312; --warn-line: #5a4a20;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--page); color: var(--ink); font-size: 15px; line-height: 1.5;
+  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif;
+  font-variant-numeric: tabular-nums; -webkit-text-size-adjust: 100%;
+}
+main { max-width: 940px; margin: 0 auto; padding: 56px 28px 40px; }
+h1 {
+  margin: 0; font-size: 2.1rem; line-height: 1.2; font-weight: 650; letter-spacing: -0.015em; overflow-wrap: anywhere;
+}
+h1 span { color: var(--muted); font-weight: 400; }
+h2 { margin: 0 0 14px; font-size: 1.15rem; font-weight: 620; letter-spacing: -0.005em; }
+section { margin-top: 52px; }
+.overline { margin: 0 0 6px; color: var(--muted); font-size: 0.84rem; overflow-wrap: anywhere; }
+.lead { text-wrap: balance; margin: 14px 0 6px; font-size: 1.22rem; line-height: 1.4; }
+.facts, .note, .absent { margin: 0; color: var(--muted); font-size: 0.87rem; max-width: 92ch; }
+.note { margin: 12px 0; }
+.absent { border-left: 3px solid var(--line); padding-left: 12px; }
+.warning {
+  margin: 18px 0 0; padding: 11px 16px; border: 1px solid var(--warn-line); border-radius: 8px;
+  background: var(--warn-page); color: var(--warn); font-size: 0.92rem;
+}
+.warning b { margin-right: 6px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 14px; margin-top: 30px; }
+.tile { padding: 14px 16px 13px; border: 1px solid var(--line); border-radius: 10px; background: var(--panel); }
+.what, .from { color: var(--muted); font-size: 0.84rem; }
+.from b { color: var(--ink); font-weight: 550; }
+.big { margin: 3px 0 4px; font-size: 1.75rem; line-height: 1.2; font-weight: 620; letter-spacing: -0.02em; }
+.big small { margin-left: 6px; font-size: 0.84rem; font-weight: 450; letter-spacing: 0; color: var(--muted); }
+.wide { overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; font-size: 0.94rem; }
+th, td { padding: 9px 0 9px 20px; text-align: right; vertical-align: baseline; font-weight: 400; }
+th:first-child, td:first-child { padding-left: 0; text-align: left; }
+thead th { color: var(--muted); font-size: 0.84rem; padding-bottom: 6px; }
+tbody tr, tfoot tr { border-top: 1px solid var(--line); }
+table small { display: block; color: var(--muted); font-size: 0.8rem; line-height: 1.35; }
+.comparison td { white-space: nowrap; } .comparison td small { white-space: normal; }
+.comparison th[scope="row"] { min-width: 11.5em; }
+.stages td { white-space: nowrap; }
+.comparison td:nth-child(3), tfoot { font-weight: 600; }
+.comparison td:nth-child(3) small { font-weight: 400; }
+tfoot th { font-weight: 600; }
+.stages .file { text-align: left; color: var(--muted); }
+.stages .time { width: 24%; min-width: 90px; vertical-align: middle; }
+.track { display: block; height: 8px; border-radius: 2px; background: var(--track); overflow: hidden; }
+.track i { display: block; height: 100%; background: var(--kept); }
+.stages .track { background: none; }
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(310px, 1fr)); gap: 30px 34px; }
+figure { margin: 0; min-width: 0; break-inside: avoid; display: flex; flex-direction: column; }
+figure .plot { margin-top: auto; }
+figcaption { font-size: 0.9rem; font-weight: 560; margin-bottom: 4px; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; color: var(--muted); font-size: 0.8rem; margin-bottom: 4px; }
+.swatch { display: inline-block; width: 14px; height: 3px; margin-right: 6px; vertical-align: middle; }
+.swatch.c1 { background: var(--c1); } .swatch.c2 { background: var(--c2); } .swatch.c3 { background: var(--c3); }
+.swatch.kept, .swatch.pruned { height: 10px; width: 10px; border-radius: 2px; }
+.swatch.kept { background: var(--kept); } .swatch.pruned { background: var(--pruned); }
+.swatch.dashed { height: 0; border-top: 2px dashed var(--muted); }
+.plot { display: flex; gap: 8px; padding: 10px 8px 0 0; }
+.plot .gutter { flex: none; overflow: visible; } .plot .area { flex: 1; min-width: 0; overflow: visible; }
+svg { display: block; overflow: visible; }
+#scores .plot { padding-top: 22px; }
+.tick { font-size: 11.5px; fill: var(--muted); } .tick.strong { fill: var(--ink); font-weight: 600; }
+.grid { stroke: var(--line); } .base { stroke: var(--pruned); }
+.reference { stroke: var(--muted); stroke-dasharray: 5 4; stroke-width: 1.2; }
+.curve {
+  fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; vector-effect: non-scaling-stroke;
+}
+.curve.c1 { stroke: var(--c1); } .curve.c2 { stroke: var(--c2); } .curve.c3 { stroke: var(--c3); }
+.dot.c1, rect.c1 { fill: var(--c1); } .dot.c2 { fill: var(--c2); } .dot.c3 { fill: var(--c3); }
+rect.kept, circle.kept { fill: var(--kept); } rect.pruned, circle.pruned { fill: var(--pruned); }
+rect.faint { opacity: 0.22; }
+.whisker { stroke-width: 2; } .whisker.kept { stroke: var(--kept); } .whisker.pruned { stroke: var(--pruned); }
+.latency {
+  display: grid; grid-template-columns: max-content minmax(0, 1fr) max-content; column-gap: 14px; align-items: center;
+}
+.latency .backend { grid-column: 1 / -1; font-size: 0.9rem; font-weight: 560; padding: 8px 0 2px; }
+.latency .side, .latency .unit { color: var(--muted); font-size: 0.84rem; }
+.latency .value { font-size: 0.88rem; text-align: right; }
+.bars {
+  list-style: none; margin: 0; padding: 0;
+  font: 12.5px/1.35 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
+}
+.bars li {
+  display: grid; grid-template-columns: minmax(0, var(--name)) minmax(40px, 1fr) 7.4em; gap: 16px; align-items: center;
+  padding: 4px 0; break-inside: avoid;
+}
+.bars .name { overflow-wrap: anywhere; }
+.bars .of { color: var(--muted); white-space: nowrap; font-family: system-ui, -apple-system, "Segoe UI", sans-serif; }
+.bars .of b { color: var(--ink); font-weight: 560; }
+.bars .track { height: 12px; }
+.bars.dense { columns: 3 calc(var(--name) + 12em); column-gap: 34px; font-size: 10.5px; }
+.bars.dense li { grid-template-columns: minmax(0, var(--name)) minmax(30px, 1fr) 5.6em; gap: 9px; padding: 0.5px 0; }
+.bars.dense .track { height: 8px; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 0 34px; margin: 0 0 18px; }
+dl div {
+  display: grid; grid-template-columns: 10.5em minmax(0, 1fr); gap: 14px; padding: 7px 0;
+  border-top: 1px solid var(--line);
+}
+dt { color: var(--muted); font-size: 0.87rem; }
+dd { margin: 0; font-size: 0.9rem; overflow-wrap: anywhere; }
+summary { cursor: pointer; font-size: 0.9rem; color: var(--c1); }
+pre {
+  margin: 12px 0 0; padding: 14px 16px; border: 1px solid var(--line); border-radius: 8px; background: var(--panel);
+  font: 12px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; white-space: pre-wrap;
+  overflow-wrap: anywhere;
+}
+footer {
+  margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--line); color: var(--muted); font-size: 0.8rem;
+}
+@media (max-width: 640px) {
+  main { padding: 28px 16px; } h1 { font-size: 1.6rem; } .comparison td { white-space: normal; }
+  table { font-size: 0.82rem; } .comparison th[scope="row"] { min-width: 0; }
+  .stages .file { display: none; } th, td { padding-left: 10px; }
+}
+@media print {
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  html { font-size: 13px; } body { font-size: 12px; } footer { display: none; }
+  main { max-width: none; padding: 0; } section { margin-top: 30px; }
+  h2 { break-after: avoid; } tr, .tile, .plot, .latency, dl div { break-inside: avoid; }
+  .panels { grid-template-columns: 1fr 1fr; }
+}
+@page { margin: 16mm; }
+"""

@@ -1,0 +1,97 @@
+"""Numbers as words: one way to write counts, ratios, points and times in terminal and page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MINUS = "\u2212"
+DASH = "\u2013"
+BACKENDS = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX", "pytorch": "PyTorch"}
+
+
+def count(value: float) -> str:
+    """Whole number with thousands separators."""
+    return f"{value:,.0f}"
+
+
+def short_count(value: float) -> str:
+    """Three significant digits and k, M or G: 31.0 M."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{digits(value / factor)} {unit}"
+    return count(value)
+
+
+def digits(value: float) -> str:
+    """Three significant digits without an exponent: 0.412, 4.12, 41.2, 412, 4,120."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    for bound, decimals in ((99.95, 0), (9.995, 1), (0.9995, 2), (0.09995, 3), (0.009995, 4)):
+        if size >= bound:
+            return f"{value:,.{decimals}f}".replace("-", MINUS)
+    return scientific(value)
+
+
+def scientific(value: float) -> str:
+    """Two significant digits with an exponent: 1.2e-06."""
+    return f"{value:.1e}".replace("-", MINUS) if value else "0"
+
+
+def percent(value: float) -> str:
+    """Percent with two decimals."""
+    return f"{value:.2f} %"
+
+
+def points(delta: float) -> str:
+    """Signed difference of two percentages."""
+    if abs(delta) < 0.005:
+        return "unchanged"
+    return f"{'+' if delta > 0 else MINUS}{abs(delta):.2f} points"
+
+
+def milliseconds(value: float) -> str:
+    """Milliseconds with three significant digits."""
+    return f"{digits(value)} ms"
+
+
+def seconds(value: float) -> str:
+    """Seconds, with minutes or hours beside them when there are many."""
+    text = f"{value:,.1f} s"
+    if value < 120:
+        return text
+    minutes = round(value / 60)
+    return f"{text} ({minutes // 60} h {minutes % 60} min)" if minutes >= 60 else f"{text} ({minutes} min)"
+
+
+def times(ratio: float, *, less: str, more: str) -> str:
+    """Word a ratio after / before: '1.72 times fewer', '1.10 times more' or 'unchanged'."""
+    if ratio <= 0:
+        return DASH
+    factor = max(ratio, 1 / ratio)
+    if factor < 1.005:
+        return "unchanged"
+    return f"{factor:.2f} times {less if ratio < 1 else more}"
+
+
+def relative(before: float, after: float) -> str:
+    """Signed change in percent of `before`."""
+    if not before:
+        return DASH
+    change = 100 * (after - before) / before
+    return f"{MINUS if change < 0 else '+'}{abs(change):.1f} %"
+
+
+def backend(name: str) -> str:
+    """A backend's proper name."""
+    return BACKENDS.get(name, name)
+
+
+def budget(value: dict[str, Any] | None) -> str:
+    """A budget in words: 'pruning ratio 0.4', 'free ratio'."""
+    if not value:
+        return "not recorded"
+    if value.get("kind") == "free":
+        return "free ratio (scores at exactly zero go)"
+    kind = str(value.get("kind")).replace("_", " ").replace("macs", "MACs").replace("params", "parameter")
+    return f"{kind} {value.get('value')}"

@@ -1,0 +1,130 @@
+"""RARTS: relaxed architecture search (Xue, Qi and Xin, arXiv 2008.03901), by first derivatives only.
+
+Two weight sets u (primary) and w (auxiliary) share one alpha; D is split into D_p and D_a. Relaxed Lagrangian (2.11):
+
+    L(u, w, alpha) = L_p(u, alpha) + lambda L_a(w, alpha) + beta/2 |u - w|^2 + gamma P(alpha)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..penalties import L1
+
+Loss = Callable[[], Tensor]
+"""Computes the scalar loss of the present mini-batch at the present values of the parameters."""
+
+
+@dataclass(frozen=True)
+class Rarts:
+    """lambda (`lam`) weighs the auxiliary loss, `beta` ties u to w, `order` is the order of updates.
+
+    `gauss-seidel` is the thesis's Algorithm 2: four passes over half batches; alpha sees the new w and u. `fused` takes
+    alpha's gradient from the same two passes as w's and u's: half the cost, the same equilibria (2.19).
+    """
+
+    lam: float = 1.0
+    beta: float = 1.0
+    order: Literal["gauss-seidel", "fused"] = "gauss-seidel"
+
+
+@dataclass
+class TwoSets:
+    """What a RARTS step acts on: the two losses, the parameters, and one optimiser for each of u, w and alpha.
+
+    With plain SGD (no momentum, no weight decay) the step is exactly (2.12). `average` turns gradients into their
+    mean over processes, in place.
+    """
+
+    loss_p: Loss
+    loss_a: Loss
+    u: Sequence[nn.Parameter]
+    w: Sequence[nn.Parameter]
+    alpha: Sequence[nn.Parameter]
+    opt_u: Optimizer
+    opt_w: Optimizer
+    opt_alpha: Optimizer
+    average: Callable[[list[Tensor]], None] = lambda gradients: None
+
+
+def rarts_step(sets: TwoSets, method: Rarts, penalty: L1) -> dict[str, Tensor]:
+    """One iteration of (2.12) on the present mini-batches; returns the losses of the first two passes, detached.
+
+    Example::
+
+        logs = rarts_step(sets, Rarts(lam=1.0, beta=1.0), L1(1e-4))
+    """
+    step = {"gauss-seidel": _gauss_seidel, "fused": _fused}[method.order]
+    return step(sets, method, penalty)
+
+
+def _gauss_seidel(s: TwoSets, m: Rarts, penalty: L1) -> dict[str, Tensor]:
+    # w' = w - eta_w (lambda grad_w L_a(w, alpha) + beta (w - u))
+    loss_a = s.loss_a()
+    _descend(s.opt_w, s.w, _averaged(s, torch.autograd.grad(m.lam * loss_a, s.w)), s.u, m.beta)
+    # u' = u - eta_u (grad_u L_p(u, alpha) + beta (u - w'))
+    loss_p = s.loss_p()
+    _descend(s.opt_u, s.u, _averaged(s, torch.autograd.grad(loss_p, s.u)), s.w, m.beta)
+    # a' = a - eta_a (lambda grad_a L_a(w', a) + grad_a L_p(u', a) + gamma grad P(a)); no weight gradients here
+    grad_a = torch.autograd.grad(m.lam * s.loss_a(), s.alpha)
+    grad_p = torch.autograd.grad(s.loss_p(), s.alpha)
+    descend_scores(s.opt_alpha, s.alpha, _averaged(s, torch._foreach_add(grad_a, grad_p)), penalty)
+    return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
+
+
+def _fused(s: TwoSets, m: Rarts, penalty: L1) -> dict[str, Tensor]:
+    # One pass of each loss gives the gradients of its weights and of alpha, all at the present point. The coupling of u
+    # still sees the new w', which costs nothing.
+    loss_a = s.loss_a()
+    grad_wa = _averaged(s, torch.autograd.grad(m.lam * loss_a, [*s.w, *s.alpha]))
+    loss_p = s.loss_p()
+    grad_up = _averaged(s, torch.autograd.grad(loss_p, [*s.u, *s.alpha]))
+    _descend(s.opt_w, s.w, grad_wa[: len(s.w)], s.u, m.beta)
+    _descend(s.opt_u, s.u, grad_up[: len(s.u)], s.w, m.beta)
+    grad_alpha = list(torch._foreach_add(grad_wa[len(s.w) :], grad_up[len(s.u) :]))
+    descend_scores(s.opt_alpha, s.alpha, grad_alpha, penalty)
+    return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
+
+
+def _averaged(s: TwoSets, gradients: Sequence[Tensor]) -> list[Tensor]:
+    grads = list(gradients)
+    s.average(grads)
+    return grads
+
+
+def _descend(
+    optimizer: Optimizer,
+    own: Sequence[nn.Parameter],
+    gradients: list[Tensor],
+    other: Sequence[nn.Parameter],
+    beta: float,
+) -> None:
+    """Step `own` along gradient + beta (own - other)."""
+    with torch.no_grad():
+        if beta:
+            difference = torch._foreach_sub(list(own), list(other))
+            torch._foreach_add_(gradients, difference, alpha=beta)
+    apply_gradients(optimizer, own, gradients)
+
+
+def descend_scores(optimizer: Optimizer, alpha: Sequence[nn.Parameter], gradients: list[Tensor], penalty: L1) -> None:
+    """Step alpha along gradient + gamma grad P, then the proximal step with alpha's learning rate."""
+    with torch.no_grad():
+        penalty.add_gradient(alpha, gradients)
+    apply_gradients(optimizer, alpha, gradients)
+    with torch.no_grad():
+        penalty.prox(alpha, step=float(optimizer.param_groups[0]["lr"]))
+
+
+def apply_gradients(optimizer: Optimizer, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
+    """Give `parameters` their gradients and step; the gradients are released afterwards."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,92 @@
+"""The scores `alpha`: one container keyed by group, shared by every network whose gates read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..plan import UserError
+from .base import Group
+
+
+class Alphas(nn.Module):
+    """Scores of all groups, float32 [C] each, initialised to 1 so that a gated network starts as the original.
+
+    The container owns the parameters; gated networks only read them through hooks, so two weight sets attached to one
+    container share one `alpha` and their own state dicts do not mention it.
+
+    Example::
+
+        alphas = Alphas(space.groups)
+        alphas.attach(u), alphas.attach(w)
+        alphas.scores()["layer1.0.conv1"]
+    """
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        super().__init__()
+        self.groups = tuple(groups)
+        for group in self.groups:
+            self.register_parameter(_key(group.name), nn.Parameter(torch.ones(group.size)))
+
+    def __getitem__(self, group: str) -> nn.Parameter:
+        return self.get_parameter(_key(group))
+
+    def scores(self) -> dict[str, Tensor]:
+        """Detached copies of the scores, {group: float32 [C]} on the CPU."""
+        return {group.name: self[group.name].detach().cpu().clone() for group in self.groups}
+
+    def load_scores(self, scores: Mapping[str, Tensor]) -> None:
+        """Copy `scores`, {group: [C]}, into the parameters."""
+        with torch.no_grad():
+            for group in self.groups:
+                self[group.name].copy_(scores[group.name])
+
+    def attach(self, model: nn.Module) -> list[RemovableHandle]:
+        """Gate the inputs of every layer that reads a group of `model`; returns the handles that undo it."""
+        return [
+            model.get_submodule(reader).register_forward_pre_hook(_gate(self, group.name))
+            for group in self.groups
+            for reader in group.inputs
+        ]
+
+
+def norm_scales(model: nn.Module, groups: Iterable[Group]) -> dict[str, nn.Parameter]:
+    """The scale of the last BatchNorm in front of each group's readers, {group: [C]}: NetSlim's scores.
+
+    Raises UserError for a group that no BatchNorm normalises.
+    """
+    scales = {}
+    for group in groups:
+        norms = [m for m in map(model.get_submodule, group.outputs) if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms or norms[-1].weight is None:
+            raise UserError(
+                f"search.method.type = 'netslim': group {group.name!r} has no BatchNorm with a scale to score by; "
+                "use 'rarts', whose scores need none"
+            )
+        scales[group.name] = norms[-1].weight
+    return scales
+
+
+def channel_axis(module: nn.Module) -> int:
+    """Axis of `module`'s input that holds its channels: the last for linear layers, 1 for convolutions."""
+    return -1 if isinstance(module, nn.Linear) else 1
+
+
+def _gate(alphas: Alphas, group: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def multiply(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, *rest = args
+        alpha = alphas[group].to(x.dtype)
+        if channel_axis(module) == 1:
+            alpha = alpha.view(-1, *[1] * (x.dim() - 2))
+        return (x * alpha, *rest)
+
+    return multiply
+
+
+def _key(group: str) -> str:
+    # Parameter names may not contain dots.
+    return group.replace(".", "/")

@@ -1,0 +1,166 @@
+"""Checkpoints: our own (safetensors weights and a JSON card), and foreign .pth files read without unpickling code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..plan import UserError, read_json, replacing, write_json
+from .base import Space
+
+FORMAT = 1
+WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What rebuilds and feeds a network: space name and arguments, class names, preprocessing (see docs/formats.md)."""
+
+    space: str
+    arch: Mapping[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    plan_sha256: str | None = None
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W) of the network's input."""
+        c, h, w = self.preprocessing["input_size"]
+        return c, h, w
+
+
+def save_model(stem: str | Path, model: nn.Module, card: Card) -> None:
+    """Write `stem`.safetensors and `stem`.json, each atomically, the card last."""
+    from safetensors.torch import save_file
+
+    stem = Path(stem)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with replacing(stem.with_suffix(".safetensors")) as tmp:
+        save_file(state, tmp)
+    write_json(stem.with_suffix(".json"), {"format": FORMAT, **asdict(card)})
+
+
+def load_card(path: str | Path) -> Card:
+    """The card at `path` (a .json file, its .safetensors, or a run folder, meaning its model.json)."""
+    path = _stem(path).with_suffix(".json")
+    value = read_json(path)
+    try:
+        version = value.pop("format")
+        card = Card(**{**value, "classes": tuple(value["classes"])})
+        if len(card.input_size) != 3 or not isinstance(card.arch, dict):
+            raise TypeError("input_size or arch")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a model card ({error}); docs/formats.md shows one") from None
+    if version != FORMAT:
+        raise UserError(f"{path}: card format {version!r}, this version reads {FORMAT}; export the model again")
+    return card
+
+
+def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
+    """Rebuild the network saved at `path` (run folder, stem, .json or .safetensors), in evaluation mode on the CPU.
+
+    Needs no recipe and unpickles nothing. Raises UserError for missing, corrupt or mismatched files.
+
+    Example::
+
+        model, space, card = load_model("runs/demo")
+    """
+    from . import make_space
+
+    card = load_card(path)
+    space = make_space(card.space, card.arch)
+    model = space.build()
+    file = _stem(path).with_suffix(".safetensors")
+    load_state(model, read_state(file), source=file)
+    return model.eval(), space, card
+
+
+def read_state(path: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
+    """The state dict in a .safetensors, .pth, .pt or .th file, wrappers and 'module.' prefixes removed.
+
+    Pickles are read with weights_only=True; with `trust` they may run code, so only for files whose author you trust.
+    Raises UserError when the file is missing, corrupt, refused, or holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"--checkpoint {path}: no such file; give a .safetensors, a .pth, or a run folder")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _unwrap(_read_pickle(path, trust=trust), path)
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
+    """Load `state` into `model` strictly; UserError naming the keys when they are another architecture's."""
+    own = model.state_dict()
+    optional = {name for name in own if name.endswith("num_batches_tracked")}
+    missing = [name for name in own if name not in state and name not in optional]
+    unexpected = [name for name in state if name not in own]
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
+    found = [f"{len(keys)} {what}: {', '.join(keys[:4])}{', ...' * (len(keys) > 4)}" for what, keys in parts if keys]
+    if found:
+        raise UserError(
+            f"{source}: a checkpoint of another architecture; {'; '.join(found)}; set the recipe's space section "
+            "(type, depth, classes) to the checkpoint's"
+        )
+    model.load_state_dict({name: state.get(name, own[name]) for name in own})
+
+
+def _stem(path: str | Path) -> Path:
+    path = Path(path)
+    return path / "model" if path.is_dir() else path
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"--checkpoint {path}: corrupt safetensors file ({error}); copy it again") from None
+
+
+def _read_pickle(path: Path, *, trust: bool) -> Any:
+    import pickle
+    from zipfile import BadZipFile
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+            reason = str(error).splitlines()[0].rstrip(".")[:150]
+            raise UserError(
+                f"--checkpoint {path}: refused, it holds more than weights or is corrupt ({reason}); if you "
+                "trust its author, add --trust-checkpoint, which may run code from the file"
+            ) from None
+        raise UserError(f"--checkpoint {path}: corrupt file ({error}); copy it again") from None
+    except (RuntimeError, EOFError, BadZipFile, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"--checkpoint {path}: corrupt file ({str(error).splitlines()[0]}); copy it again") from None
+
+
+def _unwrap(value: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(value, dict):
+        inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), None)
+        if inner is None:
+            break
+        value = inner
+    if isinstance(value, nn.Module):
+        value = value.state_dict()
+    state = {k: v for k, v in value.items() if isinstance(v, Tensor)} if isinstance(value, dict) else {}
+    if not state:
+        raise UserError(f"--checkpoint {path}: holds no state dict; save one with torch.save(model.state_dict(), path)")
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state

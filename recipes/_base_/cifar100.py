@@ -1,0 +1,3 @@
+"""CIFAR-100 as torchvision stores it; `data.download=True` fetches it once, or point `data.root` at a copy."""
+
+data = dict(type="cifar100", root="data", input_size=32, augment="crop_flip")

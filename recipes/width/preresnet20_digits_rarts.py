@@ -1,0 +1,22 @@
+"""The demo: PreResNet-20 on the digits, minutes on two cores; search strength (gamma, epochs, rate) as the thesis."""
+
+_base_ = ["../_base_/digits.py"]
+
+_sgd = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-4)
+
+space = dict(type="preresnet", depth=20)
+train = dict(epochs=8, batch_size=64, optimizer=_sgd, warmup_epochs=1)
+search = dict(
+    method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
+    epochs=8,
+    batch_size=32,
+    gamma=0.06,
+    optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4),
+    alpha_optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
+)
+finetune = dict(
+    epochs=8,
+    batch_size=64,
+    optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4),
+    distill=dict(temperature=4.0, weight=1.0),
+)

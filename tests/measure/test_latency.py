@@ -1,0 +1,111 @@
+"""The content of latency.json: keys, the direction of the ratio, and what is left behind."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from compress.export import export_onnx
+from compress.measure import BACKENDS, MeasureConfig, measure_latency
+from compress.measure import latency as latency_module
+from compress.plan import UserError
+
+SIZE = (3, 24, 24)
+QUICK = {"repeats": 12, "warmup_seconds": 0.05}
+
+
+def cnn(width: int) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latency")
+    before, after = cnn(96).train(), cnn(8).train()
+    paths = [export_onnx(m, folder / f"{n}.onnx", input_size=SIZE) for n, m in (("before", before), ("after", after))]
+    return before, after, *paths
+
+
+@pytest.fixture(scope="module")
+def measured(pair):
+    return measure_latency(*pair, input_size=SIZE, config=MeasureConfig(batch=2, **QUICK))
+
+
+def test_content(measured):
+    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
+    assert {key: measured[key] for key in ("dtype", "batch", "threads", "input_size")} == {
+        "dtype": "float32", "batch": 2, "threads": 1, "input_size": [3, 24, 24],
+    }  # fmt: skip
+    assert {"device", "date", "versions", "reference_ms", "drifted"} < set(measured)
+    assert set(measured["backends"]) == set(BACKENDS)
+    assert measured["reference_ms"]["before"] > 0
+    assert measured["reference_ms"]["after"] > 0
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "onnxruntime"])
+def test_a_much_narrower_network_is_faster(measured, backend):
+    entry = measured["backends"][backend]
+    assert entry["before"]["n"] == entry["after"]["n"] == 12
+    assert entry["before"]["p10"] <= entry["before"]["median"] <= entry["before"]["p90"]
+    assert entry["ratio"]["median"] < 0.8
+    assert entry["after"]["median"] < entry["before"]["median"]
+
+
+def test_modules_and_threads_are_left_alone(pair, measured):
+    former = torch.get_num_threads()
+    seen = []
+    before = nn.Sequential(*pair[0], nn.Identity())
+    before[-1].forward = lambda x: seen.append((torch.get_num_threads(), torch.is_inference_mode_enabled())) or x
+    config = MeasureConfig(backends=("pytorch",), threads=former + 1, repeats=1, warmup_seconds=0.0)
+    measure_latency(before, pair[1], None, None, input_size=SIZE, config=config)
+    assert set(seen) == {(former + 1, True)}
+    assert torch.get_num_threads() == former
+    assert pair[0].training
+    assert pair[1].training
+
+
+@pytest.mark.parametrize(
+    ("reference", "drifted"), [((1.0, 1.19), False), ((1.0, 1.21), True), ((1.21, 1.0), True), ((1.19, 1.0), False)]
+)
+def test_drift(pair, monkeypatch, reference, drifted):
+    values = iter(reference)
+    monkeypatch.setattr(latency_module, "_reference_ms", lambda: next(values))
+    config = MeasureConfig(backends=("pytorch",), repeats=1, warmup_seconds=0.0)
+    found = measure_latency(pair[0], pair[1], None, None, input_size=SIZE, config=config)
+    assert found["drifted"] is drifted
+    assert found["reference_ms"] == {"before": reference[0], "after": reference[1]}
+
+
+@pytest.mark.parametrize("path", [None, "nowhere.onnx"])
+def test_onnxruntime_needs_its_files(pair, path):
+    config = MeasureConfig(backends=("onnxruntime",), repeats=1, warmup_seconds=0.0)
+    with pytest.raises(UserError, match=r"onnxruntime|nowhere\.onnx"):
+        measure_latency(pair[0], pair[1], path, path, input_size=SIZE, config=config)
+
+
+def test_recipes_may_give_lists():
+    assert MeasureConfig(backends=["onnxruntime"]) == MeasureConfig(backends=("onnxruntime",))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backends": ()}, {"backends": "pytorch"}, {"batch": 0}, {"threads": 0}, {"repeats": 0}, {"inner": -1},
+        {"min_sample_ms": -1.0}, {"warmup_seconds": float("inf")},
+    ],
+)  # fmt: skip
+def test_bad_config(options):
+    (name,) = options
+    with pytest.raises(UserError, match=name):
+        MeasureConfig(**options)
+
+
+def test_unknown_backend_names_the_known_ones():
+    with pytest.raises(UserError, match=r"'openvino' is unknown; choose from pytorch, onnxruntime"):
+        MeasureConfig(backends=("pytorch", "openvino"))

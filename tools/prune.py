@@ -1,0 +1,65 @@
+"""Prune a trained network: search, select under a budget, slice, fine-tune, export, measure, report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
+BUDGETS = ("pruning_ratio", "macs_ratio", "params_ratio")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/")
+    parser.add_argument("--checkpoint", metavar="F", help="trained network: .pth, .safetensors, or a run folder")
+    parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
+    parser.add_argument("--stage", choices=STAGES, help="run this stage only; earlier ones must be finished")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
+    parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
+    parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="K=V", help="recipe overrides: search.epochs=4")
+    budget = parser.add_argument_group("budget", "exactly one, or none for a free ratio (scores at zero are pruned)")
+    budget.add_argument("--pruning-ratio", type=float, metavar="R", help="share of scored channels to remove")
+    budget.add_argument("--macs-ratio", type=float, metavar="R", help="share of MACs to keep")
+    budget.add_argument("--params-ratio", type=float, metavar="R", help="share of parameters to keep")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from compress.pipeline.recipe import load_recipe
+    from compress.pipeline.run import prune
+    from compress.plan import UserError, read_json
+    from compress.pruning import Budget
+    from compress.report import print_summary
+    from compress.report.progress import TerminalProgress
+
+    budgets = [Budget(name, getattr(args, name)) for name in BUDGETS if getattr(args, name) is not None]
+    if len(budgets) > 1:
+        raise UserError(f"{budgets[0].argument} and {budgets[1].argument}: only one budget at a time; drop one")
+    recipe = load_recipe(args.recipe, args.cfg_options)
+    folder = prune(
+        recipe,
+        args.work_dir or Path("runs") / recipe.name,
+        progress=TerminalProgress(),
+        budget=budgets[0] if budgets else None,
+        checkpoint=args.checkpoint,
+        trust=args.trust_checkpoint,
+        stage=args.stage,
+        search_from=args.search_from,
+        resume=args.resume,
+        launcher=args.launcher,
+    )
+    if (folder / "summary.json").exists():
+        print_summary(read_json(folder / "summary.json"))
+        print(f"Report: {folder / 'report.html'}")
+
+
+if __name__ == "__main__":
+    from _command import run_tool
+
+    run_tool(main, parse())

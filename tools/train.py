@@ -1,0 +1,41 @@
+"""Train a recipe's unpruned network from scratch; the work dir is then a checkpoint for tools/prune.py."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/")
+    parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/RECIPE_train)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="K=V", help="recipe overrides: train.epochs=4")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from compress.pipeline.recipe import load_recipe
+    from compress.pipeline.run import train_baseline
+    from compress.report.progress import TerminalProgress
+
+    recipe = load_recipe(args.recipe, args.cfg_options)
+    folder = train_baseline(
+        recipe,
+        args.work_dir or Path("runs") / f"{recipe.name}_train",
+        progress=TerminalProgress(),
+        resume=args.resume,
+        launcher=args.launcher,
+    )
+    print(f"Checkpoint: {folder.path} (give it to tools/prune.py as --checkpoint)")
+
+
+if __name__ == "__main__":
+    from _command import run_tool
+
+    run_tool(main, parse())
