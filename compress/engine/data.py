@@ -9,8 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from compress.plan import UserError
-
+from ..plan import UserError
 from .datasets import Augmentation, ImageSplit, Source, Transform
 from .readers import Reading, read_cifar, read_digits, read_imagefolder, read_npz
 from .sampling import stratified_split

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from compress.plan import UserError
-
+from ..plan import UserError
 from .sampling import AUGMENT, stream_keys, uniforms
 
 Augmentation = Literal["crop_flip", "crop", "resized_crop", "none"]
@@ -58,6 +57,10 @@ class Transform:
     padding: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.resize is not None or self.augment == "resized_crop":
+            import torchvision.transforms.v2  # noqa: F401  (once, here: worker processes inherit it)
 
     @property
     def draws(self) -> int:

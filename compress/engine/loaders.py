@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from compress.plan import UserError
-
+from ..plan import UserError
 from .datasets import ImageSplit
 from .sampling import EpochSampler, stream_keys
 
@@ -40,8 +39,12 @@ class ImageLoader(DataLoader):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         try:
             yield from super().__iter__()
-        except UserError as error:  # a worker's arrives wrapped in its traceback
-            raise UserError(str(error).rstrip().rsplit("UserError: ", 1)[-1]) from None
+            return
+        except UserError as error:
+            message = str(error).rstrip().rsplit("UserError: ", 1)[-1]  # a worker's is wrapped in its traceback
+            # The traceback and its frames keep the workers in a reference cycle, which takes 5 s to collect.
+            error.with_traceback(None)
+        raise UserError(message)
 
 
 def train_loader(
@@ -126,21 +129,6 @@ class PairLoader:
 
     def __init__(self, loader_p: ImageLoader, loader_a: ImageLoader) -> None:
         self.loader_p, self.loader_a = loader_p, loader_a
-
-    @property
-    def dataset(self) -> Dataset:
-        """The data set of D_p."""
-        return self.loader_p.dataset
-
-    @property
-    def sampler(self) -> PairLoader:
-        """This object: MMEngine's sampler hook calls `loader.sampler.set_epoch`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (from 0) of both loaders."""
-        self.loader_p.set_epoch(epoch)
-        self.loader_a.set_epoch(epoch)
 
     def __len__(self) -> int:
         return min(len(self.loader_p), len(self.loader_a))

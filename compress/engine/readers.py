@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from compress.plan import UserError
-
+from ..plan import UserError
 from .datasets import ArraySource, FileSource, Source
 from .sampling import stratified_split
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
-from compress.plan import UserError
+from ..plan import UserError
 
 # What a number is for: the first word of every key, so that no two uses share a stream.
 ORDER, AUGMENT, SPLIT, TIES = 1, 2, 3, 4

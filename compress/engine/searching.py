@@ -23,7 +23,7 @@ from ..pruning import fold
 from ..search import OneSet, TwoSets, netslim_step, rarts_step
 from ..spaces import Alphas, Space, norm_scales
 from .data import ImageData
-from .loaders import ImageLoader
+from .loaders import ImageLoader, PairLoader
 from .sampling import stratified_halves
 from .settings import SearchConfig, amp_dtype, make_method, make_optimizer, make_schedule
 from .training import Job, run, training_loader
@@ -94,17 +94,16 @@ class TwoNetworks(SearchModel):
 
     def train_step(self, data: dict[str, Batch], optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """One RARTS iteration on a batch of D_p and one of D_a."""
-        opt_u, opt_w, opt_alpha = (optim_wrapper[name].optimizer for name in ("u", "w", "alpha"))
-        self.sum_of_steps += opt_alpha.param_groups[0]["lr"]
+        self.sum_of_steps += optim_wrapper["alpha"].param_groups[0]["lr"]
         sets = TwoSets(
             loss_p=lambda: self.criterion(self.u, data["p"]),
             loss_a=lambda: self.criterion(self.w, data["a"]),
             u=list(self.u.parameters()),
             w=list(self.w.parameters()),
             alpha=list(self.alphas.parameters()),
-            opt_u=opt_u,
-            opt_w=opt_w,
-            opt_alpha=opt_alpha,
+            opt_u=optim_wrapper["u"],
+            opt_w=optim_wrapper["w"],
+            opt_alpha=optim_wrapper["alpha"],
             average=average_gradients,
         )
         return rarts_step(sets, self.method, self.penalty)
@@ -148,7 +147,7 @@ class OneNetwork(SearchModel):
 
     def train_step(self, data: Batch, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """One joint step on a batch of D."""
-        opt_w, opt_alpha = optim_wrapper["w"].optimizer, optim_wrapper["alpha"].optimizer
+        opt_w, opt_alpha = optim_wrapper["w"], optim_wrapper["alpha"]
         self.sum_of_steps += opt_alpha.param_groups[0]["lr"]
         one = OneSet(
             loss=lambda: self.criterion(self.w, data),
@@ -245,8 +244,8 @@ class PairLoop(EpochBasedTrainLoop):
         """Iterate over both loaders side by side."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        for i, (batch_p, batch_a) in enumerate(zip(self.dataloader, self.auxiliary, strict=False)):
-            self.run_iter(i, {"p": batch_p, "a": batch_a})
+        for i, batches in enumerate(PairLoader(self.dataloader, self.auxiliary)):
+            self.run_iter(i, batches)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from compress.plan.errors import UserError
+from ..plan.errors import UserError
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from compress.plan.files import write_text
-
+from ..plan.files import write_text
 from . import sections
 from .run_folder import RunFolder, read_run_folder
 from .style import CSS

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.plan.errors import UserError
-from compress.plan.files import read_json
-
+from ..plan.errors import UserError
+from ..plan.files import read_json
 from .metrics import read_metrics
 
 if TYPE_CHECKING:

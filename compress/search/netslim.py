@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ..penalties import L1
-from .rarts import Loss, apply_gradients, descend_scores
+from .rarts import Loss, Optimizer, apply_gradients, descend_scores
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ..penalties import L1
 
 Loss = Callable[[], Tensor]
 """Computes the scalar loss of the present mini-batch at the present values of the parameters."""
+
+
+class Optimizer(Protocol):
+    """What a step needs of an optimiser: torch's own and MMEngine's wrappers have it."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameters and their settings, `lr` among them."""
+
+    def step(self) -> Any:
+        """Update the parameters from their gradients."""
+
+    def zero_grad(self) -> None:
+        """Release the gradients."""
 
 
 @dataclass(frozen=True)
@@ -127,4 +140,4 @@ def apply_gradients(optimizer: Optimizer, parameters: Sequence[nn.Parameter], gr
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()

@@ -5,12 +5,17 @@ import pytest
 import torch
 
 from compress.engine.data import DataConfig, load_data
+from compress.engine.datasets import ImageSplit
 from compress.plan import UserError
 
 
 @pytest.fixture(scope="module")
 def digits():
     return load_data(DataConfig(), seed=0)
+
+
+def pixels(split: ImageSplit) -> torch.Tensor:
+    return torch.stack([x for x, _ in split.eval_view().__getitems__(range(len(split)))])
 
 
 def test_digits_are_complete_and_balanced(digits):
@@ -25,7 +30,7 @@ def test_digits_are_complete_and_balanced(digits):
 
 
 def test_digits_are_normalised_by_their_own_statistics(digits):
-    x = torch.stack([x for x, _ in digits.train.eval_view()])
+    x = pixels(digits.train)
     assert x.shape == (1437, 3, 32, 32)
     assert x.dtype == torch.float32
     assert (x[:, 0] == x[:, 2]).all()
@@ -38,7 +43,7 @@ def test_digits_are_normalised_by_their_own_statistics(digits):
 
 def test_digits_can_be_told_apart(digits):
     # Nearest class mean: labels and images belong together, in both splits.
-    train, test = (torch.stack([x[0].flatten() for x, _ in s.eval_view()]) for s in (digits.train, digits.test))
+    train, test = (pixels(split)[:, 0].flatten(1) for split in (digits.train, digits.test))
     means = torch.stack([train[torch.from_numpy(digits.train.labels) == label].mean(0) for label in range(10)])
     guesses = torch.cdist(test, means).argmin(1)
     assert (guesses == torch.from_numpy(digits.test.labels)).float().mean() > 0.85
