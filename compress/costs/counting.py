@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,12 @@ def macs(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
 
         macs(space.operators((3, 32, 32)), {**sizes(space.groups), "layer1.0.conv1": 9})
     """
-    return sum(op.macs * _width(op.n_in, widths) * _width(op.n_out, widths) for op in operators)  # type: ignore
+    return _total(op.macs * _width(op.n_in, widths) * _width(op.n_out, widths) for op in operators)
 
 
 def params(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
     """Parameters at `widths`, {group: int or scalar tensor}, as `macs`."""
-    return sum(  # type: ignore
-        (op.weights * _width(op.n_in, widths) + op.biases) * _width(op.n_out, widths) for op in operators
-    )
+    return _total((op.weights * _width(op.n_in, widths) + op.biases) * _width(op.n_out, widths) for op in operators)
 
 
 def count_params(model: nn.Module) -> int:
@@ -49,15 +47,19 @@ def count_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
         total += output[0].numel() * weight[0].numel()  # type: ignore[index]
 
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    training, device = model.training, next(model.parameters()).device
+    training, like = model.training, next(model.parameters())
     try:
         with torch.inference_mode():
-            model.eval()(torch.zeros(1, *input_size, device=device))
+            model.eval()(torch.zeros(1, *input_size, dtype=like.dtype, device=like.device))
     finally:
         model.train(training)
         for hook in hooks:
             hook.remove()
     return total
+
+
+def _total(costs: Iterable[Any]) -> Any:
+    return sum(costs)
 
 
 def _width(width: int | str, widths: Mapping[str, Number]) -> Number | int:

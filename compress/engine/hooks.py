@@ -68,7 +68,9 @@ class MetricsRow(Hook):
     def before_train(self, runner: Runner) -> None:
         """Drop rows of epochs that a killed run had logged but not saved."""
         if is_main_process():
-            rows = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
+            rows = [json.loads(line) for line in whole.splitlines()]
             rows = [r for r in rows if r["stage"] != self.stage or r["epoch"] <= runner.epoch]
             write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self.progress.start(self.stage, runner.max_iters, runner.iter)

@@ -104,6 +104,8 @@ def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
     if not 0 <= config.warmup_epochs < config.epochs:
         raise UserError(f"{section}.warmup_epochs = {config.warmup_epochs}: must be from 0 to epochs - 1")
     make_optimizer(config.optimizer, [nn.Parameter(torch.zeros(1))], name=f"{section}.optimizer")
+    if not 0 <= config.label_smoothing <= 1:
+        raise UserError(f"{section}.label_smoothing = {config.label_smoothing}: must be from 0 to 1; 0.1 is usual")
     _one_of(f"{section}.schedule", config.schedule, ("cosine", "step"))
     _one_of(f"{section}.amp", config.amp, (None, "bf16", "fp16"))
 

@@ -87,7 +87,7 @@ def train(
     evaluate: Callable[[nn.Module], dict[str, float]],
     teacher: nn.Module | None = None,
 ) -> None:
-    """Train `network` in place on `split` for `config.epochs`; checkpoints after every epoch, resumes from the last one.
+    """Train `network` in place on `split` for `config.epochs`; saves after every epoch, resumes from the last one.
 
     `evaluate` gives the figures of the network for the metrics rows. The last epoch's weights stay: none is chosen by
     its evaluation.

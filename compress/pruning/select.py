@@ -7,7 +7,8 @@ give the same plan.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,7 +47,8 @@ class SelectConfig:
 @dataclass(frozen=True)
 class Budget:
     """`pruning_ratio`: share of scored channels to remove; `macs_ratio`, `params_ratio`: share of the whole network's
-    cost to keep; `free`: remove exactly the channels whose score is zero (value None)."""
+    cost to keep; `free`: remove exactly the channels whose score is zero, but for those that the floor and the rounding
+    keep (value None)."""
 
     kind: BudgetKind = "free"
     value: float | None = None
@@ -84,7 +86,7 @@ def select(
     ranking = _Ranking(scores, config)
     before = {name: len(s) for name, s in scores.items()}
     if budget.kind == "free":
-        widths = {name: ranking.allow(name, int((s != 0).sum())) for name, s in scores.items()}
+        widths = {name: ranking.allow_at_least(name, int((s != 0).sum())) for name, s in scores.items()}
     else:
         widths = _under_budget(ranking, _cost(budget.kind, operators, before), budget)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
@@ -127,14 +129,17 @@ class _Ranking:
             self.value[name] = layer if config.ranking == "layer" else magnitude[self.order[name]].tolist()
             lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
             self.allowed[name] = [*range(lowest, n, config.round_to), n]
-        self.worst_first = [
-            name for _, _, name in sorted((v, i, name) for i, name in enumerate(scores) for v in self.value[name])
-        ]
+        # Ties go by name, not by the order in which `scores` lists its groups: a file lists them differently.
+        self.worst_first = [name for _, name in sorted((v, name) for name in scores for v in self.value[name])]
 
     def allow(self, name: str, width: int) -> int:
         """The largest allowed width of at most `width`, or the smallest allowed one."""
         allowed = self.allowed[name]
         return allowed[max(0, bisect_right(allowed, width) - 1)]
+
+    def allow_at_least(self, name: str, width: int) -> int:
+        """The smallest allowed width of at least `width`."""
+        return self.allowed[name][bisect_left(self.allowed[name], width)]
 
     def without_worst(self, n: int) -> Widths:
         """Widths when the `n` worst channels go, floors and rounding applied."""
@@ -163,9 +168,10 @@ def _under_budget(ranking: _Ranking, cost: Callable[[Widths], int], budget: Budg
     share = 1 - budget.value if budget.kind == "pruning_ratio" else budget.value
     limit = share * full + 1e-9 * full
     if smallest > limit:
-        least, most = smallest / full, 1.0
+        # Rounded into the range, so that the ends themselves can be chosen.
+        least, most = math.ceil(1e4 * smallest / full) / 1e4, 1.0
         if budget.kind == "pruning_ratio":
-            least, most = 0.0, 1 - smallest / full
+            least, most = 0.0, math.floor(1e4 * (1 - smallest / full)) / 1e4
         raise UserError(
             f"{budget.argument} {budget.value:g}: out of reach; with this floor and rounding the reachable range is "
             f"{least:.4f} to {most:.4f}; choose a value inside it, or lower select.floor or select.round_to"
@@ -181,12 +187,12 @@ def _fill(ranking: _Ranking, widths: Widths, cost: Callable[[Widths], int], limi
     """Add channels back, best score first, while they fit."""
     open_groups = list(widths)
     while open_groups:
-        candidates: list[tuple[float, int, str, int]] = []
-        for i, name in enumerate(open_groups):
+        candidates: list[tuple[float, str, int]] = []
+        for name in open_groups:
             wider = ranking.next_width(name, widths[name])
             if wider is not None:
-                candidates.append((-ranking.value[name][widths[name]], i, name, wider))
-        for _, _, name, wider in sorted(candidates):
+                candidates.append((-ranking.value[name][widths[name]], name, wider))
+        for _, name, wider in sorted(candidates):
             if cost({**widths, name: wider}) <= limit:
                 widths = {**widths, name: wider}
                 # Costs only grow: a group that did not fit now never fits later.

@@ -47,8 +47,8 @@ def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: Widt
 def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Module, Space]:
     """A new network with the kept channels of `model` (unchanged, of `space`), and its space.
 
-    Equals `model` with the pruned channels multiplied by zero at their readers' inputs. Training mode and device are
-    kept. Raises UserError when `plan` was made for another network.
+    Equals `model` with the pruned channels multiplied by zero at their readers' inputs. Training mode, device and dtype
+    are kept. Raises UserError when `plan` was made for another network.
 
     Example::
 
@@ -56,11 +56,11 @@ def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Mod
     """
     plan.check_fits(sizes(space.groups))
     small_space = space.with_widths(plan.widths)
-    small = small_space.build()
-    device = next(model.parameters()).device
+    like = next(model.parameters())
+    small = small_space.build().to(like.dtype)
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     small.load_state_dict(slice_state(state, space.groups, plan))
-    return small.to(device).train(model.training), small_space
+    return small.to(like.device).train(model.training), small_space
 
 
 def _take(state: dict[str, Tensor], module: str, kept: Tensor, *, axis: int) -> None:

@@ -7,6 +7,7 @@ Two weight sets u (primary) and w (auxiliary) share one alpha; D is split into D
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..penalties import L1
+from ..plan import UserError
 
 Loss = Callable[[], Tensor]
 """Computes the scalar loss of the present mini-batch at the present values of the parameters."""
@@ -46,6 +48,14 @@ class Rarts:
     beta: float = 1.0
     order: Literal["gauss-seidel", "fused"] = "gauss-seidel"
 
+    def __post_init__(self) -> None:
+        for name in ("lam", "beta"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise UserError(f"search.method.{name} = {value!r}: must be a finite number of at least 0")
+        if self.order not in _ORDERS:
+            raise UserError(f"search.method.order = {self.order!r}: must be one of {', '.join(map(repr, _ORDERS))}")
+
 
 @dataclass
 class TwoSets:
@@ -73,8 +83,7 @@ def rarts_step(sets: TwoSets, method: Rarts, penalty: L1) -> dict[str, Tensor]:
 
         logs = rarts_step(sets, Rarts(lam=1.0, beta=1.0), L1(1e-4))
     """
-    step = {"gauss-seidel": _gauss_seidel, "fused": _fused}[method.order]
-    return step(sets, method, penalty)
+    return _ORDERS[method.order](sets, method, penalty)
 
 
 def _gauss_seidel(s: TwoSets, m: Rarts, penalty: L1) -> dict[str, Tensor]:
@@ -105,6 +114,9 @@ def _fused(s: TwoSets, m: Rarts, penalty: L1) -> dict[str, Tensor]:
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
+_ORDERS = {"gauss-seidel": _gauss_seidel, "fused": _fused}
+
+
 def _averaged(s: TwoSets, gradients: Sequence[Tensor]) -> list[Tensor]:
     grads = list(gradients)
     s.average(grads)
@@ -122,7 +134,8 @@ def _descend(
     with torch.no_grad():
         if beta:
             difference = torch._foreach_sub(list(own), list(other))
-            torch._foreach_add_(gradients, difference, alpha=beta)
+            # Not in place: autograd may return one tensor for two parameters, or an expanded one.
+            gradients = list(torch._foreach_add(gradients, difference, alpha=beta))
     apply_gradients(optimizer, own, gradients)
 
 

@@ -41,24 +41,25 @@ def save_model(stem: str | Path, model: nn.Module, card: Card) -> None:
 
     stem = Path(stem)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    with replacing(stem.with_suffix(".safetensors")) as tmp:
+    with replacing(stem.with_name(f"{stem.name}.safetensors")) as tmp:
         save_file(state, tmp)
-    write_json(stem.with_suffix(".json"), {"format": FORMAT, **asdict(card)})
+    write_json(stem.with_name(f"{stem.name}.json"), {"format": FORMAT, **asdict(card)})
 
 
 def load_card(path: str | Path) -> Card:
     """The card at `path` (a .json file, its .safetensors, or a run folder, meaning its model.json)."""
-    path = _stem(path).with_suffix(".json")
+    stem = _stem(path)
+    path = stem.with_name(f"{stem.name}.json")
     value = read_json(path)
+    if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{path}: card format {value['format']!r}, this version reads {FORMAT}; export the model again")
     try:
-        version = value.pop("format")
+        del value["format"]
         card = Card(**{**value, "classes": tuple(value["classes"])})
         if len(card.input_size) != 3 or not isinstance(card.arch, dict):
             raise TypeError("input_size or arch")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a model card ({error}); docs/formats.md shows one") from None
-    if version != FORMAT:
-        raise UserError(f"{path}: card format {version!r}, this version reads {FORMAT}; export the model again")
     return card
 
 
@@ -76,7 +77,8 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
     card = load_card(path)
     space = make_space(card.space, card.arch)
     model = space.build()
-    file = _stem(path).with_suffix(".safetensors")
+    stem = _stem(path)
+    file = stem.with_name(f"{stem.name}.safetensors")
     load_state(model, read_state(file), source=file)
     return model.eval(), space, card
 
@@ -118,7 +120,9 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | P
 
 def _stem(path: str | Path) -> Path:
     path = Path(path)
-    return path / "model" if path.is_dir() else path
+    if path.is_dir():
+        return path / "model"
+    return path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -151,16 +155,19 @@ def _read_pickle(path: Path, *, trust: bool) -> Any:
 
 def _unwrap(value: Any, path: Path) -> dict[str, Tensor]:
     while isinstance(value, dict):
-        inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict)), None)
+        inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict | nn.Module)), None)
         if inner is None:
             break
         value = inner
     if isinstance(value, nn.Module):
         value = value.state_dict()
-    state = {k: v for k, v in value.items() if isinstance(v, Tensor)} if isinstance(value, dict) else {}
+    state = (
+        {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        if isinstance(value, dict)
+        else {}
+    )
     if not state:
         raise UserError(f"--checkpoint {path}: holds no state dict; save one with torch.save(model.state_dict(), path)")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return state

@@ -89,8 +89,8 @@ class PreResNet(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, num_classes]; H and W multiples of 4."""
         x = self.conv1(x_BCHW)
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = stage(x)
+        for stage in range(1, len(STAGE_PLANES) + 1):
+            x = self.get_submodule(f"layer{stage}")(x)
         if self.select is not None:
             x = self.select(x)
         return self.fc(F.relu(self.bn(x)).mean((2, 3)))
@@ -125,8 +125,8 @@ class PreResNetSpace:
         for name, width in self.widths.items():
             if name not in full:
                 raise UserError(f"widths[{name!r}]: PreResNet-{self.depth} has no such group; see space.groups")
-            if not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width}: must be from 1 to {full[name]}")
+            if not isinstance(width, int) or not 1 <= width <= full[name]:
+                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
 
     @property
     def arch(self) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+# Two commands set everything up on a fresh machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test test-slow check format lint types clean
+
+help:
+	@echo "make demo       train a small network on digits, prune it, export it, report it (a few minutes)"
+	@echo "make test       the test suite"
+	@echo "make test-slow  the full-size checks as well"
+	@echo "make check      format, lint, types, tests"
+	@echo "make clean      remove .venv and caches (runs/ stays)"
+
+install: $(READY)
+
+$(READY): requirements.txt setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Making $(VENV) and installing the pinned packages: PyTorch is large, this takes a few minutes ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "Installed."
+
+demo: $(READY)
+	@echo "1/2  Training a PreResNet-20 on scikit-learn's digits: a checkpoint to start from"
+	@$(BIN)/python tools/train.py recipes/width/preresnet20_digits_rarts.py --work-dir runs/demo_baseline --resume
+	@echo "2/2  Pruning that checkpoint by 40 % of its channels"
+	@$(BIN)/python tools/prune.py recipes/width/preresnet20_digits_rarts.py --checkpoint runs/demo_baseline \
+		--pruning-ratio 0.4 --work-dir runs/demo --resume
+
+test: $(READY)
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest
+
+check: format lint types test
+
+format: $(READY)
+	@$(BIN)/ruff format .
+
+lint: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

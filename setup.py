@@ -1,0 +1,25 @@
+"""Packaging: ranges and extras. requirements.txt pins the exact versions that are tested together."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="compress",
+    version="0.1.0",
+    description="Differentiable architecture search that makes trained vision networks smaller and faster",
+    python_requires=">=3.11",
+    packages=find_packages(include=["compress", "compress.*"]),
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "onedl-mmengine>=0.10.12,<0.11",
+        "opencv-python-headless>=4.10",
+        "numpy>=1.26",
+        "safetensors>=0.4",
+        "scikit-learn>=1.4",
+        "onnx>=1.18",
+        "onnxruntime>=1.20",
+        "onnxscript>=0.5",
+        "rich>=13",
+    ],
+    extras_require={"dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8", "ruff>=0.11"]},
+)
