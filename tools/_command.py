@@ -1,20 +1,48 @@
-"""What every tool does with errors: the user's are one line and exit code 2, ours keep their traceback."""
+"""What every tool shares: the user's errors are one line and exit code 2, ours keep their traceback."""
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 
+RANKS = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
+GRACE_SECONDS = 30
+
+
+def first_process(launcher: str) -> bool:
+    """Whether this process is the one that talks to the user."""
+    return launcher == "none" or os.environ.get(RANKS[launcher], "0") == "0"
+
 
 def run_tool(main: Callable[[Namespace], None], args: Namespace) -> None:
-    from compress.plan import UserError
-
+    """Run `main`; exit with 2 after a UserError, with 130 after Ctrl-C, each told in one line by the first process."""
     try:
-        main(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; go on with --resume", file=sys.stderr)
-        sys.exit(130)
+        from compress.plan import UserError
+
+        try:
+            main(args)
+        except UserError as error:
+            _leave(f"error: {error}", 2, args.launcher)
+    except (KeyboardInterrupt, Exception) as error:
+        if not _interrupted(error):
+            raise
+        _leave("stopped; go on with --resume", 130, args.launcher)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind `error`: what it interrupts may fail on its own while it unwinds."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _leave(message: str, code: int, launcher: str) -> None:
+    if first_process(launcher):
+        print(" ".join(message.split()), file=sys.stderr, flush=True)
+    else:
+        # A launcher ends all processes when one does: the first must have spoken by then.
+        time.sleep(GRACE_SECONDS)
+    sys.exit(code)

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from _command import first_process, run_tool
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
@@ -22,7 +24,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
     parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="K=V", help="recipe overrides: search.epochs=4")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides: search.epochs=4"
+    )
     budget = parser.add_argument_group("budget", "exactly one, or none for a free ratio (scores at zero are pruned)")
     budget.add_argument("--pruning-ratio", type=float, metavar="R", help="share of scored channels to remove")
     budget.add_argument("--macs-ratio", type=float, metavar="R", help="share of MACs to keep")
@@ -38,28 +42,28 @@ def main(args: argparse.Namespace) -> None:
     from compress.report import print_summary
     from compress.report.progress import TerminalProgress
 
+    first = first_process(args.launcher)
     budgets = [Budget(name, getattr(args, name)) for name in BUDGETS if getattr(args, name) is not None]
     if len(budgets) > 1:
         raise UserError(f"{budgets[0].argument} and {budgets[1].argument}: only one budget at a time; drop one")
     recipe = load_recipe(args.recipe, args.cfg_options)
-    folder = prune(
-        recipe,
-        args.work_dir or Path("runs") / recipe.name,
-        progress=TerminalProgress(),
-        budget=budgets[0] if budgets else None,
-        checkpoint=args.checkpoint,
-        trust=args.trust_checkpoint,
-        stage=args.stage,
-        search_from=args.search_from,
-        resume=args.resume,
-        launcher=args.launcher,
-    )
-    if (folder / "summary.json").exists():
+    with TerminalProgress(quiet=not first) as progress:
+        folder = prune(
+            recipe,
+            args.work_dir or Path("runs") / recipe.name,
+            progress=progress,
+            budget=budgets[0] if budgets else None,
+            checkpoint=args.checkpoint,
+            trust=args.trust_checkpoint,
+            stage=args.stage,
+            search_from=args.search_from,
+            resume=args.resume,
+            launcher=args.launcher,
+        )
+    if first and (folder / "summary.json").exists():
         print_summary(read_json(folder / "summary.json"))
         print(f"Report: {folder / 'report.html'}")
 
 
 if __name__ == "__main__":
-    from _command import run_tool
-
     run_tool(main, parse())

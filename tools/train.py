@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from _command import first_process, run_tool
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
@@ -15,7 +17,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/RECIPE_train)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="K=V", help="recipe overrides: train.epochs=4")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides: train.epochs=4"
+    )
     return parser.parse_args()
 
 
@@ -24,18 +28,19 @@ def main(args: argparse.Namespace) -> None:
     from compress.pipeline.run import train_baseline
     from compress.report.progress import TerminalProgress
 
+    first = first_process(args.launcher)
     recipe = load_recipe(args.recipe, args.cfg_options)
-    folder = train_baseline(
-        recipe,
-        args.work_dir or Path("runs") / f"{recipe.name}_train",
-        progress=TerminalProgress(),
-        resume=args.resume,
-        launcher=args.launcher,
-    )
-    print(f"Checkpoint: {folder.path} (give it to tools/prune.py as --checkpoint)")
+    with TerminalProgress(quiet=not first) as progress:
+        folder = train_baseline(
+            recipe,
+            args.work_dir or Path("runs") / f"{recipe.name}_train",
+            progress=progress,
+            resume=args.resume,
+            launcher=args.launcher,
+        )
+    if first:
+        print(f"Checkpoint: {folder.path} (give it to tools/prune.py as --checkpoint)")
 
 
 if __name__ == "__main__":
-    from _command import run_tool
-
     run_tool(main, parse())

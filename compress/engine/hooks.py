@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections import defaultdict
@@ -16,7 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..plan import write_text
+from ..plan import UserError, write_text
 
 LAST = "last.pth"
 
@@ -89,9 +90,14 @@ class MetricsRow(Hook):
         self.progress.advance()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Evaluate and append the row."""
+        """Evaluate and append the row; UserError when the losses are no longer finite."""
         count = len(runner.train_dataloader)
         losses = {name: round(float(value) / count, 6) for name, value in self.sums.items()}
+        if not all(map(math.isfinite, losses.values())):
+            raise UserError(
+                f"{self.stage}: training diverged, the losses of epoch {runner.epoch + 1} are {losses}; "
+                f"lower {self.stage}.optimizer.lr"
+            )
         rates = {name: round(values[0], 8) for name, values in runner.optim_wrapper.get_lr().items()}
         epoch = {"stage": self.stage, "epoch": runner.epoch + 1, "epochs": runner.max_epochs}
         row = {**epoch, **losses, **_named_rates(rates), "seconds": round(time.perf_counter() - self.started, 2)}

@@ -119,7 +119,7 @@ class TwoNetworks(SearchModel):
         if self.config.weights == "average":
             u = {k: ((v + w[k]) / 2 if v.is_floating_point() else v) for k, v in u.items()}
         network.load_state_dict(w if self.config.weights == "w" else u)
-        fold(network, space.groups, self.scores())
+        fold(network, space, self.scores())
         return network
 
     def watched(self) -> nn.Module:

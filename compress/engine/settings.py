@@ -60,6 +60,9 @@ class FinetuneConfig(TrainConfig):
 
     distill: DistillConfig | None = None
 
+    def __post_init__(self) -> None:
+        check_training(self, "finetune")
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -122,7 +125,7 @@ def make_method(config: SearchConfig) -> Any:
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], *, name: str) -> Optimizer:
     """The optimiser that `settings` (type, lr, ...) describe; UserError for an unknown type or argument."""
-    from mmengine.registry import OPTIMIZERS
+    from mmengine.optim import OPTIMIZERS  # with the optimisers of torch registered
 
     kwargs = dict(settings)
     kind = kwargs.pop("type", None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -160,9 +161,16 @@ def run(
         load_from=str(last) if resume else None,
         resume=resume,
         default_scope="mmengine",
-        cfg={"model_wrapper_cfg": model_wrapper},
+        # Formatting the config with every checkpoint would take time and turn Ctrl-C into a SyntaxError.
+        cfg=Config({"model_wrapper_cfg": model_wrapper or data_parallel()}, format_python_code=False),
     )
     runner.train()
+
+
+def data_parallel() -> dict[str, Any]:
+    """MMEngine's data parallelism, which by itself expects a GPU for every process."""
+    wrapper: dict[str, Any] = {"type": "MMDistributedDataParallel"}
+    return wrapper if torch.cuda.is_available() else {**wrapper, "device_ids": None}
 
 
 @torch.inference_mode()
@@ -192,6 +200,6 @@ def _refuse_pickles(path: Path) -> None:
 
     try:
         torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:100] or "empty"
         raise UserError(f"--resume: {path} is corrupt or not ours ({reason}); delete it to restart the stage") from None

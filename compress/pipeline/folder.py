@@ -28,18 +28,33 @@ class RunFolder:
         folder = cls(path)
         if folder.path.exists() and not folder.path.is_dir():
             raise UserError(f"--work-dir {folder.path}: is a file; give a folder")
-        if (folder / RECIPE).exists():
-            folder._check_same(record, resume=resume)
+        if (found := cls.recorded(path)) is not None:
+            folder._check_same(found, record, resume=resume)
         elif folder.path.exists() and any(folder.path.iterdir()):
             raise UserError(f"--work-dir {folder.path}: not empty, and not a run of ours; give a new folder")
         return folder.stages
+
+    @classmethod
+    def recorded(cls, path: str | Path) -> dict[str, Any] | None:
+        """The record of the run at `path`, None where there is none; UserError when it is damaged."""
+        file = cls(path) / RECIPE
+        if not file.exists():
+            return None
+        record = read_json(file)
+        if not isinstance(record, dict):
+            raise UserError(f"{file}: not a run's record; restore it, or give a new --work-dir")
+        return record
 
     @classmethod
     def create(cls, path: str | Path, record: dict[str, Any]) -> RunFolder:
         """The folder at `path`, made and given its record where it is new."""
         folder = cls(path)
         if not (folder / RECIPE).exists():
-            write_json(folder / RECIPE, record)
+            try:
+                write_json(folder / RECIPE, record)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise UserError(f"--work-dir {path}: cannot be written to ({reason}); give another folder") from None
         return folder
 
     def __truediv__(self, name: str) -> Path:
@@ -62,17 +77,23 @@ class RunFolder:
         }
         write_json(self / STAGES, {**self.stages, name: {**finished, **figures}})
 
-    def _check_same(self, record: dict[str, Any], *, resume: bool) -> None:
+    def _check_same(self, found: dict[str, Any], record: dict[str, Any], *, resume: bool) -> None:
+        if found.keys() != record.keys():
+            raise UserError(f"--work-dir {self.path}: holds a run of another tool or version; give a new folder")
         if not resume:
             raise UserError(
                 f"--work-dir {self.path}: already holds a run; add --resume to go on with it, or give a new folder"
             )
-        found = _flat(read_json(self / RECIPE))
-        asked = _flat(record)
-        odd = sorted(key for key in found.keys() | asked.keys() if found.get(key) != asked.get(key))
+        there, now = _flat(found), _flat(record)
+        odd = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
+        odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
         if odd:
-            shown = "; ".join(f"{key}: {found.get(key)!r} there, {asked.get(key)!r} now" for key in odd[:3])
-            raise UserError(f"--resume {self.path}: that run has other settings ({shown}); give a new --work-dir")
+            shown = "; ".join(f"{key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in odd[:3])
+            more = f"; {len(odd) - 3} more" if len(odd) > 3 else ""
+            raise UserError(
+                f"--work-dir {self.path}: that run has other settings ({shown}{more}); "
+                "give the same ones, or a new --work-dir"
+            )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +12,22 @@ from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
 from ..engine.hooks import Progress
 from ..engine.training import train
-from ..plan import UserError, read_json, sha256
+from ..plan import UserError, sha256
 from ..pruning import Budget
-from ..spaces import save_model
-from .folder import RECIPE, RunFolder
+from .context import Context
+from .folder import RunFolder
 from .recipe import Recipe
-from .stages import STAGES, Context
+from .stages import STAGES
 
 PARALLEL = ("search", "finetune", "train")
 """Stages that every process of a launcher takes part in; the others run on the first process alone."""
+
+LAUNCHERS = {
+    "pytorch": ("RANK", "torchrun"),
+    "slurm": ("SLURM_PROCID", "srun"),
+    "mpi": ("OMPI_COMM_WORLD_RANK", "mpirun"),
+}
+"""Launcher -> the variable by which a process knows that it was started by it, and the program."""
 
 
 def prune(
@@ -37,34 +47,54 @@ def prune(
 
     No `budget` means free ratio in a new folder and the folder's own when it goes on; the same holds for `checkpoint`
     and `search_from`. Bad input raises UserError before anything is written.
+
+    Example::
+
+        recipe = load_recipe("recipes/width/preresnet20_digits_rarts.py")
+        with TerminalProgress() as progress:
+            prune(recipe, "runs/demo", checkpoint="runs/base", budget=Budget("macs_ratio", 0.5), progress=progress)
     """
     _start_processes(launcher)
-    found = _recorded(Path(work_dir)) if resume or stage is not None else {}
-    if budget is None:
-        budget = Budget(**found["budget"]) if found else Budget()
-    if checkpoint is None and found:
-        checkpoint = found["checkpoint"]["path"]
-    search_from = search_from or found.get("search_from")
-    if checkpoint is None:
-        raise UserError("--checkpoint: missing; give the trained network (.pth, .safetensors or a run folder)")
-    context = Context(recipe, progress, budget, checkpoint, trust, search_from, resume or stage is not None, launcher)
-    done = context.open(work_dir, _record(context))
-    if stage in done:
-        raise UserError(f"--stage {stage}: already finished in {work_dir}; use --search-from and a new --work-dir")
-    for name in STAGES if stage is None else ["load", stage]:
-        if name not in done:
-            _run_stage(context, name)
+    goes_on = resume or stage is not None
+    found = (RunFolder.recorded(work_dir) if goes_on else None) or {}
+    if found and "checkpoint" not in found:
+        raise UserError(f"--work-dir {work_dir}: holds a run of tools/train.py; give a new folder")
+    record: dict[str, Any] = {
+        "recipe": recipe.to_json(),
+        "checkpoint": _checkpoint(checkpoint, found, RunFolder(work_dir)),
+        "budget": found["budget"] if found and budget is None else asdict(budget or Budget()),
+        "search_from": str(Path(search_from)) if search_from else found.get("search_from"),
+    }
+    budget, path = Budget(**record["budget"]), record["checkpoint"]["path"]
+    context = Context(recipe, progress, budget, path, trust, record["search_from"], goes_on, launcher)
+    stages = _to_run(stage, context.open(work_dir, record), work_dir)
+    context.check(stages)
+    context.create(record)
+    for name in stages:
+        _run_stage(context, name)
     return context.folder
 
 
 def train_baseline(
     recipe: Recipe, work_dir: str | Path, *, progress: Progress, resume: bool = False, launcher: str = "none"
 ) -> RunFolder:
-    """Train the recipe's unpruned network from scratch; writes model.safetensors, model.json and metrics.jsonl."""
+    """Train the recipe's unpruned network from scratch; writes model.safetensors, model.json and metrics.jsonl.
+
+    Bad input raises UserError before anything is written.
+
+    Example::
+
+        with TerminalProgress() as progress:
+            train_baseline(load_recipe("recipes/width/preresnet20_digits_rarts.py"), "runs/base", progress=progress)
+    """
     _start_processes(launcher)
     c = Context(recipe, progress, resume=resume, launcher=launcher)
-    if "train" not in c.open(work_dir, {"train": recipe.to_json()}):
-        _run_stage(c, "train")
+    record = {"train": recipe.to_json()}
+    stages = [] if "train" in c.open(work_dir, record) else ["train"]
+    c.check(stages)
+    c.create(record)
+    for name in stages:
+        _run_stage(c, name)
     return c.folder
 
 
@@ -76,46 +106,80 @@ def _train(c: Context, figures: dict[str, Any]) -> None:
     network = space.build()
     train(network, c.data.train, config, job, evaluate=c.evaluate)
     figures.update(c.evaluate(network))
-    save_model(c.folder / "model", network.cpu(), c.card(space))
+    c.save("model", network, c.card(space))
+
+
+def _to_run(stage: str | None, done: Mapping[str, Any], work_dir: str | Path) -> list[str]:
+    """The stages that are left, or `stage` alone (and `load`, which costs nothing); UserError when it cannot start."""
+    if stage is None:
+        return [name for name in STAGES if name not in done]
+    if stage in done:
+        raise UserError(
+            f"--stage {stage}: already finished in {work_dir}; give a new --work-dir (--search-from keeps the search)"
+        )
+    order = list(STAGES)
+    missing = [name for name in order[1 : order.index(stage)] if name not in done]
+    if missing:
+        raise UserError(
+            f"--stage {stage}: needs the stages before it, but {work_dir} has no finished {', '.join(missing)}; "
+            f"run --stage {missing[0]} first, or all stages without --stage"
+        )
+    return [name for name in dict.fromkeys(["load", stage]) if name not in done]
 
 
 def _run_stage(context: Context, name: str) -> None:
     """Run one stage: on every process if it is parallel, else on the first while the others wait."""
+    run = {**STAGES, "train": _train}[name]
     context.progress.announce(name)
     if is_main_process():
         with context.folder.stage(name) as figures:
-            {**STAGES, "train": _train}[name](context, figures)
+            run(context, figures)
         context.progress.done(name, figures)
-    elif name in PARALLEL:
-        {**STAGES, "train": _train}[name](context, {})
-    if is_distributed():
-        barrier()
+    elif name in PARALLEL and not (name == "search" and context.search_from is not None):
+        run(context, {})
+    barrier()
 
 
-def _record(context: Context) -> dict[str, Any]:
-    """What identifies a pruning run: the same record, the same result."""
-    path = Path(context.checkpoint or "")
+def _checkpoint(given: str | None, found: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Path and hash of the checkpoint, as recipe.json records them."""
+    if given is None:
+        if not found:
+            raise UserError("--checkpoint: missing; give the trained network (.pth, .safetensors or a run folder)")
+        if "load" in folder.stages:
+            return found["checkpoint"]
+    path = Path(given or found["checkpoint"]["path"])
     file = path / "model.safetensors" if path.is_dir() else path
-    if file.suffix == ".json":
+    if file.suffix in ("", ".json"):
         file = file.with_suffix(".safetensors")
     if not file.is_file():
+        what = f"holds no {file.name}" if path.is_dir() else "no such file"
         raise UserError(
-            f"--checkpoint {path}: no such file{' as ' + str(file) if path.is_dir() else ''}; train one first"
+            f"--checkpoint {path}: {what}; give a .pth, a .safetensors or a finished run folder, "
+            "or train one with tools/train.py"
         )
-    return {
-        "recipe": context.recipe.to_json(),
-        "checkpoint": {"path": str(path), "sha256": sha256(file)},
-        "budget": {"kind": context.budget.kind, "value": context.budget.value},
-        "search_from": context.search_from,
-    }
-
-
-def _recorded(work_dir: Path) -> dict[str, Any]:
-    return read_json(work_dir / RECIPE) if (work_dir / RECIPE).exists() else {}
+    digest = sha256(file)
+    if found and found["checkpoint"]["sha256"] == digest:
+        return found["checkpoint"]  # the same weights, whatever the path is called today
+    return {"path": str(path), "sha256": digest}
 
 
 def _start_processes(launcher: str) -> None:
-    if launcher != "none" and not is_distributed():
-        import torch
+    if launcher == "none" or is_distributed():
+        return
+    variable, program = LAUNCHERS[launcher]
+    if variable not in os.environ:
+        raise UserError(
+            f"--launcher {launcher}: {variable} is not set; start the tool with {program}, or leave --launcher away"
+        )
+    import torch
 
-        init_dist(launcher, backend="nccl" if torch.cuda.is_available() else "gloo")
+    # What MMEngine's Runner sets later, with a warning for each that it has to change.
+    torch.multiprocessing.set_start_method("fork", force=True)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    if torch.cuda.is_available():
+        init_dist(launcher, backend="nccl")
+    elif launcher == "pytorch":
+        torch.distributed.init_process_group("gloo")  # MMEngine's init_dist wants a GPU
+    else:
+        raise UserError(f"--launcher {launcher}: needs GPUs; on CPUs start with torchrun and --launcher pytorch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,8 @@ class WidthPlan:
         try:
             groups = value.pop("groups")
             space, version = value.pop("space"), value.pop("format")
-            sizes = {name: int(group["size"]) for name, group in groups.items()}
-            kept = {name: tuple(int(i) for i in group["kept"]) for name, group in groups.items()}
+            sizes = {name: index(group["size"]) for name, group in groups.items()}
+            kept = {name: tuple(map(index, group["kept"])) for name, group in groups.items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: not a plan ({error!r}); redo the selection") from None
         if version != FORMAT:

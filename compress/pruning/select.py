@@ -129,8 +129,14 @@ class _Ranking:
             self.value[name] = layer if config.ranking == "layer" else magnitude[self.order[name]].tolist()
             lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
             self.allowed[name] = [*range(lowest, n, config.round_to), n]
-        # Ties go by name, not by the order in which `scores` lists its groups: a file lists them differently.
-        self.worst_first = [name for _, name in sorted((v, name) for name in scores for v in self.value[name])]
+        # Equal scores go from every group in equal shares, then by name; never by the order in which `scores` lists its
+        # groups, which a file changes.
+        ranked = [
+            (value, 1 - (rank + 0.5) / self.sizes[name], name)
+            for name in scores
+            for rank, value in enumerate(self.value[name])
+        ]
+        self.worst_first = [name for _, _, name in sorted(ranked)]
 
     def allow(self, name: str, width: int) -> int:
         """The largest allowed width of at most `width`, or the smallest allowed one."""

@@ -10,22 +10,46 @@ from torch import Tensor, nn
 from ..plan import WidthPlan
 from ..spaces import Group, Space, sizes
 
+TINY = 1e-12
+"""Scores below it are as good as zero: their squares leave the range of float32."""
 
-def fold(model: nn.Module, groups: Iterable[Group], scores: Mapping[str, Tensor]) -> None:
+
+def fold(model: nn.Module, space: Space, scores: Mapping[str, Tensor]) -> None:
     """Multiply the weights of every layer that reads a group by the group's scores, in place.
 
     The gated network and the folded one without gates compute the same function, because gates sit at readers' inputs.
+    Where a BatchNorm follows the reader, the scores' common scale means nothing, but small weights would make every
+    later training step large: there the scores are brought to root mean square 1, and the BatchNorm's statistics and
+    scale take up the difference, exactly in evaluation mode.
 
     Example::
 
-        fold(u, space.groups, alphas.scores())
+        fold(u, space, alphas.scores())
     """
     with torch.no_grad():
-        for group in groups:
+        for group in space.groups:
             for reader in group.inputs:
                 weight = model.get_parameter(f"{reader}.weight")
                 alpha = scores[group.name].to(weight)
+                norm = space.normalised.get(reader)
+                if norm is not None and bool(alpha.abs().max() > TINY):
+                    size = alpha.square().mean().sqrt()
+                    alpha = alpha / size
+                    _rescale(model.get_submodule(norm), 1 / size)
                 weight.mul_(alpha.view(1, -1, *[1] * (weight.dim() - 2)))
+
+
+def _rescale(norm: nn.Module, factor: Tensor) -> None:
+    """Make BatchNorm `norm`, fed `factor` times its old input, give its old output in evaluation mode."""
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    mean, var = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert var is not None
+    old = (var + norm.eps).sqrt()
+    mean.mul_(factor)
+    var.mul_(factor**2)
+    # Without eps this would be 1.
+    norm.weight.mul_((var + norm.eps).sqrt() / (factor * old))
 
 
 def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: WidthPlan) -> dict[str, Tensor]:

@@ -22,7 +22,15 @@ TITLES = {
 
 
 class TerminalProgress:
-    """Tells what stage runs, how far it is and when it ends; safe to use in any process (`quiet` prints nothing)."""
+    """Tells what stage runs, how far it is and when it ends; safe to use in any process (`quiet` prints nothing).
+
+    As a context it takes a bar away, and gives the cursor back, when a run is stopped or fails.
+
+    Example::
+
+        with TerminalProgress() as progress:
+            prune(recipe, "runs/demo", checkpoint="runs/base", progress=progress)
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         from rich.console import Console
@@ -32,6 +40,12 @@ class TerminalProgress:
         self.task: TaskID | None = None
         self.started = self.begun = time.perf_counter()
         self.total = self.steps = self.first = 0
+
+    def __enter__(self) -> TerminalProgress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
 
     def announce(self, stage: str) -> None:
         """Print the stage's title."""
@@ -46,10 +60,9 @@ class TerminalProgress:
         if done:
             self.console.print(f"  resumed after {done} of {total} steps")
         if self.console.is_terminal and not self.console.quiet:
-            columns = (TextColumn("  {task.percentage:3.0f} %"), BarColumn(), TimeElapsedColumn())
-            self.bar = Progress(
-                *columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True
-            )
+            times = (TimeElapsedColumn(), TextColumn("passed,"), TimeRemainingColumn(), TextColumn("left"))
+            columns = (TextColumn("  {task.percentage:3.0f} %"), BarColumn(), *times)
+            self.bar = Progress(*columns, console=self.console, transient=True)
             self.task = self.bar.add_task(stage, total=total, completed=done)
             self.bar.start()
 
@@ -67,11 +80,14 @@ class TerminalProgress:
 
     def done(self, stage: str, figures: dict[str, Any]) -> None:
         """Close the bar and print the stage's result."""
+        self._close()
+        result = f"  top-1 {figures['top1']:.2f} %" if "top1" in figures else ""
+        self.console.print(f"  [green]done[/green] in {_duration(time.perf_counter() - self.started)}{result}")
+
+    def _close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = self.task = None
-        result = f"  top-1 {figures['top1']:.2f} %" if "top1" in figures else ""
-        self.console.print(f"  [green]done[/green] in {_duration(time.perf_counter() - self.started)}{result}")
 
 
 def _duration(seconds: float) -> str:

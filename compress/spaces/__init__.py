@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from ..plan import UserError
@@ -19,6 +20,9 @@ def make_space(name: str, arch: Mapping[str, Any]) -> Space:
     """The space called `name` with the keyword arguments `arch`; UserError for an unknown name or argument."""
     if name not in SPACES:
         raise UserError(f"space.type = {name!r}: unknown space; choose one of {', '.join(sorted(SPACES))}")
+    known = signature(SPACES[name]).parameters
+    if unknown := [key for key in arch if key not in known]:
+        raise UserError(f"space.{unknown[0]}: {name} has no such setting; it has {', '.join(known)}")
     try:
         return SPACES[name](**arch)
     except TypeError as error:

@@ -62,6 +62,10 @@ class Space(Protocol):
     def arch(self) -> dict[str, Any]:
         """JSON-able keyword arguments that rebuild this space's network."""
 
+    @property
+    def normalised(self) -> Mapping[str, str]:
+        """Layer -> the BatchNorm that takes its output and nothing else, so that the layer's scale is free."""
+
     def build(self) -> nn.Module:
         """A freshly initialised network of this space's widths."""
 

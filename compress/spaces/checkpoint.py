@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -139,18 +140,24 @@ def _read_pickle(path: Path, *, trust: bool) -> Any:
     import pickle
     from zipfile import BadZipFile
 
+    broken = (pickle.UnpicklingError, EOFError, OSError, BadZipFile, RuntimeError, ValueError, LookupError, TypeError)
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
-            reason = str(error).splitlines()[0].rstrip(".")[:150]
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"--checkpoint {path}: needs code that is not here ({error}); install it, or save its state dict alone"
+        ) from None
+    except (*broken, OverflowError, AssertionError) as error:
+        if named := re.search(r"GLOBAL (\S+)", str(error)):
             raise UserError(
-                f"--checkpoint {path}: refused, it holds more than weights or is corrupt ({reason}); if you "
-                "trust its author, add --trust-checkpoint, which may run code from the file"
+                f"--checkpoint {path}: refused, it holds more than weights ({named[1]}); if you trust its author, add "
+                "--trust-checkpoint, which may run code from the file"
             ) from None
-        raise UserError(f"--checkpoint {path}: corrupt file ({error}); copy it again") from None
-    except (RuntimeError, EOFError, BadZipFile, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"--checkpoint {path}: corrupt file ({str(error).splitlines()[0]}); copy it again") from None
+        if isinstance(error, pickle.UnpicklingError) and not trust:
+            hint = "; copy it again, or if it was not written by torch.save and you trust its author, add "
+            raise UserError(f"--checkpoint {path}: corrupt or no checkpoint{hint}--trust-checkpoint") from None
+        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
+        raise UserError(f"--checkpoint {path}: corrupt file ({reason}); copy it again") from None
 
 
 def _unwrap(value: Any, path: Path) -> dict[str, Tensor]:

@@ -149,6 +149,11 @@ class PreResNetSpace:
         """The scored groups, in forward order, at the present widths."""
         return self._groups(with_inputs=self.score_inputs, full=False)
 
+    @property
+    def normalised(self) -> dict[str, str]:
+        """conv1 and conv2 of each block feed a BatchNorm; conv3 adds to the stream."""
+        return {f"{b}.conv{i}": f"{b}.bn{i + 1}" for b, _, _ in self._blocks() for i in (1, 2)}
+
     def width(self, group: str, full: int) -> int:
         """Present width of `group`, whose original width is `full`."""
         return self.widths.get(group, full)

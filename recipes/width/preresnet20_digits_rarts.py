@@ -10,10 +10,15 @@ search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
     epochs=10,
     batch_size=32,
-    gamma=0.04,
+    gamma=0.03,
     optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4),
     alpha_optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
 )
 # Multiples of 8: other widths cost more time in ONNX Runtime than their MACs save.
 select = dict(round_to=8, floor=8)
-finetune = dict(epochs=10, batch_size=32, optimizer=_sgd, distill=dict(temperature=4.0, weight=1.0))
+finetune = dict(
+    epochs=10,
+    batch_size=32,
+    optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4),
+    distill=dict(temperature=4.0, weight=1.0),
+)

@@ -1,0 +1,190 @@
+"""What every stage is given, and what is checked before the first of them writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import barrier, get_world_size, is_main_process
+from torch import nn
+
+from ..engine.data import ImageData, load_data
+from ..engine.hooks import Progress
+from ..engine.loaders import eval_loader
+from ..engine.searching import PAIRED
+from ..engine.training import Job, evaluate_top1
+from ..plan import UserError, load_scores, read_json
+from ..pruning import Budget, select
+from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
+from .folder import RunFolder
+from .recipe import Recipe
+
+EVAL_BATCH = 250
+SEARCHED = ("scores.safetensors", "searched.safetensors", "searched.json")
+"""What a search writes, and --search-from copies."""
+
+
+@dataclass
+class Context:
+    """What every stage is given."""
+
+    recipe: Recipe
+    progress: Progress
+    budget: Budget = field(default_factory=Budget)
+    checkpoint: str | None = None
+    trust: bool = False
+    search_from: str | None = None
+    resume: bool = False
+    launcher: str = "none"
+    folder: RunFolder = field(init=False)
+
+    def open(self, work_dir: str | Path, record: dict[str, Any]) -> dict[str, Any]:
+        """Choose the run's folder and return its finished stages; nothing is written."""
+        self.folder = RunFolder(work_dir)
+        return RunFolder.peek(work_dir, record, resume=self.resume)
+
+    def check(self, stages: Sequence[str]) -> None:
+        """Read and check all that a user can get wrong in what `stages` are given: data, checkpoint, budget, search."""
+        if not stages:
+            return
+        space = self.full_space
+        check_batches(self, stages)
+        if "load" in stages:
+            network, space = self.baseline
+            operators = space.operators(self.card(space).input_size)
+            equal = {group.name: torch.ones(group.size) for group in space.groups}
+            select(equal, operators, self.budget, self.recipe.select, space=space.name)
+        if "search" in stages and self.search_from is not None:
+            network, space = self.baseline if "load" in stages else load_model(self.folder / "baseline")[:2]
+            check_searched(Path(self.search_from), network, space)
+
+    def create(self, record: dict[str, Any]) -> None:
+        """Make the run's folder, once every process has looked at it."""
+        barrier()
+        if is_main_process():
+            RunFolder.create(self.folder.path, record)
+        barrier()
+
+    @cached_property
+    def baseline(self) -> tuple[nn.Module, Space]:
+        """The network of --checkpoint and its space."""
+        path = Path(self.checkpoint or "")
+        own = path.suffix in ("", ".json", ".safetensors") and path.with_suffix(".json").is_file()
+        if path.is_dir() or own:
+            return _load_own(self, path)
+        network = self.full_space.build()
+        load_state(network, read_state(path, trust=self.trust), source=f"--checkpoint {path}")
+        return network, self.full_space
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The recipe's data, read once."""
+        try:
+            return load_data(self.recipe.data, seed=self.recipe.seed)
+        except UserError as error:
+            message = str(error)
+            if message.startswith(tuple(f"{spec.name}=" for spec in fields(self.recipe.data))):
+                raise UserError(f"recipe: data.{message}") from None
+            raise UserError(f"recipe: data.root = {message}") from None
+
+    @cached_property
+    def full_space(self) -> Space:
+        """The recipe's space with the data's number of classes."""
+        arch = {key: value for key, value in self.recipe.space.items() if key != "type"}
+        channels = self.data.preprocessing["input_size"][0]
+        arch = {"num_classes": len(self.data.classes), "in_channels": channels, **arch}
+        try:
+            return make_space(self.recipe.space["type"], arch)
+        except UserError as error:
+            raise UserError(f"recipe: {error}") from None
+
+    def card(self, space: Space, plan_sha256: str | None = None) -> Card:
+        """The card of a network of `space` trained on this data."""
+        return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
+
+    def evaluate(self, network: nn.Module) -> dict[str, float]:
+        """Top-1 and loss on the evaluation split."""
+        return evaluate_top1(network, eval_loader(self.data.test, batch_size=EVAL_BATCH))
+
+    def save(self, stem: str, network: nn.Module, card: Card) -> None:
+        """Write a network into the run's folder, on the first process."""
+        if is_main_process():
+            save_model(self.folder / stem, network.cpu(), card)
+
+    def job(self, stage: str) -> Job:
+        """Folder and settings of a training stage."""
+        return Job(
+            folder=self.folder / stage,
+            metrics=self.folder / "metrics.jsonl",
+            stage=stage,
+            seed=self.recipe.seed,
+            progress=self.progress,
+            resume=self.resume,
+            launcher=self.launcher,
+            num_workers=self.recipe.data.num_workers,
+        )
+
+
+def check_batches(c: Context, stages: Sequence[str]) -> None:
+    """UserError when a training stage could not fill one batch, which it would find out only after the others."""
+    for name in ("train", "search", "finetune"):
+        if name not in stages or (name == "search" and c.search_from is not None):
+            continue
+        section = getattr(c.recipe, name)
+        halves = 2 if name == "search" and section.method["type"] in PAIRED else 1
+        images = len(c.data.train) // halves // get_world_size()
+        if section.batch_size > images:
+            share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")
+            raise UserError(
+                f"recipe: {name}.batch_size = {section.batch_size}: more than the {images} training images{share}, "
+                "so no batch is full; lower it, or use more images"
+            )
+
+
+def check_searched(source: Path, network: nn.Module, space: Space) -> dict[str, Any]:
+    """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`."""
+    files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
+    done = read_json(files[0]) if files[0].is_file() else {}
+    if "search" not in done:
+        state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
+        raise UserError(f"--search-from {source}: {state}")
+    if absent := [file.name for file in files if not file.is_file()]:
+        raise UserError(f"--search-from {source}: {', '.join(absent)} missing; restore it, or search again")
+    theirs, ours = read_state(source / "baseline.safetensors"), network.state_dict()
+    if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name]) for name in ours):
+        raise UserError(f"--search-from {source}: searched from another checkpoint; give that one as --checkpoint")
+    check_scores(load_scores(source / "scores.safetensors"), space, name=f"--search-from {source}")
+    return done["search"]
+
+
+def check_scores(scores: dict[str, Any], space: Space, *, name: str) -> None:
+    """UserError, beginning with `name`, unless `scores` are those of the groups of `space`."""
+    expected = sizes(space.groups)
+    found = {group: len(score) for group, score in scores.items()}
+    if found != expected:
+        odd = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        shown = ", ".join(odd[:4]) + (", ..." if len(odd) > 4 else "")
+        raise UserError(f"{name}: scores of another network or space; {len(odd)} groups differ: {shown}; search again")
+
+
+def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:
+    try:
+        network, _, card = load_model(path)
+    except UserError as error:
+        message = str(error)
+        raise UserError(message if message.startswith("--checkpoint") else f"--checkpoint {path}: {message}") from None
+    if card.space != c.recipe.space["type"] or len(card.classes) != len(c.data.classes):
+        raise UserError(
+            f"--checkpoint {path}: a {card.space} with {len(card.classes)} classes, but the recipe asks for "
+            f"{c.recipe.space['type']} on {c.data.name} with {len(c.data.classes)}; use the checkpoint's recipe"
+        )
+    if odd := [k for k, v in c.recipe.space.items() if k not in ("type", "score_inputs") and card.arch.get(k) != v]:
+        shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {c.recipe.space[k]!r} in the recipe" for k in odd)
+        raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
+    # What is scored is this run's choice; the widths are the checkpoint's, so a pruned network can be pruned again.
+    again = make_space(card.space, {**c.full_space.arch, "widths": card.arch.get("widths", {})})
+    return network, again

@@ -1,0 +1,121 @@
+"""First- and second-order DARTS (Liu et al., arXiv 1806.09055) and first-order MiLeNAS (He et al., arXiv 2003.12238).
+
+One weight set w and alpha. In the thesis's notation L_a is the loss on the training half D_a, L_p that on the
+validation half D_p. Weights descend L_a alone; the methods differ in what alpha follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..penalties import L1
+from .rarts import Optimizer, apply_gradients, descend_scores
+
+
+class ProbingLoss(Protocol):
+    """A loss that can be asked at virtual weights: with `probe`, the pass leaves no trace (BatchNorm statistics)."""
+
+    def __call__(self, *, probe: bool = False) -> Tensor:
+        """The scalar loss of the present mini-batch."""
+
+
+@dataclass(frozen=True)
+class Darts1:
+    """First-order DARTS (2.21) has no parameters."""
+
+
+@dataclass(frozen=True)
+class Darts2:
+    """Second-order DARTS. `xi`: the virtual step's length, None for the weights' present learning rate; `epsilon`: of
+    the finite difference, divided by the norm of the direction (0.01 in the paper)."""
+
+    xi: float | None = None
+    epsilon: float = 0.01
+
+
+@dataclass(frozen=True)
+class MiLeNas1:
+    """First-order MiLeNAS (2.23). `lam`: weight of the validation loss in alpha's step."""
+
+    lam: float = 1.0
+
+
+@dataclass
+class Bilevel:
+    """What a bilevel step acts on: training and validation loss, w, alpha and their optimisers."""
+
+    loss_a: ProbingLoss
+    loss_p: ProbingLoss
+    w: Sequence[nn.Parameter]
+    alpha: Sequence[nn.Parameter]
+    opt_w: Optimizer
+    opt_alpha: Optimizer
+    average: Callable[[list[Tensor]], None] = lambda gradients: None
+
+    def gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients of `loss`, averaged over processes."""
+        gradients = list(torch.autograd.grad(loss, parameters))
+        self.average(gradients)
+        return gradients
+
+
+def darts1_step(s: Bilevel, method: Darts1, penalty: L1) -> dict[str, Tensor]:
+    """(2.21): w' = w - eta_w grad_w L_a(w, a); a' = a - eta_a (grad_a L_p(w', a) + gamma grad P)."""
+    loss_a = s.loss_a()
+    apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
+    loss_p = s.loss_p()
+    descend_scores(s.opt_alpha, s.alpha, s.gradient(loss_p, s.alpha), penalty)
+    return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
+
+
+def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: L1) -> dict[str, Tensor]:
+    """(2.23): w' as DARTS; a' = a - eta_a (grad_a L_a(w', a) + lambda grad_a L_p(w', a) + gamma grad P)."""
+    loss_a = s.loss_a()
+    apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
+    loss_p = s.loss_p()
+    gradients = s.gradient(s.loss_a(probe=True), s.alpha)
+    torch._foreach_add_(gradients, s.gradient(loss_p, s.alpha), alpha=method.lam)
+    descend_scores(s.opt_alpha, s.alpha, gradients, penalty)
+    return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
+
+
+def darts2_step(s: Bilevel, method: Darts2, penalty: L1) -> dict[str, Tensor]:
+    """alpha follows grad_a L_p(w - xi grad_w L_a(w, a), a), then w descends L_a at the new alpha.
+
+    By the chain rule grad = grad_a L_p(w~, a) - xi (d^2 L_a / da dw) v with v = grad_w L_p(w~, a); the product with the
+    mixed second derivative is a central difference of grad_a L_a at w +- epsilon v / |v|. Weights are restored
+    bit by bit after the virtual steps.
+    """
+    xi = float(s.opt_w.param_groups[0]["lr"]) if method.xi is None else method.xi
+    kept = [p.detach().clone() for p in s.w]
+    _shift(s.w, kept, s.gradient(s.loss_a(probe=True), s.w), -xi)
+    loss_p = s.loss_p(probe=True)
+    gradients = s.gradient(loss_p, [*s.alpha, *s.w])
+    grad_a, v = gradients[: len(s.alpha)], gradients[len(s.alpha) :]
+    norm = float(torch.stack(torch._foreach_norm(v)).norm())
+    if norm > 0:
+        epsilon = method.epsilon / norm
+        _shift(s.w, kept, v, epsilon)
+        plus = s.gradient(s.loss_a(probe=True), s.alpha)
+        _shift(s.w, kept, v, -epsilon)
+        minus = s.gradient(s.loss_a(probe=True), s.alpha)
+        torch._foreach_sub_(plus, minus)
+        torch._foreach_add_(grad_a, plus, alpha=-xi / (2 * epsilon))
+    _shift(s.w, kept, v, 0)
+    descend_scores(s.opt_alpha, s.alpha, grad_a, penalty)
+    loss_a = s.loss_a()
+    apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
+    return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
+
+
+@torch.no_grad()
+def _shift(w: Sequence[Tensor], start: list[Tensor], direction: Sequence[Tensor], length: float) -> None:
+    """w = start + length * direction, in place."""
+    torch._foreach_copy_(list(w), start)
+    if length:
+        torch._foreach_add_(list(w), list(direction), alpha=length)

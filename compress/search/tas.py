@@ -1,0 +1,109 @@
+"""TAS: transformable architecture search (Dong and Yang, arXiv 1905.09717) for widths.
+
+Every group chooses among candidate widths with probabilities softmax(alpha_group). Two candidates are sampled by Gumbel
+softmax; their feature maps, brought to equal length by channel-wise interpolation, are added with the sampled
+weights. Weights descend the training loss, alpha the validation loss plus the cost of the expected widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..costs import macs
+from ..spaces import Group, Operator, Space, sizes
+
+
+@dataclass(frozen=True)
+class Tas:
+    """`ratios`: candidate widths as shares of the full ones (the paper's: 0.3 to 1.0); `target`: share of the MACs
+    aimed at; `cost_weight`: of the FLOPs loss; `tau`: Gumbel temperature."""
+
+    ratios: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    target: float = 0.5
+    cost_weight: float = 2.0
+    tau: float = 5.0
+
+
+class WidthChoices(nn.Module):
+    """Logits over candidate widths for every group; attached networks sample from them at every forward pass."""
+
+    def __init__(self, groups: Sequence[Group], method: Tas) -> None:
+        super().__init__()
+        self.groups, self.method = tuple(groups), method
+        self.widths = {g.name: [max(1, round(g.size * ratio)) for ratio in method.ratios] for g in groups}
+        self.logits = nn.ParameterList(torch.zeros(len(method.ratios)) for _ in groups)
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """Softmax of each group's logits, {group: [candidates]}."""
+        return {g.name: logits.softmax(0) for g, logits in zip(self.groups, self.logits, strict=True)}
+
+    def expected_widths(self) -> dict[str, Tensor]:
+        """Mean width of each group, scalars, differentiable."""
+        return {name: (p * p.new_tensor(self.widths[name])).sum() for name, p in self.probabilities().items()}
+
+    def scores(self) -> dict[str, Tensor]:
+        """Probability that the chosen width covers channel i, {group: float32 [C]}: falls with i, so the first stay."""
+        scores = {}
+        for group in self.groups:
+            p = self.probabilities()[group.name].detach().cpu()
+            covers = torch.tensor(self.widths[group.name])[:, None] > torch.arange(group.size)[None, :]
+            # A hair of slope keeps equal channels in order.
+            scores[group.name] = (p[:, None] * covers).sum(0) - 1e-6 * torch.arange(group.size) / group.size
+        return scores
+
+    def attach(self, model: nn.Module) -> None:
+        """Let every reader of a group of `model` see the sampled mixture of widths."""
+        for i, group in enumerate(self.groups):
+            for reader in group.inputs:
+                model.get_submodule(reader).register_forward_pre_hook(self._mix(i, group.name))
+
+    def _mix(self, i: int, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            x, *rest = args
+            return (mix_widths(x, self.widths[name], self.logits[i], self.method.tau), *rest)
+
+        return hook
+
+
+def mix_widths(x: Tensor, widths: Sequence[int], logits: Tensor, tau: float) -> Tensor:
+    """Two sampled candidates of x [B, C, ...], interpolated to the wider one and mixed, zero-padded to C channels."""
+    noise = -torch.empty_like(logits).exponential_().log()
+    weights, chosen = ((logits.log_softmax(0) + noise) / tau).softmax(0).topk(2)
+    weights = weights / weights.sum()
+    picked = [widths[int(j)] for j in chosen]
+    longest = max(picked)
+    mixed = sum(weight * interpolate_channels(x[:, :n], longest) for weight, n in zip(weights, picked, strict=True))
+    assert isinstance(mixed, Tensor)
+    return torch.cat([mixed, x.new_zeros(x.shape[0], x.shape[1] - longest, *x.shape[2:])], dim=1)
+
+
+def interpolate_channels(x: Tensor, n: int) -> Tensor:
+    """Channel-wise interpolation of x [B, C, ...] to n channels by adaptive average pooling over channels."""
+    if x.shape[1] == n:
+        return x
+    flat = x.reshape(x.shape[0], x.shape[1], -1).transpose(1, 2)
+    return F.adaptive_avg_pool1d(flat, n).transpose(1, 2).reshape(x.shape[0], n, *x.shape[2:])
+
+
+class MacsLoss:
+    """TAS's FLOPs loss: + log E[MACs] above the target, - log E[MACs] below, 0 within 5 % of it."""
+
+    def __init__(self, space: Space, operators: Sequence[Operator], choices: WidthChoices) -> None:
+        self.operators, self.choices = operators, choices
+        self.full = float(macs(operators, sizes(space.groups)))
+
+    def __call__(self) -> Tensor:
+        """cost_weight times the loss, a scalar, differentiable in the logits."""
+        method = self.choices.method
+        widths: Mapping[str, Tensor] = self.choices.expected_widths()
+        share = macs(self.operators, widths) / self.full
+        assert isinstance(share, Tensor)
+        value = float(share.detach())
+        sign = 1 if value > 1.05 * method.target else -1 if value < 0.95 * method.target else 0
+        return method.cost_weight * sign * share.log()

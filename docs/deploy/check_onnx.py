@@ -1,0 +1,81 @@
+"""Measure the top-1 accuracy of an exported network with ONNX Runtime and NumPy alone.
+
+    python check_onnx.py model.onnx test.npz
+
+The archive holds `test_images`, uint8 [N, H, W, 3] (RGB), and `test_labels`, integers [N]. Everything else is in the
+ONNX file: its metadata entry `preprocessing` says how images become the network's input. Copy this file to start a
+deployment of your own; `preprocess` is all that has to be rebuilt in another language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+
+
+def resize_weights(old: int, new: int) -> np.ndarray:
+    """Matrix [new, old] of bilinear, antialiased resampling along one axis: a triangle as wide as the scale."""
+    scale = old / new
+    width = max(scale, 1.0)
+    centres = (np.arange(new) + 0.5) * scale
+    distance = np.abs(np.arange(old)[None] + 0.5 - centres[:, None])
+    weights = np.maximum(0.0, 1.0 - distance / width)
+    return weights / weights.sum(1, keepdims=True)
+
+
+def resize(images: np.ndarray, shorter: int) -> np.ndarray:
+    """uint8 [N, H, W, 3], the shorter side scaled to `shorter` pixels, the aspect ratio kept."""
+    height, width = images.shape[1:3]
+    if min(height, width) == shorter:
+        return images
+    factor = shorter / min(height, width)
+    rows = resize_weights(height, shorter if height <= width else int(height * factor))
+    columns = resize_weights(width, shorter if width <= height else int(width * factor))
+    scaled = np.einsum("rh,nhwc,dw->nrdc", rows, images.astype(np.float64), columns, optimize=True)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def preprocess(images: np.ndarray, how: dict) -> np.ndarray:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, h, w]: resize, centre crop, scale to 0..1, normalise."""
+    if how["resize"] is not None:
+        images = resize(images, how["resize"])
+    _, height, width = how["input_size"]
+    top, left = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
+    images = images[:, top : top + height, left : left + width].astype(np.float32) / 255
+    mean, std = (np.array(how[name], np.float32) for name in ("mean", "std"))
+    return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
+
+
+def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
+    """Accuracy in percent, and the number of images."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    how = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
+    with np.load(archive, allow_pickle=False) as arrays:
+        images, labels = arrays["test_images"], arrays["test_labels"]
+    (entry,) = session.get_inputs()
+    hits = 0
+    for start in range(0, len(images), batch):
+        (logits,) = session.run(None, {entry.name: preprocess(images[start : start + batch], how)})
+        hits += int((logits.argmax(1) == labels[start : start + batch]).sum())
+    return 100 * hits / len(images), len(images)
+
+
+def main() -> None:
+    """Parse the arguments and print the accuracy."""
+    parser = argparse.ArgumentParser(description="Top-1 accuracy of an ONNX file with ONNX Runtime and NumPy alone.")
+    parser.add_argument("model", help="ONNX file that tools/prune.py wrote")
+    parser.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, 3], and test_labels [N]")
+    args = parser.parse_args()
+    try:
+        accuracy, count = top1(args.model, args.archive)
+    except (OSError, KeyError) as error:
+        sys.exit(f"error: {error}")
+    print(f"top-1 {accuracy:.4f} % of {count} images")
+
+
+if __name__ == "__main__":
+    main()

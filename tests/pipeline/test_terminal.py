@@ -1,0 +1,153 @@
+"""What someone at a terminal sees: a bar with the time left that goes away, also when the run is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compress.report.progress import TerminalProgress
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
+HIDE, SHOW, ERASE = "\x1b[?25l", "\x1b[?25h", "\x1b[1A\x1b[2K"
+
+
+class Terminal:
+    """A pseudo-terminal whose output is collected."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+        self.path = Path(os.ttyname(self.slave))
+        self.chunks: list[bytes] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while chunk := os.read(self.master, 1 << 16):
+                self.chunks.append(chunk)
+        except OSError:  # the last writer has closed it
+            return
+
+    @property
+    def text(self) -> str:
+        return b"".join(self.chunks).decode(errors="replace")
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    device = Terminal()
+    yield device
+    os.close(device.slave)
+
+
+def test_a_stage_with_its_bar(tool, tiny, terminal: Terminal, tmp_path: Path) -> None:
+    options = [RECIPE, *tiny(train__epochs=2), "--work-dir", tmp_path / "run"]
+    running = tool.start("train", *options, terminal=terminal.path, TERM="xterm", COLUMNS="90")
+    result = running.wait()
+    running.wait_until(lambda: "Checkpoint:" in terminal.text)
+    assert (result.code, result.stderr) == (0, "")
+    assert re.search(r"\d+ % .*0:00:\d\d.* passed,.* left", terminal.text)
+    assert terminal.text.count(HIDE) == terminal.text.count(SHOW) == 1
+    after = terminal.text.rsplit(SHOW, 1)[1]
+    assert after.startswith(f"\r{ERASE}")
+    assert re.search(r"done\x1b\[0m in \d+ s  top-1 \d+\.\d\d %\r\nCheckpoint: ", after)
+
+
+def test_ctrl_c_takes_the_bar_away(tool, tiny, terminal: Terminal, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = [RECIPE, *tiny(train__epochs=50), "--work-dir", folder]
+    running = tool.start("train", *options, terminal=terminal.path, TERM="xterm", COLUMNS="90")
+    running.wait_until(lambda: "epoch 1/50" in terminal.text)
+    running.send(signal.SIGINT)
+    result = running.wait()
+    assert (result.code, result.stderr) == (130, "stopped; go on with --resume\n")
+    running.wait_until(lambda: terminal.text.endswith(ERASE))
+    assert terminal.text.count(HIDE) == terminal.text.count(SHOW) == 1
+    assert "Traceback" not in terminal.text
+
+
+def test_divergence_is_told_in_one_line(tool, tiny, tmp_path: Path) -> None:
+    result = tool("train", RECIPE, *tiny(train__optimizer__lr=1e30), "--work-dir", tmp_path / "run")
+    assert result.code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert "train.optimizer.lr" in result.stderr
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_quiet_progress_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with TerminalProgress(quiet=True) as progress:
+        progress.announce("train")
+        progress.start("train", 4, 1)
+        progress.advance()
+        progress.note("epoch 1/2")
+        progress.done("train", {"top1": 50.0})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_time_left_counts_only_the_steps_of_this_process(capfd: pytest.CaptureFixture[str], monkeypatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    progress = TerminalProgress()
+    progress.announce("train")
+    progress.start("train", 100, 50)  # resumed halfway
+    for _ in range(10):
+        progress.advance()
+        clock[0] += 6.0
+    progress.note("epoch 6/10")
+    progress.done("train", {})
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[1:] == ["  resumed after 50 of 100 steps", "  epoch 6/10  4 min 00 s left", "  done in 1 min 00 s"]
+
+
+def fresh(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("name", ["prune", "train"])
+def test_help_needs_no_torch(tmp_path: Path, name: str) -> None:
+    for module in ("torch", "mmengine", "compress"):
+        (tmp_path / f"{module}.py").write_text("raise ImportError('blocked')\n")
+    result = fresh(ROOT / f"tools/{name}.py", "--help", PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "--cfg-options" in result.stdout
+    assert "--resume" in result.stdout
+
+
+def test_imports_bring_no_warnings(baseline: Path, tmp_path: Path) -> None:
+    """A process of its own, with all warnings shown, still tells bad input in one line."""
+    arguments = ["--checkpoint", baseline, "--macs-ratio", 0.001, "--work-dir", tmp_path / "run"]
+    options = ["--cfg-options", "space.depth=11", "data.limit=200"]
+    result = fresh("-W", "default", ROOT / "tools/prune.py", RECIPE, *arguments, *options)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: --macs-ratio 0.001: out of reach")
+    assert result.stdout == ""
+
+
+def test_usage_errors_keep_argparses_format() -> None:
+    result = fresh(ROOT / "tools/prune.py", RECIPE, "--pruning-ratio", "much")
+    assert result.returncode == 2
+    assert "argument --pruning-ratio: invalid float value: 'much'" in result.stderr
+
+
+def test_the_tool_offers_the_pipelines_stages() -> None:
+    from compress.pipeline.stages import STAGES
+
+    result = fresh(ROOT / "tools/prune.py", "--help")
+    assert f"--stage {{{','.join(STAGES)}}}" in "".join(result.stdout.split("\n")).replace("  ", " ")

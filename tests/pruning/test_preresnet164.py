@@ -1,0 +1,96 @@
+"""The thesis's network at full size: searched for a step, sliced, saved, exported."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from compress.costs import count_macs, count_params
+from compress.export import compare_with_onnx, export_onnx
+from compress.penalties import L1
+from compress.pruning import Budget, fold, select, slice_model
+from compress.search import Rarts, TwoSets, rarts_step
+from compress.spaces import Alphas, Card, PreResNetSpace, load_model, save_model
+
+SIZE = (3, 32, 32)
+SPACE = PreResNetSpace(164, 10, score_inputs=True)
+
+
+def images(n, seed):
+    return torch.randn(n, *SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def searched(randomised):
+    """u and alpha after one iteration of each order on batches of 4."""
+    u = randomised(SPACE, 0).train()
+    w, alphas = deepcopy(u), Alphas(SPACE.groups)
+    alphas.attach(u)
+    alphas.attach(w)
+    labels = torch.arange(4)
+    sets = TwoSets(
+        loss_p=lambda: F.cross_entropy(u(images(4, 1)), labels),
+        loss_a=lambda: F.cross_entropy(w(images(4, 2)), labels),
+        u=list(u.parameters()),
+        w=list(w.parameters()),
+        alpha=list(alphas.parameters()),
+        opt_u=torch.optim.SGD(u.parameters(), lr=1e-3),
+        opt_w=torch.optim.SGD(w.parameters(), lr=1e-3),
+        opt_alpha=torch.optim.SGD(alphas.parameters(), lr=1e-3),
+    )
+    for order in ("gauss-seidel", "fused"):
+        before = alphas.scores(), u.fc.weight.clone(), w.fc.weight.clone()
+        logs = rarts_step(sets, Rarts(order=order), L1(1e-4))
+        assert all(torch.isfinite(loss) for loss in logs.values())
+        assert all(not torch.equal(before[0][name], score) for name, score in alphas.scores().items())
+        assert not torch.equal(before[1], u.fc.weight)
+        assert not torch.equal(before[2], w.fc.weight)
+    return u.eval(), alphas
+
+
+@pytest.fixture(scope="module")
+def sliced(searched):
+    """Ratio -> (gated network with the pruned scores at zero, sliced network, its space, plan)."""
+    u, alphas = searched
+    scores = alphas.scores()
+    plain = SPACE.build()
+    plain.load_state_dict(u.state_dict())
+    fold(plain, SPACE, scores)
+    networks = {}
+    for ratio in (0.4, 0.6):
+        plan = select(scores, SPACE.operators(SIZE), Budget("pruning_ratio", ratio), space=SPACE.name)
+        networks[ratio] = (*slice_model(plain.eval(), SPACE, plan), plan)
+    return networks
+
+
+@pytest.mark.parametrize("ratio", [0.4, 0.6])
+def test_sliced_equals_the_searched_network_with_its_pruned_scores_at_zero(searched, sliced, ratio):
+    u, alphas = searched
+    small, _, plan = sliced[ratio]
+    assert plan.record["pruned_ratio"] == pytest.approx(ratio, abs=1e-3)
+    assert count_params(small) == plan.record["params"]["after"] < (1 - ratio) * 1_703_258
+    assert count_macs(small, SIZE) == plan.record["macs"]["after"] < (1 - ratio) * 247_646_720
+    before = alphas.scores()
+    masked = {name: torch.zeros_like(score) for name, score in before.items()}
+    for name, kept in plan.kept.items():
+        masked[name][list(kept)] = before[name][list(kept)]
+    alphas.load_scores(masked)
+    with torch.no_grad():
+        expected, found = u(images(2, 3)), small(images(2, 3))
+    alphas.load_scores(before)
+    assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-5
+
+
+def test_the_sliced_network_is_saved_loaded_and_exported(sliced, tmp_path):
+    small, space, _ = sliced[0.4]
+    card = Card(space.name, space.arch, tuple("0123456789"), {"input_size": list(SIZE)})
+    save_model(tmp_path / "model", small, card)
+    loaded, loaded_space, _ = load_model(tmp_path)
+    assert loaded_space == space
+    assert all(torch.equal(value, small.state_dict()[name]) for name, value in loaded.state_dict().items())
+    export_onnx(loaded, tmp_path / "model.onnx", input_size=SIZE)
+    batches = [(images(3, seed), torch.zeros(3, dtype=torch.int64)) for seed in (4, 5)]
+    figures = compare_with_onnx(small, tmp_path / "model.onnx", batches, tolerance=1e-4)
+    assert figures["n_images"] == 6
+    assert figures["top1_agreement"] == 100

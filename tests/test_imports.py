@@ -1,0 +1,115 @@
+"""Rooms import only rooms below them, and nothing heavy before it is used."""
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = (
+    "plan", "spaces", "costs", "penalties", "search", "pruning", "engine", "export", "measure", "report", "pipeline",
+    "detection",
+)  # fmt: skip
+PRESENT = tuple(room for room in ROOMS if (ROOT / "compress" / room).is_dir())
+HEAVY = ("onnx", "onnxruntime", "onnxscript", "matplotlib", "timm", "sklearn", "tensorrt", "tensorrt_rtx", "mmdet")
+
+
+def imported_rooms(file, root=ROOT):
+    """Rooms that a module of `compress` imports, wherever in the file."""
+    package = file.relative_to(root).parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            head, *rest = name.split(".")
+            if head == "compress" and rest and rest[0] in ROOMS:
+                yield rest[0]
+
+
+def test_every_folder_of_the_library_is_a_room():
+    folders = {path.parent.name for path in (ROOT / "compress").glob("*/*.py")}
+    assert folders <= set(ROOMS)
+    assert {"plan", "spaces", "search", "pruning", "engine", "pipeline"} <= folders
+
+
+@pytest.mark.parametrize("room", PRESENT)
+def test_a_room_imports_only_rooms_before_it(room):
+    files = list((ROOT / "compress" / room).rglob("*.py"))
+    assert files
+    allowed = set(ROOMS[: ROOMS.index(room) + 1])
+    if room == "pruning":
+        allowed.remove("search")  # a plan does not depend on what made the scores
+    if room == "report":
+        allowed = {"plan", "report"}  # it reads run folders only
+    for file in files:
+        found = set(imported_rooms(file))
+        assert found <= allowed, f"{file.relative_to(ROOT)} imports {sorted(found - allowed)}"
+
+
+def test_the_parser_of_imports_sees_every_form(tmp_path):
+    (tmp_path / "compress" / "plan").mkdir(parents=True)
+    file = tmp_path / "compress" / "plan" / "x.py"
+    file.write_text(
+        "from ..search import a\nfrom .. import costs\ndef f():\n    import compress.engine.data\nfrom . import y\n"
+    )
+    assert set(imported_rooms(file, tmp_path)) == {"search", "costs", "engine", "plan"}
+
+
+def python(code, *options):
+    done = subprocess.run(
+        [sys.executable, *options, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_and_the_report_needs_no_torch():
+    for module in ("compress", "compress.plan", "compress.report"):
+        loaded = python(f"import sys, {module}; print('\\n'.join(sys.modules))").split()
+        packages = {name.partition(".")[0] for name in loaded}
+        assert packages.isdisjoint({"torch", "mmengine", "torchvision", *HEAVY}), module
+        assert module in loaded
+
+
+def test_importing_every_module_of_every_room_loads_nothing_heavy():
+    """Rooms in order, so that the first one at fault is named."""
+    code = f"""
+import importlib, json, pkgutil, sys
+rooms, heavy, found = {PRESENT!r}, {HEAVY!r}, {{}}
+for room in rooms:
+    package = importlib.import_module("compress." + room)
+    for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(info.name)
+    for name in heavy:
+        if name in sys.modules:
+            found.setdefault(name, room)
+print(json.dumps(found))
+"""
+    assert json.loads(python(code)) == {}
+
+
+@pytest.mark.parametrize("tool", ["prune", "train"])
+def test_help_answers_at_once_and_without_torch(tool):
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", f"tools/{tool}.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.perf_counter() - started < 2
+    assert done.returncode == 0
+    assert "RECIPE" in done.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "argparse" in imported
+    assert imported.isdisjoint({"torch", "numpy", "mmengine", "rich", "compress", *HEAVY})
