@@ -20,7 +20,7 @@ from ..engine.training import Job, evaluate_top1
 from ..plan import UserError, load_scores, read_json
 from ..pruning import Budget, select
 from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
-from .folder import RunFolder
+from .folder import RECIPE, RunFolder
 from .recipe import Recipe
 
 EVAL_BATCH = 250
@@ -60,7 +60,7 @@ class Context:
             select(equal, operators, self.budget, self.recipe.select, space=space.name)
         if "search" in stages and self.search_from is not None:
             network, space = self.baseline if "load" in stages else load_model(self.folder / "baseline")[:2]
-            check_searched(Path(self.search_from), network, space)
+            check_searched(Path(self.search_from), self.recipe, network, space)
 
     def create(self, record: dict[str, Any]) -> None:
         """Make the run's folder, once every process has looked at it."""
@@ -145,13 +145,18 @@ def check_batches(c: Context, stages: Sequence[str]) -> None:
             )
 
 
-def check_searched(source: Path, network: nn.Module, space: Space) -> dict[str, Any]:
-    """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`."""
+def check_searched(source: Path, recipe: Recipe, network: nn.Module, space: Space) -> dict[str, Any]:
+    """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`, on the
+    data of `recipe`."""
+    plain = recipe.to_json()
     files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
     done = read_json(files[0]) if files[0].is_file() else {}
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")
+    theirs = read_json(source / RECIPE)["recipe"] if (source / RECIPE).is_file() else {}
+    if any(theirs.get(key) != plain[key] for key in ("data", "seed")):
+        raise UserError(f"--search-from {source}: searched on other data (recipe: data, seed); use the same")
     if absent := [file.name for file in files if not file.is_file()]:
         raise UserError(f"--search-from {source}: {', '.join(absent)} missing; restore it, or search again")
     theirs, ours = read_state(source / "baseline.safetensors"), network.state_dict()

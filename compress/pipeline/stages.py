@@ -32,7 +32,9 @@ def run_search(c: Context, figures: dict[str, Any]) -> None:
     """baseline -> scores.safetensors, searched.safetensors; with --search-from these come from another run."""
     network, space, _ = load_model(c.folder / "baseline")
     if c.search_from is not None:
-        return _copy_search(c, Path(c.search_from), check_searched(Path(c.search_from), network, space), figures)
+        return _copy_search(
+            c, Path(c.search_from), check_searched(Path(c.search_from), c.recipe, network, space), figures
+        )
     found = search(network, space, c.data, c.recipe.search, c.job("search"), evaluate=c.evaluate)
     figures.update(c.evaluate(found.network), info=found.info)
     if is_main_process():

@@ -121,6 +121,8 @@ class PreResNetSpace:
     def __post_init__(self) -> None:
         if not isinstance(self.depth, int) or self.depth < 11 or (self.depth - 2) % 9:
             raise UserError(f"space.depth = {self.depth!r}: a bottleneck PreResNet has depth 9n + 2; use 20, 56 or 164")
+        if not isinstance(self.score_inputs, bool):
+            raise UserError(f"space.score_inputs = {self.score_inputs!r}: must be True or False")
         full = {group.name: group.size for group in self._groups(with_inputs=True, full=True)}
         for name, width in self.widths.items():
             if name not in full:

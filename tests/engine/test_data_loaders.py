@@ -233,7 +233,8 @@ def test_pair_loader_steps_through_both_halves(num_workers):
     pair = PairLoader(p, a)
     assert (len(p), len(a), len(pair)) == (5, 2, 2)
     for epoch in (0, 1, 0):
-        pair.set_epoch(epoch)
+        p.set_epoch(epoch)
+        a.set_epoch(epoch)
         steps = list(pair)
         assert len(steps) == 2
         assert_equal([t for step in steps for t in step["p"]], epoch_of(p, epoch)[:4])
