@@ -5,7 +5,7 @@ _base_ = ["../_base_/digits.py"]
 _sgd = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-4)
 
 space = dict(type="preresnet", depth=20)
-train = dict(epochs=12, batch_size=32, optimizer=_sgd, warmup_epochs=1)
+train = dict(epochs=16, batch_size=32, optimizer=_sgd, warmup_epochs=1)
 search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
     epochs=10,
