@@ -19,17 +19,18 @@ def first_process(launcher: str) -> bool:
 
 def run_tool(main: Callable[[Namespace], None], args: Namespace) -> None:
     """Run `main`; exit with 2 after a UserError, with 130 after Ctrl-C, each told in one line by the first process."""
+    launcher = getattr(args, "launcher", "none")
     try:
         from compress.plan import UserError
 
         try:
             main(args)
         except UserError as error:
-            _leave(f"error: {error}", 2, args.launcher)
+            _leave(f"error: {error}", 2, launcher)
     except (KeyboardInterrupt, Exception) as error:
         if not _interrupted(error):
             raise
-        _leave("stopped; go on with --resume", 130, args.launcher)
+        _leave("stopped; go on with --resume", 130, launcher)
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -117,10 +117,10 @@ def make_method(config: SearchConfig) -> Any:
     """The parameters of `config.method`; UserError for one the method does not have."""
     kwargs = dict(config.method)
     kind = kwargs.pop("type")
-    known = {f.name for f in fields(METHODS[kind])}
+    known = {f.name for f in fields(METHODS[kind].settings)}
     if unknown := sorted(kwargs.keys() - known):
         raise UserError(f"search.method.{unknown[0]}: {kind} has no such parameter; it has {sorted(known) or 'none'}")
-    return METHODS[kind](**kwargs)
+    return METHODS[kind].settings(**kwargs)
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], *, name: str) -> Optimizer:

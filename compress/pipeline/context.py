@@ -15,10 +15,10 @@ from torch import nn
 from ..engine.data import ImageData, load_data
 from ..engine.hooks import Progress
 from ..engine.loaders import eval_loader
-from ..engine.searching import PAIRED
 from ..engine.training import Job, evaluate_top1
 from ..plan import UserError, load_scores, read_json
 from ..pruning import Budget, select
+from ..search import METHODS
 from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
 from .folder import RECIPE, RunFolder
 from .recipe import Recipe
@@ -135,7 +135,7 @@ def check_batches(c: Context, stages: Sequence[str]) -> None:
         if name not in stages or (name == "search" and c.search_from is not None):
             continue
         section = getattr(c.recipe, name)
-        halves = 2 if name == "search" and section.method["type"] in PAIRED else 1
+        halves = 2 if name == "search" and METHODS[section.method["type"]].halves else 1
         images = len(c.data.train) // halves // get_world_size()
         if section.batch_size > images:
             share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")

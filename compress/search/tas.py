@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..costs import macs
+from ..plan import UserError
 from ..spaces import Group, Operator, Space, sizes
+from .bilevel import Bilevel
+from .rarts import apply_gradients
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class Tas:
     target: float = 0.5
     cost_weight: float = 2.0
     tau: float = 5.0
+
+    def __post_init__(self) -> None:
+        if len(self.ratios) < 2 or not all(0 < ratio <= 1 for ratio in self.ratios):
+            raise UserError(f"search.method.ratios = {self.ratios}: at least two shares between 0 and 1")
+        if not 0 < self.target < 1 or self.tau <= 0 or self.cost_weight < 0:
+            raise UserError(
+                f"search.method: target = {self.target}, tau = {self.tau}, cost_weight = {self.cost_weight}: "
+                "target lies between 0 and 1, tau is positive, cost_weight not negative"
+            )
 
 
 class WidthChoices(nn.Module):
@@ -48,13 +60,13 @@ class WidthChoices(nn.Module):
         return {name: (p * p.new_tensor(self.widths[name])).sum() for name, p in self.probabilities().items()}
 
     def scores(self) -> dict[str, Tensor]:
-        """Probability that the chosen width covers channel i, {group: float32 [C]}: falls with i, so the first stay."""
+        """Probability that the chosen width covers channel i, {group: float32 [C]}: falls with i. Selection breaks
+        ties by index, so the first channels stay."""
         scores = {}
         for group in self.groups:
             p = self.probabilities()[group.name].detach().cpu()
             covers = torch.tensor(self.widths[group.name])[:, None] > torch.arange(group.size)[None, :]
-            # A hair of slope keeps equal channels in order.
-            scores[group.name] = (p[:, None] * covers).sum(0) - 1e-6 * torch.arange(group.size) / group.size
+            scores[group.name] = (p[:, None] * covers).sum(0)
         return scores
 
     def attach(self, model: nn.Module) -> None:
@@ -91,12 +103,21 @@ def interpolate_channels(x: Tensor, n: int) -> Tensor:
     return F.adaptive_avg_pool1d(flat, n).transpose(1, 2).reshape(x.shape[0], n, *x.shape[2:])
 
 
+def tas_step(s: Bilevel, cost: Callable[[], Tensor]) -> dict[str, Tensor]:
+    """w' = w - eta_w grad_w L_a(w, a); a' = a - eta_a grad_a (L_p(w', a) + cost(a))."""
+    loss_a = s.loss_a()
+    apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
+    loss_p = s.loss_p()
+    apply_gradients(s.opt_alpha, s.alpha, s.gradient(loss_p + cost(), s.alpha))
+    return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
+
+
 class MacsLoss:
     """TAS's FLOPs loss: + log E[MACs] above the target, - log E[MACs] below, 0 within 5 % of it."""
 
     def __init__(self, space: Space, operators: Sequence[Operator], choices: WidthChoices) -> None:
         self.operators, self.choices = operators, choices
-        self.full = float(macs(operators, sizes(space.groups)))
+        self.full = macs(operators, sizes(space.groups))
 
     def __call__(self) -> Tensor:
         """cost_weight times the loss, a scalar, differentiable in the logits."""

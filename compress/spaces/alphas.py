@@ -65,7 +65,7 @@ def norm_scales(model: nn.Module, groups: Iterable[Group]) -> dict[str, nn.Param
         if not norms or norms[-1].weight is None:
             raise UserError(
                 f"search.method.type = 'netslim': group {group.name!r} has no BatchNorm with a scale to score by; "
-                "use 'rarts', whose scores need none"
+                "use 'rarts' or 'joint', whose scores need none"
             )
         scales[group.name] = norms[-1].weight
     return scales

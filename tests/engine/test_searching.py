@@ -12,7 +12,8 @@ from torch import nn
 
 from compress.engine.data import DataConfig, load_data
 from compress.engine.loaders import eval_loader, train_loader
-from compress.engine.searching import OneNetwork, TwoNetworks, recalibrate, search
+from compress.engine.searchers import OneNetwork, TwoNetworks
+from compress.engine.searching import recalibrate, search
 from compress.engine.settings import SearchConfig, TrainConfig
 from compress.engine.training import Job, evaluate_top1
 from compress.plan import UserError
@@ -147,7 +148,7 @@ def test_the_chosen_weights_come_out_folded(network, weights):
 
 
 def test_netslim_scores_are_the_networks_scales_with_an_optimiser_of_their_own(network):
-    model = OneNetwork(network, SPACE, config(method={"type": "netslim"}))
+    model = OneNetwork(network, SPACE, config(method={"type": "netslim"}), input_size=(3, 32, 32))
     optimizers = model.optimizers()
     grouped = [{id(p) for group in optimizers[k].param_groups for p in group["params"]} for k in ("w", "alpha")]
     assert grouped[0].isdisjoint(grouped[1])
@@ -188,7 +189,7 @@ def test_recalibration_takes_the_plain_mean_over_batches_of_all_loaders(data):
     recalibrate(nn.Sequential(norm, nn.Conv2d(3, 1, 1)), [first, second], batches=6)
     for loader in (first, second):
         loader.set_epoch(0)
-    seen = [images for images, _ in [*first, *second]][:6]
+    seen = [images for pair in zip(first, second, strict=True) for images, _ in pair][:6]
     torch.testing.assert_close(norm.running_mean, torch.cat(seen).mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
 
@@ -226,7 +227,8 @@ def test_train_settings_are_checked_likewise():
 PROCESS = """
 import sys, torch
 from torch import distributed
-from compress.engine.searching import AveragedSearch, TwoNetworks, average_gradients
+from compress.engine.searchers import TwoNetworks, average_gradients
+from compress.engine.searching import AveragedSearch
 from compress.engine.settings import SearchConfig
 from compress.spaces import PreResNetSpace
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from compress.penalties import L1
-from compress.search import NetSlim, OneSet, netslim_step
+from compress.search import NetSlim, OneSet, joint_step
 
 N = 5
 
@@ -27,7 +27,7 @@ def test_every_step_equals_the_numpy_reference(mode, momentum):
     )
     x, a, v_x, v_a = start.copy(), np.ones(N), np.zeros(N), np.zeros(N)
     for _ in range(25):
-        logs = netslim_step(one, NetSlim(), L1(gamma, mode))
+        logs = joint_step(one, NetSlim(), L1(gamma, mode))
         residual = matrix @ (x * a) - b
         assert logs["loss"].item() == pytest.approx(0.5 * residual @ residual)
         back = matrix.T @ residual

@@ -1,0 +1,318 @@
+"""Search methods as MMEngine models: which networks they train, where their scores live, which step they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, Protocol
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from ..penalties import L1
+from ..plan import UserError
+from ..pruning import fold
+from ..search import (
+    METHODS,
+    Bilevel,
+    MacsLoss,
+    OneSet,
+    Rvsm,
+    Tas,
+    TwoSets,
+    WidthChoices,
+    darts1_step,
+    darts2_step,
+    grouplasso_step,
+    joint_step,
+    milenas1_step,
+    rarts_step,
+    rvsm_step,
+    tas_step,
+)
+from ..spaces import Alphas, Space, norm_scales
+from .settings import SearchConfig, amp_dtype, make_method, make_optimizer
+
+Batch = tuple[Tensor, Tensor]
+Logs = dict[str, Tensor]
+BILEVEL_STEPS: dict[str, Callable[..., Logs]] = {
+    "darts1": darts1_step,
+    "darts2": darts2_step,
+    "milenas1": milenas1_step,
+}
+
+
+class SearchModel(BaseModel):
+    """What every search has: an l1 penalty, the score optimiser's steps summed up, losses under autocast."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.method = make_method(config)
+        self.penalty = L1(config.gamma, config.penalty)
+        self.register_buffer("sum_of_steps", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Searches have no single forward pass; `train_step` is their only entry."""
+        raise TypeError("a search model has no forward; call train_step")
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
+        """One iteration of the method on `data`: a batch of D, or {"p": batch of D_p, "a": batch of D_a}."""
+        self.sum_of_steps += optim_wrapper["alpha"].param_groups[0]["lr"]
+        return self.step(data, optim_wrapper)
+
+    def criterion(self, network: nn.Module, batch: Batch, *, probe: bool = False) -> Tensor:
+        """Cross entropy of `batch`, images [B, C, H, W] and labels [B], under autocast where configured.
+
+        With `probe` the pass leaves the network's buffers (BatchNorm statistics) as they were.
+        """
+        device, dtype = self.sum_of_steps.device, amp_dtype(self.config.amp)
+        images = batch[0].to(device).contiguous(memory_format=torch.channels_last)
+        kept = [b.clone() for b in network.buffers()] if probe else []
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            logits = network(images)
+        for buffer, old in zip(network.buffers() if probe else [], kept, strict=True):
+            buffer.copy_(old)
+        return F.cross_entropy(logits.float(), batch[1].to(device), label_smoothing=self.config.label_smoothing)
+
+    def strength(self) -> float | None:
+        """Distance the penalty alone moves a score; None without a penalty on scores or for rescaling optimisers."""
+        settings = self.config.alpha_optimizer
+        if settings["type"] != "SGD" or isinstance(self.method, Tas | Rvsm):
+            return None
+        return self.penalty.strength(float(self.sum_of_steps), settings.get("momentum", 0.0))
+
+    def optimizers(self) -> OptimWrapperDict:
+        """One optimiser for each set of parameters; `alpha` is among the names."""
+        wrappers = {}
+        for name, parameters in self.parameter_sets().items():
+            settings = self.config.alpha_optimizer if name == "alpha" else self.config.optimizer
+            section = "alpha_optimizer" if name == "alpha" else "optimizer"
+            optimizer: Optimizer = make_optimizer(settings, parameters, name=f"search.{section}")
+            wrappers[name] = OptimWrapper(optimizer=optimizer)
+        return OptimWrapperDict(**wrappers)
+
+    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
+        """Name of an optimiser -> the parameters it updates."""
+        raise TypeError
+
+    def step(self, data: Any, optimizers: OptimWrapperDict) -> Logs:
+        """The method's step function, applied."""
+        raise TypeError
+
+    def scores(self) -> dict[str, Tensor]:
+        """Present scores on the CPU, {group: float32 [C]}."""
+        raise TypeError
+
+    def folded(self, space: Space) -> nn.Module:
+        """The weights that go on as a network of its own, without gates."""
+        raise TypeError
+
+    def watched(self) -> nn.Module:
+        """The network whose accuracy the curves show."""
+        raise TypeError
+
+
+class TwoNetworks(SearchModel):
+    """u and w, both gated by one alpha, for RARTS."""
+
+    def __init__(self, network: nn.Module, space: Space, config: SearchConfig) -> None:
+        super().__init__(config)
+        network = network.to(memory_format=torch.channels_last)
+        self.u, self.w = deepcopy(network), deepcopy(network)
+        self.alphas = Alphas(space.groups)
+        self.alphas.attach(self.u)
+        self.alphas.attach(self.w)
+
+    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
+        """u, w and the scores."""
+        modules = {"u": self.u, "w": self.w, "alpha": self.alphas}
+        return {name: list(module.parameters()) for name, module in modules.items()}
+
+    def step(self, data: dict[str, Batch], optimizers: OptimWrapperDict) -> Logs:
+        """One RARTS iteration on a batch of D_p and one of D_a."""
+        sets = TwoSets(
+            loss_p=lambda: self.criterion(self.u, data["p"]),
+            loss_a=lambda: self.criterion(self.w, data["a"]),
+            **self.parameter_sets(),
+            opt_u=optimizers["u"],
+            opt_w=optimizers["w"],
+            opt_alpha=optimizers["alpha"],
+            average=average_gradients,
+        )
+        return rarts_step(sets, self.method, self.penalty)
+
+    def scores(self) -> dict[str, Tensor]:
+        """The gates."""
+        return self.alphas.scores()
+
+    def folded(self, space: Space) -> nn.Module:
+        """u, w or their mean (`search.weights`), scores folded in."""
+        network = space.build().to(self.sum_of_steps.device).to(memory_format=torch.channels_last)
+        u, w = self.u.state_dict(), self.w.state_dict()
+        if self.config.weights == "average":
+            u = {k: ((v + w[k]) / 2 if v.is_floating_point() else v) for k, v in u.items()}
+        network.load_state_dict(w if self.config.weights == "w" else u)
+        fold(network, space, self.scores())
+        return network
+
+    def watched(self) -> nn.Module:
+        """The gated network that goes on; u where their mean will."""
+        return self.w if self.config.weights == "w" else self.u
+
+
+class OneNetwork(SearchModel):
+    """One network w, its scores wherever the method keeps them, trained on halves or on all of D."""
+
+    def __init__(
+        self, network: nn.Module, space: Space, config: SearchConfig, *, input_size: tuple[int, int, int]
+    ) -> None:
+        super().__init__(config)
+        self.w = deepcopy(network).to(memory_format=torch.channels_last)
+        self.kind = config.method["type"]
+        self.source = score_source(self.w, space, self.kind, self.method)
+        if isinstance(self.method, Rvsm):
+            split = [p.detach().clone() for p in self.source.parameters()]
+            self.split = nn.ParameterList(nn.Parameter(p, requires_grad=False) for p in split)
+        if isinstance(self.method, Tas):
+            assert isinstance(self.source, Choices)
+            self.cost = MacsLoss(space, space.operators(input_size), self.source)
+
+    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
+        """The weights and the scores."""
+        alpha = self.source.parameters()
+        scored = {id(p) for p in alpha}
+        return {"w": [p for p in self.w.parameters() if id(p) not in scored], "alpha": list(alpha)}
+
+    def step(self, data: Any, optimizers: OptimWrapperDict) -> Logs:
+        """The method's iteration."""
+        common = {
+            **self.parameter_sets(),
+            "opt_w": optimizers["w"],
+            "opt_alpha": optimizers["alpha"],
+            "average": average_gradients,
+        }
+        if METHODS[self.kind].halves:
+            return self._bilevel_step(data, common)
+        one = OneSet(loss=lambda: self.criterion(self.w, data), **common)
+        if isinstance(self.method, Rvsm):
+            return rvsm_step(one, list(self.split), self.method, self.config.gamma)
+        return (grouplasso_step if self.kind == "grouplasso" else joint_step)(one, self.method, self.penalty)
+
+    def _bilevel_step(self, data: dict[str, Batch], common: dict[str, Any]) -> Logs:
+        sets = Bilevel(
+            loss_a=lambda *, probe=False: self.criterion(self.w, data["a"], probe=probe),
+            loss_p=lambda *, probe=False: self.criterion(self.w, data["p"], probe=probe),
+            **common,
+        )
+        if isinstance(self.method, Tas):
+            return tas_step(sets, self.cost)
+        return BILEVEL_STEPS[self.kind](sets, self.method, self.penalty)
+
+    def scores(self) -> dict[str, Tensor]:
+        """The method's scores; RVSM's are those of its split variable."""
+        if isinstance(self.method, Rvsm):
+            return self.source.scores(list(self.split))
+        return self.source.scores()
+
+    def folded(self, space: Space) -> nn.Module:
+        """A copy of w; where gates scored it, with the scores folded in."""
+        network = space.build().to(self.sum_of_steps.device).to(memory_format=torch.channels_last)
+        network.load_state_dict(self.w.state_dict())
+        if isinstance(self.source, Gates):
+            fold(network, space, self.scores())
+        return network
+
+    def watched(self) -> nn.Module:
+        """w."""
+        return self.w
+
+
+class ScoreSource(Protocol):
+    """Where a one-network method keeps its scores: the parameters alpha's optimiser acts on, and how they score."""
+
+    def parameters(self) -> Any:
+        """The parameters."""
+
+    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
+        """{group: float32 [C]} of `values`, or of the present parameters."""
+
+
+class Gates(Alphas):
+    """Gates at readers' inputs."""
+
+    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
+        """The gates."""
+        if values is None:
+            return super().scores()
+        return {g.name: value.detach().cpu().clone() for g, value in zip(self.groups, values, strict=True)}
+
+
+class Choices(WidthChoices):
+    """TAS's logits over candidate widths."""
+
+    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
+        """Probability that the chosen width covers a channel."""
+        return super().scores()
+
+
+class Scales:
+    """BatchNorm scales, part of the network."""
+
+    def __init__(self, scales: Mapping[str, nn.Parameter]) -> None:
+        self.scales = dict(scales)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The scales."""
+        return list(self.scales.values())
+
+    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
+        """The scales."""
+        found = self.parameters() if values is None else values
+        return {name: value.detach().cpu().clone() for name, value in zip(self.scales, found, strict=True)}
+
+
+class Filters(Scales):
+    """The filters that produce each group's channels, scored by their norms."""
+
+    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
+        """Norm of each filter."""
+        return {name: filters.flatten(1).norm(dim=1) for name, filters in super().scores(values).items()}
+
+
+def score_source(network: nn.Module, space: Space, kind: str, method: Any) -> Any:
+    """Where the method `kind` keeps the scores of `network`; UserError for what the space cannot give."""
+    if kind == "netslim":
+        return Scales(norm_scales(network, space.groups))
+    if kind == "grouplasso" or (isinstance(method, Rvsm) and method.penalty == "group"):
+        return Filters({group.name: _filters(network, group.name, group.outputs, kind) for group in space.groups})
+    source = Choices(space.groups, method) if isinstance(method, Tas) else Gates(space.groups)
+    source.attach(network)
+    return source
+
+
+def _filters(network: nn.Module, group: str, outputs: tuple[str, ...], kind: str) -> nn.Parameter:
+    producers = [network.get_parameter(f"{name}.weight") for name in outputs]
+    filters = [weight for weight in producers if weight.dim() > 1]
+    if not filters:
+        raise UserError(
+            f"search.method.type = {kind!r}: group {group!r} has no filters of its own to score; "
+            "set space.score_inputs=False, or use a method with gates such as 'rarts'"
+        )
+    return filters[0]
+
+
+def average_gradients(gradients: list[Tensor]) -> None:
+    """Replace `gradients` by their mean over all processes, in one transfer."""
+    size = get_world_size()
+    if size == 1:
+        return
+    flat = torch.cat([g.flatten() for g in gradients])
+    all_reduce(flat, op="mean")
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))

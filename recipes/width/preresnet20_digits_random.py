@@ -1,0 +1,5 @@
+"""The demo's twin with random scores: no search at all."""
+
+_base_ = ["preresnet20_digits_rarts.py"]
+
+search = dict(method=dict(_delete_=True, type="random"))

@@ -1,0 +1,185 @@
+"""RVSM and group lasso against numpy, TAS's sampling and cost, scorers."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.costs import macs
+from compress.penalties import L1
+from compress.plan import UserError
+from compress.search import (
+    GroupLasso,
+    MacsLoss,
+    Magnitude,
+    OneSet,
+    Rvsm,
+    Tas,
+    WidthChoices,
+    grouplasso_step,
+    magnitude_scores,
+    random_scores,
+    rvsm_step,
+    taylor_scores,
+)
+from compress.search.tas import interpolate_channels, mix_widths
+from compress.spaces import PreResNetSpace, norm_scales, sizes
+
+ETA = 0.1
+SPACE = PreResNetSpace(11, 4)
+INPUT = (3, 8, 8)
+
+
+def one_set(w0, a0):
+    """L = 1/2 |w|^2 + 1/2 |a - w|^2 with a of any shape and w like it."""
+    w, a = (nn.Parameter(torch.tensor(x, dtype=torch.float64)) for x in (w0, a0))
+    optimisers = [torch.optim.SGD([p], lr=ETA) for p in (w, a)]
+    return OneSet(lambda: 0.5 * w.square().sum() + 0.5 * (a - w).square().sum(), [w], [a], *optimisers), w, a
+
+
+@pytest.mark.parametrize("penalty", ["l0", "l1", "group"])
+def test_rvsm_equals_numpy(penalty):
+    rng = np.random.default_rng(1)
+    w, a = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    gamma, beta = 0.3, 0.8
+    sets, w_torch, a_torch = one_set(w, a)
+    u_torch = [a_torch.detach().clone()]
+    u = a.copy()
+    for _ in range(20):
+        rvsm_step(sets, u_torch, Rvsm(penalty, beta), gamma)
+        grad_w, grad_a = w - (a - w), a - w
+        w, a = w - ETA * grad_w, a - ETA * grad_a - ETA * beta * (a - u)
+        if penalty == "l0":
+            u = np.where(np.abs(a) > np.sqrt(2 * gamma / beta), a, 0)
+        elif penalty == "l1":
+            u = np.sign(a) * np.maximum(np.abs(a) - gamma / beta, 0)
+        else:
+            u = a * np.maximum(1 - gamma / beta / np.linalg.norm(a, axis=1, keepdims=True), 0)
+        for found, expected in ((w_torch, w), (a_torch, a), (u_torch[0], u)):
+            np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-9, atol=1e-12)
+    assert (u == 0).any(), "the penalty is strong enough to matter"
+
+
+@pytest.mark.parametrize("mode", ["subgradient", "proximal"])
+def test_group_lasso_equals_numpy(mode):
+    rng = np.random.default_rng(2)
+    w, a = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    gamma = 0.4
+    sets, w_torch, a_torch = one_set(w, a)
+    for _ in range(10):
+        grouplasso_step(sets, GroupLasso(), L1(gamma, mode))
+        grad_w, grad_a = w - (a - w), a - w
+        norms = np.linalg.norm(a, axis=1, keepdims=True)
+        w = w - ETA * grad_w
+        if mode == "subgradient":
+            a = a - ETA * (grad_a + gamma * a / norms)
+        else:
+            a = a - ETA * grad_a
+            a = a * np.maximum(1 - ETA * gamma / np.linalg.norm(a, axis=1, keepdims=True), 0)
+        np.testing.assert_allclose(w_torch.detach().numpy(), w, rtol=1e-9)
+        np.testing.assert_allclose(a_torch.detach().numpy(), a, rtol=1e-9, atol=1e-12)
+
+
+def test_channel_interpolation_is_average_pooling_over_channels():
+    x = torch.arange(6.0).view(1, 6, 1, 1).expand(2, 6, 3, 3)
+    assert interpolate_channels(x, 3)[0, :, 0, 0].tolist() == [0.5, 2.5, 4.5]
+    assert interpolate_channels(x, 6) is x
+
+
+def test_mixture_keeps_the_shape_and_zeros_what_no_sample_covers():
+    torch.manual_seed(0)
+    logits = torch.tensor([20.0, 19.0, -20.0])
+    x = torch.rand(2, 10, 4, 4) + 1
+    mixed = mix_widths(x, [3, 6, 10], logits, tau=0.1)
+    assert mixed.shape == x.shape
+    assert bool((mixed[:, :6] > 0).all())
+    assert bool((mixed[:, 6:] == 0).all())
+
+
+def test_tas_scores_are_survival_probabilities_and_fall_with_the_index():
+    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.5, 1.0)))
+    with torch.no_grad():
+        for logits in choices.logits:
+            logits.copy_(torch.tensor([0.0, np.log(3.0)]))
+    for group in SPACE.groups:
+        score = choices.scores()[group.name]
+        assert bool((score.diff() <= 0).all())
+        assert score[0] == pytest.approx(1.0, abs=1e-5)
+        assert score[-1] == pytest.approx(0.75, abs=1e-5)
+
+
+def test_macs_loss_pushes_towards_the_target_from_both_sides():
+    operators = SPACE.operators(INPUT)
+    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.25, 1.0), target=0.5))
+    cost = MacsLoss(SPACE, operators, choices)
+
+    def share():
+        return float(macs(operators, choices.expected_widths()).detach()) / macs(operators, sizes(SPACE.groups))
+
+    for start in (-4.0, 4.0):
+        with torch.no_grad():
+            for logits in choices.logits:
+                logits.copy_(torch.tensor([0.0, start]))
+        optimiser = torch.optim.Adam(choices.parameters(), lr=0.1)
+        for _ in range(200):
+            optimiser.zero_grad()
+            cost().backward()
+            optimiser.step()
+        assert share() == pytest.approx(0.5, abs=0.06)
+
+
+def test_tas_refuses_ratios_it_cannot_choose_from():
+    with pytest.raises(UserError, match=r"search\.method\.ratios"):
+        Tas(ratios=(0.5,))
+    with pytest.raises(UserError, match="target = 2"):
+        Tas(target=2)
+
+
+def test_random_scores_follow_the_seed():
+    first, again, other = (random_scores(SPACE, seed=seed) for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["layer3.0.conv1"], other["layer3.0.conv1"])
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_magnitude_is_the_normalised_norm_of_filters(p):
+    model = SPACE.build()
+    scores = magnitude_scores(model, SPACE, Magnitude(p))
+    weight = model.layer1[0].conv1.weight.detach().flatten(1)
+    norms = (weight.abs() ** p).sum(1) ** (1 / p)
+    torch.testing.assert_close(scores["layer1.0.conv1"], norms / norms.mean())
+    inputs = PreResNetSpace(11, 4, score_inputs=True)
+    columns = magnitude_scores(model, inputs, Magnitude(p))["layer2.0.input"]
+    expected = model.layer2[0].conv1.weight.detach().flatten(2).norm(p=p, dim=(0, 2))
+    torch.testing.assert_close(columns, expected / expected.mean())
+
+
+def test_taylor_scores_are_squared_gate_gradients_by_finite_differences():
+    torch.manual_seed(0)
+    model = SPACE.build().double().eval()
+    batch = (torch.randn(6, *INPUT, dtype=torch.float64), torch.arange(6) % 4)
+
+    def loss(network, data):
+        return torch.nn.functional.cross_entropy(network(data[0]), data[1])
+
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    scores = taylor_scores(model, SPACE, loss, [batch])
+    step = 1e-5
+    with torch.no_grad():
+        weight = model.layer2[0].conv2.weight  # reads layer2.0.conv1
+        changes = []
+        for sign in (1, -1):
+            weight[:, 3] *= 1 + sign * step
+            changes.append(float(loss(model, batch)))
+            weight[:, 3] /= 1 + sign * step
+    slope = (changes[0] - changes[1]) / (2 * step)
+    assert float(scores["layer2.0.conv1"][3]) == pytest.approx(slope**2, rel=1e-4)
+    model.load_state_dict(before)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_netslim_says_when_a_space_has_no_batch_norm():
+    model = SPACE.build()
+    model.layer1[0].bn2 = nn.Identity()
+    with pytest.raises(UserError, match=r"group 'layer1\.0\.conv1' has no BatchNorm"):
+        norm_scales(model, SPACE.groups)

@@ -1,0 +1,33 @@
+"""Draw figure 2.1: trajectories of RARTS and first-order DARTS on the solvable model, and print the errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", metavar="STEM", default="runs/toy_model", help="writes STEM.png and STEM.svg")
+    parser.add_argument("--steps", type=int, default=3000, help="gradient steps per trajectory")
+    parser.add_argument("--eta", type=float, default=0.01, help="learning rate of every variable")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from compress.search.toy_figure import draw_toy_model, toy_table
+
+    for path in draw_toy_model(args.out, steps=args.steps, eta=args.eta):
+        print(path)
+    Console().print(toy_table(steps=args.steps, eta=args.eta))
+
+
+if __name__ == "__main__":
+    from _command import run_tool
+
+    run_tool(main, parse())
