@@ -34,8 +34,9 @@ def draw_toy_model(stem: str | Path, *, steps: int, eta: float) -> list[Path]:
         figure = Figure(figsize=(12, 4.2), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
         base = Rarts(lam=10.0, beta=10.0)
-        for panel, name, symbol, other in ((panels[0], "beta", "β", "λ"), (panels[1], "lam", "λ", "β")):
-            _panel(panel, [(replace(base, **{name: v}), STARTS[0]) for v in VALUES], steps, eta)
+        for panel, symbol, other in ((panels[0], "β", "λ"), (panels[1], "λ", "β")):
+            methods = [replace(base, beta=v) if symbol == "β" else replace(base, lam=v) for v in VALUES]
+            _panel(panel, [(method, STARTS[0]) for method in methods], steps, eta)
             panel.set_title(f"RARTS, {other} = 10, several {symbol}")
             panel.legend([f"{symbol} = {v:g}" for v in VALUES] + ["DARTS, first order"], loc="upper left")
         _panel(panels[2], [(base, start) for start in STARTS], steps, eta)
