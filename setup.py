@@ -16,6 +16,7 @@ setup(
         "numpy>=1.26",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
+        "timm>=1.0.20",
         "onnx>=1.18",
         "onnxruntime>=1.20",
         "onnxscript>=0.5",

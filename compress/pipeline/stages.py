@@ -58,7 +58,8 @@ def run_select(c: Context, figures: dict[str, Any]) -> None:
     scores = load_scores(c.folder / "scores.safetensors")
     check_scores(scores, space, name=str(c.folder / "scores.safetensors"))
     operators = space.operators(card.input_size)
-    plan = select(scores, operators, c.budget, c.recipe.select, space=space.name)
+    removable = [group.name for group in space.groups if group.block is not None]
+    plan = select(scores, operators, c.budget, c.recipe.select, space=space.name, removable=removable)
     plan.save(c.folder / "plan.json")
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
 

@@ -22,7 +22,7 @@ class WidthPlan:
     """Kept channel indices of every group, ascending, and the record of how they were chosen.
 
     `sizes` are the widths before. `record` holds plain values (budget, ranking, costs) for people and for redoing the
-    selection; slicing needs only `kept`. Raises UserError when indices are out of range, repeated, unsorted or empty.
+    selection; slicing needs only `kept`. Raises UserError when indices are out of range, repeated or unsorted.
 
     Example::
 
@@ -40,10 +40,10 @@ class WidthPlan:
             odd = sorted(self.sizes.keys() ^ self.kept.keys())
             raise UserError(f"plan: groups {odd} have a size or kept indices, not both; redo the selection")
         for name, kept in self.kept.items():
-            if not kept or list(kept) != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= self.sizes[name]:
+            if list(kept) != sorted(set(kept)) or not set(kept) <= set(range(self.sizes[name])):
                 raise UserError(
-                    f"plan: kept indices of {name!r} must be ascending, distinct, at least one and "
-                    f"below {self.sizes[name]}; got {_short(kept)}"
+                    f"plan: kept indices of {name!r} must be ascending, distinct and from 0 to "
+                    f"{self.sizes[name] - 1}; got {_short(kept)}; redo the selection"
                 )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,8 +72,11 @@ def select(
     config: SelectConfig = SelectConfig(),
     *,
     space: str,
+    removable: Collection[str] = (),
 ) -> WidthPlan:
     """Keep the channels with the largest |score| under `budget`.
+
+    Without a budget, groups named in `removable` go whole when all their scores are zero.
 
     A cost budget is met from below; channels that still fit are added back in order of score, so that without rounding
     the cost ends within 1 % of the budget. Raises UserError for scores that are not finite and for a budget that the
@@ -86,7 +89,9 @@ def select(
     ranking = _Ranking(scores, config)
     before = {name: len(s) for name, s in scores.items()}
     if budget.kind == "free":
-        widths = {name: ranking.allow_at_least(name, int((s != 0).sum())) for name, s in scores.items()}
+        counts = {name: int((s != 0).sum()) for name, s in scores.items()}
+        gone = {name for name, count in counts.items() if count == 0 and name in removable}
+        widths = {name: 0 if name in gone else ranking.allow_at_least(name, n) for name, n in counts.items()}
     else:
         widths = _under_budget(ranking, _cost(budget.kind, operators, before), budget)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}

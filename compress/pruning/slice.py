@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..plan import WidthPlan
+from ..plan import UserError, WidthPlan
 from ..spaces import Group, Space, sizes
 
 TINY = 1e-12
@@ -57,7 +57,7 @@ def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: Widt
     state = dict(state)
     for group in groups:
         kept = torch.tensor(plan.kept[group.name])
-        if len(kept) == group.size:
+        if len(kept) in (0, group.size):
             continue
         for module in group.outputs:
             _take(state, module, kept, axis=0)
@@ -79,12 +79,30 @@ def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Mod
         small, small_space = slice_model(model, space, plan)
     """
     plan.check_fits(sizes(space.groups))
+    if emptied := [g.name for g in space.groups if not plan.kept[g.name] and g.block is None]:
+        raise UserError(f"plan: nothing kept of {emptied[:3]}, which no shortcut passes by; keep at least one channel")
     small_space = space.with_widths(plan.widths)
     like = next(model.parameters())
     small = small_space.build().to(like.dtype)
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    small.load_state_dict(slice_state(state, space.groups, plan))
+    state = slice_state(state, space.groups, plan)
+    for group in space.groups:
+        if group.block is not None and not plan.kept[group.name]:
+            norm = model.get_submodule(f"{group.block}.bn3")
+            assert isinstance(norm, nn.BatchNorm2d)
+            _collapse(state, f"{group.block}.", norm.eps)
+    small.load_state_dict(state)
     return small.to(like.device).train(model.training), small_space
+
+
+def _collapse(state: dict[str, Tensor], block: str, eps: float) -> None:
+    """Leave of a residual block that adds a constant only that constant: what its last BatchNorm makes of zeros."""
+    parts = ("weight", "bias", "running_mean", "running_var")
+    weight, bias, mean, var = (state[f"{block}bn3.{part}"] for part in parts)
+    constant = bias - mean * weight / (var + eps).sqrt()
+    for name in [name for name in state if name.startswith(block)]:
+        del state[name]
+    state[f"{block}bias"] = constant
 
 
 def _take(state: dict[str, Tensor], module: str, kept: Tensor, *, axis: int) -> None:

@@ -10,9 +10,10 @@ from ..plan import UserError
 from .alphas import Alphas, channel_axis, norm_scales
 from .base import Group, Operator, Space, sizes
 from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
+from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
 
-SPACES: dict[str, type] = {PreResNetSpace.name: PreResNetSpace}
+SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space)}
 """Space name -> class. Assign to it to add a space of your own."""
 
 
@@ -34,6 +35,7 @@ __all__ = [
     "Alphas",
     "Card",
     "Group",
+    "MobileNetV2Space",
     "Operator",
     "PreResNetSpace",
     "Space",

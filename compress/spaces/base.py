@@ -25,7 +25,8 @@ class Group:
 
     `outputs` are the modules that produce the channels (convolution rows, and the BatchNorms that follow), `inputs`
     the modules that read them (weight columns), where the gate sits. `index` names the buffer of a gather that picks
-    the channels from a wider stream, for groups nobody produces alone.
+    the channels from a wider stream, for groups nobody produces alone. `block` names the residual block that goes when
+    none of the group's channels is left, where that is possible; its last BatchNorm is `<block>.bn3`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Group:
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
     index: str | None = None
+    block: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,175 @@
+"""MobileNetV2 (Sandler et al., arXiv 1801.04381) as timm builds it, at any width multiplier and any widths.
+
+Scored are the expanded channels of every inverted residual: the 1x1 expansion and the depthwise convolution follow, the
+gate sits at the projection. Blocks without expansion (the first) keep their width. With `score_outputs` the outputs of
+each stage are scored too, one group for all blocks that add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..plan import UserError
+from .base import Group, Operator
+from .traced import narrow, traced_operators
+
+
+class Shift(nn.Module):
+    """What is left of a residual block whose expanded channels are all gone: x + bias, [B, C, H, W], bias [C]."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(n_channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Add the constant that the block's last BatchNorm makes of zeros."""
+        return x_BCHW + self.bias.view(1, -1, 1, 1)
+
+
+@dataclass(frozen=True)
+class MobileNetV2Space:
+    """timm's MobileNetV2 with width multiplier `multiplier`; timm checkpoints load.
+
+    `widths` holds the groups that differ from the original; a width of 0 means that the whole block, which has a
+    shortcut, is gone. Raises UserError for an unknown group or a width out of range.
+
+    Example::
+
+        space = MobileNetV2Space(num_classes=20, multiplier=0.5)
+        model = space.build()
+    """
+
+    num_classes: int
+    multiplier: float = 1.0
+    in_channels: int = 3
+    score_outputs: bool = False
+    widths: Mapping[str, int] = field(default_factory=dict)
+    name = "mobilenetv2"
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.multiplier <= 4:
+            raise UserError(f"space.multiplier = {self.multiplier!r}: must be from 0.1 to 4, for example 0.5")
+        full = {group.name: group for group in _groups(self._template(), with_outputs=True)}
+        for name, width in self.widths.items():
+            if name not in full:
+                raise UserError(f"widths[{name!r}]: MobileNetV2 has no such group; see space.groups")
+            least = 0 if full[name].block is not None else 1
+            if not isinstance(width, int) or not least <= width <= full[name].size:
+                raise UserError(
+                    f"widths[{name!r}] = {width!r}: must be a whole number from {least} to {full[name].size}"
+                )
+
+    @property
+    def arch(self) -> dict[str, Any]:
+        """Plain keyword arguments that rebuild this space."""
+        return {
+            "num_classes": self.num_classes,
+            "multiplier": self.multiplier,
+            "in_channels": self.in_channels,
+            "score_outputs": self.score_outputs,
+            "widths": dict(self.widths),
+        }
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The scored groups at their present widths; removed blocks have none."""
+        present = []
+        for group in _groups(self._template(), with_outputs=self.score_outputs):
+            width = self.widths.get(group.name, group.size)
+            if width:
+                gone = self._removed
+                kept = {m: not m.startswith(gone) for m in (*group.outputs, *group.inputs)} if gone else {}
+                outputs = tuple(m for m in group.outputs if kept.get(m, True))
+                inputs = tuple(m for m in group.inputs if kept.get(m, True))
+                shifts = tuple(b.rstrip(".") for b in gone if f"{b}bn3" in group.outputs)
+                present.append(replace(group, size=width, outputs=outputs + shifts, inputs=inputs))
+        return tuple(present)
+
+    @property
+    def normalised(self) -> dict[str, str]:
+        """Every projection feeds a BatchNorm; so does every expansion, which reads a stage's outputs."""
+        pairs: dict[str, str] = {}
+        for name, module in self._template().named_modules():
+            if type(module).__name__ == "InvertedResidual":
+                pairs |= {f"{name}.conv_pw": f"{name}.bn1", f"{name}.conv_pwl": f"{name}.bn3"}
+        pairs["conv_head"] = "bn2"
+        return {layer: norm for layer, norm in pairs.items() if not (self._removed and layer.startswith(self._removed))}
+
+    @property
+    def _removed(self) -> tuple[str, ...]:
+        """Prefixes of the modules of removed blocks."""
+        return tuple(f"{name}." for name, width in self.widths.items() if width == 0)
+
+    def build(self) -> nn.Module:
+        """A freshly initialised network."""
+        model = _timm_mobilenetv2(self.multiplier, self.num_classes, self.in_channels)
+        groups = _groups(model, with_outputs=True)
+        narrow(model, groups, {name: width or 1 for name, width in self.widths.items()})
+        for block in self._removed:
+            stage, _, index = block.rstrip(".").rpartition(".")
+            channels = model.get_submodule(f"{block}bn3").num_features
+            setattr(model.get_submodule(stage), index, Shift(int(channels)))  # type: ignore[arg-type]
+        return model
+
+    def with_widths(self, widths: Mapping[str, int]) -> MobileNetV2Space:
+        """This space with `widths` in place of the present ones for the groups they name."""
+        return replace(self, widths={**self.widths, **widths})
+
+    def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
+        """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
+        model = self.build()
+        operators = traced_operators(model, self.groups, input_size)
+        shifts = [
+            Operator(name, "shift", 1, module.bias.shape[0], macs=0, weights=0, biases=1)
+            for name, module in model.named_modules()
+            if isinstance(module, Shift)
+        ]
+        return operators + tuple(shifts)
+
+    def _template(self) -> nn.Module:
+        return _template(self.multiplier)
+
+
+def _timm_mobilenetv2(multiplier: float, num_classes: int, in_channels: int) -> nn.Module:
+    from timm.models.efficientnet import _gen_mobilenet_v2
+
+    return _gen_mobilenet_v2(
+        "mobilenetv2_100", multiplier, pretrained=False, num_classes=num_classes, in_chans=in_channels
+    )
+
+
+@lru_cache(maxsize=8)
+def _template(multiplier: float) -> nn.Module:
+    """The unpruned network's structure, without memory for its weights."""
+    with torch.device("meta"):
+        return _timm_mobilenetv2(multiplier, 2, 3)
+
+
+def _groups(model: nn.Module, *, with_outputs: bool) -> tuple[Group, ...]:
+    groups: list[Group] = []
+    stages = list(model.blocks)  # type: ignore[arg-type]
+    for s, stage in enumerate(stages):
+        names = [f"blocks.{s}.{i}" for i in range(len(stage))]
+        for name, block in zip(names, stage, strict=True):
+            if hasattr(block, "conv_pwl"):
+                outputs = tuple(f"{name}.{part}" for part in ("conv_pw", "bn1", "conv_dw", "bn2"))
+                removable = name if block.has_skip else None
+                groups.append(Group(name, block.conv_dw.out_channels, outputs, (f"{name}.conv_pwl",), block=removable))
+        if with_outputs:
+            groups.append(_stage_outputs(s, stages, names))
+    return tuple(groups)
+
+
+def _stage_outputs(s: int, stages: list[Any], names: list[str]) -> Group:
+    """The channels that all blocks of a stage add to, and those who read them."""
+    last = ("conv_pwl", "bn3") if hasattr(stages[s][0], "conv_pwl") else ("conv_pw", "bn2")
+    outputs = tuple(f"{name}.{part}" for name in names for part in last)
+    following = [f"blocks.{s + 1}.0.conv_pw"] if s + 1 < len(stages) else ["conv_head"]
+    inputs = tuple([f"{name}.conv_pw" for name in names[1:]] + following)
+    return Group(f"blocks.{s}.out", getattr(stages[s][0], last[0]).out_channels, outputs, inputs)

@@ -1,0 +1,104 @@
+"""For networks built by a library: operators read off a forward pass, and layers replaced by narrower ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .base import Group, Operator, Width
+
+
+def traced_operators(
+    model: nn.Module, groups: Iterable[Group], input_size: tuple[int, int, int]
+) -> tuple[Operator, ...]:
+    """Convolutions, linear layers and BatchNorms of `model` in the order of execution, for images of (C, H, W).
+
+    Widths that belong to a group are named after it. Depthwise convolutions count one input per output channel.
+    """
+    writes = {module: group.name for group in groups for module in group.outputs}
+    reads = {module: group.name for group in groups for module in group.inputs}
+    found: list[Operator] = []
+    hooks = [
+        module.register_forward_hook(_reader(name, writes, reads, found))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
+    ]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *input_size))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return tuple(found)
+
+
+def _reader(name: str, writes: Mapping[str, str], reads: Mapping[str, str], found: list[Operator]):  # type: ignore[no-untyped-def]
+    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append(_operator(name, module, output, writes.get(name), reads.get(name)))
+
+    return hook
+
+
+def _operator(name: str, module: nn.Module, output: Tensor, out: str | None, into: str | None) -> Operator:
+    if isinstance(module, nn.BatchNorm2d):
+        return Operator(name, "norm", 1, out or module.num_features, macs=0, weights=0, biases=2)
+    if isinstance(module, nn.Conv2d):
+        kernel, pixels = module.kernel_size[0] * module.kernel_size[1], output.shape[-2] * output.shape[-1]
+        n_out: Width = out or module.out_channels
+        depthwise = module.groups > 1
+        n_in: Width = 1 if depthwise else into or module.in_channels
+        bias = int(module.bias is not None)
+        kind = "depthwise" if depthwise else "conv"
+        return Operator(name, kind, n_in, n_out, macs=kernel * pixels, weights=kernel, biases=bias)
+    assert isinstance(module, nn.Linear)
+    bias = int(module.bias is not None)
+    n_tokens = output[0].numel() // module.out_features
+    return Operator(
+        name, "linear", into or module.in_features, out or module.out_features, macs=n_tokens, weights=1, biases=bias
+    )
+
+
+def narrow(model: nn.Module, groups: Iterable[Group], widths: Mapping[str, int]) -> None:
+    """Give every layer of `model` that writes or reads a group the width in `widths`, in place; weights are new."""
+    for group in groups:
+        width = widths.get(group.name, group.size)
+        if width == group.size:
+            continue
+        for name in group.outputs:
+            _resize_rows(model.get_submodule(name), width)
+        for name in group.inputs:
+            _resize_columns(model.get_submodule(name), width)
+
+
+def _resize_rows(module: nn.Module, width: int) -> None:
+    if isinstance(module, nn.BatchNorm2d):
+        module.num_features = width
+        for name in ("weight", "bias"):
+            setattr(module, name, nn.Parameter(getattr(module, name)[:width].detach().clone()))
+        for name in ("running_mean", "running_var"):
+            module.register_buffer(name, getattr(module, name)[:width].clone())
+        return
+    assert isinstance(module, nn.Conv2d)
+    if module.groups > 1:
+        module.groups = module.in_channels = width
+    module.out_channels = width
+    _set_weight(module, module.weight[:width])
+    if module.bias is not None:
+        module.bias = nn.Parameter(module.bias[:width].detach().clone())
+
+
+def _resize_columns(module: nn.Module, width: int) -> None:
+    if isinstance(module, nn.Linear):
+        module.in_features = width
+    else:
+        assert isinstance(module, nn.Conv2d)
+        module.in_channels = width
+    _set_weight(module, module.weight[:, :width])
+
+
+def _set_weight(module: nn.Conv2d | nn.Linear, weight: Tensor) -> None:
+    module.weight = nn.Parameter(weight.detach().clone())
