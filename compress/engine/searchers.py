@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any, Protocol
 
@@ -69,15 +70,15 @@ class SearchModel(BaseModel):
     def criterion(self, network: nn.Module, batch: Batch, *, probe: bool = False) -> Tensor:
         """Cross entropy of `batch`, images [B, C, H, W] and labels [B], under autocast where configured.
 
-        With `probe` the pass leaves the network's buffers (BatchNorm statistics) as they were.
+        With `probe` the pass leaves the network's BatchNorm statistics as they were.
         """
         device, dtype = self.sum_of_steps.device, amp_dtype(self.config.amp)
         images = batch[0].to(device).contiguous(memory_format=torch.channels_last)
-        kept = [b.clone() for b in network.buffers()] if probe else []
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        with (
+            frozen_statistics(network) if probe else nullcontext(),
+            torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+        ):
             logits = network(images)
-        for buffer, old in zip(network.buffers() if probe else [], kept, strict=True):
-            buffer.copy_(old)
         return F.cross_entropy(logits.float(), batch[1].to(device), label_smoothing=self.config.label_smoothing)
 
     def strength(self) -> float | None:
@@ -185,9 +186,9 @@ class OneNetwork(SearchModel):
 
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
         """The weights and the scores."""
-        alpha = self.source.parameters()
+        alpha = list(self.source.parameters())
         scored = {id(p) for p in alpha}
-        return {"w": [p for p in self.w.parameters() if id(p) not in scored], "alpha": list(alpha)}
+        return {"w": [p for p in self.w.parameters() if id(p) not in scored], "alpha": alpha}
 
     def step(self, data: Any, optimizers: OptimWrapperDict) -> Logs:
         """The method's iteration."""
@@ -305,6 +306,21 @@ def _filters(network: nn.Module, group: str, outputs: tuple[str, ...], kind: str
             "set space.score_inputs=False, or use a method with gates such as 'rarts'"
         )
     return filters[0]
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch statistics are used inside, but running ones stay as they are."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None
+    try:
+        yield
+    finally:
+        for norm, momentum, count in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def average_gradients(gradients: list[Tensor]) -> None:

@@ -223,7 +223,7 @@ def test_later_overrides_win(tmp_path: Path) -> None:
 def test_shipped_recipes(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
-    assert path.stem.startswith(f"{recipe.space['type']}{recipe.space['depth']}_{recipe.data.type}_")
+    assert path.stem.startswith(f"{recipe.space['type']}{recipe.space.get('depth', '')}_")
     assert path.stem.endswith(recipe.search.method["type"])
     resolved = recipe.to_json()
     assert json.loads(json.dumps(resolved, allow_nan=False)) == resolved

@@ -1,0 +1,88 @@
+"""Every method runs on the Runner and hands over the same things: scores of every group and a plain network."""
+
+import pytest
+import torch
+from quiet import Quiet
+
+from compress.engine.data import DataConfig, load_data
+from compress.engine.searchers import OneNetwork
+from compress.engine.searching import search
+from compress.engine.settings import SearchConfig
+from compress.engine.training import Job
+from compress.plan import UserError
+from compress.search import METHODS
+from compress.spaces import MobileNetV2Space, PreResNetSpace, sizes
+
+SPACE = PreResNetSpace(11, 10)
+VARIANTS = [
+    *({"type": name} for name in METHODS),
+    {"type": "rvsm", "penalty": "l0"},
+    {"type": "rvsm", "penalty": "group"},
+    {"type": "magnitude", "p": 2},
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data(DataConfig(limit=64, input_size=32), seed=0)
+
+
+def run(folder, data, method, *, space=SPACE, **changes):
+    torch.manual_seed(0)
+    network = space.build()
+    config = SearchConfig(**{"epochs": 1, "batch_size": 16, "gamma": 0.05, "method": method, **changes})
+    job = Job(folder / "search", folder / "metrics.jsonl", "search", 3, Quiet())
+    return network, search(network, space, data, config, job, evaluate=lambda _: {})
+
+
+@pytest.mark.parametrize("method", VARIANTS, ids=lambda m: "-".join(map(str, m.values())))
+def test_every_method_hands_over_scores_and_a_plain_network(tmp_path, data, method):
+    network, found = run(tmp_path / "a", data, method)
+    assert {name: len(score) for name, score in found.scores.items()} == sizes(SPACE.groups)
+    assert all(score.dtype == torch.float32 and torch.isfinite(score).all() for score in found.scores.values())
+    assert found.info["type"] == method["type"]
+    assert found.network.state_dict().keys() == network.state_dict().keys()
+    assert not any(module._forward_pre_hooks for module in found.network.modules())
+    trained = not torch.equal(found.network.fc.weight, network.fc.weight)
+    assert trained == (METHODS[method["type"]].networks > 0)
+    _, again = run(tmp_path / "b", data, method)
+    assert all(torch.equal(score, again.scores[name]) for name, score in found.scores.items())
+
+
+def test_virtual_passes_leave_batch_norm_statistics(data):
+    """DARTS's probes are not training: its statistics see one batch per step, as plain training's."""
+    network = SPACE.build()
+    model = OneNetwork(network, SPACE, SearchConfig(epochs=1, method={"type": "darts2"}), input_size=(3, 32, 32))
+    batch = (torch.randn(4, 3, 32, 32), torch.arange(4))
+    model.train_step({"p": batch, "a": batch}, model.optimizers())
+    assert int(model.w.bn.num_batches_tracked) == 1
+    before = {name: value.clone() for name, value in model.w.state_dict().items()}
+    model.criterion(model.w, batch, probe=True).backward()
+    assert all(torch.equal(value, before[name]) for name, value in model.w.state_dict().items())
+
+
+def test_proximal_search_of_mobilenetv2_reaches_exact_zeros(tmp_path, data):
+    space = MobileNetV2Space(num_classes=10, multiplier=0.1)
+    _, found = run(
+        tmp_path, data, {"type": "rarts", "order": "fused"}, space=space, penalty="proximal", gamma=30.0, epochs=2
+    )
+    scores = torch.cat(list(found.scores.values()))
+    assert int((scores == 0).sum()) > len(scores) // 10
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"type": "darts2", "order": "fused"}, r"search\.method\.order: darts2 has no such parameter"),
+        ({"type": "tas", "ratios": (0.5,)}, r"search\.method\.ratios"),
+    ],
+)
+def test_methods_say_what_they_cannot_do(method, message):
+    with pytest.raises(UserError, match=message):
+        SearchConfig(epochs=1, method=method)
+
+
+@pytest.mark.parametrize("method", [{"type": "grouplasso"}, {"type": "rvsm", "penalty": "group"}])
+def test_filter_methods_need_filters_to_score(tmp_path, data, method):
+    with pytest.raises(UserError, match=r"'layer1\.0\.input' has no filters of its own"):
+        run(tmp_path, data, method, space=PreResNetSpace(11, 10, score_inputs=True))
