@@ -65,7 +65,12 @@ class SearchModel(BaseModel):
     def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
         """One iteration of the method on `data`: a batch of D, or {"p": batch of D_p, "a": batch of D_a}."""
         self.sum_of_steps += optim_wrapper["alpha"].param_groups[0]["lr"]
-        return self.step(data, optim_wrapper)
+        logs = self.step(data, optim_wrapper)
+        if self.config.fixed_scale:
+            for module in self.children():
+                if isinstance(module, Alphas):
+                    module.normalise()
+        return logs
 
     def criterion(self, network: nn.Module, batch: Batch, *, probe: bool = False) -> Tensor:
         """Cross entropy of `batch`, images [B, C, H, W] and labels [B], under autocast where configured.

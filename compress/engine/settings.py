@@ -68,7 +68,9 @@ class FinetuneConfig(TrainConfig):
 class SearchConfig:
     """The search. `method` is {"type": name, its parameters}; `alpha_optimizer` acts on the scores alone.
 
-    `gamma` weighs the l1 penalty; `penalty` is its form. `weights` names the weights that go on to slicing: `u`, `w` or
+    `gamma` weighs the l1 penalty; `penalty` is its form. `fixed_scale` brings the gates of every group to root mean
+    square 1 after each step: where a BatchNorm follows the reader their common scale means nothing, and a penalty would
+    otherwise shrink it rather than choose among channels. `weights` names the weights that go on to slicing: `u`, `w` or
     their `average` (two-network methods only). Both optimisers follow the one schedule.
     """
 
@@ -81,6 +83,7 @@ class SearchConfig:
     alpha_optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.1, "momentum": 0.9})
     schedule: Literal["cosine", "step"] = "cosine"
     warmup_epochs: int = 0
+    fixed_scale: bool = False
     weights: Literal["u", "w", "average"] = "average"
     label_smoothing: float = 0.0
     amp: Literal["bf16"] | None = None

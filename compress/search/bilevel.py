@@ -78,8 +78,9 @@ def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: L1) -> dict[str, Tensor
     loss_a = s.loss_a()
     apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
     loss_p = s.loss_p()
+    validation = s.gradient(loss_p, s.alpha)
     gradients = s.gradient(s.loss_a(probe=True), s.alpha)
-    torch._foreach_add_(gradients, s.gradient(loss_p, s.alpha), alpha=method.lam)
+    torch._foreach_add_(gradients, validation, alpha=method.lam)
     descend_scores(s.opt_alpha, s.alpha, gradients, penalty)
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 

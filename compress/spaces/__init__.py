@@ -7,9 +7,10 @@ from inspect import signature
 from typing import Any
 
 from ..plan import UserError
-from .alphas import Alphas, channel_axis, norm_scales
+from .alphas import Alphas, norm_scales
 from .base import Group, Operator, Space, sizes
 from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
+from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
 
@@ -34,12 +35,12 @@ __all__ = [
     "SPACES",
     "Alphas",
     "Card",
+    "Gate",
     "Group",
     "MobileNetV2Space",
     "Operator",
     "PreResNetSpace",
     "Space",
-    "channel_axis",
     "load_card",
     "load_model",
     "load_state",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..plan import UserError
 from .base import Group
+from .gates import Gate
 
 
 class Alphas(nn.Module):
     """Scores of all groups, float32 [C] each, initialised to 1 so that a gated network starts as the original.
 
-    The container owns the parameters; gated networks only read them through hooks, so two weight sets attached to one
+    The container owns the parameters; gated networks only read them through gates, so two weight sets attached to one
     container share one `alpha` and their own state dicts do not mention it.
 
     Example::
@@ -45,13 +44,26 @@ class Alphas(nn.Module):
             for group in self.groups:
                 self[group.name].copy_(scores[group.name])
 
-    def attach(self, model: nn.Module) -> list[RemovableHandle]:
-        """Gate the inputs of every layer that reads a group of `model`; returns the handles that undo it."""
+    @torch.no_grad()
+    def normalise(self) -> None:
+        """Bring every group's scores to root mean square 1, in place; a group of zeros stays."""
+        for group in self.groups:
+            score = self[group.name]
+            size = score.square().mean().sqrt()
+            if size > 0:
+                score.div_(size)
+
+    def attach(self, model: nn.Module) -> list[Gate]:
+        """Gate every layer of `model` that reads a group; returns the gates, which `remove` takes off again."""
         return [
-            model.get_submodule(reader).register_forward_pre_hook(_gate(self, group.name))
+            Gate(model.get_submodule(reader), self._reading(group.name))
             for group in self.groups
             for reader in group.inputs
         ]
+
+    def _reading(self, group: str) -> Callable[[], Tensor]:
+        # A function, which deepcopy shares: copies of a gated network read the same scores.
+        return lambda: self[group]
 
 
 def norm_scales(model: nn.Module, groups: Iterable[Group]) -> dict[str, nn.Parameter]:
@@ -69,22 +81,6 @@ def norm_scales(model: nn.Module, groups: Iterable[Group]) -> dict[str, nn.Param
             )
         scales[group.name] = norms[-1].weight
     return scales
-
-
-def channel_axis(module: nn.Module) -> int:
-    """Axis of `module`'s input that holds its channels: the last for linear layers, 1 for convolutions."""
-    return -1 if isinstance(module, nn.Linear) else 1
-
-
-def _gate(alphas: Alphas, group: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-    def multiply(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        x, *rest = args
-        alpha = alphas[group].to(x.dtype)
-        if channel_axis(module) == 1:
-            alpha = alpha.view(-1, *[1] * (x.dim() - 2))
-        return (x * alpha, *rest)
-
-    return multiply
 
 
 def _key(group: str) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compress.plan import UserError
-from compress.spaces import Alphas, Group, PreResNetSpace, channel_axis, norm_scales, sizes
+from compress.spaces import Alphas, Group, PreResNetSpace, norm_scales, sizes
 
 SPACE = PreResNetSpace(11, 5, score_inputs=True)
 
@@ -93,8 +93,6 @@ def test_a_gate_multiplies_the_channels_of_linear_layers_on_tokens_and_of_convol
     alphas.load_scores({"tokens": torch.tensor([2.0, 0.0, -1.0])})
     x = torch.randn(2, 5, 3)
     torch.testing.assert_close(net(x), (x * torch.tensor([2.0, 0.0, -1.0])) @ net[0].weight.T)
-    assert channel_axis(net[0]) == -1
-    assert channel_axis(nn.Conv2d(3, 4, 1)) == 1
 
 
 def test_norm_scales_are_the_networks_own_parameters(networks):

@@ -1,0 +1,46 @@
+"""What every benchmark shares: where results go, and what stands beside the figures."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def save_results(name: str, rows: list[dict[str, Any]]) -> Path:
+    """Write benchmarks/results/NAME.json: the rows with command, commit, date, device and versions."""
+    from compress.measure import device_name, versions
+    from compress.plan import write_json
+
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    dirty = subprocess.run(
+        [*git, "status", "--porcelain", "--", "compress"], capture_output=True, text=True, check=True
+    )
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    head = {
+        "command": shlex.join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
+        "commit": commit.stdout.strip() + (" with changes" if dirty.stdout.strip() else ""),
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device_name(),
+        "versions": versions(),
+    }
+    write_json(path, {**head, "rows": rows})
+    return path
+
+
+def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    """Show rows as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(width=140).print(table)
