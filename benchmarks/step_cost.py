@@ -90,7 +90,6 @@ def print_memory(network: str, method: str) -> None:
 
     assert OPTIMIZERS.get("SGD") is not None
     torch.set_num_threads(1)
-    space_of(network).build()
     before = peak_mib()
     sample = sampler(network, method)
     for _ in range(3):
@@ -124,7 +123,7 @@ def main(args: argparse.Namespace) -> None:
                 repeats=2 if args.quick else args.repeats,
                 inner=1,
             )
-        plain_memory = memory_mib(network, "plain sgd")
+        memory = {method: memory_mib(network, method) for method in METHODS}
         for method, times in samples.items():
             ratios = [t / p for t, p in zip(times, samples["plain sgd"], strict=True)]
             joint = [t / p for t, p in zip(times, samples["joint"], strict=True)]
@@ -135,8 +134,8 @@ def main(args: argparse.Namespace) -> None:
                     "ms_per_1000_images": round(statistics.median(times) / (2 * batch) * 1000, 1),
                     "time_over_plain": round(statistics.median(ratios), 3),
                     "time_over_joint": round(statistics.median(joint), 3),
-                    "peak_memory_mib": round(memory_mib(network, method), 1),
-                    "memory_over_plain": round(memory_mib(network, method) / plain_memory, 2),
+                    "peak_memory_mib": round(memory[method], 1),
+                    "memory_over_plain": round(memory[method] / memory["plain sgd"], 2),
                     "n": len(times),
                 }
             )

@@ -130,7 +130,7 @@ def load_data(config: DataConfig, *, seed: int) -> ImageData:
 
     Args:
         config: which data, and how they are shown.
-        seed: of the held-out part and of `limit`'s choice; the test images themselves never depend on it.
+        seed: of the held-out part and of `limit`'s choice; without a limit the test images never depend on it.
 
     Returns:
         Splits whose images are float32 [3, input_size, input_size], normalised.

@@ -21,6 +21,7 @@ from ..pruning import fold
 from ..search import (
     METHODS,
     Bilevel,
+    GroupLasso,
     MacsLoss,
     OneSet,
     Rvsm,
@@ -89,7 +90,7 @@ class SearchModel(BaseModel):
     def strength(self) -> float | None:
         """Distance the penalty alone moves a score; None without a penalty on scores or for rescaling optimisers."""
         settings = self.config.alpha_optimizer
-        if settings["type"] != "SGD" or isinstance(self.method, Tas | Rvsm):
+        if settings["type"] != "SGD" or isinstance(self.method, Tas | Rvsm | GroupLasso):
             return None
         return self.penalty.strength(float(self.sum_of_steps), settings.get("momentum", 0.0))
 

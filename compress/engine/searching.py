@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import broadcast
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS, MODEL_WRAPPERS
@@ -15,7 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..search import METHODS, Magnitude, RandomScores, magnitude_scores, random_scores, taylor_scores
+from ..search import METHODS, Magnitude, RandomScores, Tas, magnitude_scores, random_scores, taylor_scores
 from ..spaces import Space
 from .data import ImageData
 from .loaders import ImageLoader, PairLoader
@@ -77,7 +79,13 @@ def search(
     folded = model.folded(space)
     if method.networks == 2 and config.weights == "average":
         recalibrate(folded, loaders)
-    info = {**config.method, "gamma": config.gamma, "penalty": config.penalty, "strength": model.strength()}
+    penalised = not isinstance(model.method, Tas)
+    info = {
+        "gamma": config.gamma if penalised else None,
+        "penalty": config.penalty if penalised else None,
+        "strength": model.strength(),
+        **config.method,
+    }
     return Found(model.scores(), folded.cpu().eval(), info)
 
 
@@ -95,7 +103,8 @@ def score(network: nn.Module, space: Space, data: ImageData, config: SearchConfi
         device = next(model.parameters()).device
         return F.cross_entropy(model(batch[0].to(device)), batch[1].to(device))
 
-    return taylor_scores(network, space, loss, islice(loader, method.batches))
+    on_device = deepcopy(network).to(get_device())
+    return taylor_scores(on_device, space, loss, islice(loader, method.batches))
 
 
 def recalibrate(network: nn.Module, loaders: list[ImageLoader], *, batches: int = 100) -> None:
@@ -155,7 +164,10 @@ class AveragedSearch(nn.Module):
 def _loaders(data: ImageData, config: SearchConfig, job: Job) -> list[ImageLoader]:
     splits = [data.train]
     if METHODS[config.method["type"]].halves:
-        splits = [data.train.subset(half) for half in stratified_halves(data.train.labels, seed=job.seed)]
+        halves = stratified_halves(data.train.labels, seed=job.seed)
+        # Of an odd number one image stays out, so that both halves have equally many batches.
+        n = min(map(len, halves))
+        splits = [data.train.subset(half[:n]) for half in halves]
     return [
         training_loader(split, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
         for split in splits

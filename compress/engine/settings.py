@@ -13,6 +13,9 @@ from torch.optim import Optimizer
 from ..plan import UserError
 from ..search import METHODS
 
+GATED_METHODS = ("rarts", "darts1", "darts2", "milenas1", "joint")
+"""Methods whose scores are gates and nothing else."""
+
 Amp = Literal["bf16", "fp16"] | None
 
 
@@ -69,9 +72,9 @@ class SearchConfig:
     """The search. `method` is {"type": name, its parameters}; `alpha_optimizer` acts on the scores alone.
 
     `gamma` weighs the l1 penalty; `penalty` is its form. `fixed_scale` brings the gates of every group to root mean
-    square 1 after each step: where a BatchNorm follows the reader their common scale means nothing, and a penalty would
-    otherwise shrink it rather than choose among channels. `weights` names the weights that go on to slicing: `u`, `w` or
-    their `average` (two-network methods only). Both optimisers follow the one schedule.
+    square 1 after each step. Their common scale is free (a BatchNorm or the reader's weights take it up), and a penalty
+    would otherwise shrink it instead of choosing among channels. `weights` names the weights that go on to slicing:
+    `u`, `w` or their `average` (rarts only). Both optimisers follow the one schedule.
     """
 
     epochs: int
@@ -96,6 +99,11 @@ class SearchConfig:
         _one_of("search.weights", self.weights, ("u", "w", "average"))
         _one_of("search.method.type", self.method.get("type"), tuple(METHODS))
         make_method(self)
+        if self.fixed_scale and self.method["type"] not in GATED_METHODS:
+            raise UserError(
+                f"search.fixed_scale = True: {self.method['type']} has no gates to scale; set it to False, or "
+                f"use one of {', '.join(GATED_METHODS)}"
+            )
         make_optimizer(self.alpha_optimizer, [nn.Parameter(torch.zeros(1))], name="search.alpha_optimizer")
         if self.amp == "fp16":
             raise UserError("search.amp = 'fp16': the search takes gradients itself, without loss scaling; use 'bf16'")
@@ -114,6 +122,8 @@ def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
         raise UserError(f"{section}.label_smoothing = {config.label_smoothing}: must be from 0 to 1; 0.1 is usual")
     _one_of(f"{section}.schedule", config.schedule, ("cosine", "step"))
     _one_of(f"{section}.amp", config.amp, (None, "bf16", "fp16"))
+    if config.amp == "fp16" and not torch.cuda.is_available():
+        raise UserError(f"{section}.amp = 'fp16': needs a CUDA device for its loss scaling; use 'bf16' or None")
 
 
 def make_method(config: SearchConfig) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..plan import UserError
 from .datasets import ImageSplit
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .loaders import ImageLoader, train_loader
-from .settings import DistillConfig, FinetuneConfig, TrainConfig, amp_dtype, make_optimizer, make_schedule
+from .settings import DistillConfig, FinetuneConfig, TrainConfig, make_optimizer, make_schedule
 
 
 @dataclass(frozen=True)
@@ -48,22 +49,27 @@ class Classifier(BaseModel):
         label_smoothing: float = 0.0,
         teacher: nn.Module | None = None,
         distill: DistillConfig | None = None,
+        bf16: bool = False,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.label_smoothing = label_smoothing
         self.distill = distill
+        self.bf16 = bf16
         teachers = [] if teacher is None else [teacher.eval().to(memory_format=torch.channels_last)]
         self._teacher = tuple(teachers)  # a tuple keeps it out of the state dict
 
     def forward(self, inputs: Tensor, labels: Tensor, mode: str = "loss") -> dict[str, Tensor]:
         """Losses of a batch: inputs [B, C, H, W], labels int64 [B]. MMEngine adds up the entries named `loss`."""
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        logits = self.network(inputs)
-        losses = {"loss_ce": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
+        # bf16 needs no loss scaling, so autocast is enough on any device; MMEngine's wrapper does fp16.
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext():
+            logits = self.network(inputs)
+            if self.distill is not None:
+                with torch.no_grad():
+                    teacher_logits = self._teacher[0].to(inputs.device)(inputs)
+        losses = {"loss_ce": F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)}
         if self.distill is not None:
-            with torch.no_grad():
-                teacher_logits = self._teacher[0].to(inputs.device)(inputs)
             kl = distillation_loss(logits, teacher_logits, self.distill.temperature)
             losses["loss_kd"] = self.distill.weight * kl
         return losses
@@ -95,12 +101,17 @@ def train(
     """
     loader = training_loader(split, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
     distill = config.distill if isinstance(config, FinetuneConfig) else None
-    model = Classifier(network, label_smoothing=config.label_smoothing, teacher=teacher, distill=distill)
+    model = Classifier(
+        network,
+        label_smoothing=config.label_smoothing,
+        teacher=teacher,
+        distill=distill,
+        bf16=config.amp == "bf16",
+    )
     optimizer = make_optimizer(config.optimizer, network.parameters(), name=f"{job.stage}.optimizer")
-    if config.amp:
-        wrapper = AmpOptimWrapper(optimizer=optimizer, dtype=amp_dtype(config.amp))
-    else:
-        wrapper = OptimWrapper(optimizer=optimizer)
+    wrapper: OptimWrapper = OptimWrapper(optimizer=optimizer)
+    if config.amp == "fp16":
+        wrapper = AmpOptimWrapper(optimizer=optimizer, dtype="float16")
     loop = {"by_epoch": True, "max_epochs": config.epochs}
     run(
         model,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import barrier, get_world_size, is_main_process
 from torch import nn
 
@@ -58,6 +59,7 @@ class Context:
             operators = space.operators(self.card(space).input_size)
             equal = {group.name: torch.ones(group.size) for group in space.groups}
             select(equal, operators, self.budget, self.recipe.select, space=space.name)
+            check_budget(self.recipe, self.budget)
         if "search" in stages and self.search_from is not None:
             network, space = self.baseline if "load" in stages else load_model(self.folder / "baseline")[:2]
             check_searched(Path(self.search_from), self.recipe, network, space)
@@ -107,8 +109,12 @@ class Context:
         return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
 
     def evaluate(self, network: nn.Module) -> dict[str, float]:
-        """Top-1 and loss on the evaluation split."""
-        return evaluate_top1(network, eval_loader(self.data.test, batch_size=EVAL_BATCH))
+        """Top-1 and loss on the evaluation split, computed on the device; the network stays where it was."""
+        loader = eval_loader(self.data.test, batch_size=EVAL_BATCH, num_workers=self.recipe.data.num_workers)
+        home = next(network.parameters()).device
+        figures = evaluate_top1(network.to(get_device()), loader)
+        network.to(home)
+        return figures
 
     def save(self, stem: str, network: nn.Module, card: Card) -> None:
         """Write a network into the run's folder, on the first process."""
@@ -129,12 +135,27 @@ class Context:
         )
 
 
+def check_budget(recipe: Recipe, budget: Budget) -> None:
+    """UserError when a free ratio would prune nothing, because the search makes no score exactly zero."""
+    search = recipe.search
+    kind = search.method["type"]
+    exact = kind == "rvsm" or (
+        METHODS[kind].networks > 0 and kind != "tas" and search.penalty == "proximal" and search.gamma > 0
+    )
+    if budget.kind == "free" and not exact:
+        raise UserError(
+            f"budget: none, but {kind} with search.penalty = {search.penalty!r} makes no score exactly zero, so a free "
+            "ratio would prune nothing; give --pruning-ratio, or set search.penalty=proximal"
+        )
+
+
 def check_batches(c: Context, stages: Sequence[str]) -> None:
     """UserError when a training stage could not fill one batch, which it would find out only after the others."""
     for name in ("train", "search", "finetune"):
-        if name not in stages or (name == "search" and c.search_from is not None):
-            continue
         section = getattr(c.recipe, name)
+        unused = name == "search" and (c.search_from or section.method["type"] in ("random", "magnitude"))
+        if name not in stages or unused:
+            continue
         halves = 2 if name == "search" and METHODS[section.method["type"]].halves else 1
         images = len(c.data.train) // halves // get_world_size()
         if section.batch_size > images:
@@ -155,8 +176,8 @@ def check_searched(source: Path, recipe: Recipe, network: nn.Module, space: Spac
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")
     theirs = read_json(source / RECIPE)["recipe"] if (source / RECIPE).is_file() else {}
-    if any(theirs.get(key) != plain[key] for key in ("data", "seed")):
-        raise UserError(f"--search-from {source}: searched on other data (recipe: data, seed); use the same")
+    if odd := [key for key in ("data", "space", "search", "seed") if theirs.get(key) != plain[key]]:
+        raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
     if absent := [file.name for file in files if not file.is_file()]:
         raise UserError(f"--search-from {source}: {', '.join(absent)} missing; restore it, or search again")
     theirs, ours = read_state(source / "baseline.safetensors"), network.state_dict()
@@ -186,6 +207,14 @@ def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:
         raise UserError(
             f"--checkpoint {path}: a {card.space} with {len(card.classes)} classes, but the recipe asks for "
             f"{c.recipe.space['type']} on {c.data.name} with {len(c.data.classes)}; use the checkpoint's recipe"
+        )
+    if tuple(card.classes) != tuple(c.data.classes):
+        raise UserError(f"--checkpoint {path}: trained on other classes than {c.data.name}'s; use its own recipe")
+    theirs, ours = dict(card.preprocessing), c.data.preprocessing
+    if odd := [key for key in ours if theirs.get(key) != ours[key]]:
+        raise UserError(
+            f"--checkpoint {path}: trained with {odd[0]} = {theirs.get(odd[0])!r}, the recipe has {ours[odd[0]]!r}; "
+            f"set the recipe's data section to the checkpoint's"
         )
     if odd := [k for k, v in c.recipe.space.items() if k not in ("type", "score_inputs") and card.arch.get(k) != v]:
         shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {c.recipe.space[k]!r} in the recipe" for k in odd)

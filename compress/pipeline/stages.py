@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 
+from ..costs import macs, params
 from ..engine.loaders import eval_loader
 from ..engine.searching import search
 from ..engine.training import train
@@ -16,7 +18,7 @@ from ..export import compare_with_onnx, export_onnx
 from ..measure import measure_latency
 from ..plan import WidthPlan, load_scores, replacing, save_scores, sha256, write_json, write_text
 from ..pruning import select, slice_model
-from ..spaces import load_model
+from ..spaces import load_model, sizes
 from .context import EVAL_BATCH, SEARCHED, Context, check_scores, check_searched
 from .summary import write_summary
 
@@ -48,7 +50,9 @@ def _copy_search(c: Context, source: Path, done: dict[str, Any], figures: dict[s
     for name in SEARCHED:
         with replacing(c.folder / name) as tmp:
             shutil.copyfile(source / name, tmp)
-    rows = [row for row in (source / "metrics.jsonl").read_text().splitlines() if '"stage": "search"' in row]
+    metrics = source / "metrics.jsonl"  # scorers write none
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    rows = [row for row in lines if '"stage": "search"' in row]
     write_text(c.folder / "metrics.jsonl", "".join(row + "\n" for row in rows))
 
 
@@ -60,6 +64,13 @@ def run_select(c: Context, figures: dict[str, Any]) -> None:
     operators = space.operators(card.input_size)
     removable = [group.name for group in space.groups if group.block is not None]
     plan = select(scores, operators, c.budget, c.recipe.select, space=space.name, removable=removable)
+    if not all(plan.kept.values()):
+        # What is left of a removed block has costs of its own.
+        small = space.with_widths(plan.widths)
+        left, widths = small.operators(card.input_size), sizes(small.groups)
+        costs = {"params": params(left, widths), "macs": macs(left, widths)}
+        record = {key: {**plan.record[key], "after": cost} for key, cost in costs.items()}
+        plan = replace(plan, record={**plan.record, **record})
     plan.save(c.folder / "plan.json")
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
 

@@ -1,4 +1,9 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and a check that raises it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
 
 
 class UserError(ValueError):
@@ -6,3 +11,23 @@ class UserError(ValueError):
 
     The command-line tools print it and exit with code 2. Any other exception is our own bug and keeps its traceback.
     """
+
+
+def check_number(
+    name: str, value: Any, *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
+) -> None:
+    """Raise UserError, naming `name`, unless `value` is a finite number within the bounds given.
+
+    Example::
+
+        check_number("search.gamma", gamma, at_least=0)
+    """
+    bounds = (("above", above), ("at least", at_least), ("at most", at_most))
+    rule = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if fits and (above is None or value > above):
+        fits = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+    else:
+        fits = False
+    if not fits:
+        raise UserError(f"{name} = {value!r}: must be a finite number {rule}; correct it")

@@ -1,6 +1,6 @@
 """Selection under a budget, and physical slicing. Never imports the search."""
 
-from .select import Budget, SelectConfig, describe, hash_scores, select
+from .select import Budget, SelectConfig, hash_scores, select
 from .slice import fold, slice_model, slice_state
 
-__all__ = ["Budget", "SelectConfig", "describe", "fold", "hash_scores", "select", "slice_model", "slice_state"]
+__all__ = ["Budget", "SelectConfig", "fold", "hash_scores", "select", "slice_model", "slice_state"]

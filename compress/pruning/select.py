@@ -11,7 +11,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -213,13 +213,3 @@ def _fill(ranking: _Ranking, widths: Widths, cost: Callable[[Widths], int], limi
             break
         open_groups = [name for name in open_groups if ranking.next_width(name, widths[name]) is not None]
     return widths
-
-
-def describe(plan: WidthPlan) -> dict[str, Any]:
-    """The plan's own figures for a message: pruned share of channels, MACs and parameters kept."""
-    record = plan.record
-    return {
-        "pruned_ratio": record["pruned_ratio"],
-        "macs_ratio": record["macs"]["after"] / record["macs"]["before"],
-        "params_ratio": record["params"]["after"] / record["params"]["before"],
-    }

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..penalties import L1
+from ..plan import check_number
 from .rarts import Optimizer, apply_gradients, descend_scores
 
 
@@ -37,12 +38,20 @@ class Darts2:
     xi: float | None = None
     epsilon: float = 0.01
 
+    def __post_init__(self) -> None:
+        if self.xi is not None:
+            check_number("search.method.xi", self.xi, at_least=0)
+        check_number("search.method.epsilon", self.epsilon, above=0)
+
 
 @dataclass(frozen=True)
 class MiLeNas1:
     """First-order MiLeNAS (2.23). `lam`: weight of the validation loss in alpha's step."""
 
     lam: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("search.method.lam", self.lam, at_least=0)
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..penalties import L1, group_soft_threshold, hard_threshold, soft_threshold
+from ..plan import UserError, check_number
 from .rarts import Loss, Optimizer, apply_gradients, descend_scores
 
 
@@ -39,6 +40,11 @@ class Rvsm:
 
     penalty: Literal["l0", "l1", "group"] = "l1"
     beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.penalty not in ("l0", "l1", "group"):
+            raise UserError(f"search.method.penalty = {self.penalty!r}: must be 'l0', 'l1' or 'group'")
+        check_number("search.method.beta", self.beta, above=0)
 
 
 @dataclass

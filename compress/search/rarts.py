@@ -7,7 +7,6 @@ Two weight sets u (primary) and w (auxiliary) share one alpha; D is split into D
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..penalties import L1
-from ..plan import UserError
+from ..plan import UserError, check_number
 
 Loss = Callable[[], Tensor]
 """Computes the scalar loss of the present mini-batch at the present values of the parameters."""
@@ -49,10 +48,8 @@ class Rarts:
     order: Literal["gauss-seidel", "fused"] = "gauss-seidel"
 
     def __post_init__(self) -> None:
-        for name in ("lam", "beta"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise UserError(f"search.method.{name} = {value!r}: must be a finite number of at least 0")
+        check_number("search.method.lam", self.lam, at_least=0)
+        check_number("search.method.beta", self.beta, at_least=0)
         if self.order not in _ORDERS:
             raise UserError(f"search.method.order = {self.order!r}: must be one of {', '.join(map(repr, _ORDERS))}")
 

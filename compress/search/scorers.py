@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..plan import UserError
 from ..spaces import Alphas, Group, Space
 
 
@@ -26,12 +27,20 @@ class Magnitude:
 
     p: Literal[1, 2] = 1
 
+    def __post_init__(self) -> None:
+        if self.p not in (1, 2):
+            raise UserError(f"search.method.p = {self.p!r}: the order of the norm must be 1 or 2")
+
 
 @dataclass(frozen=True)
 class Taylor:
     """Mean of (dL/d alpha)^2 at alpha = 1 over `batches` training batches: the squared first-order loss change."""
 
     batches: int = 20
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.batches, int) or self.batches < 1:
+            raise UserError(f"search.method.batches = {self.batches!r}: must be a whole number of at least 1")
 
 
 def random_scores(space: Space, *, seed: int) -> dict[str, Tensor]:

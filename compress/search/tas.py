@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..costs import macs
-from ..plan import UserError
+from ..plan import UserError, check_number
 from ..spaces import Group, Operator, Space, sizes
 from .bilevel import Bilevel
 from .rarts import apply_gradients
@@ -33,13 +33,13 @@ class Tas:
     tau: float = 5.0
 
     def __post_init__(self) -> None:
-        if len(self.ratios) < 2 or not all(0 < ratio <= 1 for ratio in self.ratios):
-            raise UserError(f"search.method.ratios = {self.ratios}: at least two shares between 0 and 1")
-        if not 0 < self.target < 1 or self.tau <= 0 or self.cost_weight < 0:
-            raise UserError(
-                f"search.method: target = {self.target}, tau = {self.tau}, cost_weight = {self.cost_weight}: "
-                "target lies between 0 and 1, tau is positive, cost_weight not negative"
-            )
+        if not isinstance(self.ratios, tuple | list) or len(self.ratios) < 2:
+            raise UserError(f"search.method.ratios = {self.ratios!r}: must be at least two shares, such as (0.5, 1.0)")
+        for ratio in self.ratios:
+            check_number("search.method.ratios", ratio, above=0, at_most=1)
+        check_number("search.method.target", self.target, above=0, at_most=1)
+        check_number("search.method.cost_weight", self.cost_weight, at_least=0)
+        check_number("search.method.tau", self.tau, above=0)
 
 
 class WidthChoices(nn.Module):
@@ -78,6 +78,8 @@ class WidthChoices(nn.Module):
     def _mix(self, i: int, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
             x, *rest = args
+            if not module.training:
+                return args  # evaluated at full width: a sample would make the accuracy noise
             return (mix_widths(x, self.widths[name], self.logits[i], self.method.tau), *rest)
 
         return hook

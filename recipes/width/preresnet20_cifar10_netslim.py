@@ -2,4 +2,4 @@
 
 _base_ = ["preresnet20_cifar10_rarts.py"]
 
-search = dict(method=dict(_delete_=True, type="netslim"), gamma=0.01)
+search = dict(method=dict(_delete_=True, type="netslim"), gamma=0.01, fixed_scale=False)

@@ -15,11 +15,12 @@ search = dict(
     epochs=6,
     batch_size=64,
     gamma=0.02,
+    fixed_scale=True,
     optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=5e-4),
     alpha_optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
 )
 finetune = dict(
-    epochs=8,
+    epochs=6,
     batch_size=64,
     optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=5e-4),
     distill=dict(temperature=4.0, weight=1.0),

@@ -1,5 +1,7 @@
 """Every method runs on the Runner and hands over the same things: scores of every group and a plain network."""
 
+import json
+
 import pytest
 import torch
 from quiet import Quiet
@@ -75,6 +77,13 @@ def test_proximal_search_of_mobilenetv2_reaches_exact_zeros(tmp_path, data):
     [
         ({"type": "darts2", "order": "fused"}, r"search\.method\.order: darts2 has no such parameter"),
         ({"type": "tas", "ratios": (0.5,)}, r"search\.method\.ratios"),
+        ({"type": "tas", "tau": "5"}, r"search\.method\.tau = '5'"),
+        ({"type": "rvsm", "penalty": "l2"}, r"search\.method\.penalty = 'l2'"),
+        ({"type": "rvsm", "beta": 0}, r"search\.method\.beta = 0"),
+        ({"type": "magnitude", "p": "x"}, r"search\.method\.p = 'x'"),
+        ({"type": "taylor", "batches": 0}, r"search\.method\.batches = 0"),
+        ({"type": "darts2", "epsilon": 0}, r"search\.method\.epsilon = 0"),
+        ({"type": "milenas1", "lam": -1}, r"search\.method\.lam = -1"),
     ],
 )
 def test_methods_say_what_they_cannot_do(method, message):
@@ -86,3 +95,24 @@ def test_methods_say_what_they_cannot_do(method, message):
 def test_filter_methods_need_filters_to_score(tmp_path, data, method):
     with pytest.raises(UserError, match=r"'layer1\.0\.input' has no filters of its own"):
         run(tmp_path, data, method, space=PreResNetSpace(11, 10, score_inputs=True))
+
+
+@pytest.mark.parametrize("kind", ["rarts", "joint"])
+def test_fixed_scale_keeps_every_group_at_root_mean_square_one(tmp_path, data, kind):
+    _, found = run(tmp_path, data, {"type": kind}, fixed_scale=True, gamma=1.0)
+    for score in found.scores.values():
+        assert float(score.square().mean().sqrt()) == pytest.approx(1.0, abs=1e-5)
+        assert float(score.std()) > 1e-5, "they were all 1 at the start"
+
+
+def test_fixed_scale_is_refused_without_gates():
+    with pytest.raises(UserError, match="netslim has no gates to scale"):
+        SearchConfig(epochs=1, method={"type": "netslim"}, fixed_scale=True)
+
+
+def test_halves_have_equally_many_batches(tmp_path):
+    """65 images at batch 11: halves of 33 and 32 would give 3 and 2 batches, and a mean loss over 3."""
+    run(tmp_path, load_data(DataConfig(limit=65), seed=0), {"type": "rarts"}, batch_size=11)
+    rows = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 1
+    assert json.loads(rows[0])["loss_p"] > 1.8

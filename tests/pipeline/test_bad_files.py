@@ -112,7 +112,12 @@ def test_occupied_folders(prune: Refused, refused: Refused, tiny, baseline: Path
         prune(*arguments, work_dir=foreign, says=("--work-dir", str(foreign), "not empty", "new folder"))
         prune(*arguments, work_dir=foreign / "thesis.tex", says=("--work-dir", "is a file", "give a folder"))
         prune(*arguments, work_dir=baseline, says=("--work-dir", str(baseline), "new folder"))
-    prune(work_dir=foreign / "thesis.tex" / "run", says=("--work-dir", "cannot be written", "another folder"))
+    prune(
+        "--pruning-ratio",
+        0.4,
+        work_dir=foreign / "thesis.tex" / "run",
+        says=("--work-dir", "cannot be written", "another folder"),
+    )
     refused("train", RECIPE, *tiny(), "--resume", work_dir=folder, says=("--work-dir", str(folder), "another tool"))
 
 
@@ -146,20 +151,40 @@ def test_stages_out_of_order(prune: Refused, finished) -> None:
         prune("--stage", stage, work_dir=folder, says=(f"--stage {stage}", "already finished", "--work-dir"))
 
 
+BUDGET = ("--pruning-ratio", 0.4)
+
+
 def test_search_from(prune: Refused, finished, tool, tiny, baseline: Path, tmp_path: Path) -> None:
     folder, _ = finished
-    prune("--search-from", tmp_path / "no", says=("--search-from", "no", "not a run"))
+    prune(*BUDGET, "--search-from", tmp_path / "no", says=("--search-from", "no", "not a run"))
     unfinished = tmp_path / "unfinished"
     shutil.copytree(folder, unfinished)
     stages = json.loads((unfinished / "stages.json").read_text())
     del stages["search"]
     (unfinished / "stages.json").write_text(json.dumps(stages))
-    prune("--search-from", unfinished, says=("--search-from", str(unfinished), "has not finished", "--resume"))
+    prune(*BUDGET, "--search-from", unfinished, says=("--search-from", str(unfinished), "has not finished", "--resume"))
     other = tmp_path / "other"
     assert tool("train", RECIPE, *tiny(seed=5), "--work-dir", other).code == 0
-    prune("--search-from", folder, checkpoint=other, says=("--search-from", str(folder), "another checkpoint"))
+    prune(*BUDGET, "--search-from", folder, checkpoint=other, says=("--search-from", str(folder), "another checkpoint"))
     wider = {"space__score_inputs": True}
-    prune("--search-from", folder, options=wider, says=("--search-from", str(folder), "groups differ", "head.input"))
+    prune(
+        *BUDGET,
+        "--search-from",
+        folder,
+        options=wider,
+        says=("--search-from", str(folder), "another recipe", "space differ"),
+    )
+    stronger = {"search__gamma": 0.5}
+    prune(*BUDGET, "--search-from", folder, options=stronger, says=("--search-from", str(folder), "search differ"))
     (unfinished / "scores.safetensors").unlink()
     shutil.copy(folder / "stages.json", unfinished)
-    prune("--search-from", unfinished, says=("--search-from", "scores.safetensors missing"))
+    prune(*BUDGET, "--search-from", unfinished, says=("--search-from", "scores.safetensors missing"))
+
+
+def test_a_free_ratio_that_would_prune_nothing(prune: Refused) -> None:
+    prune(says=("budget: none", "'subgradient'", "no score exactly zero", "--pruning-ratio"))
+
+
+def test_a_checkpoint_trained_with_other_preprocessing(prune: Refused) -> None:
+    other = {"data__mean": "(0.5,0.5,0.5)", "data__std": "(0.2,0.2,0.2)"}
+    prune(*BUDGET, options=other, says=("--checkpoint", "trained with mean", "data section"))

@@ -9,7 +9,7 @@ import torch
 
 from compress.costs import macs, params
 from compress.plan import UserError, WidthPlan, load_scores, save_scores
-from compress.pruning import Budget, SelectConfig, describe, hash_scores, select
+from compress.pruning import Budget, SelectConfig, hash_scores, select
 from compress.spaces import PreResNetSpace, sizes
 
 SIZE = (3, 32, 32)
@@ -174,7 +174,7 @@ def test_the_quoted_reachable_range_is_reachable_and_tight(kind, config, depth):
     with pytest.raises(UserError, match="out of reach"):
         run(space, scores, Budget(kind, end + step), config)
     mild = run(space, scores, Budget(kind, least + 1e-4 if kind == "pruning_ratio" else most - 1e-4), config)
-    assert 0 < describe(mild)["pruned_ratio"] < 0.05
+    assert 0 < mild.record["pruned_ratio"] < 0.05
 
 
 @pytest.mark.parametrize("value", [0, 1, -0.1, 1.5, float("nan")])

@@ -1,0 +1,53 @@
+"""Gather finished runs into benchmarks/results/NAME.json and a Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from _harness import save_results
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="of the results file")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders with a summary.json")
+    parser.add_argument("--commit", required=True, help="the commit that the runs were made with")
+    return parser.parse_args()
+
+
+def row_of(run: Path) -> dict[str, Any]:
+    summary = json.loads((run / "summary.json").read_text())
+    macs, params, top1 = summary["macs"], summary["params"], summary["top1"]
+    return {
+        "recipe": summary["recipe"],
+        "budget": f"{summary['budget']['kind']} {summary['budget']['value']}",
+        "distilled": summary["distill"] is not None,
+        "macs_ratio": round(macs["after"] / macs["before"], 4),
+        "params_ratio": round(params["after"] / params["before"], 4),
+        "top1_baseline": top1["before"],
+        "top1_searched": summary["top1_stages"]["searched"],
+        "top1_sliced": summary["top1_stages"]["sliced"],
+        "top1_finetuned": top1["after"],
+        "ort_latency_ratio": round(summary["latency_ratio"]["onnxruntime"], 3),
+        "strength": summary["search"]["strength"] and round(summary["search"]["strength"], 2),
+        "seed": summary["seed"],
+        "device": summary["device"],
+        "versions": summary["versions"],
+        "finished": json.loads((run / "stages.json").read_text())["report"]["finished"],
+    }
+
+
+def main(args: argparse.Namespace) -> None:
+    rows = [{**row_of(Path(run)), "run_commit": args.commit} for run in args.runs]
+    shown = [key for key in rows[0] if key not in ("seed", "run_commit", "device", "versions", "finished")]
+    print("| " + " | ".join(shown) + " |\n" + "| --- " * len(shown) + "|")
+    for row in rows:
+        print("| " + " | ".join(str(row[key]) for key in shown) + " |")
+    print(save_results(args.name, rows))
+
+
+if __name__ == "__main__":
+    main(parse())
