@@ -25,7 +25,7 @@ def save_results(name: str, rows: list[dict[str, Any]]) -> Path:
     )
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     head = {
-        "command": shlex.join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "commit": commit.stdout.strip() + (" with changes" if dirty.stdout.strip() else ""),
         "date": time.strftime("%Y-%m-%d"),
         "device": device_name(),
