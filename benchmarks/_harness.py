@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-def save_results(name: str, rows: list[dict[str, Any]]) -> Path:
-    """Write benchmarks/results/NAME.json: the rows with command, commit, date, device and versions."""
+def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
+    """Write benchmarks/results/NAME.json: the rows (and `more`) with command, commit, date, device and versions."""
     from compress.measure import device_name, versions
     from compress.plan import write_json
 
@@ -31,7 +31,7 @@ def save_results(name: str, rows: list[dict[str, Any]]) -> Path:
         "device": device_name(),
         "versions": versions(),
     }
-    write_json(path, {**head, "rows": rows})
+    write_json(path, {**head, "rows": rows, **more})
     return path
 
 
