@@ -37,7 +37,7 @@ from ..search import (
     rvsm_step,
     tas_step,
 )
-from ..spaces import Alphas, Space, norm_scales
+from ..spaces import Alphas, Group, Space, norm_scales
 from .settings import SearchConfig, amp_dtype, make_method, make_optimizer
 
 Batch = tuple[Tensor, Tensor]
@@ -297,18 +297,23 @@ def score_source(network: nn.Module, space: Space, kind: str, method: Any) -> An
     if kind == "netslim":
         return Scales(norm_scales(network, space.groups))
     if kind == "grouplasso" or (isinstance(method, Rvsm) and method.penalty == "group"):
-        return Filters({group.name: _filters(network, group.name, group.outputs, kind) for group in space.groups})
+        return Filters({group.name: _filters(network, group, kind) for group in space.groups})
+    if isinstance(method, Tas) and any(group.kind != "channels" for group in space.groups):
+        raise UserError(
+            f"search.method.type = {kind!r}: interpolates channels of feature maps, which {space.name} does not have; "
+            "use 'rarts' or another method with gates"
+        )
     source = Choices(space.groups, method) if isinstance(method, Tas) else Gates(space.groups)
     source.attach(network)
     return source
 
 
-def _filters(network: nn.Module, group: str, outputs: tuple[str, ...], kind: str) -> nn.Parameter:
-    producers = [network.get_parameter(f"{name}.weight") for name in outputs]
+def _filters(network: nn.Module, group: Group, kind: str) -> nn.Parameter:
+    producers = [network.get_parameter(f"{name}.weight") for name in group.outputs]
     filters = [weight for weight in producers if weight.dim() > 1]
-    if not filters:
+    if not filters or group.row_copies > 1:
         raise UserError(
-            f"search.method.type = {kind!r}: group {group!r} has no filters of its own to score; "
+            f"search.method.type = {kind!r}: group {group.name!r} has no filters of its own to score; "
             "set space.score_inputs=False, or use a method with gates such as 'rarts'"
         )
     return filters[0]

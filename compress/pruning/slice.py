@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -17,7 +18,8 @@ TINY = 1e-12
 def fold(model: nn.Module, space: Space, scores: Mapping[str, Tensor]) -> None:
     """Multiply the weights of every layer that reads a group by the group's scores, in place.
 
-    The gated network and the folded one without gates compute the same function, because gates sit at readers' inputs.
+    The gated network and the folded one without gates compute the same function, because gates sit at readers' inputs,
+    or, for attention, at the outputs of the layer that makes query, key and value.
     Where a BatchNorm follows the reader, the scores' common scale means nothing, but small weights would make every
     later training step large: there the scores are brought to root mean square 1, and the BatchNorm's statistics and
     scale take up the difference, exactly in evaluation mode.
@@ -28,6 +30,14 @@ def fold(model: nn.Module, space: Space, scores: Mapping[str, Tensor]) -> None:
     """
     with torch.no_grad():
         for group in space.groups:
+            if group.kind == "attention":
+                qkv = model.get_submodule(group.outputs[0])
+                assert isinstance(qkv, nn.Linear)
+                alpha = scores[group.name].to(qkv.weight).repeat(group.row_copies)
+                qkv.weight.mul_(alpha.unsqueeze(1))
+                if qkv.bias is not None:
+                    qkv.bias.mul_(alpha)
+                continue
             for reader in group.inputs:
                 weight = model.get_parameter(f"{reader}.weight")
                 alpha = scores[group.name].to(weight)
@@ -59,10 +69,13 @@ def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: Widt
         kept = torch.tensor(plan.kept[group.name])
         if len(kept) in (0, group.size):
             continue
+        rows, columns = (_repeated(kept, group.size, n) for n in (group.row_copies, group.column_copies))
         for module in group.outputs:
-            _take(state, module, kept, axis=0)
+            _take(state, module, rows, axis=0)
+            if group.kind == "attention":
+                _scale_query(state, module, math.sqrt(len(kept) / group.size))
         for module in group.inputs:
-            _take(state, module, kept, axis=1)
+            _take(state, module, columns, axis=1)
         if group.index is not None:
             state[group.index] = state[group.index][kept] if group.index in state else kept
     return state
@@ -83,7 +96,7 @@ def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Mod
         raise UserError(f"plan: nothing kept of {emptied[:3]}, which no shortcut passes by; keep at least one channel")
     small_space = space.with_widths(plan.widths)
     like = next(model.parameters())
-    small = small_space.build().to(like.dtype)
+    small = small_space.empty().to(like.dtype)
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     state = slice_state(state, space.groups, plan)
     for group in space.groups:
@@ -103,6 +116,20 @@ def _collapse(state: dict[str, Tensor], block: str, eps: float) -> None:
     for name in [name for name in state if name.startswith(block)]:
         del state[name]
     state[f"{block}bias"] = constant
+
+
+def _repeated(kept: Tensor, size: int, copies: int) -> Tensor:
+    """Indices of the kept channels in a layout of [copies, size]."""
+    return (torch.arange(copies)[:, None] * size + kept).flatten()
+
+
+def _scale_query(state: dict[str, Tensor], module: str, factor: float) -> None:
+    """Multiply the first third of the rows: a smaller head divides its logits by the root of its own dimension."""
+    for name in (f"{module}.weight", f"{module}.bias"):
+        if name in state:
+            value = state[name].clone()
+            value[: len(value) // 3] *= factor
+            state[name] = value
 
 
 def _take(state: dict[str, Tensor], module: str, kept: Tensor, *, axis: int) -> None:

@@ -63,7 +63,9 @@ def channel_rows(model: nn.Module, group: Group) -> Tensor:
     """All weights of each channel of `group`, [C, weights]: rows of its producers, or columns of its readers."""
     producers = [w for w in (_weight(model, name) for name in group.outputs) if w.dim() > 1]
     if producers:
-        return torch.cat([w.flatten(1) for w in producers], dim=1)
+        # Rows are laid out as [copies, C].
+        rows = [w.unflatten(0, (group.row_copies, group.size)).transpose(0, 1) for w in producers]
+        return torch.cat([row.flatten(1) for row in rows], dim=1)
     return torch.cat([_weight(model, name).transpose(0, 1).flatten(1) for name in group.inputs], dim=1)
 
 

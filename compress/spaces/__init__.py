@@ -13,8 +13,9 @@ from .checkpoint import Card, load_card, load_model, load_state, read_state, sav
 from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
+from .transformer import SwinSpace, VitSpace
 
-SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space)}
+SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace)}
 """Space name -> class. Assign to it to add a space of your own."""
 
 
@@ -41,6 +42,8 @@ __all__ = [
     "Operator",
     "PreResNetSpace",
     "Space",
+    "SwinSpace",
+    "VitSpace",
     "load_card",
     "load_model",
     "load_state",

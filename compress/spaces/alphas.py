@@ -54,11 +54,13 @@ class Alphas(nn.Module):
                 score.div_(size)
 
     def attach(self, model: nn.Module) -> list[Gate]:
-        """Gate every layer of `model` that reads a group; returns the gates, which `remove` takes off again."""
+        """Gate every layer of `model` that reads a group (an attention group's q, k, v); `remove` takes a gate off."""
         return [
-            Gate(model.get_submodule(reader), self._reading(group.name))
+            Gate(model.get_submodule(name), self._reading(group.name), row_copies=group.row_copies)
+            if group.kind == "attention"
+            else Gate(model.get_submodule(name), self._reading(group.name))
             for group in self.groups
-            for reader in group.inputs
+            for name in (group.outputs if group.kind == "attention" else group.inputs)
         ]
 
     def _reading(self, group: str) -> Callable[[], Tensor]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
+Kind = Literal["channels", "attention", "mlp", "stream"]
 Width = int | str
 """A fixed number of channels, or the name of the group whose kept channels are counted."""
 
@@ -27,6 +28,10 @@ class Group:
     the modules that read them (weight columns), where the gate sits. `index` names the buffer of a gather that picks
     the channels from a wider stream, for groups nobody produces alone. `block` names the residual block that goes when
     none of the group's channels is left, where that is possible; its last BatchNorm is `<block>.bn3`.
+
+    `kind` says what is scored: `attention` is the dimensions of a head, shared by query, key and value and by `heads`
+    heads. There `outputs` is the one layer whose rows are [3, heads, size], where the gate sits too, `inputs` the one
+    layer whose columns are [heads, size].
     """
 
     name: str
@@ -35,6 +40,18 @@ class Group:
     inputs: tuple[str, ...]
     index: str | None = None
     block: str | None = None
+    kind: Kind = "channels"
+    heads: int = 1
+
+    @property
+    def row_copies(self) -> int:
+        """How many rows of a producer belong to each channel."""
+        return 3 * self.heads if self.kind == "attention" else 1
+
+    @property
+    def column_copies(self) -> int:
+        """How many columns of a reader belong to each channel."""
+        return self.heads
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,9 @@ class Space(Protocol):
 
     def build(self) -> nn.Module:
         """A freshly initialised network of this space's widths."""
+
+    def empty(self) -> nn.Module:
+        """A network of this space's widths whose weights are yet to be loaded."""
 
     def with_widths(self, widths: Mapping[str, int]) -> Space:
         """The space of the network sliced to `widths` (groups not named keep their width)."""

@@ -77,7 +77,7 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
 
     card = load_card(path)
     space = make_space(card.space, card.arch)
-    model = space.build()
+    model = space.empty()
     stem = _stem(path)
     file = stem.with_name(f"{stem.name}.safetensors")
     load_state(model, read_state(file), source=file)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,7 +38,54 @@ class GatedLinear(nn.Linear):
         return F.linear(input, self.weight * self.score().to(self.weight.dtype), self.bias)
 
 
-GATED: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: GatedConv2d, nn.Linear: GatedLinear}
+class GatedRows(nn.Linear):
+    """A linear layer whose outputs are multiplied by scores: query, key and value of all heads, rows [copies, C]."""
+
+    score: Score
+    copies: int
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        """[..., C] -> [..., copies * K] with the outputs scored."""
+        alpha = self.score().to(self.weight.dtype).repeat(self.copies)
+        bias = None if self.bias is None else self.bias * alpha
+        return F.linear(input, self.weight * alpha.unsqueeze(1), bias)
+
+
+class GatheredLinear(nn.Linear):
+    """A linear layer that reads the features named by its buffer `index` from a wider stream."""
+
+    index: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> GatheredLinear:
+        """`layer`, already narrow, as a gathered one that reads the first features."""
+        assert isinstance(layer, nn.Linear)
+        made = cls(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+        made.weight, made.bias = layer.weight, layer.bias
+        made.register_buffer("index", torch.arange(layer.in_features, device=layer.weight.device))
+        return made
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        """[..., D] -> [..., K]."""
+        return super().forward(input.index_select(-1, self.index))
+
+
+class GatedGatheredLinear(GatheredLinear):
+    """A gathered linear layer whose weight's columns are multiplied by scores."""
+
+    score: Score
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        """[..., D] -> [..., K] with the gathered features scored."""
+        weight = self.weight * self.score().to(self.weight.dtype)
+        return F.linear(input.index_select(-1, self.index), weight, self.bias)
+
+
+GATED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: GatedConv2d,
+    nn.Linear: GatedLinear,
+    GatheredLinear: GatedGatheredLinear,
+}
 
 
 class Gate:
@@ -46,10 +94,14 @@ class Gate:
     Plain layers change class in place, which copies of the network keep, and their state dict does not show.
     """
 
-    def __init__(self, module: nn.Module, score: Score) -> None:
+    def __init__(self, module: nn.Module, score: Score, *, row_copies: int | None = None) -> None:
+        """`row_copies` set: the gate multiplies the outputs of a linear layer, [row_copies, C], not its inputs."""
         self.module, self.plain = module, type(module)
         self.hook = None
-        if self.plain in GATED:
+        if row_copies is not None:
+            module.__class__ = GatedRows
+            module.score, module.copies = score, row_copies  # type: ignore[assignment]
+        elif self.plain in GATED:
             module.__class__ = GATED[self.plain]
             module.score = score  # type: ignore[assignment]
         else:
@@ -59,7 +111,7 @@ class Gate:
         """Give the layer back as it was."""
         if self.hook is not None:
             self.hook.remove()
-        elif isinstance(self.module, tuple(GATED.values())):
+        elif isinstance(self.module, (*GATED.values(), GatedRows)):
             self.module.__class__ = self.plain
             del self.module.score
 

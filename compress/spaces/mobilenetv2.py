@@ -117,6 +117,10 @@ class MobileNetV2Space:
             setattr(model.get_submodule(stage), index, Shift(int(channels)))  # type: ignore[arg-type]
         return model
 
+    def empty(self) -> nn.Module:
+        """A network whose weights are yet to be loaded."""
+        return self.build()
+
     def with_widths(self, widths: Mapping[str, int]) -> MobileNetV2Space:
         """This space with `widths` in place of the present ones for the groups they name."""
         return replace(self, widths={**self.widths, **widths})

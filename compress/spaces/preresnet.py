@@ -172,6 +172,10 @@ class PreResNetSpace:
         """A freshly initialised network."""
         return PreResNet(self)
 
+    def empty(self) -> nn.Module:
+        """A network whose weights are yet to be loaded."""
+        return self.build()
+
     def with_widths(self, widths: Mapping[str, int]) -> PreResNetSpace:
         """This space with `widths` in place of the present ones for the groups they name."""
         return replace(self, widths={**self.widths, **widths})

@@ -1,0 +1,262 @@
+"""SiDT: timm's Swin transformers and ViT/DeiT, scored inside their blocks (thesis section 4.3, arXiv 2204.07722).
+
+Scored are, per block, the dimensions of a head, one score vector shared by query, key and value, by all heads and all
+windows, and the hidden units of the MLP, after the activation. The residual stream keeps its width. With
+`scored="vtp"` it is instead the features in front of every linear layer, as VTP prunes (arXiv 2104.08500): the stream
+that a layer reads is then gathered.
+
+Sliced networks are timm's own modules with smaller linear layers. A head of d' of d dimensions divides its logits by
+sqrt(d'); slicing multiplies the query by sqrt(d'/d), so that the softmax sees the scale of the unpruned head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ..plan import UserError
+from .base import Group, Operator
+from .gates import GatheredLinear
+from .traced import bare_parameters, narrow, traced_operators
+
+Scored = Literal["sidt", "vtp"]
+
+
+@dataclass(frozen=True)
+class TransformerSpace:
+    """A timm model called `model`, made with the keyword arguments `options`; timm checkpoints load.
+
+    `input_size`: side of the image in pixels; None: timm's own for this model. `options` are timm's, such as
+    `{"window_size": 4, "patch_size": 2, "embed_dim": 48, "drop_path_rate": 0.2}`. `widths` holds the groups that
+    differ from the original. Raises UserError for a model of another family, an option timm refuses, a group that does
+    not exist, or a width out of range.
+
+    Example::
+
+        space = SwinSpace(num_classes=100, model="swin_tiny_patch4_window7_224")
+        network = space.build()
+        small, small_space = slice_model(network, space, plan)
+    """
+
+    num_classes: int
+    model: str
+    in_channels: int = 3
+    input_size: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    scored: Scored = "sidt"
+    widths: Mapping[str, int] = field(default_factory=dict)
+    name = ""
+
+    def __post_init__(self) -> None:
+        if self.scored not in ("sidt", "vtp"):
+            raise UserError(f"space.scored = {self.scored!r}: must be 'sidt' or 'vtp'")
+        full = {group.name: group.size for group in self._full_groups}
+        for name, width in self.widths.items():
+            if name not in full:
+                raise UserError(f"widths[{name!r}]: {self.model} has no such group; see space.groups")
+            if not isinstance(width, int) or not 1 <= width <= full[name]:
+                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+
+    @property
+    def arch(self) -> dict[str, Any]:
+        """Plain keyword arguments that rebuild this space."""
+        return {
+            "num_classes": self.num_classes,
+            "model": self.model,
+            "in_channels": self.in_channels,
+            "input_size": self.input_size,
+            "options": dict(self.options),
+            "scored": self.scored,
+            "widths": dict(self.widths),
+        }
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The scored groups at their present widths."""
+        return tuple(replace(group, size=self.widths.get(group.name, group.size)) for group in self._full_groups)
+
+    @property
+    def normalised(self) -> dict[str, str]:
+        """No layer feeds a BatchNorm."""
+        return {}
+
+    def build(self) -> nn.Module:
+        """A freshly initialised network."""
+        model = _full(self)
+        _shrink(model, self)
+        return model
+
+    def empty(self) -> nn.Module:
+        """A network whose weights are yet to be loaded: no time goes into initialising them."""
+        model = _on_meta(self).to_empty(device="cpu")
+        for module in model.modules():
+            if callable(initialise := getattr(module, "init_non_persistent_buffers", None)):
+                initialise()
+        return model
+
+    def with_widths(self, widths: Mapping[str, int]) -> TransformerSpace:
+        """This space with `widths` in place of the present ones for the groups they name."""
+        return replace(self, widths={**self.widths, **widths})
+
+    def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
+        """Linear layers, attention, norms, convolutions in forward order, then bare parameters, for a (C, H, W) image.
+
+        An operator of kind `attention` is the two products of a block's attention: 2 tokens^2 MACs per dimension,
+        head and window (table 4.3).
+        """
+        if self.input_size is not None and tuple(input_size[1:]) != (self.input_size, self.input_size):
+            raise UserError(
+                f"space.input_size = {self.input_size}: the images have {input_size[1]} x {input_size[2]} pixels; "
+                "set it to the data's input_size"
+            )
+        model = _on_meta(self)
+        try:
+            found = traced_operators(model, self.groups, input_size)
+        except AssertionError as error:
+            raise UserError(
+                f"space.model = {self.model!r}: {error}; set space.input_size to the images' side"
+            ) from None
+        return found + bare_parameters(model)
+
+    @property
+    def _full_groups(self) -> tuple[Group, ...]:
+        return _groups(self.name, self.model, self.input_size, repr(dict(self.options)), self.scored)
+
+
+@dataclass(frozen=True)
+class SwinSpace(TransformerSpace):
+    """timm's Swin transformers of all sizes; see TransformerSpace."""
+
+    name = "swin"
+
+
+@dataclass(frozen=True)
+class VitSpace(TransformerSpace):
+    """timm's ViT and DeiT, with or without a distillation token; see TransformerSpace."""
+
+    name = "vit"
+
+
+FAMILIES = {
+    "swin": ("timm.models.swin_transformer.SwinTransformer", "swin_tiny_patch4_window7_224"),
+    "vit": ("timm.models.vision_transformer.VisionTransformer", "deit_small_patch16_224"),
+}
+"""Space -> base class of the models that it takes, and an example."""
+
+
+def _create(
+    space: str, name: str, input_size: int | None, options: Mapping[str, Any], *, num_classes: int, in_channels: int
+) -> nn.Module:
+    """The unpruned network as timm makes it."""
+    import timm
+
+    base, example = FAMILIES[space]
+    if not timm.is_model(name):
+        raise UserError(f"space.model = {name!r}: timm has no such model; for example {example!r}")
+    sized = {} if input_size is None else {"img_size": input_size}
+    try:
+        model = timm.create_model(
+            name, pretrained=False, num_classes=num_classes, in_chans=in_channels, **sized, **options
+        )
+    except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"space.options = {dict(options)!r}: timm refuses them for {name}: {error}") from None
+    if base not in {f"{kind.__module__}.{kind.__name__}" for kind in type(model).__mro__}:
+        raise UserError(f"space.model = {name!r}: {type(model).__name__} is no {space}; for example {example!r}")
+    return model
+
+
+def _full(space: TransformerSpace) -> nn.Module:
+    return _create(
+        space.name,
+        space.model,
+        space.input_size,
+        space.options,
+        num_classes=space.num_classes,
+        in_channels=space.in_channels,
+    )
+
+
+def _on_meta(space: TransformerSpace) -> nn.Module:
+    with torch.device("meta"):
+        model = _full(space)
+        _shrink(model, space)
+    return model
+
+
+@lru_cache(maxsize=32)
+def _groups(space: str, model: str, input_size: int | None, options: str, scored: Scored) -> tuple[Group, ...]:
+    """Groups of the unpruned network; `options` as text, because results are kept."""
+    from ast import literal_eval
+
+    with torch.device("meta"):
+        network = _create(space, model, input_size, literal_eval(options), num_classes=2, in_channels=3)
+    found: list[Group] = []
+    for name, block in network.named_modules():
+        if hasattr(block, "attn") and hasattr(block, "mlp"):
+            _check_block(model, name, block)
+            found += (_block_groups if scored == "sidt" else _vtp_groups)(name, block)
+    return tuple(found)
+
+
+def _block_groups(name: str, block: Any) -> list[Group]:
+    attn, heads = f"{name}.attn", block.attn.num_heads
+    size = block.attn.proj.in_features // heads
+    return [
+        Group(attn, size, (f"{attn}.qkv",), (f"{attn}.proj",), kind="attention", heads=heads),
+        _mlp_group(name, block),
+    ]
+
+
+def _vtp_groups(name: str, block: Any) -> list[Group]:
+    readers = {"attn.qkv": block.attn.qkv, "attn.proj": block.attn.proj, "mlp.fc1": block.mlp.fc1}
+    streams = [
+        Group(f"{name}.{part}", layer.in_features, (), (f"{name}.{part}",), f"{name}.{part}.index", kind="stream")
+        for part, layer in readers.items()
+    ]
+    return [*streams, _mlp_group(name, block)]
+
+
+def _mlp_group(name: str, block: Any) -> Group:
+    mlp = f"{name}.mlp"
+    return Group(mlp, block.mlp.fc1.out_features, (f"{mlp}.fc1",), (f"{mlp}.fc2",), kind="mlp")
+
+
+def _check_block(model: str, name: str, block: Any) -> None:
+    """UserError for blocks whose dimensions something else than q, k, v and the MLP's two layers reads."""
+    from timm.layers import Attention, Mlp
+    from timm.models.swin_transformer import WindowAttention
+
+    odd = None
+    if type(block.attn) not in (Attention, WindowAttention):
+        odd = f"attention of type {type(block.attn).__name__}"
+    elif type(block.mlp) is not Mlp or not isinstance(block.mlp.norm, nn.Identity):
+        odd = f"an MLP of type {type(block.mlp).__name__}, or with a norm inside"
+    elif type(block.attn) is Attention and (
+        block.attn.gate is not None
+        or not all(isinstance(m, nn.Identity) for m in (block.attn.q_norm, block.attn.k_norm, block.attn.norm))
+    ):
+        odd = "attention with a norm or a gate of the head's dimensions"
+    if odd:
+        raise UserError(f"space.model = {model!r}: {name} has {odd}, which cannot be sliced; use a plain ViT or Swin")
+
+
+def _shrink(model: nn.Module, space: TransformerSpace) -> None:
+    """Bring `model`, fresh from timm, to the widths of `space`, in place."""
+    full = space._full_groups
+    narrow(model, full, space.widths)
+    for group in full:
+        width = space.widths.get(group.name, group.size)
+        if width == group.size:
+            continue
+        if group.index is not None:
+            parent, _, leaf = group.inputs[0].rpartition(".")
+            setattr(model.get_submodule(parent), leaf, GatheredLinear.of(model.get_submodule(group.inputs[0])))
+        elif group.kind == "attention":
+            attn: Any = model.get_submodule(group.name)
+            attn.scale = width**-0.5
+            attn.head_dim, attn.attn_dim = width, width * attn.num_heads
