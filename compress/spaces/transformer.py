@@ -158,7 +158,7 @@ def _create(
     base, example = FAMILIES[space]
     if not timm.is_model(name):
         raise UserError(f"space.model = {name!r}: timm has no such model; for example {example!r}")
-    sized = {} if input_size is None else {"img_size": input_size}
+    sized: dict[str, Any] = {} if input_size is None else {"img_size": input_size}
     try:
         model = timm.create_model(
             name, pretrained=False, num_classes=num_classes, in_chans=in_channels, **sized, **options
