@@ -79,7 +79,14 @@ TRIALS: dict[str, list[str]] = {
     ),
     "netslim": METHODS["netslim"],
     "netslim gamma / 3": gates("'type': 'netslim'", FULL / 3, FREE),
+    "netslim gamma / 10": gates("'type': 'netslim'", FULL / 10, FREE),
     "joint": METHODS["joint"],
+    "joint gamma / 3": gates("'type': 'joint'", FULL / 3),
+    "rvsm": METHODS["rvsm"],
+    "rvsm gamma / 10": gates("'type': 'rvsm', 'penalty': 'l1', 'beta': 1.0", 0.003, FREE),
+    "grouplasso": METHODS["grouplasso"],
+    "grouplasso gamma x 3": gates("'type': 'grouplasso'", 3e-3, FREE, "select.ranking=layer"),
+    "magnitude": METHODS["magnitude"],
 }
 
 
@@ -100,7 +107,7 @@ class Cells:
 
     def __init__(self, args: argparse.Namespace, seed: int, progress: Any) -> None:
         self.folder = args.work_dir / ("tune" if args.tune else "test") / f"seed{seed}"
-        self.seed, self.progress, self.gather = seed, progress, args.gather
+        self.seed, self.progress, self.gather, self.tuning = seed, progress, args.gather, args.tune
         self.options = [*COMMON, f"data.root={args.data}", f"seed={seed}", *(QUICK if args.quick else [])]
         self.options += ["data.holdout=0.2"] if args.tune else []
 
@@ -195,7 +202,8 @@ class Cells:
 
         self.cell(f"{name} {ratio} sliced", before)
         self.cell(f"{name} {ratio} finetuned", lambda: after(False))
-        self.cell(f"{name} {ratio} distilled", lambda: after(True))
+        if not self.tuning:
+            self.cell(f"{name} {ratio} distilled", lambda: after(True))
 
     def run(self, name: str, settings: Sequence[str]) -> None:
         """All cells of one row of the table."""
@@ -215,7 +223,7 @@ class Cells:
         self.gather = True
         out: dict[str, Any] = {}
         for ratio in RATIOS:
-            for stage in ("sliced", "finetuned", "distilled"):
+            for stage in ("sliced", "finetuned") if self.tuning else ("sliced", "finetuned", "distilled"):
                 found = self.cell(f"{name} {ratio} {stage}", nothing)
                 out[f"{ratio} {stage}"] = found and found["top1"]
             found = self.cell(f"{name} {ratio} sliced", nothing)
@@ -254,7 +262,7 @@ def main(args: argparse.Namespace) -> None:
     rows = []
     for name in names:
         mine = [row for row in raw if row["method"] == name]
-        shown = [f"{ratio} {stage}" for ratio in RATIOS for stage in ("sliced", "finetuned", "distilled")]
+        shown = [key for key in mine[0] if key.endswith(("sliced", "finetuned", "distilled"))]
         rows.append({"method": name, **{key: error([row[key] for row in mine]) for key in shown}})
     print_rows("test error, % (held-out images)" if args.tune else "test error, %", rows)
     if not args.quick:
