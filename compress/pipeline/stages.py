@@ -63,7 +63,8 @@ def run_select(c: Context, figures: dict[str, Any]) -> None:
     check_scores(scores, space, name=str(c.folder / "scores.safetensors"))
     operators = space.operators(card.input_size)
     removable = [group.name for group in space.groups if group.block is not None]
-    plan = select(scores, operators, c.budget, c.recipe.select, space=space.name, removable=removable)
+    kinds = {group.name: group.kind for group in space.groups}
+    plan = select(scores, operators, c.budget, c.recipe.select, space=space.name, removable=removable, kinds=kinds)
     if not all(plan.kept.values()):
         # What is left of a removed block has costs of its own.
         small = space.with_widths(plan.widths)

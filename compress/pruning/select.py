@@ -28,17 +28,18 @@ BudgetKind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio"]
 class SelectConfig:
     """How channels are ranked and which widths are allowed.
 
-    `ranking`: `global` compares |alpha| across all groups, `layer` prunes the same share of every group. `floor`: no
-    group keeps fewer channels. `round_to`: widths are multiples of it (or the full width).
+    `ranking`: `global` compares |alpha| across all groups; `kind` across groups of one kind, and prunes the same share
+    of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer channels.
+    `round_to`: widths are multiples of it (or the full width).
     """
 
-    ranking: Literal["global", "layer"] = "global"
+    ranking: Literal["global", "kind", "layer"] = "global"
     floor: int = 1
     round_to: int = 1
 
     def __post_init__(self) -> None:
-        if self.ranking not in ("global", "layer"):
-            raise UserError(f"select.ranking = {self.ranking!r}: must be 'global' or 'layer'")
+        if self.ranking not in ("global", "kind", "layer"):
+            raise UserError(f"select.ranking = {self.ranking!r}: must be 'global', 'kind' or 'layer'")
         for name in ("floor", "round_to"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"select.{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
@@ -73,10 +74,12 @@ def select(
     *,
     space: str,
     removable: Collection[str] = (),
+    kinds: Mapping[str, str] | None = None,
 ) -> WidthPlan:
     """Keep the channels with the largest |score| under `budget`.
 
-    Without a budget, groups named in `removable` go whole when all their scores are zero.
+    Without a budget, groups named in `removable` go whole when all their scores are zero. `kinds` says what each group
+    is (`Group.kind`; all "channels" when absent), for ranking within kinds and for the plan's record.
 
     A cost budget is met from below; channels that still fit are added back in order of score, so that without rounding
     the cost ends within 1 % of the budget. Raises UserError for scores that are not finite and for a budget that the
@@ -86,7 +89,7 @@ def select(
 
         plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
     """
-    ranking = _Ranking(scores, config)
+    ranking = _Ranking(scores, config, kinds or {})
     before = {name: len(s) for name, s in scores.items()}
     if budget.kind == "free":
         counts = {name: int((s != 0).sum()) for name, s in scores.items()}
@@ -104,6 +107,8 @@ def select(
         "params": {"before": params(operators, before), "after": params(operators, widths)},
         "macs": {"before": macs(operators, before), "after": macs(operators, widths)},
     }
+    if kinds and set(kinds.values()) != {"channels"}:
+        record["kinds"] = dict(kinds)
     return WidthPlan(space, before, kept, record)
 
 
@@ -118,7 +123,7 @@ def hash_scores(scores: Mapping[str, Tensor]) -> str:
 class _Ranking:
     """Channels of each group from best to worst, and all channels of all groups from worst to best."""
 
-    def __init__(self, scores: Mapping[str, Tensor], config: SelectConfig) -> None:
+    def __init__(self, scores: Mapping[str, Tensor], config: SelectConfig, kinds: Mapping[str, str]) -> None:
         self.sizes = {name: len(s) for name, s in scores.items()}
         self.order: dict[str, list[int]] = {}
         self.value: dict[str, list[float]] = {}
@@ -129,11 +134,14 @@ class _Ranking:
                 raise UserError(f"scores[{name!r}] are not finite: the search diverged; lower its learning rates")
             self.order[name] = torch.argsort(magnitude, descending=True, stable=True).tolist()
             n = len(s)
-            # By rank within the group, the k worst channels overall take the same share of every group.
-            layer = [1 - (rank + 0.5) / n for rank in range(n)]
-            self.value[name] = layer if config.ranking == "layer" else magnitude[self.order[name]].tolist()
+            self.value[name] = magnitude[self.order[name]].tolist()
             lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
             self.allowed[name] = [*range(lowest, n, config.round_to), n]
+        # By rank within the group or kind, the k worst channels overall take the same share of each.
+        if config.ranking == "layer":
+            self.value = {name: [1 - (rank + 0.5) / n for rank in range(n)] for name, n in self.sizes.items()}
+        elif config.ranking == "kind":
+            self.value = _shares(self.value, kinds)
         # Equal scores go from every group in equal shares, then by name; never by the order in which `scores` lists its
         # groups, which a file changes.
         ranked = [
@@ -163,6 +171,21 @@ class _Ranking:
         """The allowed width after `width`."""
         position = bisect_right(self.allowed[name], width)
         return self.allowed[name][position] if position < len(self.allowed[name]) else None
+
+
+def _shares(value: Mapping[str, list[float]], kinds: Mapping[str, str]) -> dict[str, list[float]]:
+    """For every channel, best first in its group, the share of its kind's channels that are not better."""
+    shares: dict[str, list[float]] = {}
+    for kind in {kinds.get(name, "channels") for name in value}:
+        names = [name for name in value if kinds.get(name, "channels") == kind]
+        n = {name: len(value[name]) for name in names}
+        ranked = sorted(
+            (v, 1 - (rank + 0.5) / n[name], name, rank) for name in names for rank, v in enumerate(value[name])
+        )
+        shares |= {name: [0.0] * n[name] for name in names}
+        for position, (_, _, name, rank) in enumerate(ranked):
+            shares[name][rank] = (position + 0.5) / len(ranked)
+    return shares
 
 
 def _cost(kind: BudgetKind, operators: Sequence[Operator], before: Widths) -> Callable[[Widths], int]:

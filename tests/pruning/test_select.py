@@ -10,10 +10,11 @@ import torch
 from compress.costs import macs, params
 from compress.plan import UserError, WidthPlan, load_scores, save_scores
 from compress.pruning import Budget, SelectConfig, hash_scores, select
-from compress.spaces import PreResNetSpace, sizes
+from compress.spaces import PreResNetSpace, SwinSpace, sizes
 
 SIZE = (3, 32, 32)
 SPACES = {depth: PreResNetSpace(depth, 10, score_inputs=depth == 56) for depth in (20, 56, 164)}
+SMALL_SWIN = {"patch_size": 2, "window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
 KINDS = ("pruning_ratio", "macs_ratio", "params_ratio")
 
 
@@ -224,3 +225,28 @@ def test_equal_scores_go_from_every_group_in_equal_shares():
     zeros = {name: torch.zeros(n) for name, n in sizes(space.groups).items()}
     plan = select(zeros, space.operators((3, 32, 32)), Budget("pruning_ratio", 0.5), space=space.name)
     assert all(abs(len(kept) - n / 2) <= 1 for kept, n in zip(plan.kept.values(), plan.sizes.values(), strict=True))
+
+
+def test_ranking_by_kind_prunes_the_same_share_of_every_kind():
+    """Head dimensions and MLP units have scores of different size: compared globally, one kind would go first."""
+    space = SwinSpace(4, "swin_tiny_patch4_window7_224", input_size=32, options=SMALL_SWIN)
+    kinds = {group.name: group.kind for group in space.groups}
+    scores = {n: s.abs() * (100 if kinds[n] == "mlp" else 1) for n, s in random_scores(space).items()}
+    operators, shares = space.operators(SIZE), {}
+    for ranking in ("global", "kind"):
+        config, budget = SelectConfig(ranking), Budget("pruning_ratio", 0.25)
+        plan = select(scores, operators, budget, config, space=space.name, kinds=kinds)
+        assert plan.record["kinds"] == kinds
+        for kind in ("attention", "mlp"):
+            names = [name for name in kinds if kinds[name] == kind]
+            kept, full = (sum(w[name] for name in names) for w in (plan.widths, plan.sizes))
+            shares[ranking, kind] = kept / full
+            if ranking == "kind":
+                # Within a kind the layers still compete: no pruned score is above a kept one.
+                split = {keep: [] for keep in (True, False)}
+                for name in names:
+                    for i, value in enumerate(scores[name].tolist()):
+                        split[i in plan.kept[name]].append(value)
+                assert min(split[True]) >= max(split[False])
+    assert shares["kind", "attention"] == pytest.approx(0.75, abs=0.02) == shares["kind", "mlp"]
+    assert shares["global", "attention"] < 0.2
