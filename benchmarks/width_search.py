@@ -1,18 +1,15 @@
 """Every search method on PreResNet-20 and CIFAR-10, at equal MACs, over seeds, with and without distillation.
 
-Cells (a baseline, a search, a slice, a fine-tuning) are files of --work-dir and are never computed twice, so a stopped
-run goes on, and two processes may share the work by --seeds. `--tune` compares settings on held-out training images
-instead of test images, at one seed.
+`--tune` compares settings on held-out training images instead of test images, at one seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+from _cells import Cells, add_arguments, error
 from _harness import ROOT, print_rows, save_results
 
 RECIPE = ROOT / "recipes" / "width" / "preresnet20_cifar10_rarts.py"
@@ -94,159 +91,31 @@ TRIALS: dict[str, list[str]] = {
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, metavar="NPZ", help="CIFAR-10 as docs/formats.md describes .npz data")
-    parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "width_search", metavar="D")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", metavar="M", help="only these rows")
     parser.add_argument("--tune", action="store_true", help="trials of settings on held-out training images, seed 0")
-    parser.add_argument("--gather", action="store_true", help="compute nothing; write and print what is finished")
-    parser.add_argument("--quick", action="store_true", help="200 images, an epoch each; results not written")
+    add_arguments(parser, work_dir="width_search")
     return parser.parse_args()
 
 
-class Cells:
-    """Results kept as files; the work of one seed."""
+def run(cells: Cells, name: str, settings: Sequence[str], args: argparse.Namespace) -> None:
+    """All cells of one row of the table."""
+    from compress.pruning import Budget
 
-    def __init__(self, args: argparse.Namespace, seed: int, progress: Any) -> None:
-        self.folder = args.work_dir / ("tune" if args.tune else "test") / f"seed{seed}"
-        self.seed, self.progress, self.gather, self.tuning = seed, progress, args.gather, args.tune
-        self.data: Any = None
-        self.ratios = TUNED_RATIOS if args.tune else RATIOS
-        self.options = [*COMMON, f"data.root={args.data}", f"seed={seed}", *(QUICK if args.quick else [])]
-        self.options += ["data.holdout=0.2"] if args.tune else []
-
-    def context(self, *more: str) -> Any:
-        """The recipe with the overrides `more`, and the data, which are the same for all of a seed's cells."""
-        from compress.pipeline.context import Context
-        from compress.pipeline.recipe import load_recipe
-
-        c = Context(load_recipe(RECIPE, [*self.options, *more]), self.progress)
-        if self.data is None:
-            self.data = c.data
-        c.__dict__["data"] = self.data
-        return c
-
-    def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-        """The figures of the cell `name`, computed unless its file is there; None for an absent one when gathering."""
-        from compress.plan import read_json, write_json
-
-        file = self.folder / "cells" / f"{name}.json"
-        if not file.exists():
-            if self.gather:
-                return None
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, compute())
-            print(f"seed {self.seed} {name}: {read_json(file)}", flush=True)
-        return read_json(file)
-
-    def job(self, stage: str, name: str) -> Any:
-        """Where a training stage keeps its state; it is not resumed in the middle."""
-        from compress.engine.training import Job
-
-        folder = self.folder / "work" / f"{name} {stage}"
-        return Job(folder, folder / "metrics.jsonl", stage, self.seed, self.progress)
-
-    def baseline(self) -> None:
-        """Train the unpruned network; cell `baseline`."""
-        import torch
-
-        from compress.engine.training import train
-        from compress.spaces import save_model
-
-        def compute() -> dict[str, Any]:
-            c = self.context()
-            torch.manual_seed(self.seed)
-            network = c.full_space.build()
-            train(network, c.data.train, c.recipe.train, self.job("train", "baseline"), evaluate=lambda _: {})
-            save_model(self.folder / "baseline", network, c.card(c.full_space))
-            return c.evaluate(network)
-
-        self.cell("baseline", compute)
-
-    def search(self, name: str, settings: Sequence[str]) -> None:
-        """Search from the baseline; cell `NAME search`."""
-        from compress.engine.searching import search
-        from compress.plan import save_scores
-        from compress.spaces import load_model, save_model
-
-        def compute() -> dict[str, Any]:
-            c = self.context(*settings)
-            network, space, _ = load_model(self.folder / "baseline")
-            job = self.job("search", name)
-            found = search(network, space, c.data, c.recipe.search, job, evaluate=lambda _: {})
-            save_scores(self.folder / f"{name}.safetensors", found.scores)
-            save_model(self.folder / f"{name} searched", found.network, c.card(space))
-            return {**c.evaluate(found.network), "strength": found.info["strength"]}
-
-        self.cell(f"{name} search", compute)
-
-    def prune(self, name: str, ratio: float, settings: Sequence[str], *, searched: str) -> None:
-        """Select and slice at `ratio` of the MACs, fine-tune with and without the baseline as teacher."""
-        from compress.engine.training import train
-        from compress.plan import load_scores
-        from compress.pruning import Budget, select, slice_model
-        from compress.spaces import load_model
-
-        def sliced() -> tuple[Any, Any, Any]:
-            c = self.context(*settings)
-            network, space, card = load_model(self.folder / f"{searched} searched")
-            scores = load_scores(self.folder / f"{searched}.safetensors")
-            operators = space.operators(card.input_size)
-            plan = select(scores, operators, Budget("macs_ratio", ratio), c.recipe.select, space=space.name)
-            return c, plan, slice_model(network, space, plan)[0]
-
-        def before() -> dict[str, Any]:
-            c, plan, network = sliced()
-            macs = plan.record["macs"]
-            return {**c.evaluate(network), "macs_ratio": macs["after"] / macs["before"], "widths": plan.widths}
-
-        def after(distill: bool) -> dict[str, Any]:
-            c, _, network = sliced()
-            c = c if distill else self.context(*settings, "finetune.distill=None")
-            teacher = load_model(self.folder / "baseline")[0] if distill else None
-            job = self.job("finetune", f"{name} {ratio} {distill}")
-            train(network, c.data.train, c.recipe.finetune, job, evaluate=lambda _: {}, teacher=teacher)
-            return c.evaluate(network)
-
-        self.cell(f"{name} {ratio} sliced", before)
-        self.cell(f"{name} {ratio} finetuned", lambda: after(False))
-        if not self.tuning:
-            self.cell(f"{name} {ratio} distilled", lambda: after(True))
-
-    def run(self, name: str, settings: Sequence[str]) -> None:
-        """All cells of one row of the table."""
+    stages = ("finetuned",) if args.tune else ("finetuned", "distilled")
+    for ratio in TUNED_RATIOS if args.tune else RATIOS:
+        searched, aimed = name, settings
         if name == "tas":  # its search aims at the MACs, so there is one for each ratio
-            for ratio in self.ratios:
-                aimed = [*settings, f"search.method.target={ratio}"]
-                self.search(f"tas {ratio:.0%}", aimed)
-                self.prune(name, ratio, aimed, searched=f"tas {ratio:.0%}")
-            return
-        self.search(name, settings)
-        for ratio in self.ratios:
-            self.prune(name, ratio, settings, searched=name)
-
-    def figures(self, name: str) -> dict[str, Any]:
-        """The finished figures of one row: {cell: top-1}, and the search's strength."""
-        nothing = lambda: {}  # noqa: E731
-        self.gather = True
-        out: dict[str, Any] = {}
-        for ratio in self.ratios:
-            for stage in ("sliced", "finetuned") if self.tuning else ("sliced", "finetuned", "distilled"):
-                found = self.cell(f"{name} {ratio} {stage}", nothing)
-                out[f"{ratio} {stage}"] = found and found["top1"]
-            found = self.cell(f"{name} {ratio} sliced", nothing)
-            out[f"{ratio} widths"] = found and list(found["widths"].values())
-            out[f"{ratio} macs"] = found and round(found["macs_ratio"], 4)
-        found = self.cell(f"{name} {RATIOS[0]:.0%} search" if name == "tas" else f"{name} search", nothing)
-        out["strength"] = found and found["strength"]
-        return out
+            searched, aimed = f"tas {ratio:.0%}", [*settings, f"search.method.target={ratio}"]
+        cells.search(searched, aimed)
+        cells.prune(name, Budget("macs_ratio", ratio), aimed, searched=searched, stages=stages)
 
 
-def error(values: Sequence[float | None]) -> str:
-    """Mean test error in percent and its standard deviation over seeds, or what is missing."""
-    found = [100 - value for value in values if value is not None]
-    if len(found) < len(values):
-        return f"{len(found)} of {len(values)}"
-    return f"{statistics.mean(found):.2f}" + (f" +- {statistics.stdev(found):.2f}" if len(found) > 1 else "")
+def figures(cells: Cells, name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The finished figures of one row."""
+    out: dict[str, Any] = {}
+    for ratio in TUNED_RATIOS if args.tune else RATIOS:
+        out |= cells.figures(name, ratio, ("finetuned",) if args.tune else ("finetuned", "distilled"))
+    found = cells.cell(f"{name} {RATIOS[0]:.0%} search" if name == "tas" else f"{name} search")
+    return {**out, "strength": found and found["strength"]}
 
 
 def main(args: argparse.Namespace) -> None:
@@ -258,14 +127,20 @@ def main(args: argparse.Namespace) -> None:
     table = TRIALS if args.tune else METHODS
     names = args.methods or list(table)
     seeds = [0] if args.tune else args.seeds
+    options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
+    options += ["data.holdout=0.2"] if args.tune else []
     with TerminalProgress(quiet=True) as progress:
-        cells = {seed: Cells(args, seed, progress) for seed in seeds}
+        folder = args.work_dir / ("tune" if args.tune else "test")
+        cells = {
+            seed: Cells(folder / f"seed{seed}", RECIPE, options, seed=seed, progress=progress, gather=args.gather)
+            for seed in seeds
+        }
         if not args.gather:
             for seed in seeds:
                 cells[seed].baseline()
                 for name in names:
-                    cells[seed].run(name, table[name])
-    raw = [{"method": name, "seed": seed, **cells[seed].figures(name)} for name in names for seed in seeds]
+                    run(cells[seed], name, table[name], args)
+    raw = [{"method": name, "seed": seed, **figures(cells[seed], name, args)} for name in names for seed in seeds]
     rows = []
     for name in names:
         mine = [row for row in raw if row["method"] == name]

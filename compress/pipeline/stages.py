@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 
-from ..costs import macs, params
 from ..engine.loaders import eval_loader
 from ..engine.searching import search
 from ..engine.training import train
 from ..export import compare_with_onnx, export_onnx
 from ..measure import measure_latency
 from ..plan import WidthPlan, load_scores, replacing, save_scores, sha256, write_json, write_text
-from ..pruning import select, slice_model
-from ..spaces import load_model, sizes
+from ..pruning import plan_for, slice_model
+from ..spaces import load_model
 from .context import EVAL_BATCH, SEARCHED, Context, check_scores, check_searched
 from .summary import write_summary
 
@@ -61,27 +59,25 @@ def run_select(c: Context, figures: dict[str, Any]) -> None:
     _, space, card = load_model(c.folder / "searched")
     scores = load_scores(c.folder / "scores.safetensors")
     check_scores(scores, space, name=str(c.folder / "scores.safetensors"))
-    operators = space.operators(card.input_size)
-    removable = [group.name for group in space.groups if group.block is not None]
-    kinds = {group.name: group.kind for group in space.groups}
-    plan = select(scores, operators, c.budget, c.recipe.select, space=space.name, removable=removable, kinds=kinds)
-    if not all(plan.kept.values()):
-        # What is left of a removed block has costs of its own.
-        small = space.with_widths(plan.widths)
-        left, widths = small.operators(card.input_size), sizes(small.groups)
-        costs = {"params": params(left, widths), "macs": macs(left, widths)}
-        record = {key: {**plan.record[key], "after": cost} for key, cost in costs.items()}
-        plan = replace(plan, record={**plan.record, **record})
+    plan = plan_for(space, scores, c.budget, c.recipe.select, input_size=card.input_size)
     plan.save(c.folder / "plan.json")
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
 
 
 def run_slice(c: Context, figures: dict[str, Any]) -> None:
-    """searched + plan -> sliced."""
-    network, space, _ = load_model(c.folder / "searched")
+    """searched + plan -> sliced, complexity.json."""
+    network, space, card = load_model(c.folder / "searched")
     plan = WidthPlan.load(c.folder / "plan.json")
     small, small_space = slice_model(network, space, plan)
     figures.update(c.evaluate(small))
+    if is_main_process():
+        operators = space.operators(card.input_size)
+        full = Costed(network, operators, sizes(space.groups))
+        sliced = Costed(small, operators, plan.widths)
+        if not all(plan.kept.values()):  # what is left of a removed block has costs of its own
+            sliced = Costed(small, small_space.operators(card.input_size), sizes(small_space.groups))
+        costs = breakdown(full, sliced, groups=space.groups, input_size=card.input_size)
+        write_json(c.folder / "complexity.json", costs)
     c.save("sliced", small, c.card(small_space, sha256(c.folder / "plan.json")))
 
 

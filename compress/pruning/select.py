@@ -29,8 +29,8 @@ class SelectConfig:
     """How channels are ranked and which widths are allowed.
 
     `ranking`: `global` compares |alpha| across all groups; `kind` across groups of one kind, and prunes the same share
-    of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer channels.
-    `round_to`: widths are multiples of it (or the full width).
+    of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer
+    channels. `round_to`: widths are multiples of it (or the full width).
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"

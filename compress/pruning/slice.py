@@ -133,7 +133,7 @@ def _scale_query(state: dict[str, Tensor], module: str, factor: float) -> None:
 
 
 def _take(state: dict[str, Tensor], module: str, kept: Tensor, *, axis: int) -> None:
-    """Index every tensor of `module` that has `axis`: for rows all but counters, for columns the weight only."""
+    """Index the tensors of `module` that have `axis`: for rows all but counters and gathers, for columns the weight."""
     for name in [n for n in state if n.rpartition(".")[0] == module]:
-        if state[name].dim() > axis:
+        if state[name].dim() > axis and state[name].is_floating_point():
             state[name] = state[name].index_select(axis, kept)

@@ -1,0 +1,42 @@
+"""A plan for a whole space: which of its groups may go, of which kinds they are, and what the plan leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from ..costs import macs, params
+from ..plan import WidthPlan
+from ..spaces import Space, sizes
+from .select import Budget, SelectConfig, select
+
+
+def plan_for(
+    space: Space,
+    scores: Mapping[str, Tensor],
+    budget: Budget,
+    config: SelectConfig,
+    *,
+    input_size: tuple[int, int, int],
+) -> WidthPlan:
+    """`select` for the groups of `space` and images of (C, H, W); `scores` are {group: [C]}.
+
+    Blocks whose groups are emptied are gone, and the plan's record counts what is left of them.
+
+    Example::
+
+        plan = plan_for(space, scores, Budget("pruning_ratio", 0.4), SelectConfig(), input_size=(3, 224, 224))
+    """
+    removable = [group.name for group in space.groups if group.block is not None]
+    kinds = {group.name: group.kind for group in space.groups}
+    operators = space.operators(input_size)
+    plan = select(scores, operators, budget, config, space=space.name, removable=removable, kinds=kinds)
+    if all(plan.kept.values()):
+        return plan
+    # What is left of a removed block has costs of its own.
+    small = space.with_widths(plan.widths)
+    left, widths = small.operators(input_size), sizes(small.groups)
+    costs = {"params": params(left, widths), "macs": macs(left, widths)}
+    return replace(plan, record={**plan.record, **{k: {**plan.record[k], "after": cost} for k, cost in costs.items()}})
