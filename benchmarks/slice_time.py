@@ -13,7 +13,6 @@ from typing import Any
 
 from _harness import print_rows, save_results
 
-
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
 
