@@ -21,7 +21,7 @@ COMMON = [
     "search.epochs=6",
     "search.amp=bf16",
     "search.optimizer.lr=0.05",
-    "finetune.epochs=3",
+    "finetune.epochs=2",
     "finetune.amp=bf16",
 ]
 QUICK = ["data.limit=200", "train.epochs=2", "search.epochs=1", "search.warmup_epochs=0", "finetune.epochs=1"]
