@@ -82,6 +82,8 @@ class SearchModel(BaseModel):
         images = batch[0].to(device).contiguous(memory_format=torch.channels_last)
         with (
             frozen_statistics(network) if probe else nullcontext(),
+            # Every probe drops the same paths, or the difference of two would be the noise of dropping.
+            torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=probe),
             torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
         ):
             logits = network(images)
@@ -314,7 +316,7 @@ def _filters(network: nn.Module, group: Group, kind: str) -> nn.Parameter:
     if not filters or group.row_copies > 1:
         raise UserError(
             f"search.method.type = {kind!r}: group {group.name!r} has no filters of its own to score; "
-            "set space.score_inputs=False, or use a method with gates such as 'rarts'"
+            "use a method with gates such as 'rarts'" + (", or set space.score_inputs=False" if group.index else "")
         )
     return filters[0]
 

@@ -216,8 +216,10 @@ def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:
             f"--checkpoint {path}: trained with {odd[0]} = {theirs.get(odd[0])!r}, the recipe has {ours[odd[0]]!r}; "
             f"set the recipe's data section to the checkpoint's"
         )
-    if odd := [k for k, v in c.recipe.space.items() if k not in ("type", "score_inputs") and card.arch.get(k) != v]:
-        shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {c.recipe.space[k]!r} in the recipe" for k in odd)
+    # As the space has it: a recipe may say with tuples what the card has as lists.
+    arch, free = c.full_space.arch, ("type", "score_inputs", "scored")
+    if odd := [k for k in c.recipe.space if k not in free and card.arch.get(k) != arch[k]]:
+        shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {arch[k]!r} in the recipe" for k in odd)
         raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
     # What is scored is this run's choice; the widths are the checkpoint's, so a pruned network can be pruned again.
     again = make_space(card.space, {**c.full_space.arch, "widths": card.arch.get("widths", {})})

@@ -112,6 +112,8 @@ class Gate:
         if self.hook is not None:
             self.hook.remove()
         elif isinstance(self.module, (*GATED.values(), GatedRows)):
+            if isinstance(self.module, GatedRows):
+                del self.module.copies
             self.module.__class__ = self.plain
             del self.module.score
 

@@ -17,7 +17,7 @@ def traced_operators(
     """Convolutions, linear layers, norms and attention of `model` in the order of execution, for images of (C, H, W).
 
     Widths that belong to a group are named after it. Depthwise convolutions count one input per output channel. A
-    module with `qkv` and `num_heads` counts as attention: the two products of tokens. Works on the meta device too.
+    module with `num_heads` counts as attention: the two products of queries and tokens. Works on the meta device too.
     """
     groups = tuple(groups)
     writes = {module: group for group in groups for module in group.outputs}
@@ -26,7 +26,7 @@ def traced_operators(
     hooks = [
         module.register_forward_hook(_reader(name, writes, reads, found))
         for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.LayerNorm) or hasattr(module, "qkv")
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.LayerNorm) or hasattr(module, "num_heads")
     ]
     training = model.training
     try:
@@ -52,7 +52,7 @@ def bare_parameters(model: nn.Module) -> tuple[Operator, ...]:
 
 def _reader(name: str, writes: Mapping[str, Group], reads: Mapping[str, Group], found: list[Operator]):  # type: ignore[no-untyped-def]
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if hasattr(module, "qkv"):
+        if hasattr(module, "num_heads"):
             found.append(_attention(name, module, args[0], writes.get(f"{name}.qkv")))
         else:
             found.append(_operator(name, module, output, writes.get(name), reads.get(name)))
@@ -61,10 +61,13 @@ def _reader(name: str, writes: Mapping[str, Group], reads: Mapping[str, Group], 
 
 
 def _attention(name: str, module: Any, tokens: Tensor, group: Group | None) -> Operator:
-    """Queries times keys and weights times values, of tokens [windows, n, C]."""
+    """Queries times keys and weights times values, of tokens [windows, n, C]; a pooling has queries of its own."""
     windows, n = tokens.shape[:2]
-    head: Width = group.name if group else module.proj.in_features // module.num_heads
-    return Operator(f"{name}.products", "attention", 1, head, macs=2 * windows * n * n * module.num_heads, weights=0)
+    n_queries, heads = getattr(module, "latent_len", n), module.num_heads
+    # Not what `proj` reads: it may gather a part of the dimensions.
+    own = module.qkv.out_features // (3 * heads) if hasattr(module, "qkv") else module.head_dim
+    head: Width = group.name if group else own
+    return Operator(f"{name}.products", "attention", 1, head, macs=2 * windows * n_queries * n * heads, weights=0)
 
 
 def _operator(name: str, module: nn.Module, output: Tensor, writes: Group | None, reads: Group | None) -> Operator:

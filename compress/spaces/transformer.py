@@ -11,6 +11,7 @@ sqrt(d'); slicing multiplies the query by sqrt(d'/d), so that the softmax sees t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -27,14 +28,26 @@ from .traced import bare_parameters, narrow, traced_operators
 Scored = Literal["sidt", "vtp"]
 
 
+_WEIGHTS = "weights come from --checkpoint, never from here; leave it away"
+RESERVED = {
+    **dict.fromkeys(
+        ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"), _WEIGHTS
+    ),
+    "img_size": "is space.input_size; set that instead",
+    "num_classes": "is space.num_classes, which the data give; leave it away",
+    "in_chans": "is space.in_channels, which the data give; leave it away",
+}
+"""Arguments of timm.create_model that options may not hold -> why."""
+
+
 @dataclass(frozen=True)
 class TransformerSpace:
     """A timm model called `model`, made with the keyword arguments `options`; timm checkpoints load.
 
     `input_size`: side of the image in pixels; None: timm's own for this model. `options` are timm's, such as
-    `{"window_size": 4, "patch_size": 2, "embed_dim": 48, "drop_path_rate": 0.2}`. `widths` holds the groups that
-    differ from the original. Raises UserError for a model of another family, an option timm refuses, a group that does
-    not exist, or a width out of range.
+    `{"window_size": 4, "patch_size": 2, "embed_dim": 48, "drop_path_rate": 0.2}`: plain values, tuples kept as lists,
+    because they go into model.json. `widths` holds the groups that differ from the original. Raises UserError for a
+    model of another family, an option timm refuses, a group that does not exist, or a width out of range.
 
     Example::
 
@@ -55,6 +68,16 @@ class TransformerSpace:
     def __post_init__(self) -> None:
         if self.scored not in ("sidt", "vtp"):
             raise UserError(f"space.scored = {self.scored!r}: must be 'sidt' or 'vtp'")
+        try:
+            plain = json.loads(json.dumps(dict(self.options)))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"space.options = {self.options!r}: must map names to plain values ({error}); "
+                "give numbers, texts or lists"
+            ) from None
+        if taken := sorted(plain.keys() & RESERVED):
+            raise UserError(f"space.options[{taken[0]!r}]: {RESERVED[taken[0]]}")
+        object.__setattr__(self, "options", plain)
         full = {group.name: group.size for group in self._full_groups}
         for name, width in self.widths.items():
             if name not in full:
@@ -119,13 +142,14 @@ class TransformerSpace:
             found = traced_operators(model, self.groups, input_size)
         except AssertionError as error:
             raise UserError(
-                f"space.model = {self.model!r}: {error}; set space.input_size to the images' side"
+                f"space.model = {self.model!r}: {str(error).rstrip('.')}; set space.input_size to the images' side, "
+                "a multiple of the patch size"
             ) from None
         return found + bare_parameters(model)
 
     @property
     def _full_groups(self) -> tuple[Group, ...]:
-        return _groups(self.name, self.model, self.input_size, repr(dict(self.options)), self.scored)
+        return _groups(self.name, self.model, self.input_size, json.dumps(self.options), self.scored)
 
 
 @dataclass(frozen=True)
@@ -156,26 +180,30 @@ def _create(
     import timm
 
     base, example = FAMILIES[space]
-    if not timm.is_model(name):
+    if not isinstance(name, str) or not timm.is_model(name):
         raise UserError(f"space.model = {name!r}: timm has no such model; for example {example!r}")
     sized: dict[str, Any] = {} if input_size is None else {"img_size": input_size}
     try:
         model = timm.create_model(
             name, pretrained=False, num_classes=num_classes, in_chans=in_channels, **sized, **options
         )
-    except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(f"space.options = {dict(options)!r}: timm refuses them for {name}: {error}") from None
+    except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(
+            f"space.options = {options!r}, input_size = {input_size!r}: timm refuses them for {name} ({reason}); "
+            f"correct them, or choose a {space} such as {example!r}"
+        ) from None
     if base not in {f"{kind.__module__}.{kind.__name__}" for kind in type(model).__mro__}:
         raise UserError(f"space.model = {name!r}: {type(model).__name__} is no {space}; for example {example!r}")
     return model
 
 
-def _full(space: TransformerSpace) -> nn.Module:
+def _full(space: TransformerSpace, **more: Any) -> nn.Module:
     return _create(
         space.name,
         space.model,
         space.input_size,
-        space.options,
+        {**space.options, **more},
         num_classes=space.num_classes,
         in_channels=space.in_channels,
     )
@@ -183,23 +211,26 @@ def _full(space: TransformerSpace) -> nn.Module:
 
 def _on_meta(space: TransformerSpace) -> nn.Module:
     with torch.device("meta"):
-        model = _full(space)
+        model = _full(space, weight_init="skip")
         _shrink(model, space)
     return model
 
 
 @lru_cache(maxsize=32)
 def _groups(space: str, model: str, input_size: int | None, options: str, scored: Scored) -> tuple[Group, ...]:
-    """Groups of the unpruned network; `options` as text, because results are kept."""
-    from ast import literal_eval
-
+    """Groups of the unpruned network; `options` as JSON, because results are kept."""
     with torch.device("meta"):
-        network = _create(space, model, input_size, literal_eval(options), num_classes=2, in_channels=3)
+        network = _create(space, model, input_size, json.loads(options), num_classes=2, in_channels=3)
     found: list[Group] = []
     for name, block in network.named_modules():
         if hasattr(block, "attn") and hasattr(block, "mlp"):
             _check_block(model, name, block)
             found += (_block_groups if scored == "sidt" else _vtp_groups)(name, block)
+    if not found:
+        raise UserError(
+            f"space.model = {model!r}: no block has one attention and one MLP to score; "
+            f"use a plain one, for example {FAMILIES[space][1]!r}"
+        )
     return tuple(found)
 
 
