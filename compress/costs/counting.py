@@ -34,28 +34,53 @@ def count_params(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """MACs of one (C, H, W) image, counted from the shapes that pass through convolutions and linear layers.
+    """MACs of one (C, H, W) image in convolutions and matrix products, attention's included; see `count_module_macs`.
 
-    Knows nothing of spaces: it checks `macs`, and counts networks that have no formula. The model's mode is restored.
+    Knows nothing of spaces: it checks `macs`, and counts networks that have no formula.
     """
-    total = 0
+    return sum(count_module_macs(model, input_size).values())
 
-    def count(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        weight = module.weight
-        # Every output value costs the weights of one filter: fan-in per group.
-        total += output[0].numel() * weight[0].numel()  # type: ignore[index]
 
-    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    training, like = model.training, next(model.parameters())
+def count_module_macs(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, int]:
+    """MACs of one (C, H, W) image that each module spends itself, outside its submodules; "" is the network.
+
+    An attention module's own MACs are its two products of tokens. Modules without MACs are left out. PyTorch's FLOP
+    counter counts (two FLOPs are one MAC) while shapes alone pass through the network, on the meta device: large images
+    take no longer, and there fused attention, whose CPU kernel the counter does not know, consists of its two products.
+    The weights are not touched, and the model's mode is restored.
+
+    Example::
+
+        count_module_macs(network, (3, 224, 224))["layers.0.blocks.0.attn"]
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    state = {
+        name: torch.empty_like(value, device="meta")
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+    }
+    image = torch.zeros(1, *input_size, dtype=next(model.parameters()).dtype, device="meta")
+    training = model.training
     try:
-        with torch.inference_mode():
-            model.eval()(torch.zeros(1, *input_size, dtype=like.dtype, device=like.device))
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            torch.func.functional_call(model.eval(), state, (image,))
     finally:
         model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return total
+    root = type(model).__name__
+    flops = {
+        name.removeprefix(root).removeprefix("."): sum(by_operation.values())
+        for name, by_operation in counter.get_flop_counts().items()
+        if name != "Global"
+    }
+    own = dict(flops)
+    for name in flops:
+        outer = name
+        while outer:
+            outer = outer.rpartition(".")[0]
+            if outer in flops:  # a ModuleList is not: it is never called itself
+                own[outer] -= flops[name]
+                break
+    return {name: n // 2 for name, n in own.items() if n}
 
 
 def _total(costs: Iterable[Any]) -> Any:

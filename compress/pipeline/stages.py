@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 
+from ..costs import Costed, breakdown
 from ..engine.loaders import eval_loader
 from ..engine.searching import search
 from ..engine.training import train
@@ -16,7 +17,7 @@ from ..export import compare_with_onnx, export_onnx
 from ..measure import measure_latency
 from ..plan import WidthPlan, load_scores, replacing, save_scores, sha256, write_json, write_text
 from ..pruning import plan_for, slice_model
-from ..spaces import load_model
+from ..spaces import load_model, sizes
 from .context import EVAL_BATCH, SEARCHED, Context, check_scores, check_searched
 from .summary import write_summary
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from . import svg
+from .markup import panel
 from .metrics import series
 
 STAGES = {"train": "Training", "search": "Search", "finetune": "Fine-tuning"}
@@ -62,8 +62,7 @@ def _figure(curves: list[svg.Curve], *, title: str, zero: bool = False, referenc
     ends = ", ".join(f"{curve.name or 'value'} {curve.points[-1][1]:.4g}" for curve in curves)
     label = f"{title}, over {last} epochs; at the end: {ends}"
     chart = svg.line_chart(curves, x=svg.epoch_axis(last), y=y, label=label, reference=reference)
-    keys = [f'<span><i class="swatch {curve.colour}"></i>{escape(curve.name)}</span>' for curve in curves if curve.name]
+    keys = [(curve.colour, curve.name) for curve in curves if curve.name]
     if reference is not None:
-        keys.append(f'<span><i class="swatch dashed"></i>before pruning, {reference:.2f} %</span>')
-    legend = f'<div class="legend">{"".join(keys)}</div>' if len(keys) > 1 or reference is not None else ""
-    return f'<figure class="panel"><figcaption>{escape(title)}</figcaption>{legend}{chart}</figure>'
+        keys.append(("dashed", f"before pruning, {reference:.2f} %"))
+    return panel(title, chart, keys=keys if len(keys) > 1 or reference is not None else ())

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from ..plan.files import write_text
-from . import sections
+from . import complexity, sections
 from .run_folder import RunFolder, read_run_folder
 from .style import CSS
 
@@ -14,9 +14,9 @@ from .style import CSS
 def write_report(run_dir: str | Path) -> Path:
     """Write `report.html` from the files of a run folder, atomically.
 
-    Only `summary.json` is required. A part whose file is missing (`plan.json`, `scores.safetensors`, `metrics.jsonl`,
-    `latency.json`, `parity.json`, `recipe.json`) is replaced by one sentence that says which stage writes it. The same
-    files give the same page, byte for byte.
+    Only `summary.json` is required. A part whose file is missing (`plan.json`, `scores.safetensors`,
+    `complexity.json`, `metrics.jsonl`, `latency.json`, `parity.json`, `recipe.json`) is replaced by one sentence that
+    says which stage writes it. The same files give the same page, byte for byte.
 
     Args:
         run_dir: the run folder; its formats and units are those of docs/formats.md.
@@ -46,8 +46,10 @@ def _page(run: RunFolder) -> str:
         sections.tiles,
         sections.comparison,
         sections.latency,
+        complexity.complexity,
         sections.stages,
         sections.training,
+        sections.blocks,
         sections.layers,
         sections.scores,
         sections.provenance,

@@ -7,12 +7,19 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from . import svg, wording
+from .markup import panel
 
 if TYPE_CHECKING:
     import numpy as np
 
 MANY_GROUPS = 24
 HISTOGRAM_HEIGHT = 220
+SHARES_HEIGHT = 150
+PANELS = {
+    "attention": "Attention: dimensions of a head",
+    "mlp": "MLP: hidden units",
+    "stream": "Stream: features that {reader} reads",
+}
 
 
 def kept_bars(plan: dict[str, Any]) -> str:
@@ -30,6 +37,64 @@ def kept_bars(plan: dict[str, Any]) -> str:
         )
     dense = " dense" if len(groups) > MANY_GROUPS else ""
     return f'<ul class="bars{dense}" style="--name:{label + 1}ch">{"".join(items)}</ul>'
+
+
+def share_panels(plan: dict[str, Any]) -> str:
+    """One panel of columns per kind of group that repeats in every block, as figure 4.2 of the thesis; needs `kinds`.
+
+    Groups of a stream are told apart by the layer that reads them, the last part of their name.
+    """
+    panels: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, group in plan["groups"].items():
+        kind = plan["kinds"].get(name)
+        if kind in PANELS:
+            panels.setdefault(PANELS[kind].format(reader=name.rpartition(".")[2]), {})[name] = group
+    return "".join(_shares(title, groups) for title, groups in panels.items())
+
+
+def _shares(title: str, groups: dict[str, dict[str, Any]]) -> str:
+    """Kept share over the index of the block, from 1; a dashed line for all blocks together."""
+    n = len(groups)
+    step = math.ceil(n / 12)
+    x = svg.Axis(0.5, n + 0.5, tuple(float(i) for i in range(1, n + 1, step)))
+    y = svg.Axis(0.0, 100.0, (0.0, 25.0, 50.0, 75.0, 100.0))
+    marks, before = [], None
+    for i, (name, group) in enumerate(groups.items(), start=1):
+        stage = _stage(name)
+        if before not in (None, stage):
+            at = f"{x.at(i - 0.5):.2f}%"
+            marks.append(f'<line class="base" x1="{at}" x2="{at}" y1="0" y2="{SHARES_HEIGHT}"/>')
+        before = stage
+        marks.append(_column(i, name, group, x=x, counted=n <= 16))
+    share = 100 * sum(len(group["kept"]) for group in groups.values()) / sum(group["size"] for group in groups.values())
+    at = f"{SHARES_HEIGHT * (1 - share / 100):.2f}"
+    marks.append(f'<line class="reference" x1="0" x2="100%" y1="{at}" y2="{at}"/>')
+    label = f"{title}: share kept in each of {n} blocks; all together {share:.1f} %"
+    chart = svg.framed("".join(marks), x=x, y=y, height=SHARES_HEIGHT, label=label)
+    return panel(title, chart, keys=[("dashed", f"all blocks together, {share:.1f} %")])
+
+
+def _stage(name: str) -> str:
+    """What is left of a group's name in front of the block's index: layers.1.blocks of layers.1.blocks.0.attn."""
+    parts = name.split(".")
+    while parts and not parts.pop().isdigit():
+        pass
+    return ".".join(parts)
+
+
+def _column(i: int, name: str, group: dict[str, Any], *, x: svg.Axis, counted: bool) -> str:
+    """Column `i` of a plot of shares: the kept part of a full one, its count on top of the plot where there is room."""
+    kept, size = len(group["kept"]), int(group["size"])
+    share = kept / max(size, 1)
+    box = f'x="{x.at(i - 0.36):.2f}%" width="{x.at(i + 0.36) - x.at(i - 0.36):.2f}%"'
+    at = SHARES_HEIGHT * (1 - share)
+    count = f'<text class="tick small" x="{x.at(i):.2f}%" y="-6" text-anchor="middle">{kept}</text>'
+    return (
+        f'<g class="column" data-share-of="{escape(name)}" data-share="{share:.4f}">'
+        f"<title>{escape(name)}: {kept} of {size} kept, {100 * share:.1f} %</title>"
+        f'<rect class="full" {box} y="0" height="{SHARES_HEIGHT}"/>'
+        f'<rect class="kept" {box} y="{at:.2f}" height="{SHARES_HEIGHT * share:.2f}"/>{count if counted else ""}</g>'
+    )
 
 
 def score_histogram(scores: dict[str, np.ndarray], plan: dict[str, Any] | None) -> str:

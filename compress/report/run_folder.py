@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 WRITERS = {
     "plan.json": "the select stage",
     "scores.safetensors": "the search stage",
+    "complexity.json": "the slice stage",
     "metrics.jsonl": "the search and finetune stages",
     "parity.json": "the export stage",
     "latency.json": "the measure stage",
@@ -31,6 +32,7 @@ class RunFolder:
     summary: dict[str, Any]
     plan: dict[str, Any] | None
     scores: dict[str, np.ndarray] | None
+    complexity: dict[str, Any] | None
     metrics: list[dict[str, Any]] | None
     parity: dict[str, Any] | None
     latency: dict[str, Any] | None
@@ -53,6 +55,7 @@ def read_run_folder(path: str | Path) -> RunFolder:
         summary=summary,
         plan=_optional_json(path / "plan.json"),
         scores=_optional_scores(path / "scores.safetensors"),
+        complexity=_optional_json(path / "complexity.json"),
         metrics=read_metrics(metrics) if metrics.exists() else None,
         parity=_optional_json(path / "parity.json"),
         latency=_optional_json(path / "latency.json"),
@@ -60,6 +63,7 @@ def read_run_folder(path: str | Path) -> RunFolder:
         stages=_optional_json(path / "stages.json"),
     )
     _check_plan(run)
+    _check_complexity(run)
     return run
 
 
@@ -123,3 +127,14 @@ def _check_plan(run: RunFolder) -> None:
                 f"{run.path / 'scores.safetensors'}: group {name!r} has {found.get(name, 'no')} scores, plan.json says "
                 f"{sizes.get(name, 'no group')}; both must come from one search: run the select stage again"
             )
+
+
+def _check_complexity(run: RunFolder) -> None:
+    if run.complexity is None:
+        return
+    operators, needed = run.complexity.get("operators"), {"name", "kind", "part", "params", "macs"}
+    if not (isinstance(operators, list) and all(isinstance(row, dict) and needed <= row.keys() for row in operators)):
+        raise UserError(
+            f"{run.path / 'complexity.json'}: `operators` must give name, kind, part, params and macs; "
+            "run the slice stage again"
+        )

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from . import curves, plots, rows, wording
+from .markup import absent, note, section
 from .run_folder import RunFolder, missing
 
 STAGES = {
@@ -88,7 +89,7 @@ def comparison(run: RunFolder) -> str:
     ]
     if run.parity is None:
         notes.append(missing("parity.json"))
-    return _section("Before and after", f'{table}<p class="note">{escape(" ".join(notes))}</p>')
+    return section("Before and after", f'{table}<p class="note">{escape(" ".join(notes))}</p>')
 
 
 def conditions(run: RunFolder) -> str:
@@ -109,18 +110,18 @@ def conditions(run: RunFolder) -> str:
 def latency(run: RunFolder) -> str:
     """The latency distribution, before and after."""
     if run.latency is None:
-        return _section("Latency", _absent("latency.json"))
+        return section("Latency", absent("latency.json"))
     timing = run.latency
     text = f"Dot: median. Whisker: 10th to 90th percentile. Batch {timing['batch']}, "
     text += f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, {timing['device']}."
-    return _section("Latency", plots.latency_plot(timing["backends"]) + _note(text))
+    return section("Latency", plots.latency_plot(timing["backends"]) + note(text))
 
 
 def stages(run: RunFolder) -> str:
     """What each stage did, how long it took, and the accuracy after it."""
     times: dict[str, float] = run.summary.get("seconds") or {}
     if not times:
-        return _section("Stages", _note("The summary holds no times: no stage has reported any."))
+        return section("Stages", note("The summary holds no times: no stage has reported any."))
     along = run.summary.get("top1_stages") or {}
     top1 = run.summary.get("top1") or {}
     after = {"load": top1.get("before"), "search": along.get("searched"), "slice": along.get("sliced")}
@@ -144,39 +145,50 @@ def stages(run: RunFolder) -> str:
         f'<table class="stages"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
         f"<tfoot><tr>{total}<td></td></tr></tfoot></table>"
     )
-    return _section("Stages", f'<div class="wide">{table}</div>')
+    return section("Stages", f'<div class="wide">{table}</div>')
 
 
 def training(run: RunFolder) -> str:
     """Curves of the search and of the fine-tuning."""
     if run.metrics is None:
-        return _section("Training curves", _absent("metrics.jsonl"))
+        return section("Training curves", absent("metrics.jsonl"))
     panels = curves.figures(run.metrics, top1_before=(run.summary.get("top1") or {}).get("before"))
     text = f"One point per epoch; accuracy on the {rows.split(run.summary)}."
-    return _section("Training curves", f'<div class="panels">{"".join(panels)}</div>{_note(text)}')
+    return section("Training curves", f'<div class="panels">{"".join(panels)}</div>{note(text)}')
+
+
+def blocks(run: RunFolder) -> str:
+    """Share of the dimensions kept in each transformer block; nothing for networks without kinds of groups."""
+    if run.plan is None or not run.plan.get("kinds"):
+        return ""
+    text = "Share of the scored dimensions kept in each block, in percent, by depth, and above it their number. "
+    text += "Where the network has stages, vertical lines separate them."
+    return section(
+        "Remaining dimensions per block", f'{note(text)}<div class="panels">{plots.share_panels(run.plan)}</div>'
+    )
 
 
 def layers(run: RunFolder) -> str:
     """Kept channels per scored group."""
     if run.plan is None:
-        return _section("Kept channels per layer", _absent("plan.json"))
+        return section("Kept channels per layer", absent("plan.json"))
     groups = run.plan["groups"]
     kept, size = sum(len(group["kept"]) for group in groups.values()), sum(group["size"] for group in groups.values())
     text = f"{kept:,} of {size:,} scored channels kept in {len(groups)} groups; a full bar is an unpruned group."
-    return _section("Kept channels per layer", f"{_note(text)}{plots.kept_bars(run.plan)}")
+    return section("Kept channels per layer", f"{note(text)}{plots.kept_bars(run.plan)}")
 
 
 def scores(run: RunFolder) -> str:
     """Histogram of the learned scores."""
     if run.scores is None:
-        return _section("Scores", _absent("scores.safetensors"))
+        return section("Scores", absent("scores.safetensors"))
     total = sum(values.size for values in run.scores.values())
     text = f"{total:,} learned scores by magnitude |score|; the height of a bar is the number of channels."
     legend = '<div class="legend"><span><i class="swatch kept"></i>kept</span><span><i class="swatch pruned"></i>pruned'
     legend += "</span></div>"
     if run.plan is None:
         legend, text = "", f"{text} {missing('plan.json')} Until then kept and pruned cannot be told apart."
-    return _section("Scores", f"{_note(text)}{legend}{plots.score_histogram(run.scores, run.plan)}")
+    return section("Scores", f"{note(text)}{legend}{plots.score_histogram(run.scores, run.plan)}")
 
 
 def provenance(run: RunFolder) -> str:
@@ -204,11 +216,11 @@ def provenance(run: RunFolder) -> str:
         for name, value in facts.items()
         if value not in (None, "")
     )
-    recipe = _absent("recipe.json")
+    recipe = absent("recipe.json")
     if run.recipe is not None:
         text = escape(json.dumps(run.recipe, indent=2))
         recipe = f"<details><summary>The resolved recipe</summary><pre>{text}</pre></details>"
-    return _section("How it was made", f"<dl>{items}</dl>{recipe}")
+    return section("How it was made", f"<dl>{items}</dl>{recipe}")
 
 
 def _unbroken(detail: str) -> str:
@@ -218,16 +230,3 @@ def _unbroken(detail: str) -> str:
 
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _section(title: str, content: str) -> str:
-    name = title.lower().replace(" ", "-")
-    return f'<section id="{name}"><h2>{escape(title)}</h2>{content}</section>'
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
-
-
-def _absent(name: str) -> str:
-    return f'<p class="absent">{escape(missing(name))}</p>'

@@ -26,6 +26,7 @@ h1 {
 }
 h1 span { color: var(--muted); font-weight: 400; }
 h2 { margin: 0 0 14px; font-size: 1.15rem; font-weight: 620; letter-spacing: -0.005em; }
+h3 { margin: 26px 0 4px; font-size: 0.98rem; font-weight: 600; }
 section { margin-top: 52px; }
 .overline { margin: 0 0 6px; color: var(--muted); font-size: 0.84rem; overflow-wrap: anywhere; }
 .lead { text-wrap: balance; margin: 14px 0 6px; font-size: 1.22rem; line-height: 1.4; }
@@ -52,6 +53,17 @@ tbody tr, tfoot tr { border-top: 1px solid var(--line); }
 table small { display: block; color: var(--muted); font-size: 0.8rem; line-height: 1.35; }
 .comparison td { white-space: nowrap; } .comparison td small { white-space: normal; }
 .comparison th[scope="row"] { min-width: 11.5em; }
+.complexity { table-layout: fixed; min-width: 700px; font-size: 0.88rem; }
+.complexity td, .complexity thead th { white-space: nowrap; } .complexity td:last-child { font-weight: 600; }
+.complexity thead tr:first-child > :first-child { width: 30%; }
+.complexity thead tr:first-child > :last-child { width: 13%; }
+.complexity thead tr:first-child th { padding-bottom: 0; }
+.complexity thead span { display: block; border-bottom: 1px solid var(--line); padding-bottom: 4px; }
+.complexity tbody th { overflow-wrap: anywhere; }
+.complexity.operators thead tr:first-child > :first-child { width: 36%; }
+.complexity.operators { margin-top: 8px; font-size: 0.8rem; }
+.complexity.operators tbody th, .complexity.operators tbody td { padding-top: 3px; padding-bottom: 3px; }
+.complexity i { margin-left: 6px; color: var(--muted); font-style: normal; }
 .stages td { white-space: nowrap; }
 .comparison td:nth-child(3), tfoot { font-weight: 600; }
 .comparison td:nth-child(3) small { font-weight: 400; }
@@ -76,6 +88,7 @@ figcaption { font-size: 0.9rem; font-weight: 560; margin-bottom: 4px; }
 svg { display: block; overflow: visible; }
 #scores .plot { padding-top: 22px; }
 .tick { font-size: 11.5px; fill: var(--muted); } .tick.strong { fill: var(--ink); font-weight: 600; }
+.tick.small { font-size: 10px; }
 .grid { stroke: var(--line); } .base { stroke: var(--pruned); }
 .reference { stroke: var(--muted); stroke-dasharray: 5 4; stroke-width: 1.2; }
 .curve {
@@ -84,6 +97,7 @@ svg { display: block; overflow: visible; }
 .curve.c1 { stroke: var(--c1); } .curve.c2 { stroke: var(--c2); } .curve.c3 { stroke: var(--c3); }
 .dot.c1, rect.c1 { fill: var(--c1); } .dot.c2 { fill: var(--c2); } .dot.c3 { fill: var(--c3); }
 rect.kept, circle.kept { fill: var(--kept); } rect.pruned, circle.pruned { fill: var(--pruned); }
+rect.full { fill: var(--track); } #remaining-dimensions-per-block .plot { padding-top: 20px; }
 rect.faint { opacity: 0.22; }
 .whisker { stroke-width: 2; } .whisker.kept { stroke: var(--kept); } .whisker.pruned { stroke: var(--pruned); }
 .latency {
@@ -114,6 +128,7 @@ dl div {
 }
 dt { color: var(--muted); font-size: 0.87rem; }
 dd { margin: 0; font-size: 0.9rem; overflow-wrap: anywhere; }
+.wide + details { margin-top: 10px; }
 summary { cursor: pointer; font-size: 0.9rem; color: var(--c1); }
 pre {
   margin: 12px 0 0; padding: 14px 16px; border: 1px solid var(--line); border-radius: 8px; background: var(--panel);

@@ -1,11 +1,14 @@
 """Costs: by hand, by formula, and counted on the running network; one multiply-add is one MAC."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from compress.costs import count_macs, count_params, macs, params
-from compress.spaces import PreResNetSpace, sizes
+from compress.costs import count_macs, count_module_macs, count_params, macs, params
+from compress.spaces import PreResNetSpace, SwinSpace, VitSpace, sizes
 
 SIZE = (3, 32, 32)
 
@@ -100,3 +103,74 @@ def test_counting_leaves_the_network_as_it_was():
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not model[0]._forward_hooks
+
+
+class Attention(nn.Module):
+    """Attention of 16 tokens of width 8 in a list that is not called itself; fused by torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 24), nn.Linear(8, 8)])
+
+    def forward(self, x_BCHW):
+        q, k, v = self.layers[0](x_BCHW.flatten(2).transpose(1, 2)).chunk(3, -1)
+        return self.layers[1](F.scaled_dot_product_attention(q, k, v))
+
+
+class MultiHead(nn.Module):
+    """torch's own attention, which skips its submodules' calls and has a fast path in evaluation mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x_BCHW):
+        x = x_BCHW.flatten(2).transpose(1, 2)
+        return self.attention(x, x, x)[0]
+
+
+def test_attention_counts_its_projections_and_both_products_however_fused():
+    n, d = 16, 8
+    counted = count_module_macs(Attention(), (d, 4, 4))
+    assert counted == {"": 2 * n * n * d, "layers.0": n * d * 3 * d, "layers.1": n * d * d}
+    assert count_module_macs(MultiHead(), (d, 4, 4)) == {"attention": 4 * n * d * d + 2 * n * n * d}
+
+
+def test_swin_tiny_by_hand_by_formula_and_counted():
+    """timm's 4.5 G at 224 x 224; the first block has 64 windows of 49 tokens and 3 heads of 32 dimensions."""
+    space, size = SwinSpace(1000, "swin_tiny_patch4_window7_224"), (3, 224, 224)
+    model, operators = space.build(), space.operators(size)
+    counted = count_module_macs(model, size)
+    attention = [module for module in model.modules() if hasattr(module, "fused_attn")]
+    for fused in (False, True):
+        for module in attention:
+            module.fused_attn = fused
+        assert count_module_macs(model, size) == counted
+        assert [module.fused_attn for module in attention] == [fused] * 12
+    assert macs(operators, sizes(space.groups)) == sum(counted.values()) == count_macs(model, size) == 4_490_566_656
+    assert counted["patch_embed.proj"] == 56 * 56 * 96 * 3 * 16
+    assert counted["layers.0.blocks.0.attn.qkv"] == 56 * 56 * 96 * 288
+    assert counted["layers.0.blocks.0.attn"] == 2 * 64 * 49 * 49 * 3 * 32
+    assert counted["layers.0.blocks.0.mlp.fc2"] == 56 * 56 * 96 * 384
+
+
+TINY_SWIN = {"patch_size": 2, "window_size": 4, "embed_dim": 12, "depths": [2, 1], "num_heads": [1, 2]}
+TINY_VIT = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+
+
+@pytest.mark.parametrize("scored", ["sidt", "vtp"])
+@pytest.mark.parametrize(
+    "space",
+    [
+        SwinSpace(7, "swin_tiny_patch4_window7_224", input_size=32, options=TINY_SWIN),
+        VitSpace(7, "deit_tiny_distilled_patch16_224", input_size=32, options=TINY_VIT),
+    ],
+    ids=["swin", "deit"],
+)
+def test_formulas_of_transformers_equal_counts_at_random_widths(space, scored):
+    space = replace(space, scored=scored)
+    generator = torch.Generator().manual_seed(0)
+    widths = {name: int(torch.randint(1, n + 1, (), generator=generator)) for name, n in sizes(space.groups).items()}
+    model = space.with_widths(widths).build()
+    assert macs(space.operators(SIZE), widths) == count_macs(model, SIZE)
+    assert params(space.operators(SIZE), widths) == count_params(model)

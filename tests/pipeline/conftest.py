@@ -166,7 +166,15 @@ def _assert_same_run(a: Path, b: Path) -> None:
     """Bytes equal where no clock is involved, the rest equal but for the clock."""
     for name in ("baseline", "scores", "searched", "sliced", "model"):
         assert (a / f"{name}.safetensors").read_bytes() == (b / f"{name}.safetensors").read_bytes(), name
-    for name in ("plan.json", "model.json", "parity.json", "baseline.onnx", "model.onnx", "recipe.json"):
+    for name in (
+        "plan.json",
+        "complexity.json",
+        "model.json",
+        "parity.json",
+        "baseline.onnx",
+        "model.onnx",
+        "recipe.json",
+    ):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
     rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (a, b)]
     first, second = ([{**row, "seconds": 0} for row in run] for run in rows)

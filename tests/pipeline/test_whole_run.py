@@ -34,7 +34,7 @@ def documented_json(title: str) -> dict:
 
 def test_all_documented_files_are_there(finished, baseline: Path) -> None:
     folder, _ = finished
-    assert len(documented_files()) == 19
+    assert len(documented_files()) == 20
     assert [name for name in documented_files() if not (folder / name).is_file()] == []
     assert (folder / "search/last.pth").is_file()
     assert (folder / "finetune/last.pth").is_file()
@@ -51,7 +51,7 @@ NESTED = {
 }
 
 
-@pytest.mark.parametrize("name", ["summary.json", "plan.json", "parity.json", "latency.json"])
+@pytest.mark.parametrize("name", ["summary.json", "plan.json", "complexity.json", "parity.json", "latency.json"])
 def test_documented_keys(finished, name: str) -> None:
     written = json.loads((finished[0] / name).read_text())
     expected = documented_json(name)

@@ -61,6 +61,8 @@ def test_scores_of_another_search_are_refused(tmp_path):
     [
         ("scores.safetensors", b"half a file", "not a safetensors file"),
         ("plan.json", b'{"groups": {"conv1": {"size": 18}}}', "must give size and kept"),
+        ("complexity.json", b'{"operators": [{"name": "conv1"}]}', "must give name, kind, part, params and macs"),
+        ("complexity.json", b'{"macs": {}}', "run the slice stage again"),
         ("latency.json", b"[1, 2]", "holds a list, must be a JSON object"),
         ("parity.json", b'{"baseline": ', "not valid JSON"),
     ],

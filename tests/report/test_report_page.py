@@ -12,7 +12,15 @@ from safetensors.numpy import load_file, save_file
 
 from compress.report import write_report
 
-PARTS = ("plan.json", "scores.safetensors", "metrics.jsonl", "latency.json", "parity.json", "recipe.json")
+PARTS = (
+    "plan.json",
+    "scores.safetensors",
+    "complexity.json",
+    "metrics.jsonl",
+    "latency.json",
+    "parity.json",
+    "recipe.json",
+)
 
 
 def group_sizes(depth):
@@ -72,6 +80,37 @@ def make_metrics():
     return rows
 
 
+def operator(name, kind, part, params, macs):
+    """One operator of complexity.json; costs are (before, after)."""
+    costs = {"params": params, "macs": macs}
+    both = {
+        cost: {side: {"formula": n, "counted": n} for side, n in zip(("before", "after"), pair, strict=True)}
+        for cost, pair in costs.items()
+    }
+    return {"name": name, "kind": kind, "part": part, **both}
+
+
+def make_complexity(operators):
+    """The content of complexity.json: the operators and their sums."""
+    sums = {
+        cost: {
+            side: {source: sum(row[cost][side][source] for row in operators) for source in ("formula", "counted")}
+            for side in ("before", "after")
+        }
+        for cost in ("params", "macs")
+    }
+    return {"format": 1, "input_size": [3, 32, 32], **sums, "operators": operators}
+
+
+def convolutions(groups):
+    """An operator for each group, as of a convolution whose outputs are the group."""
+    rows = []
+    for name, group in groups.items():
+        widths = group["size"], len(group["kept"])
+        rows.append(operator(name, "conv", "layers", [9 * n for n in widths], [900 * n for n in widths]))
+    return [*rows, operator("fc", "linear", "classifier", (650, 650), (640, 640))]
+
+
 def make_run(folder, *, depth=20, without=(), **changes):
     """A run folder as the stages leave it; `changes` replace keys of the summary."""
     rng = np.random.default_rng(depth)
@@ -94,6 +133,7 @@ def make_run(folder, *, depth=20, without=(), **changes):
     files = {
         "summary.json": summary,
         "plan.json": {"format": 1, "groups": groups, "select": select, "scores_sha256": "0f" * 32},
+        "complexity.json": make_complexity(convolutions(groups)),
         "latency.json": timing,
         "parity.json": {"baseline": check, "model": check, "tolerance": 1e-4, "opset": 18},
         "recipe.json": {"name": summary["recipe"], "search": {"epochs": 40, "gamma": 0.1}, "checkpoint": "base.pth"},
@@ -223,7 +263,7 @@ def test_missing_file_costs_its_part_and_names_the_stage(tmp_path, without):
 def test_names_are_escaped(tmp_path):
     evil = '<script>alert("x")</script>&amp;'
     run = make_run(tmp_path, model=evil, dataset=evil, recipe=evil, evaluated_on=evil, device=evil)
-    for name in ("plan.json", "recipe.json", "latency.json"):
+    for name in ("plan.json", "recipe.json", "latency.json", "complexity.json"):
         text = (run / name).read_text().replace("layer2.0.conv1", json.dumps(evil)[1:-1])
         (run / name).write_text(text.replace("Example CPU 3000", json.dumps(evil)[1:-1]))
     (run / "scores.safetensors").unlink()
