@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +38,7 @@ from ..search import (
 )
 from ..spaces import Alphas, Group, Space, norm_scales
 from .settings import SearchConfig, amp_dtype, make_method, make_optimizer
+from .training import Prepared
 
 Batch = tuple[Tensor, Tensor]
 Logs = dict[str, Tensor]
@@ -49,7 +49,7 @@ BILEVEL_STEPS: dict[str, Callable[..., Logs]] = {
 }
 
 
-class SearchModel(BaseModel):
+class SearchModel(Prepared):
     """What every search has: an l1 penalty, the score optimiser's steps summed up, losses under autocast."""
 
     def __init__(self, config: SearchConfig) -> None:

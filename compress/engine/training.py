@@ -39,7 +39,14 @@ class Job:
     num_workers: int = 0
 
 
-class Classifier(BaseModel):
+class Prepared(BaseModel):
+    """A model whose weights are given: MMEngine's Runner would call the `init_weights` that timm's networks have."""
+
+    def init_weights(self) -> None:
+        """Keep the weights."""
+
+
+class Classifier(Prepared):
     """A network with its training loss; `teacher`, if any, is not part of the state."""
 
     def __init__(

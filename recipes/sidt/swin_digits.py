@@ -2,7 +2,7 @@
 
 _base_ = ["../_base_/digits.py"]
 
-_adamw = dict(type="AdamW", lr=1e-3, weight_decay=0.05)
+_adamw = dict(type="AdamW", lr=2e-3, weight_decay=0.05)
 
 space = dict(
     type="swin",
@@ -10,7 +10,7 @@ space = dict(
     input_size=32,
     options=dict(patch_size=4, window_size=4, embed_dim=32, depths=(2, 2), num_heads=(2, 4), drop_path_rate=0.0),
 )
-train = dict(epochs=16, batch_size=32, optimizer=_adamw, warmup_epochs=1)
+train = dict(epochs=40, batch_size=32, optimizer=_adamw, warmup_epochs=1)
 search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
     epochs=10,

@@ -147,3 +147,24 @@ def test_methods_that_do_not_apply_are_refused_in_one_line(tmp_path, data, space
         run(tmp_path, data, method, space=space)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("stage", ["search", "train"])
+def test_a_run_starts_from_the_weights_it_is_given(stage, tmp_path):
+    """timm's networks have an `init_weights` of their own, which MMEngine's Runner would call."""
+    from compress.engine.searchers import TwoNetworks
+    from compress.engine.settings import SearchConfig
+    from compress.engine.training import Classifier
+
+    space = SwinSpace(
+        4,
+        "swin_tiny_patch4_window7_224",
+        input_size=32,
+        options={"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4},
+    )
+    network = space.build()
+    given = {name: value.clone() for name, value in network.state_dict().items()}
+    model = Classifier(network) if stage == "train" else TwoNetworks(network, space, SearchConfig(epochs=1))
+    model.init_weights()
+    kept = model.network if stage == "train" else model.u
+    assert all(torch.equal(value, given[name]) for name, value in kept.state_dict().items())
