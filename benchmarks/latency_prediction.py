@@ -75,7 +75,7 @@ class Cells:
 def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, args: argparse.Namespace) -> Cells:
     """Build the table and measure the plans of one network, as far as that is not done."""
     from compress.costs import LatencyTable, macs
-    from compress.measure import TableConfig, build_table
+    from compress.measure import TableConfig, build_table, table_key
     from compress.measure.designs import allowed_widths, sample_designs
     from compress.report.progress import TerminalProgress
     from compress.spaces import make_space, sizes
@@ -83,7 +83,7 @@ def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, a
     kind, arch, side = setting
     space, size = make_space(kind, arch), (3, side, side)
     stem = f"{name}_{args.multiple}"
-    cells, file = Cells(folder / f"{stem}.cells.json"), folder / f"{stem}.json"
+    cells, file = Cells(folder / f"{stem}_{args.plans}_plans.json"), folder / f"{stem}.json"
     config = TableConfig(designs=args.designs, multiple=args.multiple, rounds=args.rounds)
     if not file.exists():
         start = time.perf_counter()
@@ -93,6 +93,7 @@ def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, a
         cells.found["seconds"] = round(time.perf_counter() - start, 1)
         cells.save()
     table = LatencyTable.load(file)
+    table.check_key(table_key(space, size, config))
     plans = sample_designs(allowed_widths(space.groups, args.multiple), args.plans, seed=PLANS_SEED)
     operators = space.operators(size)
     full = macs(operators, sizes(space.groups))
@@ -172,7 +173,7 @@ def main(args: argparse.Namespace) -> None:
     settings = quick_networks() if args.quick else networks()
     args.rounds = 8 if args.quick else 20
     if args.quick:
-        args.plans, args.designs, args.repeats = 4, 8, 8
+        args.plans, args.designs, args.repeats = 2, 8, 15
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Path(nowhere) if args.quick else args.work_dir
         names = args.networks if args.networks and not args.quick else list(settings)

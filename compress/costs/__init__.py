@@ -2,5 +2,18 @@
 
 from .breakdown import Costed, breakdown
 from .counting import count_macs, count_module_macs, count_params, macs, params
+from .latency import Latency, LatencyTable
+from .soft_latency import SoftLatency
 
-__all__ = ["Costed", "breakdown", "count_macs", "count_module_macs", "count_params", "macs", "params"]
+__all__ = [
+    "Costed",
+    "Latency",
+    "LatencyTable",
+    "SoftLatency",
+    "breakdown",
+    "count_macs",
+    "count_module_macs",
+    "count_params",
+    "macs",
+    "params",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import io
@@ -20,6 +21,8 @@ from ..plan import UserError, replacing
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""The exporter's note on a node of the modules that it comes from."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +87,44 @@ def export_onnx(
     """
     import onnx
 
-    _check_opset(opset)
-    size = tuple(input_size)
-    if len(size) != 3 or min(size) < 1:
-        raise UserError(f"input_size={size}: must be three positive integers (channels, height, width)")
-    proto = _traced(model, torch.randn(2, *size, generator=torch.Generator().manual_seed(0)), opset=opset)
-    _strip_traces(proto)
-    _check_batch_axis(proto, model)
+    proto, _ = onnx_graph(model, input_size=input_size, opset=opset)
     onnx.helper.set_model_props(proto, metadata or {})
     onnx.checker.check_model(proto, full_check=True)
     with replacing(path) as tmp:
         onnx.save_model(proto, str(tmp))
     return Path(path)
+
+
+def onnx_graph(model: nn.Module, *, input_size: Sequence[int], opset: int = 18) -> tuple[Any, dict[str, str]]:
+    """The `onnx.ModelProto` that `export_onnx` writes, and the module that computes each of its tensors.
+
+    The second value is {output tensor of a node: module path}, "" for the network itself: whoever times the graph can
+    tell what the time is spent on. The file itself does not carry it. Raises as `export_onnx` does.
+
+    Example::
+
+        proto, modules = onnx_graph(model, input_size=(3, 32, 32))
+        modules[proto.graph.node[0].output[0]]  # "conv1"
+    """
+    _check_opset(opset)
+    size = tuple(input_size)
+    if len(size) != 3 or min(size) < 1:
+        raise UserError(f"input_size={size}: must be three positive integers (channels, height, width)")
+    proto = _traced(model, torch.randn(2, *size, generator=torch.Generator().manual_seed(0)), opset=opset)
+    modules = _modules(proto)
+    _strip_traces(proto)
+    _check_batch_axis(proto, model)
+    return proto, modules
+
+
+def _modules(proto: Any) -> dict[str, str]:
+    """Output tensor -> path of the module whose forward made it, from the exporter's traces."""
+    found: dict[str, str] = {}
+    for node in proto.graph.node:
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
+        path = ast.literal_eval(scopes)  # the modules around, outermost first, and the operation's own name
+        found |= dict.fromkeys(node.output, path[-2] if len(path) > 1 else "")
+    return found
 
 
 def _check_opset(opset: int) -> None:

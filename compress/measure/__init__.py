@@ -1,17 +1,24 @@
-"""Timings of before and after, taken in turn, and what they were taken on."""
+"""Timings of before and after, taken in turn, and what they were taken on; latency tables."""
 
 from .environment import device_name, versions
+from .fitting import describe_residual, prediction_error
 from .latency import BACKENDS, MeasureConfig, measure_latency
+from .table import TableConfig, build_table, table_key
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
 
 __all__ = [
     "BACKENDS",
     "MeasureConfig",
+    "TableConfig",
+    "build_table",
+    "describe_residual",
     "device_name",
     "interleaved",
     "measure_latency",
+    "prediction_error",
     "summarise",
     "summarise_ratio",
+    "table_key",
     "torch_threads",
     "versions",
 ]

@@ -1,0 +1,184 @@
+"""Latency as a function of widths, looked up in a table that was measured on one device (docs/latency.md).
+
+The table holds, for every operator, its share of the unpruned network's time on a grid of widths. The sum over
+operators is a network's latency ratio. Made by `compress.measure.build_table`.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..plan import UserError, read_json, write_text
+from ..spaces import Operator
+
+FORMAT = 1
+AGAIN = "profile this one with tools/profile_latency.py"
+UNTIMED = ("parameter", "shift")
+"""Kinds of operators that a table does not hold: they cost memory, or what is left of a removed block's addition."""
+
+
+class Latency(NamedTuple):
+    """A predicted latency: over the unpruned network's, and in milliseconds at the speed of the table's machine."""
+
+    ratio: float
+    ms: float
+
+
+@dataclass(frozen=True)
+class OperatorCosts:
+    """Shares of the unpruned network's time, [widths of n_in, widths of n_out]; see `Operator` for `n_in`, `n_out`."""
+
+    n_in: int | str
+    n_out: int | str
+    shares: np.ndarray
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Measured costs of a space's operators.
+
+    `key` says what was measured, on what: device, backend, versions, dtype, batch, threads, input_size, space, arch.
+    `widths` are the measured widths of every group, ascending; 0 where its block can go. `rest` is the share of the
+    time that depends on no width. `record` holds how good the table is (`residual`) and the measurements behind it.
+
+    Example::
+
+        table = LatencyTable.load("table.json")
+        table.predict(space.operators((3, 224, 224)), plan.widths).ratio  # 0.53
+    """
+
+    key: Mapping[str, Any]
+    unpruned_ms: float
+    widths: Mapping[str, Sequence[int]]
+    operators: Mapping[str, OperatorCosts]
+    rest: float
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON to `path` atomically."""
+        operators = {
+            name: {
+                "n_in": op.n_in,
+                "n_out": op.n_out,
+                "shares": [[float(f"{x:.6g}") for x in row] for row in op.shares],
+            }
+            for name, op in self.operators.items()
+        }
+        value = {
+            "format": FORMAT,
+            "key": dict(self.key),
+            "unpruned_ms": self.unpruned_ms,
+            "widths": {name: list(widths) for name, widths in self.widths.items()},
+            "rest": self.rest,
+            **self.record,
+            "operators": operators,
+        }
+        write_text(path, json.dumps(value, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyTable:
+        """Read what `save` wrote; UserError when it is missing or no table of this version."""
+        value = read_json(path)
+        try:
+            if value["format"] != FORMAT:
+                raise UserError(
+                    f"{path}: latency table format {value['format']!r}, this version reads {FORMAT}; {AGAIN}"
+                )
+            widths = {name: tuple(map(int, found)) for name, found in value["widths"].items()}
+            operators = {
+                name: OperatorCosts(op["n_in"], op["n_out"], np.array(op["shares"], dtype=float))
+                for name, op in value["operators"].items()
+            }
+            table = cls(dict(value["key"]), float(value["unpruned_ms"]), widths, operators, float(value["rest"]))
+            odd = [name for name, op in operators.items() if op.shares.shape != table._shape(op)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path}: not a latency table ({error!r}); {AGAIN}") from None
+        if odd:
+            raise UserError(f"{path}: not a whole latency table (operator {odd[0]}); {AGAIN}")
+        own = {"format", "key", "unpruned_ms", "widths", "operators", "rest"}
+        object.__setattr__(table, "record", {name: entry for name, entry in value.items() if name not in own})
+        return table
+
+    def check_key(self, key: Mapping[str, Any], *, force: bool = False) -> list[str]:
+        """What differs between `key` (`compress.measure.table_key`) and the table's own; UserError unless `force`."""
+        odd = [name for name in {**self.key, **key} if self.key.get(name) != key.get(name)]
+        if odd and not force:
+            name = odd[0]
+            more = f" ({', '.join(odd[1:])} differ too)" if odd[1:] else ""
+            raise UserError(
+                f"latency table: {name} = {self.key.get(name)!r} there, {key.get(name)!r} here{more}; {AGAIN}, or "
+                "force its use if you know that it holds here too"
+            )
+        return odd
+
+    def price(self, op: Operator | str, n_in: int, n_out: int, *, interpolate: bool = False) -> float:
+        """One operator's share of the unpruned network's time at widths `n_in` and `n_out`.
+
+        Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them.
+        """
+        costs = self.costs_of(op)
+        rows = _corners(self.grid(costs.n_in), n_in, f"{costs.n_in} of {_name(op)}", interpolate)
+        columns = _corners(self.grid(costs.n_out), n_out, f"{costs.n_out} of {_name(op)}", interpolate)
+        return float(sum(a * b * costs.shares[i, j] for i, a in rows for j, b in columns))
+
+    def predict(
+        self, operators: Iterable[Operator], widths: Mapping[str, int], *, interpolate: bool = False
+    ) -> Latency:
+        """Latency of the network of `operators`, those of the table's space, at `widths` {group: channels}.
+
+        Raises UserError for an operator or a group that the table does not know, and for widths as `price` does.
+        """
+        ratio = self.rest
+        for op in operators:
+            if op.kind not in UNTIMED:
+                costs = self.costs_of(op)
+                n_in, n_out = (_width(n, widths) for n in (costs.n_in, costs.n_out))
+                ratio += self.price(op, n_in, n_out, interpolate=interpolate)
+        return Latency(ratio, ratio * self.unpruned_ms)
+
+    def costs_of(self, op: Operator | str) -> OperatorCosts:
+        """The costs of one operator; UserError when the table has none of this name."""
+        if (name := _name(op)) not in self.operators:
+            raise UserError(f"latency table: has no operator {name!r}; it is another network's: {AGAIN}")
+        return self.operators[name]
+
+    def grid(self, width: int | str) -> Sequence[int]:
+        """The widths at which an operator's `n_in` or `n_out` was measured: a group's, or its only one."""
+        return self.widths[width] if isinstance(width, str) else (width,)
+
+    def _shape(self, costs: OperatorCosts) -> tuple[int, int]:
+        return len(self.grid(costs.n_in)), len(self.grid(costs.n_out))
+
+
+def _name(op: Operator | str) -> str:
+    return op if isinstance(op, str) else op.name
+
+
+def _width(width: int | str, widths: Mapping[str, int]) -> int:
+    if isinstance(width, str) and width not in widths:
+        raise UserError(f"widths: none for group {width!r}, which the latency table has; give all groups' widths")
+    return widths[width] if isinstance(width, str) else width
+
+
+def _corners(grid: Sequence[int], n: int, what: str, interpolate: bool) -> list[tuple[int, float]]:
+    """Indices into `grid` and their weights; UserError off the grid, or, with `interpolate`, outside of it."""
+    below = bisect_right(grid, n) - 1
+    if below >= 0 and grid[below] == n:
+        return [(below, 1.0)]
+    if interpolate and 0 <= below < len(grid) - 1:
+        part = (n - grid[below]) / (grid[below + 1] - grid[below])
+        return [(below, 1 - part), (below + 1, part)]
+    shown = ", ".join(map(str, grid if len(grid) < 8 else [*grid[:3], "...", *grid[-2:]]))
+    raise UserError(
+        f"width {n} for {what}: not measured, the latency table has {shown}; round widths to those (select.round_to), "
+        "or profile with a smaller --multiple"
+    )

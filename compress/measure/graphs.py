@@ -1,0 +1,176 @@
+"""One exported network at many widths: its ONNX graph is sliced by cutting weights, not by exporting again.
+
+An export takes seconds to half a minute, and a latency table needs dozens of networks that differ in widths alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from ..export.onnx_file import onnx_graph
+from ..spaces import Group, Space, sizes
+from .owners import MARK, layer_of, name_by_owner, owner_of
+
+WRITTEN = {
+    "Conv": {1: 0, 2: 0},
+    "Gemm": {1: 0, 2: 0},
+    "MatMul": {1: 1},
+    "Add": {0: 0, 1: 0},
+    "BatchNormalization": {1: 0, 2: 0, 3: 0, 4: 0},
+}
+"""Node type -> {input: axis of that weight which runs over what the layer writes}; Gemm with transB = 1."""
+
+READ = {"Conv": {1: 1}, "Gemm": {1: 1}, "MatMul": {1: 0}}
+"""Node type -> {input: axis of that weight which runs over what the layer reads}."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Axis `axis` of the weight `tensor` holds `copies` times the channels of `group`."""
+
+    tensor: str
+    axis: int
+    group: str
+    copies: int
+
+
+class WidthGraphs:
+    """ONNX graphs of a network of `space` at any widths, from one export of `model`, which has all its channels.
+
+    A graph equals the export of the network sliced to the first channels of every group, and its nodes are named after
+    operators (`owner_of`). `model` must not hold two equal parameters: the exporter would merge them. Raises
+    RuntimeError when a layer that a group names is not in the exported graph.
+
+    Example::
+
+        graphs = WidthGraphs(model, space, input_size=(3, 224, 224))
+        session = onnxruntime.InferenceSession(graphs.at({"blocks.1.0": 48}))
+    """
+
+    def __init__(self, model: nn.Module, space: Space, *, input_size: tuple[int, int, int]) -> None:
+        from onnx import numpy_helper
+
+        self.sizes = sizes(space.groups)
+        self.proto, modules = onnx_graph(model, input_size=input_size)
+        graph = self.proto.graph
+        self.tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        graph.ClearField("initializer")
+        operators = {op.name for op in space.operators(input_size)}
+        layers = [layer_of(node, modules, operators) for node in graph.node]
+        self._nodes: dict[str, list[int]] = {}
+        for index, layer in enumerate(layers):
+            self._nodes.setdefault(layer or "", []).append(index)
+        self.cuts: list[Cut] = []
+        self.heads: list[Cut] = []  # last entry of a target shape
+        self.depthwise: dict[int, str] = {}
+        self.gathers: dict[int, tuple[str, int]] = {}  # node -> group, axis
+        self._writers: set[int] = set()
+        self._readers: set[int] = set()
+        for group in space.groups:
+            self._plan_layers(group)
+            self._plan_gather(group)
+            if group.kind == "attention":
+                self._plan_heads(group)
+        self._forget_shapes()
+        name_by_owner(graph, layers)
+
+    def at(self, widths: Mapping[str, int]) -> bytes:
+        """The serialised model at `widths`, {group: channels}; groups that are not named keep all of theirs."""
+        from onnx import ModelProto, helper, numpy_helper
+
+        full = {**self.sizes, **widths}
+        model = ModelProto()
+        model.CopyFrom(self.proto)
+        tensors = dict(self.tensors)
+        for cut in self.cuts:
+            if full[cut.group] < self.sizes[cut.group]:
+                kept = np.arange(cut.copies)[:, None] * self.sizes[cut.group] + np.arange(full[cut.group])
+                tensors[cut.tensor] = np.take(tensors[cut.tensor], kept.ravel(), axis=cut.axis)
+        for cut in self.heads:
+            shape = tensors[cut.tensor].copy()
+            shape[-1] = cut.copies * full[cut.group]
+            tensors[cut.tensor] = shape
+        for index, group in self.depthwise.items():
+            (attribute,) = (a for a in model.graph.node[index].attribute if a.name == "group")
+            attribute.i = full[group]
+        for index in sorted(self.gathers, reverse=True):  # from the back, so that indices stay right
+            group, axis = self.gathers[index]
+            if full[group] < self.sizes[group]:
+                node = model.graph.node[index]
+                name = f"{owner_of(node.name)}{MARK}gather{index}"
+                tensors[f"{name}.index"] = np.arange(full[group])
+                made = helper.make_node("Gather", [node.input[0], f"{name}.index"], [name], name, axis=axis)
+                node.input[0] = name
+                model.graph.node.insert(index, made)
+        model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
+        return model.SerializeToString()
+
+    def _plan_layers(self, group: Group) -> None:
+        """Which weights the group's width cuts, and which convolutions have it as their number of groups."""
+        for module in group.outputs:
+            self._writers |= self._plan_cuts(module, group, WRITTEN, group.row_copies)
+        for module in group.inputs:
+            found = self._plan_cuts(module, group, READ, group.column_copies)
+            self._readers |= found
+            if not found:
+                raise RuntimeError(f"{module}: no node of the exported graph reads group {group.name}")
+
+    def _plan_cuts(self, module: str, group: Group, axes: Mapping[str, Mapping[int, int]], copies: int) -> set[int]:
+        """Plan the cuts of one layer and return its nodes: none for a BatchNorm merged into its convolution."""
+        found = set()
+        for index in self._nodes.get(module, []):
+            node = self.proto.graph.node[index]
+            for position, axis in axes.get(node.op_type, {}).items():
+                if position < len(node.input) and node.input[position] in self.tensors:
+                    self.cuts.append(Cut(node.input[position], axis, group.name, copies))
+                    found.add(index)
+            if axes is WRITTEN and any(a.name == "group" and a.i > 1 for a in node.attribute):
+                self.depthwise[index] = group.name
+        return found
+
+    def _plan_gather(self, group: Group) -> None:
+        """Where the group's channels are gathered from a wider stream: at the first layer that has their width."""
+        if group.index is not None:
+            first = (*group.outputs, *group.inputs)[0]
+            if first not in self._nodes:
+                raise RuntimeError(f"{first}: no node of the exported graph reads the stream of group {group.name}")
+            index = self._nodes[first][0]
+            tokens = self.proto.graph.node[index].op_type in ("MatMul", "Gemm")
+            self.gathers[index] = (group.name, -1 if tokens else 1)
+
+    def _plan_heads(self, group: Group) -> None:
+        """The target shapes behind query, key, value (..., heads, size) and before the projection (..., heads * size).
+
+        Equal shapes are one tensor in the graph: these get their own.
+        """
+        written = {name for index in self._nodes[group.outputs[0]] for name in self.proto.graph.node[index].output}
+        read = {self.proto.graph.node[index].input[0] for index in self._nodes[group.inputs[0]]}
+        found = 0
+        for index, node in enumerate(self.proto.graph.node):
+            if node.op_type != "Reshape" or node.input[1] not in self.tensors:
+                continue
+            for copies, fits in ((1, node.input[0] in written), (group.heads, node.output[0] in read)):
+                if fits:
+                    own = f"{node.input[1]}.{index}"
+                    self.tensors[own] = self.tensors[node.input[1]]
+                    node.input[1] = own
+                    self.heads.append(Cut(own, -1, group.name, copies))
+                    found += 1
+        if found != 2:
+            raise RuntimeError(f"{group.name}: {found} reshapes of heads in the exported graph, 2 expected")
+
+    def _forget_shapes(self) -> None:
+        """Drop the shapes that depend on widths; engines cannot find all others by themselves."""
+        graph, sized = self.proto.graph, set[str]()
+        for index, node in enumerate(graph.node):
+            if index in self._writers or (index not in self._readers and not sized.isdisjoint(node.input)):
+                sized |= set(node.output)
+        known = [info for info in graph.value_info if info.name not in sized]
+        graph.ClearField("value_info")
+        graph.value_info.extend(known)
+        used = {name for node in graph.node for name in node.input}
+        self.tensors = {name: value for name, value in self.tensors.items() if name in used}

@@ -1,0 +1,63 @@
+"""Networks to time: weights do not matter, but what they make of images does, because tiny numbers are slow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..export import INPUT_NAME
+from ..plan import WidthPlan
+from ..pruning import slice_model
+from ..spaces import Space, sizes
+from .graphs import WidthGraphs
+
+NOISE = 0.02
+TOLERANCE = 1e-4
+
+
+def timing_network(space: Space, input_size: tuple[int, int, int], *, seed: int = 0) -> nn.Module:
+    """A network of `space` with random weights, in evaluation mode, whose feature maps have the scale of trained ones.
+
+    No two parameters are equal, as in trained networks, so that the exporter merges none. BatchNorms take their
+    statistics from random images: features that shrink from layer to layer would end as denormal numbers, which
+    processors add up many times more slowly.
+    """
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        model = space.build()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(NOISE * torch.randn_like(parameter))
+            for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+                norm.momentum = None  # statistics of the images below alone
+                norm.reset_running_stats()
+            if any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
+                model.train()(torch.randn(4, *input_size))
+    finally:
+        torch.random.set_rng_state(state)
+    return model.eval()
+
+
+def check_graphs(
+    graphs: WidthGraphs, model: nn.Module, space: Space, widths: Mapping[str, int], images: Tensor
+) -> float:
+    """Compare the graph of `model` at `widths` with `slice_model`'s network on `images` [B, C, H, W].
+
+    Returns the largest difference over the largest output; RuntimeError when it exceeds 1e-4.
+    """
+    import onnxruntime as ort
+
+    full = sizes(space.groups)
+    plan = WidthPlan(space.name, full, {name: tuple(range(widths.get(name, n))) for name, n in full.items()})
+    small, _ = slice_model(model, space, plan)
+    with torch.inference_mode():
+        wanted = small(images)
+    session = ort.InferenceSession(graphs.at(widths), providers=["CPUExecutionProvider"])
+    (given,) = session.run(None, {INPUT_NAME: images.numpy()})
+    difference = float((torch.from_numpy(given) - wanted).abs().max() / wanted.abs().max())
+    if not difference <= TOLERANCE:  # NaN fails too
+        raise RuntimeError(f"{space.name}: the sliced graph differs from the sliced network by {difference:.2g}")
+    return difference

@@ -1,0 +1,76 @@
+"""Which operator of a space each node of an ONNX graph works for, before and after an engine has optimised the graph.
+
+Engines fuse nodes, insert others that change layouts, and keep one of the names they find. So the answer is written
+into the names themselves, `operator#index`, before the engine sees the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+REST = "rest"
+"""Owner of what belongs to no operator."""
+
+MARK = "#"
+
+
+def layer_of(node: Any, modules: Mapping[str, str], operators: Collection[str]) -> str | None:
+    """The operator that `node` computes itself: by the name of a weight, else by the module that made its output.
+
+    `modules` are those of `onnx_graph`. The exporter merges a BatchNorm into its convolution and says then that the
+    BatchNorm made the node; the weight's name still says which convolution. Softmax and the products of tokens belong
+    to `<attention module>.products`.
+    """
+    for name in node.input[1:]:
+        owner, _, kind = name.rpartition(".")
+        if kind == "weight" and owner in operators:
+            return owner
+    module = modules[node.output[0]]
+    around = module.rpartition(".")[0]
+    return next((name for name in (module, f"{module}.products", f"{around}.products") if name in operators), None)
+
+
+def name_by_owner(graph: Any, layers: Sequence[str | None]) -> None:
+    """Rename all nodes of `graph`, and their outputs but the graph's own, to `operator#index`, in place.
+
+    `layers` has an operator for every node, or None for a node that belongs to whatever made its latest input:
+    activations to their convolution, sums to the branch that they add, layout changes to what came before. REST where
+    nothing did.
+    """
+    kept = {output.name for output in graph.output}
+    names: dict[str, str] = {}
+    made: dict[str, tuple[int, str]] = {}  # tensor -> index and owner of the node that made it
+    for index, (node, layer) in enumerate(zip(graph.node, layers, strict=True)):
+        before = max((made[name] for name in node.input if name in made), default=(-1, REST))
+        owner = layer or before[1]
+        node.name = f"{owner}{MARK}{index}"
+        made |= dict.fromkeys(node.output, (index, owner))
+        names |= {o: o if o in kept else f"{node.name}.{i}" for i, o in enumerate(node.output)}
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    for info in graph.value_info:
+        info.name = names.get(info.name, info.name)
+
+
+def owner_of(name: str) -> str | None:
+    """The operator in the name of a node or tensor; None where the engine made the name up."""
+    owner, mark, _ = name.partition(MARK)
+    return owner if mark else None
+
+
+def optimised_owners(graph: Any) -> dict[str, str]:
+    """{node: operator} for the graph that an engine made of one whose nodes `name_by_owner` had named.
+
+    A change of layout belongs to the node that reads the result, which is the one that asked for it.
+    """
+    readers: dict[str, Any] = {}
+    for node in reversed(graph.node):
+        readers |= dict.fromkeys(node.input, node)
+    owners: dict[str, str] = {}
+    for node in reversed(graph.node):
+        reader = next((readers[name].name for name in node.output if name in readers), "")
+        own = next((owner for name in (node.name, *node.output) if (owner := owner_of(name))), None)
+        asked = owners.get(reader)
+        owners[node.name] = (asked or own if node.op_type.startswith("Reorder") else own or asked) or REST
+    return owners

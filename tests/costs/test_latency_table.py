@@ -1,0 +1,170 @@
+"""Latency tables: exact look-up, refusals, interpolation, files, and the differentiable form. Fast: no timing."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from compress.costs import LatencyTable, SoftLatency
+from compress.costs.latency import OperatorCosts
+from compress.plan import UserError
+from compress.spaces import Operator
+
+KEY = {"device": "a processor, 2 cores", "backend": "onnxruntime", "batch": 1, "threads": 1, "space": "toy"}
+WIDTHS = {"a": (8, 16, 24), "b": (0, 8, 12)}
+OPERATORS = (
+    Operator("stem", "conv", 3, 16, macs=9, weights=9),
+    Operator("first", "conv", 16, "a", macs=1, weights=1),
+    Operator("second", "conv", "a", "b", macs=1, weights=1),
+    Operator("depthwise", "depthwise", 1, "b", macs=1, weights=1),
+    Operator("token", "parameter", 1, 1, macs=0, weights=7),
+    Operator("left", "shift", 1, 16, macs=0, weights=0, biases=1),
+)
+SECOND = np.array([[0.0, 0.10, 0.11], [0.0, 0.15, 0.17], [0.0, 0.25, 0.30]])
+
+
+@pytest.fixture
+def table():
+    costs = {
+        "stem": OperatorCosts(3, 16, np.array([[0.2]])),
+        "first": OperatorCosts(16, "a", np.array([[0.1, 0.12, 0.2]])),
+        "second": OperatorCosts("a", "b", SECOND),
+        "depthwise": OperatorCosts(1, "b", np.array([[0.0, 0.04, 0.05]])),
+    }
+    return LatencyTable(KEY, 40.0, WIDTHS, costs, 0.01, {"residual": {"median": 0.01}})
+
+
+def test_prices_are_the_entries_on_the_grid(table):
+    for i, a in enumerate(WIDTHS["a"]):
+        for j, b in enumerate(WIDTHS["b"]):
+            assert table.price("second", a, b) == SECOND[i, j]
+    assert table.price(OPERATORS[1], 16, 24) == 0.2
+
+
+def test_a_network_costs_the_sum_of_its_operators_and_the_rest(table):
+    found = table.predict(OPERATORS, {"a": 16, "b": 8})
+    assert found.ratio == pytest.approx(0.01 + 0.2 + 0.12 + 0.15 + 0.04)
+    assert found.ms == pytest.approx(40 * found.ratio)
+    assert table.predict(OPERATORS, {"a": 16, "b": 0}).ratio == pytest.approx(0.01 + 0.2 + 0.12)
+    assert table.predict(OPERATORS[:2], {"a": 8}).ratio == pytest.approx(0.01 + 0.2 + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("op", "n_in", "n_out"), [("second", 12, 8), ("second", 8, 9), ("first", 16, 32), ("stem", 4, 16)]
+)
+def test_widths_off_the_grid_are_refused(table, op, n_in, n_out):
+    with pytest.raises(UserError, match=r"not measured.*select\.round_to"):
+        table.price(op, n_in, n_out)
+
+
+def test_interpolation_is_asked_for_and_multilinear(table):
+    assert table.price("second", 12, 10, interpolate=True) == pytest.approx(SECOND[:2, 1:].mean())
+    assert table.price("second", 8, 9, interpolate=True) == pytest.approx(0.75 * 0.10 + 0.25 * 0.11)
+    assert table.predict(OPERATORS[:2], {"a": 20}, interpolate=True).ratio == pytest.approx(0.01 + 0.2 + 0.16)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(7, 8), (25, 8), (8, 13), (8, -1)])
+def test_nothing_is_extrapolated(table, n_in, n_out):
+    with pytest.raises(UserError, match="not measured"):
+        table.price("second", n_in, n_out, interpolate=True)
+
+
+def test_unknown_operators_and_missing_groups_are_named(table):
+    with pytest.raises(UserError, match=r"'third'.*tools/profile_latency"):
+        table.predict([replace(OPERATORS[0], name="third")], {})
+    with pytest.raises(UserError, match="'b'"):
+        table.predict(OPERATORS, {"a": 8})
+
+
+def test_a_file_holds_the_whole_table(table, tmp_path):
+    table.save(tmp_path / "table.json")
+    again = LatencyTable.load(tmp_path / "table.json")
+    assert (again.key, again.unpruned_ms, again.rest, again.record) == (KEY, 40.0, 0.01, table.record)
+    assert again.widths == WIDTHS
+    assert again.operators.keys() == table.operators.keys()
+    for name, costs in table.operators.items():
+        np.testing.assert_allclose(again.operators[name].shares, costs.shares, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"widths": {"a": [8, 16], "b": [0, 8, 12]}}, "operator first"),
+        ({"operators": None}, "not a latency table"),
+        ({"unpruned_ms": "fast"}, "not a latency table"),
+    ],
+)
+def test_broken_files_are_refused(table, tmp_path, change, named):
+    path = tmp_path / "table.json"
+    table.save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=named):
+        LatencyTable.load(path)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{"])
+def test_other_files_are_refused(tmp_path, text):
+    (tmp_path / "table.json").write_text(text)
+    with pytest.raises(UserError, match=r"table\.json"):
+        LatencyTable.load(tmp_path / "table.json")
+
+
+@pytest.mark.parametrize(("name", "value"), [("device", "another processor"), ("threads", 2), ("space", "swin")])
+def test_a_table_of_something_else_is_refused_unless_forced(table, name, value):
+    assert table.check_key(KEY) == []
+    other = {**KEY, name: value}
+    with pytest.raises(UserError, match=f"{name} = {KEY[name]!r} there, {value!r} here"):
+        table.check_key(other)
+    assert table.check_key(other, force=True) == [name]
+
+
+def soft(**widths):
+    return {name: torch.tensor(float(n), dtype=torch.float64, requires_grad=True) for name, n in widths.items()}
+
+
+def test_soft_latency_equals_the_table_at_measured_widths(table):
+    latency = SoftLatency(table, OPERATORS)
+    for a in WIDTHS["a"]:
+        for b in WIDTHS["b"]:
+            assert latency(soft(a=a, b=b)).item() == pytest.approx(table.predict(OPERATORS, {"a": a, "b": b}).ratio)
+
+
+@pytest.mark.parametrize(("a", "b"), [(10.5, 3.0), (17.0, 11.9), (8.25, 7.5)])
+def test_soft_latency_interpolates_with_exact_gradients(table, a, b):
+    latency, widths = SoftLatency(table, OPERATORS), soft(a=a, b=b)
+    value = latency(widths)
+    value.backward()
+    assert value.item() == pytest.approx(table.predict(OPERATORS, {"a": a, "b": b}, interpolate=True).ratio)
+    step = 1e-3
+    for name in widths:
+        ends = [latency(soft(**{**{"a": a, "b": b}, name: {"a": a, "b": b}[name] + s})).item() for s in (step, -step)]
+        assert widths[name].grad.item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
+
+
+def test_below_the_narrowest_width_nothing_can_be_gained(table):
+    latency, widths = SoftLatency(table, OPERATORS), soft(a=3.0, b=8.0)
+    value = latency(widths)
+    value.backward()
+    assert value.item() == pytest.approx(table.predict(OPERATORS, {"a": 8, "b": 8}).ratio)
+    assert widths["a"].grad.item() == 0
+    assert widths["b"].grad.item() > 0
+
+
+def test_the_ends_have_the_inner_gradient(table):
+    """A search starts at the full widths: there the penalty must pull already."""
+    latency, widths = SoftLatency(table, OPERATORS), soft(a=24.0, b=12.0)
+    latency(widths).backward()
+    assert widths["a"].grad.item() == pytest.approx((0.2 - 0.12 + 0.30 - 0.17) / 8)
+    assert widths["b"].grad.item() == pytest.approx((0.30 - 0.25 + 0.05 - 0.04) / 4)
+
+
+def test_soft_latency_of_fixed_operators_is_a_constant(table):
+    assert SoftLatency(table, OPERATORS[:1])({}).item() == pytest.approx(0.21)
+
+
+def test_soft_latency_names_missing_groups(table):
+    with pytest.raises(UserError, match="'b'"):
+        SoftLatency(table, OPERATORS)(soft(a=8))
