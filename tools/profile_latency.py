@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    from compress.measure import TableConfig, build_table, describe_residual
+    from compress.measure import TableConfig, build_table, describe_table
     from compress.pipeline.context import Context
     from compress.pipeline.recipe import load_recipe
     from compress.report.progress import TerminalProgress
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
         space = context.full_space
         size = context.card(space).input_size
         table = build_table(space, args.output, input_size=size, config=config, resume=args.resume, progress=progress)
-    print(describe_residual(table.record["residual"]))
+    print(describe_table(table))
     print(f"Table: {args.output}")
 
 

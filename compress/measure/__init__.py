@@ -1,7 +1,7 @@
 """Timings of before and after, taken in turn, and what they were taken on; latency tables."""
 
 from .environment import device_name, versions
-from .fitting import describe_residual, prediction_error
+from .fitting import describe_table, prediction_error
 from .latency import BACKENDS, MeasureConfig, measure_latency
 from .table import TableConfig, build_table, table_key
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
@@ -11,7 +11,7 @@ __all__ = [
     "MeasureConfig",
     "TableConfig",
     "build_table",
-    "describe_residual",
+    "describe_table",
     "device_name",
     "interleaved",
     "measure_latency",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..costs.latency import UNTIMED, LatencyTable, OperatorCosts
 from ..spaces import Operator
+from .latency import DRIFT
 from .owners import REST
 from .profiling import Profile
 
@@ -23,15 +24,18 @@ def fit_table(
     operators: Sequence[Operator],
     widths: Mapping[str, Sequence[int]],
     profiles: Sequence[Profile],
+    *,
+    gathered: Collection[str] = (),
 ) -> LatencyTable:
     """The latency table that explains `profiles`, of networks of `operators` at widths out of `widths` {group: grid}.
 
     An operator's cost is a sum of steps in its widths with non-negative factors, fitted to its time in all networks.
-    At width 0 an operator is gone and costs nothing.
+    Groups that are `gathered` from a wider stream cost a copy unless they have their full width. At width 0 an operator
+    is gone and costs nothing.
     """
     overhead = profiler_overhead(profiles)
     samples = {op.name: _samples(op, profiles, overhead) for op in operators if op.kind not in UNTIMED}
-    found = {op.name: _fit(op, widths, samples[op.name]) for op in operators if op.name in samples}
+    found = {op.name: _fit(op, widths, samples[op.name], gathered) for op in operators if op.name in samples}
     rest = _samples(Operator(REST, "norm", 1, 1, macs=0, weights=0), profiles, overhead)[:-1, 2].mean()
     unpruned_ms = float(np.median([p.unpruned_ms for p in profiles]))
     record = {"profiler_overhead": overhead, "samples": {name: value.tolist() for name, value in samples.items()}}
@@ -39,13 +43,17 @@ def fit_table(
 
 
 def held_out(
-    operators: Sequence[Operator], widths: Mapping[str, Sequence[int]], profiles: Sequence[Profile]
+    operators: Sequence[Operator],
+    widths: Mapping[str, Sequence[int]],
+    profiles: Sequence[Profile],
+    *,
+    gathered: Collection[str] = (),
 ) -> np.ndarray:
     """The latency ratio of every profiled network, predicted by a table that was fitted without its quarter of them."""
     predicted = np.zeros(len(profiles))
     for fold in range(FOLDS):
         rest = [profile for i, profile in enumerate(profiles) if i % FOLDS != fold]
-        table = fit_table({}, operators, widths, rest)
+        table = fit_table({}, operators, widths, rest, gathered=gathered)
         for i in range(fold, len(profiles), FOLDS):
             predicted[i] = table.predict(operators, profiles[i].widths).ratio
     return predicted
@@ -69,26 +77,38 @@ def prediction_error(predicted: Sequence[float], measured: Sequence[float]) -> d
     }
 
 
-def describe_residual(residual: Mapping[str, float]) -> str:
-    """`prediction_error` in words."""
-    return (
-        f"Predicted networks that it had not seen with a median error of {residual['median']:.1%} (90 % of "
-        f"{residual['n']} networks within {residual['p90']:.1%}) and a rank correlation of "
-        f"{residual['rank_correlation']:.3f}."
+def describe_table(table: LatencyTable) -> str:
+    """In words: how well `table` predicts, and whether the machine was quiet while it was measured."""
+    residual, reference_ms = table.record["residual"], table.record["reference_ms"]
+    text = (
+        f"Networks that it had not seen were predicted with a median error of {residual['median']:.1%} (90 % of "
+        f"{residual['n']} within {residual['p90']:.1%}) and a rank correlation of {residual['rank_correlation']:.3f}."
     )
+    change = max(reference_ms) / min(reference_ms) - 1
+    if change > DRIFT:
+        text += f" The machine's speed changed by {change:.0%} meanwhile: measure again when nothing else runs."
+    return text
 
 
 def profiler_overhead(profiles: Sequence[Profile]) -> float:
     """How much of the unpruned network's profiled time is the profiler's own, which every node pays alike.
 
     With this one number the sums of nodes agree best with whole calls without the profiler: about 2 microseconds a
-    node, which matters where nodes are short and pruning changes their number.
+    node, which matters where nodes are short and pruning changes their number. The absolute differences are minimised,
+    so that a few disturbed networks do not count.
     """
     nodes = np.array([sum(p.nodes.values()) / sum(p.unpruned_nodes.values()) for p in profiles])
     sums = np.array([sum(p.operators.values()) for p in profiles])
     ratios = np.array([p.ratio for p in profiles])
-    apart = ratios - nodes
-    return float(np.clip(apart @ (ratios - sums) / max(apart @ apart, 1e-12), -0.5, 0.5))
+    # ratio = (sum - overhead * nodes) / (1 - overhead), solved for every network; then the weighted median.
+    weights = np.abs(ratios - nodes)
+    if not weights.any():
+        return 0.0
+    known = weights > 0
+    each, weights = (ratios - sums)[known] / (ratios - nodes)[known], weights[known]
+    order = np.argsort(each)
+    middle = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    return float(np.clip(each[order][middle], -0.5, 0.5))
 
 
 def _samples(op: Operator, profiles: Sequence[Profile], overhead: float) -> np.ndarray:
@@ -107,30 +127,50 @@ def _samples(op: Operator, profiles: Sequence[Profile], overhead: float) -> np.n
     return np.array([*rows, [n_in, n_out, np.mean(full)]])
 
 
-def _fit(op: Operator, widths: Mapping[str, Sequence[int]], samples: np.ndarray) -> OperatorCosts:
+def _fit(
+    op: Operator, widths: Mapping[str, Sequence[int]], samples: np.ndarray, gathered: Collection[str]
+) -> OperatorCosts:
     """Costs at all pairs of widths; the unpruned network, timed beside every other, counts as often."""
     from scipy.optimize import nnls
 
     grid_in, grid_out = (np.array(widths[n] if isinstance(n, str) else [n]) for n in (op.n_in, op.n_out))
-    varies = isinstance(op.n_in, str), isinstance(op.n_out, str)
-    full = grid_in[-1], grid_out[-1]
+    axes = [
+        _Axis(grid[-1], isinstance(n, str), n in gathered) for n, grid in ((op.n_in, grid_in), (op.n_out, grid_out))
+    ]
     weights = np.append(np.ones(len(samples) - 1), np.sqrt(len(samples) - 1))
-    steps = _steps(samples[:, 0], samples[:, 1], full, varies)
+    steps = _steps(samples[:, 0], samples[:, 1], axes)
     factors, _ = nnls(steps * weights[:, None], samples[:, 2] * weights)
     n_in, n_out = (n.ravel() for n in np.meshgrid(grid_in, grid_out, indexing="ij"))
-    shares = np.where((n_in > 0) & (n_out > 0), _steps(n_in, n_out, full, varies) @ factors, 0.0)
+    shares = np.where((n_in > 0) & (n_out > 0), np.maximum(_steps(n_in, n_out, axes) @ factors, 0), 0.0)
     return OperatorCosts(op.n_in, op.n_out, shares.reshape(len(grid_in), len(grid_out)))
 
 
-def _steps(n_in: np.ndarray, n_out: np.ndarray, full: tuple[int, int], varies: tuple[bool, bool]) -> np.ndarray:
-    """The terms of an operator's cost, [N, terms]: a constant, steps, their products, and what odd widths add."""
-    terms = [np.ones(len(n_in))]
-    rounded = []
-    for n, most, moves in zip((n_in, n_out), full, varies, strict=True):
-        if moves:
-            rounded.append([np.ceil(n / block) * block / most for block in BLOCKS])
-            odd = [n % block != 0 for block in BLOCKS[1:]] + [n < BLOCKS[-1], n < most]  # the last: a gather
-            terms += [*rounded[-1], *(flag.astype(float) for flag in odd)]
-    if all(varies):
+class _Axis(NamedTuple):
+    """One of an operator's widths: the full one, whether it can be less, and whether it is then gathered."""
+
+    full: int
+    varies: bool
+    gathered: bool
+
+
+def _steps(n_in: np.ndarray, n_out: np.ndarray, axes: Sequence[_Axis]) -> np.ndarray:
+    """The terms of an operator's cost, [N, terms], which take non-negative factors.
+
+    A constant; steps in each width, whose slope may change half way, as caches fill; what odd widths add; products.
+    """
+    terms, rounded, narrow = [np.ones(len(n_in))], [], []
+    for n, axis in zip((n_in, n_out), axes, strict=True):
+        steps = [np.ceil(n / block) * block / axis.full for block in BLOCKS]
+        rounded.append(steps)
+        narrow.append((n < BLOCKS[-1]).astype(float))
+        if axis.varies:
+            sliced = (n < axis.full).astype(float)
+            odd = [(n % block != 0).astype(float) for block in BLOCKS[1:]]
+            bent = [np.minimum(steps[-1], 0.5), np.maximum(steps[-1] - 0.5, 0)]
+            terms += [*steps, *bent, *odd, narrow[-1], sliced]
+            if axis.gathered:  # between the last sliced width and the full one the cost may fall
+                terms += [sliced * n / axis.full, -sliced]
+    if all(axis.varies for axis in axes):
         terms += [a * b for a, b in zip(*rounded, strict=True)]
+        terms += [narrow[0] * rounded[1][-1], narrow[1] * rounded[0][-1]]
     return np.stack(terms, axis=1)

@@ -20,7 +20,7 @@ from ..plan import read_json
 from .graphs import WidthGraphs
 from .latency import _reference_ms
 from .owners import optimised_owners
-from .timing import interleaved, summarise, summarise_ratio
+from .timing import interleaved
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -111,8 +111,8 @@ class OrtProfiler:
             {name: us / total for name, us in full.items()},
             nodes,
             full_nodes,
-            summarise_ratio(samples["unpruned"], samples["sliced"])["median"],
-            summarise(samples["unpruned"])["median"],
+            steady_mean(samples["sliced"]) / steady_mean(samples["unpruned"]),
+            steady_mean(samples["unpruned"]),
             reference_ms,
         )
 
@@ -155,8 +155,7 @@ class OrtProfiler:
 def _operator_us(profile: str, owners: Mapping[str, str], calls: int) -> dict[str, float]:
     """{operator: microseconds per call} in the last `calls` calls of a profile file, which is deleted.
 
-    The middle half of the calls is averaged: the profiler counts whole microseconds, and a busy machine stretches some
-    calls.
+    Calls are averaged, by `steady_mean`, because the profiler counts whole microseconds.
     """
     nodes: dict[str, list[int]] = {}
     for event in read_json(profile):
@@ -166,10 +165,15 @@ def _operator_us(profile: str, owners: Mapping[str, str], calls: int) -> dict[st
     operators: dict[str, np.ndarray] = {}
     for node, us in nodes.items():
         operators[owners[node]] = operators.get(owners[node], 0) + np.array(us[-calls:], dtype=float)
-    return {name: _middle_mean(us) for name, us in operators.items()}
+    return {name: steady_mean(us) for name, us in operators.items()}
 
 
-def _middle_mean(samples: np.ndarray) -> float:
-    """Mean of the middle half."""
-    ordered, cut = np.sort(samples), len(samples) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
+def steady_mean(samples: Sequence[float] | np.ndarray) -> float:
+    """Mean of the samples from the 12th to the 50th percentile: interruptions add time, to half of them at most.
+
+    Example::
+
+        steady_mean([1.0, 1.0, 1.0, 9.0])  # 1.0
+    """
+    ordered = np.sort(np.asarray(samples, dtype=float))
+    return float(ordered[len(ordered) // 8 : (len(ordered) + 1) // 2].mean())

@@ -162,8 +162,9 @@ def _fitted(
     operators = space.operators(input_size)
     removable = {group.name for group in space.groups if group.block is not None}
     grids = {name: [0] * (name in removable) + list(grid) for name, grid in widths.items()}
-    predicted = held_out(operators, grids, profiles)
-    table = fit_table(key, operators, grids, profiles)
+    gathered = {group.name for group in space.groups if group.index is not None}
+    predicted = held_out(operators, grids, profiles, gathered=gathered)
+    table = fit_table(key, operators, grids, profiles, gathered=gathered)
     record = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "measured_with": versions(),
