@@ -22,6 +22,7 @@ setup(
         "onnxruntime>=1.20",
         "onnxscript>=0.5",
         "rich>=13",
+        "scipy>=1.13",
     ],
     extras_require={"dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8", "ruff>=0.11"]},
 )

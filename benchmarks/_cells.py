@@ -41,7 +41,7 @@ class Cells:
         c = Context(load_recipe(self.recipe, [*self.options, *more]), self.progress)
         if self.data is None:
             self.data = c.data
-        c.__dict__["data"] = self.data
+        c.data = self.data
         return c
 
     def cell(self, name: str, compute: Callable[[], dict[str, Any]] | None = None) -> dict[str, Any] | None:
@@ -138,19 +138,68 @@ class Cells:
             train(network, c.data.train, c.recipe.finetune, job, evaluate=lambda _: {}, teacher=teacher)
             return c.evaluate(network)
 
-        label = budget.kind if budget.value is None else budget.value
+        label = label_of(budget)
         self.cell(f"{name} {label} sliced", before)
         for stage in stages:
             self.cell(f"{name} {label} {stage}", lambda stage=stage: after(stage == "distilled"))
 
-    def figures(self, name: str, label: Any, stages: Sequence[str]) -> dict[str, Any]:
-        """What is finished of the row `name` under the budget `label`: top-1 by stage, and the slice's figures."""
+    def figures(self, name: str, budget: Any, stages: Sequence[str]) -> dict[str, Any]:
+        """What is finished of the row `name` under `budget` (None: not known yet): top-1 by stage, and the slice's."""
+        label = budget and label_of(budget)
         found = {stage: self.cell(f"{name} {label} {stage}") for stage in ("sliced", *stages)}
         sliced = found["sliced"] or {}
-        out = {f"{label} {stage}": cell and cell["top1"] for stage, cell in found.items()}
         keys = ("macs_ratio", "params_ratio", "pruned_ratio")
-        out |= {f"{label} {key}": round(sliced[key], 4) for key in keys if key in sliced}
-        return {**out, f"{label} widths": list(sliced.get("widths", {}).values()) or None}
+        return {
+            **{stage: cell and cell["top1"] for stage, cell in found.items()},
+            **{key: round(sliced[key], 4) for key in keys if key in sliced},
+            "widths": list(sliced.get("widths", {}).values()) or None,
+        }
+
+
+def label_of(budget: Any) -> Any:
+    """A budget in the name of a cell."""
+    return budget.kind if budget.value is None else budget.value
+
+
+def cells_of(
+    args: argparse.Namespace,
+    folder: Path,
+    recipe: Path,
+    options: Sequence[str],
+    run: Callable[[Cells, str], None],
+    names: Sequence[str],
+    seeds: Sequence[int],
+) -> list[Cells]:
+    """The cells of every seed; unless gathering, with all of `run(cells, name)` computed, on one thread."""
+    import torch
+
+    from compress.report.progress import TerminalProgress
+
+    torch.set_num_threads(1)
+    with TerminalProgress(quiet=True) as progress:
+        made = {"progress": progress, "gather": args.gather}
+        cells = [Cells(folder / f"seed{seed}", recipe, options, seed=seed, **made) for seed in seeds]
+        for each in cells if not args.gather else ():
+            each.baseline()
+            for name in names:
+                run(each, name)
+    return cells
+
+
+def shown(rows: Sequence[dict[str, Any]], *, tuned: str) -> dict[str, str]:
+    """One method's columns over seeds: errors after fine-tuning (the stage `tuned`) and slicing, and what is left."""
+    return {
+        "error, %": error([row[tuned] for row in rows]),
+        "sliced, %": error([row["sliced"] for row in rows]),
+        "MACs": spread([row.get("macs_ratio") for row in rows], 3),
+        "parameters": spread([row.get("params_ratio") for row in rows], 3),
+    }
+
+
+def unpruned(cells: Sequence[Cells]) -> dict[str, str]:
+    """The same columns for the baselines."""
+    found = [each.cell("baseline") for each in cells]
+    return {"error, %": error([b and b["top1"] for b in found]), "sliced, %": "", "MACs": "1", "parameters": "1"}
 
 
 def spread(values: Sequence[float | None], digits: int = 2) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from _cells import Cells, add_arguments, error, spread
+from _cells import Cells, add_arguments, cells_of, shown, spread, unpruned
 from _harness import ROOT, print_rows, save_results
 
 RECIPE = ROOT / "recipes" / "width" / "mobilenetv2_tiny_imagenet20_rarts.py"
@@ -41,69 +41,44 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(cells: Cells, name: str) -> None:
-    """Search, slice and fine-tuning of one row."""
+def budget_of(cells: Cells, name: str) -> Any:
+    """Free; for random scores the ratio that RARTS found, None before it has."""
     from compress.pruning import Budget
 
-    cells.baseline()
     if name != "random":
-        cells.search(name, METHODS[name])
-        cells.prune(name, Budget("free"), METHODS[name], searched=name, stages=("finetuned",))
-        return
-    run(cells, "rarts")
+        return Budget("free")
     found = cells.cell("rarts free sliced")
-    assert found is not None
+    return found and Budget("pruning_ratio", round(found["pruned_ratio"], 4))
+
+
+def run(cells: Cells, name: str) -> None:
+    """Search, slice and fine-tuning of one row."""
+    if name == "random":
+        run(cells, "rarts")
     cells.search(name, METHODS[name])
-    budget = Budget("pruning_ratio", round(found["pruned_ratio"], 4))
-    cells.prune(name, budget, METHODS[name], searched=name, stages=("finetuned",))
+    cells.prune(name, budget_of(cells, name), METHODS[name], searched=name, stages=("finetuned",))
 
 
 def figures(cells: Cells, name: str) -> dict[str, Any]:
-    """The finished figures of one row: error after fine-tuning and the share of pruned channels."""
-    label: Any = "free"
-    if name == "random":
-        found = cells.cell("rarts free sliced")
-        label = found and round(found["pruned_ratio"], 4)
-    row = {key.removeprefix(f"{label} "): value for key, value in cells.figures(name, label, ("finetuned",)).items()}
+    """The finished figures of one row: accuracies and the share of pruned channels."""
     search = cells.cell(f"{name} search")
+    row = cells.figures(name, budget_of(cells, name), ("finetuned",))
     return {"method": name, "seed": cells.seed, **row, "strength": search and search["strength"]}
 
 
 def main(args: argparse.Namespace) -> None:
-    import torch
-
-    from compress.report.progress import TerminalProgress
-
-    torch.set_num_threads(1)
     options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
     names = args.methods or list(METHODS)
-    with TerminalProgress(quiet=True) as progress:
-        made = {"progress": progress, "gather": args.gather}
-        cells = [Cells(args.work_dir / f"seed{seed}", RECIPE, options, seed=seed, **made) for seed in args.seeds]
-        for each in cells:
-            for name in names if not args.gather else ():
-                run(each, name)
-    baseline = [each.cell("baseline") for each in cells]
-    rows = [
-        {"method": "baseline", "error, %": error([b and b["top1"] for b in baseline]), "sliced, %": "", "PRC, %": "0"}
-    ]
-    rows[0] |= {"MACs": "1", "parameters": "1"}
+    cells = cells_of(args, args.work_dir, RECIPE, options, run, names, args.seeds)
     raw = [figures(each, name) for name in names for each in cells]
+    rows = [{"method": "baseline", **unpruned(cells), "PRC, %": "0"}]
     for name in names:
         mine = [row for row in raw if row["method"] == name]
         prc = [None if row.get("pruned_ratio") is None else 100 * row["pruned_ratio"] for row in mine]
-        rows.append(
-            {
-                "method": name,
-                "error, %": error([row["finetuned"] for row in mine]),
-                "sliced, %": error([row["sliced"] for row in mine]),
-                "PRC, %": spread(prc, 1),
-                "MACs": spread([row.get("macs_ratio") for row in mine], 3),
-                "parameters": spread([row.get("params_ratio") for row in mine], 3),
-            }
-        )
+        rows.append({"method": name, **shown(mine, tuned="finetuned"), "PRC, %": spread(prc, 1)})
     print_rows("MobileNetV2 x 0.5, 20 classes at 64 pixels, free ratio", rows)
     if not args.quick:
+        baseline = [each.cell("baseline") for each in cells]
         print(save_results("mobilenetv2_free_ratio", rows, baseline=baseline, cells=raw))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from _cells import Cells, add_arguments, error, spread
+from _cells import Cells, add_arguments, cells_of, shown, unpruned
 from _harness import ROOT, print_rows, save_results
 
 RECIPE = ROOT / "recipes" / "sidt" / "swin_2m_tiny_imagenet20.py"
@@ -52,7 +52,6 @@ def budget_of(cells: Cells, name: str, ratio: float) -> Any:
 
 def run(cells: Cells, name: str) -> None:
     """All cells of one row."""
-    cells.baseline()
     if name != "rarts":
         run(cells, "rarts")
     cells.search(name, METHODS[name])
@@ -63,47 +62,23 @@ def run(cells: Cells, name: str) -> None:
 
 def figures(cells: Cells, name: str, ratio: float) -> dict[str, Any]:
     """The finished figures of one row."""
-    budget = budget_of(cells, name, ratio)
-    label = budget and budget.value
-    found = cells.figures(name, label, ("distilled",))
-    row = {key.removeprefix(f"{label} "): value for key, value in found.items()}
+    row = cells.figures(name, budget_of(cells, name, ratio), ("distilled",))
     return {"method": name, "ratio": ratio, "seed": cells.seed, **row}
 
 
 def main(args: argparse.Namespace) -> None:
-    import torch
-
-    from compress.report.progress import TerminalProgress
-
-    torch.set_num_threads(1)
     options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
     names = args.methods or list(METHODS)
-    with TerminalProgress(quiet=True) as progress:
-        made = {"progress": progress, "gather": args.gather}
-        cells = [Cells(args.work_dir / f"seed{seed}", RECIPE, options, seed=seed, **made) for seed in args.seeds]
-        for each in cells:
-            for name in names if not args.gather else ():
-                run(each, name)
-    baseline = [each.cell("baseline") for each in cells]
-    rows = [{"method": "unpruned", "ratio": "0", "error, %": error([b and b["top1"] for b in baseline])}]
-    rows[0] |= {"sliced, %": "", "MACs": "1", "parameters": "1"}
-    raw = []
+    cells = cells_of(args, args.work_dir, RECIPE, options, run, names, args.seeds)
+    rows, raw = [{"method": "unpruned", "ratio": "0", **unpruned(cells)}], []
     for name in names:
         for ratio in RATIOS if name == "rarts" else (RATIO,):
             mine = [figures(each, name, ratio) for each in cells]
             raw += mine
-            rows.append(
-                {
-                    "method": name,
-                    "ratio": str(ratio),
-                    "error, %": error([row["distilled"] for row in mine]),
-                    "sliced, %": error([row["sliced"] for row in mine]),
-                    "MACs": spread([row.get("macs_ratio") for row in mine], 3),
-                    "parameters": spread([row.get("params_ratio") for row in mine], 3),
-                }
-            )
+            rows.append({"method": name, "ratio": str(ratio), **shown(mine, tuned="distilled")})
     print_rows("Swin of 2.3 M parameters, 20 classes at 64 pixels", rows)
     if not args.quick:
+        baseline = [each.cell("baseline") for each in cells]
         print(save_results("sidt", rows, baseline=baseline, cells=raw))
 
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from _cells import Cells, add_arguments, error
+from _cells import Cells, add_arguments, cells_of, error
 from _harness import ROOT, print_rows, save_results
 
 RECIPE = ROOT / "recipes" / "width" / "preresnet20_cifar10_rarts.py"
@@ -113,36 +113,26 @@ def run(cells: Cells, name: str, settings: Sequence[str], args: argparse.Namespa
 
 def figures(cells: Cells, name: str, args: argparse.Namespace) -> dict[str, Any]:
     """The finished figures of one row."""
+    from compress.pruning import Budget
+
     out: dict[str, Any] = {}
     for ratio in TUNED_RATIOS if args.tune else RATIOS:
-        out |= cells.figures(name, ratio, ("finetuned",) if args.tune else ("finetuned", "distilled"))
+        found = cells.figures(
+            name, Budget("macs_ratio", ratio), ("finetuned",) if args.tune else ("finetuned", "distilled")
+        )
+        out |= {f"{ratio} {key}": value for key, value in found.items()}
     found = cells.cell(f"{name} {RATIOS[0]:.0%} search" if name == "tas" else f"{name} search")
     return {**out, "strength": found and found["strength"]}
 
 
 def main(args: argparse.Namespace) -> None:
-    import torch
-
-    from compress.report.progress import TerminalProgress
-
-    torch.set_num_threads(1)
     table = TRIALS if args.tune else METHODS
     names = args.methods or list(table)
-    seeds = [0] if args.tune else args.seeds
     options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
     options += ["data.holdout=0.2"] if args.tune else []
-    with TerminalProgress(quiet=True) as progress:
-        folder = args.work_dir / ("tune" if args.tune else "test")
-        cells = {
-            seed: Cells(folder / f"seed{seed}", RECIPE, options, seed=seed, progress=progress, gather=args.gather)
-            for seed in seeds
-        }
-        if not args.gather:
-            for seed in seeds:
-                cells[seed].baseline()
-                for name in names:
-                    run(cells[seed], name, table[name], args)
-    raw = [{"method": name, "seed": seed, **figures(cells[seed], name, args)} for name in names for seed in seeds]
+    folder, seeds = args.work_dir / ("tune" if args.tune else "test"), [0] if args.tune else args.seeds
+    cells = cells_of(args, folder, RECIPE, options, lambda each, name: run(each, name, table[name], args), names, seeds)
+    raw = [{"method": name, "seed": each.seed, **figures(each, name, args)} for name in names for each in cells]
     rows = []
     for name in names:
         mine = [row for row in raw if row["method"] == name]

@@ -107,7 +107,7 @@ def measure_latency(
     images_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     backends = {}
     with torch_threads(config.threads), torch.inference_mode():
-        reference_before = _reference_ms()
+        reference_before = time_reference()
         for name in config.backends:
             build = BACKENDS[name]
             pair = {
@@ -115,7 +115,7 @@ def measure_latency(
                 "after": build(after, after_onnx, images_BCHW, config.threads),
             }
             backends[name] = _compare(pair, config)
-        reference_after = _reference_ms()
+        reference_after = time_reference()
     return {
         "device": device_name(),
         "dtype": "float32",
@@ -144,7 +144,7 @@ def _compare(pair: dict[str, Callable[[], object]], config: MeasureConfig) -> di
     return entry
 
 
-def _reference_ms() -> float:
+def time_reference() -> float:
     """Median milliseconds of a float32 product of two matrices of REFERENCE_SIZE squared."""
     matrix = torch.randn(REFERENCE_SIZE, REFERENCE_SIZE, generator=torch.Generator().manual_seed(0))
     samples = interleaved({"reference": lambda: matrix @ matrix}, repeats=30, warmup_seconds=0.05)

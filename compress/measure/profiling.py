@@ -18,7 +18,7 @@ import numpy as np
 from ..export import INPUT_NAME, onnx_session
 from ..plan import read_json
 from .graphs import WidthGraphs
-from .latency import _reference_ms
+from .latency import time_reference
 from .owners import optimised_owners
 from .timing import interleaved
 
@@ -89,7 +89,7 @@ class OrtProfiler:
 
     def profile(self, widths: Mapping[str, int]) -> Profile:
         """Profile the network at `widths`, {group: channels}; all others keep theirs."""
-        reference_ms = _reference_ms()
+        reference_ms = time_reference()
         path = self.folder / "sliced.onnx"
         path.write_bytes(self.graphs.at(widths))
         pair = [self._profiled_session(path), self._profiled_session(self.unpruned)]

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,24 +21,14 @@ from .networks import check_graphs, timing_network
 from .profiling import OrtProfiler, Profile
 from .timing import torch_threads
 
+if TYPE_CHECKING:
+    from ..engine.hooks import Progress
+
 BACKENDS = ("onnxruntime",)
 ENGINE = ("onnxruntime", "torch")
 """Packages whose versions decide the graph that runs, and how."""
 
 STAGE = "Profiling networks"
-
-
-class Steps(Protocol):
-    """What is told of the progress; `compress.report.progress.TerminalProgress` is one."""
-
-    def start(self, stage: str, total: int, done: int) -> None:
-        """`total` steps, `done` of which lie behind."""
-
-    def advance(self) -> None:
-        """One step more."""
-
-    def note(self, text: str) -> None:
-        """A line about the last step."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +88,7 @@ def build_table(
     input_size: tuple[int, int, int],
     config: TableConfig = TableConfig(),
     resume: bool = False,
-    progress: Steps | None = None,
+    progress: Progress | None = None,
 ) -> LatencyTable:
     """Measure a latency table of the networks of `space` for images of (C, H, W), write it to `path`, return it.
 

@@ -75,7 +75,7 @@ def test_modules_and_threads_are_left_alone(pair, measured):
 )
 def test_drift(pair, monkeypatch, reference, drifted):
     values = iter(reference)
-    monkeypatch.setattr(latency_module, "_reference_ms", lambda: next(values))
+    monkeypatch.setattr(latency_module, "time_reference", lambda: next(values))
     config = MeasureConfig(backends=("pytorch",), repeats=1, warmup_seconds=0.0)
     found = measure_latency(pair[0], pair[1], None, None, input_size=SIZE, config=config)
     assert found["drifted"] is drifted

@@ -362,7 +362,7 @@ class Recorder:
 def quick(monkeypatch):
     monkeypatch.setattr(profiling, "WARMUP_SECONDS", 0.0)
     monkeypatch.setattr(profiling, "SAMPLE_MS", 0.01)
-    monkeypatch.setattr(profiling, "_reference_ms", lambda: 0.2)
+    monkeypatch.setattr(profiling, "time_reference", lambda: 0.2)
 
 
 def test_profiles_are_shares_of_the_unpruned_network(quick):

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from exact import check_folding, relative
 
 from compress.plan import UserError, WidthPlan
 from compress.pruning import fold, slice_model
@@ -43,10 +44,6 @@ def masked_output(model, plan, x):
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def relative(found, expected):
-    return float((found - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("space", SPACES, ids=IDS)
@@ -124,21 +121,7 @@ def test_gated_equals_folded_and_gated_with_zeros_equals_folded_and_sliced(input
     space = PreResNetSpace(20, 7, score_inputs=inputs)
     model, plan = randomised(space, 8).double(), random_plan(space, "mixed", 8)
     x = images(torch.float64)
-    alphas = Alphas(space.groups).double()
-    generator = torch.Generator().manual_seed(8)
-    scores = {name: torch.randn(n, generator=generator) for name, n in sizes(space.groups).items()}
-    for pruned in (False, True):
-        if pruned:
-            for name, score in scores.items():
-                score[[i for i in range(len(score)) if i not in plan.kept[name]]] = 0
-        alphas.load_scores(scores)
-        gated, folded = deepcopy(model), deepcopy(model)
-        alphas.attach(gated)
-        fold(folded, space, scores)
-        assert not torch.equal(folded(x), model(x))
-        assert relative(folded(x), gated(x)) <= 1e-12
-        if pruned:
-            assert relative(slice_model(folded, space, plan)[0](x), gated(x)) <= 1e-12
+    check_folding(model, space, plan, x)
 
 
 @torch.no_grad()

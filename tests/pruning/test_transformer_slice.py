@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from exact import check_folding, relative
 from torch import nn
 
 from compress.plan import UserError, WidthPlan
@@ -87,10 +88,6 @@ def masked_output(model, plan, x):
             hook.remove()
 
 
-def relative(found, expected):
-    return float((found - expected).abs().max() / expected.abs().max())
-
-
 @pytest.mark.parametrize("fused", [False, True], ids=["unfused", "fused"])
 @pytest.mark.parametrize("kind", ["full", "one", "random", "mixed"])
 def test_masked_equals_sliced(space, kind, fused, random_plan):
@@ -162,21 +159,7 @@ def test_query_key_and_value_lose_the_same_dimensions_in_every_head():
 @torch.no_grad()
 def test_gated_equals_folded_and_gated_with_zeros_equals_folded_and_sliced(space, random_plan):
     model, plan, x = trained(space).double(), random_plan(space, "mixed", 8), images(space)
-    alphas = Alphas(space.groups).double()
-    generator = torch.Generator().manual_seed(8)
-    scores = {name: torch.randn(n, generator=generator) for name, n in sizes(space.groups).items()}
-    for pruned in (False, True):
-        if pruned:
-            for name, score in scores.items():
-                score[[i for i in range(len(score)) if i not in plan.kept[name]]] = 0
-        alphas.load_scores(scores)
-        gated, folded = deepcopy(model), deepcopy(model)
-        alphas.attach(gated)
-        fold(folded, space, scores)
-        assert relative(folded(x), model(x)) > 1e-3
-        assert relative(folded(x), gated(x)) <= 1e-12
-        if pruned:
-            assert relative(slice_model(folded, space, plan)[0](x), gated(x)) <= 1e-12
+    check_folding(model, space, plan, x)
 
 
 @torch.no_grad()
