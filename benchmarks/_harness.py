@@ -18,6 +18,8 @@ def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     from compress.measure import device_name, versions
     from compress.plan import write_json
 
+    # Where this machine keeps its data is nobody's business.
+    arguments = [Path(text).name if Path(text).is_absolute() else text for text in sys.argv[1:]]
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     dirty = subprocess.run(
@@ -25,7 +27,7 @@ def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     )
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     head = {
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
         "commit": commit.stdout.strip() + (" with changes" if dirty.stdout.strip() else ""),
         "date": time.strftime("%Y-%m-%d"),
         "device": device_name(),
