@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..plan import UserError, read_json, write_text
-from ..spaces import Operator
+from ..spaces import Operator, Space
 
 FORMAT = 1
 AGAIN = "profile this one with tools/profile_latency.py"
@@ -110,15 +110,23 @@ class LatencyTable:
 
     def check_key(self, key: Mapping[str, Any], *, force: bool = False) -> list[str]:
         """What differs between `key` (`compress.measure.table_key`) and the table's own; UserError unless `force`."""
-        odd = [name for name in {**self.key, **key} if self.key.get(name) != key.get(name)]
+        odd = _differences(self.key, key)
         if odd and not force:
-            name = odd[0]
-            more = f" ({', '.join(odd[1:])} differ too)" if odd[1:] else ""
             raise UserError(
-                f"latency table: {name} = {self.key.get(name)!r} there, {key.get(name)!r} here{more}; {AGAIN}, or "
-                "force its use if you know that it holds here too"
+                f"latency table: {_shown(odd, self.key, key)}; {AGAIN}, or force its use if you know that it holds "
+                "here too"
             )
         return odd
+
+    def check_space(self, space: Space, input_size: Sequence[int]) -> None:
+        """UserError unless the table is of the networks of `space`, for images of `input_size` (C, H, W).
+
+        It may be of another machine: a search need not run on the one that it searches for.
+        """
+        there = _network(str(self.key.get("space")), self.key.get("arch") or {}, self.key.get("input_size") or ())
+        here = _network(space.name, space.arch, input_size)
+        if odd := _differences(there, here):
+            raise UserError(f"latency table: {_shown(odd, there, here)}; {AGAIN}")
 
     def price(self, op: Operator | str, n_in: int, n_out: int, *, interpolate: bool = False) -> float:
         """One operator's share of the unpruned network's time at widths `n_in` and `n_out`.
@@ -157,6 +165,21 @@ class LatencyTable:
 
     def _shape(self, costs: OperatorCosts) -> tuple[int, int]:
         return len(self.grid(costs.n_in)), len(self.grid(costs.n_out))
+
+
+def _network(space: str, arch: Mapping[str, Any], input_size: Sequence[int]) -> dict[str, Any]:
+    """The part of a key that says which network, every argument of it an entry."""
+    return {"space": space, "input_size": list(input_size), **{f"arch.{name}": value for name, value in arch.items()}}
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    return [name for name in {**there, **here} if there.get(name) != here.get(name)]
+
+
+def _shown(odd: Sequence[str], there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    name, *others = odd
+    more = f" ({', '.join(others)} differ too)" if others else ""
+    return f"{name} = {there.get(name)!r} there, {here.get(name)!r} here{more}"
 
 
 def _name(op: Operator | str) -> str:

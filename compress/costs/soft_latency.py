@@ -45,7 +45,10 @@ class SoftLatency:
             raise UserError(f"widths: none for group {missing[0]!r}; give all groups' soft widths")
         if not self.groups:
             return torch.tensor(self.constant)
-        x_G = torch.stack([widths[group] for group in self.groups])
+        return self.at(torch.stack([widths[group] for group in self.groups]))
+
+    def at(self, x_G: Tensor) -> Tensor:
+        """The ratio, a scalar, for the widths `x_G` of `groups`, in their order; no loop over operators."""
         rows, columns = (axis.corners(x_G) for axis in self.axes)
         stride_O = self.axes[1].sizes_O.to(x_G.device)
         shares, offsets_O = self.shares.to(x_G), self.offsets.to(x_G.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from ..penalties import L1
+from ..costs import LatencyTable, SoftLatency
+from ..penalties import L1, LatencyPenalty, Penalty
+from ..penalties.latency import TAU
 from ..plan import UserError
 from ..pruning import fold
 from ..search import (
@@ -50,13 +53,13 @@ BILEVEL_STEPS: dict[str, Callable[..., Logs]] = {
 
 
 class SearchModel(Prepared):
-    """What every search has: an l1 penalty, the score optimiser's steps summed up, losses under autocast."""
+    """What every search has: a penalty, the score optimiser's steps summed up, losses under autocast."""
 
-    def __init__(self, config: SearchConfig) -> None:
+    def __init__(self, config: SearchConfig, penalty: Penalty | None) -> None:
         super().__init__()
         self.config = config
         self.method = make_method(config)
-        self.penalty = L1(config.gamma, config.penalty)
+        self.penalty = l1_penalty(config) if penalty is None else penalty
         self.register_buffer("sum_of_steps", torch.zeros((), dtype=torch.float64))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -128,10 +131,12 @@ class SearchModel(Prepared):
 
 
 class TwoNetworks(SearchModel):
-    """u and w, both gated by one alpha, for RARTS."""
+    """u and w, both gated by one alpha, for RARTS; `penalty` as `make_penalty` gives it, None for the config's l1."""
 
-    def __init__(self, network: nn.Module, space: Space, config: SearchConfig) -> None:
-        super().__init__(config)
+    def __init__(
+        self, network: nn.Module, space: Space, config: SearchConfig, *, penalty: Penalty | None = None
+    ) -> None:
+        super().__init__(config, penalty)
         network = network.to(memory_format=torch.channels_last)
         self.u, self.w = deepcopy(network), deepcopy(network)
         self.alphas = Alphas(space.groups)
@@ -176,12 +181,21 @@ class TwoNetworks(SearchModel):
 
 
 class OneNetwork(SearchModel):
-    """One network w, its scores wherever the method keeps them, trained on halves or on all of D."""
+    """One network w, its scores wherever the method keeps them, trained on halves or on all of D.
+
+    `penalty` as `make_penalty` gives it, None for the config's l1.
+    """
 
     def __init__(
-        self, network: nn.Module, space: Space, config: SearchConfig, *, input_size: tuple[int, int, int]
+        self,
+        network: nn.Module,
+        space: Space,
+        config: SearchConfig,
+        *,
+        input_size: tuple[int, int, int],
+        penalty: Penalty | None = None,
     ) -> None:
-        super().__init__(config)
+        super().__init__(config, penalty)
         self.w = deepcopy(network).to(memory_format=torch.channels_last)
         self.kind = config.method["type"]
         self.source = score_source(self.w, space, self.kind, self.method)
@@ -211,7 +225,9 @@ class OneNetwork(SearchModel):
         one = OneSet(loss=lambda: self.criterion(self.w, data), **common)
         if isinstance(self.method, Rvsm):
             return rvsm_step(one, list(self.split), self.method, self.config.gamma)
-        return (grouplasso_step if self.kind == "grouplasso" else joint_step)(one, self.method, self.penalty)
+        if isinstance(self.method, GroupLasso):
+            return grouplasso_step(one, self.method, l1_penalty(self.config))
+        return joint_step(one, self.method, self.penalty)
 
     def _bilevel_step(self, data: dict[str, Batch], common: dict[str, Any]) -> Logs:
         sets = Bilevel(
@@ -292,6 +308,36 @@ class Filters(Scales):
     def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
         """Norm of each filter."""
         return {name: filters.flatten(1).norm(dim=1) for name, filters in super().scores(values).items()}
+
+
+def l1_penalty(config: SearchConfig) -> L1:
+    """The l1 penalty of `config`."""
+    assert config.penalty != "latency", "make_penalty makes that one, which needs a space"
+    return L1(config.gamma, config.penalty)
+
+
+def make_penalty(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> Penalty:
+    """The penalty of `config` on the scores of `space`, for images of `input_size` (C, H, W).
+
+    Raises UserError when the latency table is missing, broken, or another network's.
+
+    Example::
+
+        penalty = make_penalty(SearchConfig(epochs=1), space, input_size=(3, 32, 32))  # l1
+    """
+    if config.penalty != "latency":
+        return l1_penalty(config)
+    path = Path(config.latency_table or "")
+    if not path.is_file():
+        raise UserError(f"search.latency_table = {str(path)!r}: no such file; make it with tools/profile_latency.py")
+    try:
+        table = LatencyTable.load(path)
+        table.check_space(space, input_size)
+        latency = SoftLatency(table, space.operators(input_size))
+        groups = [group.name for group in space.groups]
+        return LatencyPenalty(config.gamma, latency, groups, tau=config.latency_tau or TAU)
+    except UserError as error:
+        raise UserError(f"search.latency_table = {str(path)!r}: {error}") from None
 
 
 def score_source(network: nn.Module, space: Space, kind: str, method: Any) -> Any:

@@ -22,7 +22,7 @@ from ..spaces import Space
 from .data import ImageData
 from .loaders import ImageLoader, PairLoader
 from .sampling import stratified_halves
-from .searchers import OneNetwork, SearchModel, TwoNetworks
+from .searchers import OneNetwork, SearchModel, TwoNetworks, make_penalty
 from .settings import SearchConfig, make_method, make_schedule
 from .training import Job, run, training_loader
 
@@ -48,17 +48,20 @@ def search(
     """Search `space` from the weights of `network` (unchanged) on `data.train`.
 
     Methods that halve D use two stratified halves of the images; an epoch passes over both once. `evaluate` gives the
-    figures of a network for the metrics rows. Scorers that need no search return at once.
+    figures of a network for the metrics rows. Scorers that need no search return at once. Raises UserError, before
+    anything is trained, for a latency table that is not this network's.
     """
     method = METHODS[config.method["type"]]
     if method.networks == 0:
         scores = score(network, space, data, config, job)
         return Found(scores, network, {**config.method, "gamma": None, "penalty": None, "strength": None})
+    input_size: tuple[int, int, int] = tuple(data.preprocessing["input_size"])
+    penalty = make_penalty(config, space, input_size=input_size)
     model: TwoNetworks | OneNetwork
     if method.networks == 2:
-        model = TwoNetworks(network, space, config)
+        model = TwoNetworks(network, space, config, penalty=penalty)
     else:
-        model = OneNetwork(network, space, config, input_size=tuple(data.preprocessing["input_size"]))
+        model = OneNetwork(network, space, config, input_size=input_size, penalty=penalty)
     loaders = _loaders(data, config, job)
     loop: dict[str, Any] = {"by_epoch": True, "max_epochs": config.epochs}
     if len(loaders) == 2:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..plan import UserError
+from ..penalties.latency import TAU
+from ..plan import UserError, check_number
 from ..search import METHODS
 
 GATED_METHODS = ("rarts", "darts1", "darts2", "milenas1", "joint")
@@ -71,17 +72,25 @@ class FinetuneConfig(TrainConfig):
 class SearchConfig:
     """The search. `method` is {"type": name, its parameters}; `alpha_optimizer` acts on the scores alone.
 
-    `gamma` weighs the l1 penalty; `penalty` is its form. `fixed_scale` brings the gates of every group to root mean
-    square 1 after each step. Their common scale is free (a BatchNorm or the reader's weights take it up), and a penalty
-    would otherwise shrink it instead of choosing among channels. `weights` names the weights that go on to slicing:
-    `u`, `w` or their `average` (rarts only). Both optimisers follow the one schedule.
+    `gamma` weighs the penalty. `penalty`: l1, as a `subgradient` or a `proximal` step, or `latency`: the ratio to the
+    unpruned network's latency, which the table of the file `latency_table` (tools/profile_latency.py) predicts for soft
+    widths; a score of size `latency_tau` (0.4 unless given) counts as half a channel. That ratio is one number for all
+    channels: to pull as hard as l1 on average, its gamma must be larger, some four to eight times their number.
+
+    `fixed_scale` brings the gates of every group to root mean square 1 after each step. Their common scale is free (a
+    BatchNorm or the reader's weights take it up), and a penalty would otherwise shrink it instead of choosing among
+    channels. A latency penalty then acts on the scores' sizes within a group: costly groups become uneven first.
+    `weights` names the weights that go on to slicing: `u`, `w` or their `average` (rarts only). Both optimisers follow
+    the one schedule.
     """
 
     epochs: int
     method: Mapping[str, Any] = field(default_factory=lambda: {"type": "rarts"})
     batch_size: int = 64
     gamma: float = 1e-4
-    penalty: Literal["subgradient", "proximal"] = "subgradient"
+    penalty: Literal["subgradient", "proximal", "latency"] = "subgradient"
+    latency_table: str | None = None
+    latency_tau: float | None = None
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.1, "momentum": 0.9})
     alpha_optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.1, "momentum": 0.9})
     schedule: Literal["cosine", "step"] = "cosine"
@@ -95,10 +104,11 @@ class SearchConfig:
         check_training(self, "search")
         if self.gamma < 0:
             raise UserError(f"search.gamma = {self.gamma}: must not be negative")
-        _one_of("search.penalty", self.penalty, ("subgradient", "proximal"))
+        _one_of("search.penalty", self.penalty, ("subgradient", "proximal", "latency"))
         _one_of("search.weights", self.weights, ("u", "w", "average"))
         _one_of("search.method.type", self.method.get("type"), tuple(METHODS))
         make_method(self)
+        self._settle_latency()
         if self.fixed_scale and self.method["type"] not in GATED_METHODS:
             raise UserError(
                 f"search.fixed_scale = True: {self.method['type']} has no gates to scale; set it to False, or "
@@ -107,6 +117,30 @@ class SearchConfig:
         make_optimizer(self.alpha_optimizer, [nn.Parameter(torch.zeros(1))], name="search.alpha_optimizer")
         if self.amp == "fp16":
             raise UserError("search.amp = 'fp16': the search takes gradients itself, without loss scaling; use 'bf16'")
+
+    def _settle_latency(self) -> None:
+        """Fill in tau; UserError for settings of the latency penalty that are missing, useless or for other methods."""
+        if self.penalty != "latency":
+            for name in ("latency_table", "latency_tau"):
+                if (value := getattr(self, name)) is not None:
+                    raise UserError(
+                        f"search.{name} = {value!r}: has no use with search.penalty = {self.penalty!r}; set that to "
+                        "'latency', or leave this away"
+                    )
+            return
+        if self.latency_tau is None:
+            object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
+        check_number("search.latency_tau", self.latency_tau, above=0)
+        if self.method["type"] not in GATED_METHODS:
+            raise UserError(
+                f"search.penalty = 'latency': {self.method['type']} has no gates to count as channels; use one of "
+                f"{', '.join(GATED_METHODS)}, or another penalty"
+            )
+        if not self.latency_table:
+            raise UserError(
+                f"search.latency_table = {self.latency_table!r}: search.penalty = 'latency' needs a table; give the "
+                "file that tools/profile_latency.py wrote for this recipe"
+            )
 
 
 def check_training(config: TrainConfig | SearchConfig, section: str) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..penalties import L1
+from ..penalties import Penalty
 from ..plan import check_number
 from .rarts import Optimizer, apply_gradients, descend_scores
 
@@ -73,7 +73,7 @@ class Bilevel:
         return gradients
 
 
-def darts1_step(s: Bilevel, method: Darts1, penalty: L1) -> dict[str, Tensor]:
+def darts1_step(s: Bilevel, method: Darts1, penalty: Penalty) -> dict[str, Tensor]:
     """(2.21): w' = w - eta_w grad_w L_a(w, a); a' = a - eta_a (grad_a L_p(w', a) + gamma grad P)."""
     loss_a = s.loss_a()
     apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
@@ -82,7 +82,7 @@ def darts1_step(s: Bilevel, method: Darts1, penalty: L1) -> dict[str, Tensor]:
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
-def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: L1) -> dict[str, Tensor]:
+def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: Penalty) -> dict[str, Tensor]:
     """(2.23): w' as DARTS; a' = a - eta_a (grad_a L_a(w', a) + lambda grad_a L_p(w', a) + gamma grad P)."""
     loss_a = s.loss_a()
     apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
@@ -94,7 +94,7 @@ def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: L1) -> dict[str, Tensor
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
-def darts2_step(s: Bilevel, method: Darts2, penalty: L1) -> dict[str, Tensor]:
+def darts2_step(s: Bilevel, method: Darts2, penalty: Penalty) -> dict[str, Tensor]:
     """alpha follows grad_a L_p(w - xi grad_w L_a(w, a), a), then w descends L_a at the new alpha.
 
     By the chain rule grad = grad_a L_p(w~, a) - xi (d^2 L_a / da dw) v with v = grad_w L_p(w~, a); the product with the

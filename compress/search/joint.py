@@ -1,6 +1,6 @@
 """Single-level methods: weights and scores, or weights alone, trained on all of D.
 
-`joint`: gates and weights by one gradient with an l1 penalty on the gates. `netslim`: Network Slimming (Liu et al.,
+`joint`: gates and weights by one gradient with a penalty on the gates. `netslim`: Network Slimming (Liu et al.,
 arXiv 1708.06519), the same step with the BatchNorms' scales as scores. `rvsm`: relaxed variable splitting (2.6) of the
 thesis, on gates (l0, l1) or on filters (group l1). `grouplasso`: the norm of every filter as a penalty.
 """
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..penalties import L1, group_soft_threshold, hard_threshold, soft_threshold
+from ..penalties import L1, Penalty, group_soft_threshold, hard_threshold, soft_threshold
 from ..plan import UserError, check_number
 from .rarts import Loss, Optimizer, apply_gradients, descend_scores
 
@@ -65,8 +65,8 @@ class OneSet:
         return gradients[: len(self.w)], gradients[len(self.w) :]
 
 
-def joint_step(s: OneSet, method: Joint | NetSlim, penalty: L1) -> dict[str, Tensor]:
-    """w' = w - eta_w grad_w L(w, a); a' = a - eta_a (grad_a L(w, a) + gamma sign(a)), at the same point."""
+def joint_step(s: OneSet, method: Joint | NetSlim, penalty: Penalty) -> dict[str, Tensor]:
+    """w' = w - eta_w grad_w L(w, a); a' = a - eta_a (grad_a L(w, a) + gamma grad P(a)), at the same point."""
     loss = s.loss()
     grad_w, grad_alpha = s.gradients(loss)
     apply_gradients(s.opt_w, s.w, grad_w)

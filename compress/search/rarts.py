@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..penalties import L1
+from ..penalties import Penalty
 from ..plan import UserError, check_number
 
 Loss = Callable[[], Tensor]
@@ -73,7 +73,7 @@ class TwoSets:
     average: Callable[[list[Tensor]], None] = lambda gradients: None
 
 
-def rarts_step(sets: TwoSets, method: Rarts, penalty: L1) -> dict[str, Tensor]:
+def rarts_step(sets: TwoSets, method: Rarts, penalty: Penalty) -> dict[str, Tensor]:
     """One iteration of (2.12) on the present mini-batches; returns the losses of the first two passes, detached.
 
     Example::
@@ -83,7 +83,7 @@ def rarts_step(sets: TwoSets, method: Rarts, penalty: L1) -> dict[str, Tensor]:
     return _ORDERS[method.order](sets, method, penalty)
 
 
-def _gauss_seidel(s: TwoSets, m: Rarts, penalty: L1) -> dict[str, Tensor]:
+def _gauss_seidel(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
     # w' = w - eta_w (lambda grad_w L_a(w, alpha) + beta (w - u))
     loss_a = s.loss_a()
     _descend(s.opt_w, s.w, _averaged(s, torch.autograd.grad(m.lam * loss_a, s.w)), s.u, m.beta)
@@ -97,7 +97,7 @@ def _gauss_seidel(s: TwoSets, m: Rarts, penalty: L1) -> dict[str, Tensor]:
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
-def _fused(s: TwoSets, m: Rarts, penalty: L1) -> dict[str, Tensor]:
+def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
     # One pass of each loss gives the gradients of its weights and of alpha, all at the present point. The coupling of u
     # still sees the new w', which costs nothing.
     loss_a = s.loss_a()
@@ -136,7 +136,9 @@ def _descend(
     apply_gradients(optimizer, own, gradients)
 
 
-def descend_scores(optimizer: Optimizer, alpha: Sequence[nn.Parameter], gradients: list[Tensor], penalty: L1) -> None:
+def descend_scores(
+    optimizer: Optimizer, alpha: Sequence[nn.Parameter], gradients: list[Tensor], penalty: Penalty
+) -> None:
     """Step alpha along gradient + gamma grad P, then the proximal step with alpha's learning rate."""
     with torch.no_grad():
         penalty.add_gradient(alpha, gradients)
