@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..plan import UserError, read_json, replacing, write_json
 from .base import Space
+from .timm_layouts import in_timm_layout, interpolated
 
 FORMAT = 1
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
@@ -80,7 +82,7 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
     model = space.empty()
     stem = _stem(path)
     file = stem.with_name(f"{stem.name}.safetensors")
-    load_state(model, read_state(file), source=file)
+    _load_exactly(model, read_state(file), source=file)
     return model.eval(), space, card
 
 
@@ -99,7 +101,24 @@ def read_state(path: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
-    """Load `state` into `model` strictly; UserError naming the keys when they are another architecture's."""
+    """Load a foreign `state` into `model`, strictly; UserError naming the keys when they are another architecture's.
+
+    timm's transformers also take the layouts that timm converts, Microsoft's Swin among them. Their position tables may
+    be those of another window or image size: they are interpolated, with a warning.
+    """
+    converted = in_timm_layout(model, state)
+    _load_exactly(model, converted, source=source)
+    if tables := interpolated(state, converted):
+        before, after = (tuple(each[tables[0]].shape) for each in (state, converted))
+        warnings.warn(
+            f"{source}: {len(tables)} position tables are of another window or image size and were interpolated, such "
+            f"as {tables[0]} from {before} to {after}; the network is not exactly the one that was trained; set "
+            "space.input_size and space.options to the checkpoint's if that is not meant",
+            stacklevel=2,
+        )
+
+
+def _load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
     own = model.state_dict()
     optional = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in state and name not in optional]
@@ -114,7 +133,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | P
     if found:
         raise UserError(
             f"{source}: a checkpoint of another architecture; {'; '.join(found)}; set the recipe's space section "
-            "(type, depth, classes) to the checkpoint's"
+            "(type, depth or model, classes) to the checkpoint's"
         )
     model.load_state_dict({name: state.get(name, own[name]) for name in own})
 
