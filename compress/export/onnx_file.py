@@ -24,6 +24,10 @@ OLDEST_OPSET, NEWEST_OPSET = 18, 22
 SCOPES = "pkg.torch.onnx.name_scopes"
 """The exporter's note on a node of the modules that it comes from."""
 
+SOFT_MASK, HARD_MASK = -100.0, -1e4
+"""What Swin adds to the logits of tokens of other windows, and what stands for it here. exp(-100) makes softmax give
+denormal numbers, which processors multiply many times more slowly than zeros; -1e4 gives zeros, and fits float16."""
+
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -52,13 +56,20 @@ class ExportConfig:
 def inference_copy(model: nn.Module) -> nn.Module:
     """Return a float32 copy of `model` on the CPU in eval mode; `model` itself is left as it is.
 
+    Masks of attention (buffers named `attn_mask`) are made hard, which changes outputs by less than float32 resolves
+    and saves Swin a fifth of its time.
+
     Example::
 
         network = inference_copy(model)
         with torch.inference_mode():
             logits = network(torch.zeros(1, 3, 32, 32))
     """
-    return copy.deepcopy(model).float().cpu().eval()
+    network = copy.deepcopy(model).float().cpu().eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith("attn_mask"):
+            buffer.masked_fill_(buffer == SOFT_MASK, HARD_MASK)
+    return network
 
 
 def export_onnx(

@@ -148,3 +148,24 @@ def test_bad_arguments_write_nothing(options, tmp_path):
     with pytest.raises(UserError, match=name):
         export_onnx(TinyCNN(), tmp_path / "model.onnx", **{"input_size": SIZE, **options})
     assert not os.listdir(tmp_path)
+
+
+def test_an_inference_copy_of_swin_has_hard_masks_and_the_same_outputs_to_the_last_bits():
+    from compress.spaces import make_space
+
+    torch.manual_seed(0)
+    options = {"window_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4), "patch_size": 2}
+    space = make_space(
+        "swin",
+        {"model": "swin_tiny_patch4_window7_224", "input_size": 32, "num_classes": 5, "options": options},
+    )
+    model = space.build().eval()
+    copy = inference_copy(model)
+    shifted = {name: b for name, b in copy.named_buffers() if name.endswith("attn_mask")}
+    assert shifted
+    for name, mask in shifted.items():
+        assert set(mask.unique().tolist()) == {0.0, -1e4}
+        assert set(model.get_buffer(name).unique().tolist()) == {0.0, -100.0}, "the model itself is left alone"
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert (copy(images) - model(images)).abs().max() <= 1e-6 * model(images).abs().max()
