@@ -24,5 +24,9 @@ setup(
         "rich>=13",
         "scipy>=1.13",
     ],
-    extras_require={"dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8", "ruff>=0.11"]},
+    extras_require={
+        "dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8", "ruff>=0.11"],
+        "tensorrt": ["tensorrt>=10"],
+        "tensorrt-rtx": ["tensorrt-rtx>=1.7"],
+    },
 )

@@ -14,6 +14,7 @@ from ..engine.loaders import eval_loader
 from ..engine.searching import search
 from ..engine.training import train
 from ..export import compare_with_onnx, export_onnx
+from ..export.convert import onnx_metadata
 from ..measure import measure_latency
 from ..plan import WidthPlan, load_scores, replacing, save_scores, sha256, write_json, write_text
 from ..pruning import plan_for, slice_model
@@ -94,8 +95,6 @@ def run_finetune(c: Context, figures: dict[str, Any]) -> None:
 
 def run_export(c: Context, figures: dict[str, Any]) -> None:
     """baseline, model -> baseline.onnx, model.onnx, parity.json."""
-    from json import dumps
-
     config = c.recipe.export
     n_images = min(config.parity_images, len(c.data.test))
     # Evenly over the split, which may be sorted by class.
@@ -103,13 +102,7 @@ def run_export(c: Context, figures: dict[str, Any]) -> None:
     parity: dict[str, Any] = {"tolerance": config.tolerance, "opset": config.opset}
     for name in ("baseline", "model"):
         network, _, card = load_model(c.folder / name)
-        metadata = {
-            "classes": dumps(card.classes),
-            "preprocessing": dumps(card.preprocessing),
-            "space": card.space,
-            "arch": dumps(card.arch),
-            "plan_sha256": card.plan_sha256 or "",
-        }
+        metadata = onnx_metadata(card)
         file = c.folder / f"{name}.onnx"
         export_onnx(network, file, input_size=card.input_size, opset=config.opset, metadata=metadata)
         batches = eval_loader(images, batch_size=EVAL_BATCH)

@@ -1,0 +1,69 @@
+"""What tools/export.py does: a run folder or an ONNX file to ONNX or to an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..plan import UserError
+from ..spaces import Card, load_model
+from .half import export_half
+from .onnx_file import export_onnx
+
+if TYPE_CHECKING:
+    from .tensorrt import EngineConfig
+    from .tensorrt.monitor import Progress
+
+
+def onnx_metadata(card: Card) -> dict[str, str]:
+    """What an exported file says of itself: classes, preprocessing and architecture, as JSON."""
+    from json import dumps
+
+    return {
+        "classes": dumps(card.classes),
+        "preprocessing": dumps(card.preprocessing),
+        "space": card.space,
+        "arch": dumps(card.arch),
+        "plan_sha256": card.plan_sha256 or "",
+    }
+
+
+def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False) -> Path:
+    """Write the network in the run folder or the ONNX file `source` as an ONNX file at `path`.
+
+    Raises UserError when `path` is `source` or has another extension, and where `source` is already what is asked for.
+    """
+    source, path = Path(source), Path(path)
+    if path.suffix != ".onnx":
+        raise UserError(f"{path}: must end in .onnx")
+    if source.suffix == ".onnx":
+        if not fp16:
+            raise UserError(f"{source}: is an ONNX file already; --fp16 makes a float16 one of it")
+        if path.resolve() == source.resolve():
+            raise UserError(f"{path}: is the file to read; give another name")
+        return export_half(source, path)
+    model, _, card = load_model(source)
+    export_onnx(model, path, input_size=card.input_size, metadata=onnx_metadata(card))
+    return export_half(path, path) if fp16 else path
+
+
+def export_engine(
+    source: str | Path, path: str | Path, *, config: EngineConfig, fp16: bool = False, progress: Progress | None = None
+) -> Path:
+    """Build the engine of a run folder or an ONNX file at `path`; returns the ONNX file that it was built from.
+
+    That is `source` itself, or, where it has to be made, a file beside the engine: `model.engine.onnx`. Raises as
+    `write_onnx` and `build_engine` do.
+
+    Example::
+
+        export_engine("runs/demo", "model.engine", config=EngineConfig(backend="tensorrt-rtx"), fp16=True)
+    """
+    from .tensorrt import build_engine, load_backend
+
+    load_backend(config.backend)  # known before minutes are spent
+    source, path = Path(source), Path(path)
+    if source.suffix != ".onnx" or fp16:
+        source = write_onnx(source, path.with_name(f"{path.name}.onnx"), fp16=fp16)
+    build_engine(source, path, config=config, progress=progress)
+    return source

@@ -1,0 +1,68 @@
+"""Rewrite a float32 ONNX network in float16, with float32 where float16 loses too much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..plan import UserError, replacing
+from .onnx_read import read_onnx
+
+NORMS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean", "ReduceL2", "Pow", "Sqrt")
+SUMS = ("Softmax", "LogSoftmax", "ReduceSum", "Exp", "Log", "Reciprocal")
+FLOAT32_OPERATORS = (*NORMS, *SUMS)
+"""Operators that stay in float32: they add up or divide many values, or leave float16's range of 6e-8 to 65504."""
+
+
+def half_model(proto: Any) -> Any:
+    """A strongly typed float16 copy of the `onnx.ModelProto` `proto`; inputs and outputs stay float32.
+
+    Weights and arithmetic become float16, except for FLOAT32_OPERATORS and those ONNX Runtime's converter always keeps;
+    `Cast` nodes stand at the borders. The result is checked (`onnx.checker`, with shape inference). Raises UserError
+    when the network is quantised or has no float32 weights.
+
+    Example::
+
+        proto = half_model(onnx.load("model.onnx"))
+    """
+    import onnx
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in proto.graph.node):
+        raise UserError("fp16: this ONNX network is quantised (QuantizeLinear nodes); give the float32 network instead")
+    if is_half(proto):
+        raise UserError("fp16: this ONNX network is float16 already; leave the option out")
+    source = type(proto)()
+    source.CopyFrom(proto)
+    half = convert_float_to_float16(
+        source, keep_io_types=True, op_block_list=[*FLOAT32_OPERATORS, *DEFAULT_OP_BLOCK_LIST]
+    )
+    ordered = OnnxModel(half)
+    ordered.topological_sort()  # the converter appends its casts at the end
+    del ordered.model.graph.value_info[:]  # and leaves some types as they were
+    onnx.checker.check_model(ordered.model, full_check=True)
+    return ordered.model
+
+
+def is_half(proto: Any) -> bool:
+    """Whether the weights of the `onnx.ModelProto` are float16 (or bfloat16), rather than float32."""
+    from onnx import TensorProto
+
+    types = [tensor.data_type for tensor in proto.graph.initializer]
+    return TensorProto.FLOAT16 in types or TensorProto.BFLOAT16 in types
+
+
+def export_half(source: str | Path, path: str | Path) -> Path:
+    """Write the float32 ONNX file `source` as a float16 one at `path`; raises as `half_model` and `read_onnx` do.
+
+    Example::
+
+        export_half("model.onnx", "model.fp16.onnx")
+    """
+    import onnx
+
+    proto = half_model(read_onnx(source, weights=True))
+    with replacing(path) as tmp:
+        onnx.save_model(proto, str(tmp))
+    return Path(path)

@@ -1,0 +1,145 @@
+"""Build a TensorRT engine from an ONNX file."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ...plan import UserError, replacing, sha256, write_json
+from ..half import is_half
+from ..onnx_read import read_onnx
+from .backend import RTX, last_error, load_backend, message_log
+from .card import FORMAT, card_path
+from .config import EngineConfig
+from .device import cuda_device
+from .monitor import STAGE, Progress, build_monitor, stop_later
+from .network import add_profile, describe_tensors, parse_onnx
+from .timing_cache import attach_cache, save_cache
+
+
+def build_engine(
+    onnx_path: str | Path, path: str | Path, *, config: EngineConfig, progress: Progress | None = None
+) -> Path:
+    """Write the engine of the ONNX file `onnx_path` to `path`, its card (`card_path`) beside it, and return `path`.
+
+    The same code serves TensorRT 10, TensorRT 11 and TensorRT-RTX. Only TensorRT-RTX builds without a GPU; the others
+    build for the first visible one. After a failure older files are untouched.
+
+    Raises UserError, in one line, when the backend is not installed or has no such option, when the file is missing,
+    corrupt or holds a node that this version cannot take, or when the build fails.
+
+    Example::
+
+        build_engine("model.fp16.onnx", "model.engine", config=EngineConfig(backend="tensorrt-rtx", batch=(1, 8, 32)))
+    """
+    source, target = Path(onnx_path), Path(path)
+    proto = read_onnx(source)
+    trt = load_backend(config.backend)
+    device = None if config.backend == RTX else cuda_device()
+    if device is None and config.backend != RTX:
+        raise UserError(
+            f"backend {config.backend}: builds on an NVIDIA GPU with driver, and here is none; {RTX} builds without"
+        )
+    half = is_half(proto)
+    weak_half = _weak_half(trt, config, source, half=half)
+    log = message_log(trt, verbose=config.verbose)
+    builder = trt.Builder(log)
+    network = parse_onnx(trt, builder, log, source, strongly_typed=not weak_half)
+    builder_config = builder.create_builder_config()
+    shapes = add_profile(builder, builder_config, network, config.batch)
+    _set_options(trt, builder_config, config, weak_half=weak_half)
+
+    def note(text: str) -> None:
+        if progress is None:
+            warnings.warn(text, stacklevel=3)
+        else:
+            progress.note(text)
+
+    file = None if config.timing_cache is None else Path(config.timing_cache)
+    cache = None if file is None else attach_cache(builder_config, file, note)
+    plan = _build(trt, builder, network, builder_config, log, source, progress)
+    with replacing(target) as tmp:
+        tmp.write_bytes(memoryview(plan))
+    if file is not None:
+        save_cache(cache, file)
+    card = {
+        "format": FORMAT,
+        "backend": config.backend,
+        "version": trt.__version__,
+        "device": device,
+        "compute_capabilities": list(config.compute_capabilities),
+        **describe_tensors(network),
+        "profile": shapes,
+        "precision": "float16" if half or weak_half else "float32",
+        "flags": {
+            "strongly_typed": not weak_half,
+            "workspace_gib": config.workspace_gib,
+            "hardware_compatible": config.hardware_compatible,
+            "version_compatible": config.version_compatible,
+        },
+        "onnx": {"file": source.name, "sha256": sha256(source)},
+        "metadata": {entry.key: entry.value for entry in proto.metadata_props},
+        "engine_sha256": sha256(target),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(card_path(target), card)
+    return target
+
+
+def _weak_half(trt: Any, config: EngineConfig, source: Path, *, half: bool) -> bool:
+    """Whether TensorRT 10 shall choose float16 by itself; UserError where a float32 file can only become float32."""
+    if half or not config.fp16:
+        return False
+    if getattr(trt.BuilderFlag, "FP16", None) is None:
+        raise UserError(
+            f"fp16: {config.backend} {trt.__version__} takes types from the ONNX file, and {source.name} is float32; "
+            "give a float16 file: compress.export.export_half or tools/export.py --fp16 writes one"
+        )
+    return True
+
+
+def _set_options(trt: Any, builder_config: Any, config: EngineConfig, *, weak_half: bool) -> None:
+    if config.workspace_gib is not None:
+        builder_config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(config.workspace_gib * 2**30))
+    if weak_half:
+        builder_config.set_flag(trt.BuilderFlag.FP16)
+    if config.version_compatible:
+        builder_config.set_flag(_member(trt, "BuilderFlag", "VERSION_COMPATIBLE", "version_compatible"))
+    if config.hardware_compatible:
+        level = _member(trt, "HardwareCompatibilityLevel", "AMPERE_PLUS", "hardware_compatible")
+        builder_config.hardware_compatibility_level = level
+    if config.compute_capabilities:
+        known = {f"{name[2:-1]}.{name[-1]}": name for name in dir(trt.ComputeCapability) if name.startswith("SM")}
+        builder_config.num_compute_capabilities = len(config.compute_capabilities)
+        for index, capability in enumerate(config.compute_capabilities):
+            if capability not in known:
+                listed = ", ".join(sorted(known, key=float))
+                raise UserError(f"compute_capabilities: {capability} is not one of this version's: {listed}")
+            builder_config.set_compute_capability(getattr(trt.ComputeCapability, known[capability]), index)
+
+
+def _member(trt: Any, enumeration: str, name: str, option: str) -> Any:
+    found = getattr(getattr(trt, enumeration, None), name, None)
+    if found is None:
+        raise UserError(f"{option}: {trt.__name__} {trt.__version__} has no such flag; leave it out")
+    return found
+
+
+def _build(
+    trt: Any, builder: Any, network: Any, builder_config: Any, log: Any, source: Path, progress: Progress | None
+) -> Any:
+    """The serialised engine; UserError with the builder's last error when there is none."""
+    if progress is not None:
+        progress.announce(STAGE)
+    with stop_later() as stopped:
+        monitor = build_monitor(trt, progress, stopped)
+        if monitor is not None:
+            builder_config.progress_monitor = monitor
+        plan = builder.build_serialized_network(network, builder_config)
+    if plan is None:
+        raise UserError(f"{source}: {trt.__name__} {trt.__version__} builds no engine of it ({last_error(log)})")
+    if progress is not None:
+        progress.done(STAGE, {})
+    return plan

@@ -1,0 +1,163 @@
+"""Run a TensorRT engine on PyTorch's CUDA tensors: nothing is copied, everything stays on PyTorch's stream."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...plan import UserError
+from .backend import last_error, load_backend, message_log
+from .card import check_fits, load_engine_card
+from .device import cuda_device
+
+WARMUP = 10  # calls before a measurement
+
+
+class Engine:
+    """The engine at `path` on PyTorch's current CUDA device; its card is `card`.
+
+    Raises UserError when there is no GPU, when engine and card do not belong together, or when the engine was built by
+    another version of TensorRT or for another GPU.
+
+    Example::
+
+        engine = Engine("model.engine")
+        logits = engine(images)["logits"]
+        times_ms = engine.time(images, repeats=100)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.card = load_engine_card(path)
+        self.device, found = _current_device()
+        if found is None:
+            raise UserError(
+                f"{path}: running needs an NVIDIA GPU with driver, and here is none; building works without"
+            )
+        if len(self.card["inputs"]) != 1:
+            raise UserError(f"{path}: has {len(self.card['inputs'])} inputs; only engines with one can be run here")
+        trt = load_backend(self.card["backend"])
+        check_fits(path, self.card, trt.__version__, found)
+        self._trt, self._log = trt, message_log(trt)
+        self._runtime = trt.Runtime(self._log)
+        if self.card["flags"]["version_compatible"]:
+            self._runtime.engine_host_code_allowed = True  # such engines carry their own runtime
+        self._engine = self._runtime.deserialize_cuda_engine(Path(path).read_bytes())
+        if self._engine is None:
+            raise UserError(f"{path}: cannot be loaded ({last_error(self._log)}); build it again here")
+        self._context = self._engine.create_execution_context()
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Outputs by name for `images` (batch, ...), a CUDA tensor of the input's type; returns before they are ready.
+
+        As with PyTorch's own operators, reading the outputs on the current stream waits for them. Raises UserError for
+        a batch outside of the profile, and for another shape, type or device than the engine's.
+        """
+        return self._run(self._context, self._checked(images))
+
+    def time(self, images: Tensor, repeats: int = 50) -> list[float]:
+        """Milliseconds of `repeats` single calls by CUDA events, after a warm-up; raises as a call does."""
+        images = self._checked(images)
+        for _ in range(WARMUP):
+            self._run(self._context, images)
+        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+        for start, end in events:
+            start.record()
+            self._run(self._context, images)
+            end.record()
+        torch.cuda.synchronize()
+        return [start.elapsed_time(end) for start, end in events]
+
+    def layer_times(self, images: Tensor, repeats: int = 20) -> dict[str, float]:
+        """Mean milliseconds of each layer over `repeats` calls, in the engine's order; raises as a call does.
+
+        Layers are the engine's, after fusion. Profiled calls are slower than others: compare shares, not sums.
+        """
+        images = self._checked(images)
+        context = self._engine.create_execution_context()  # its own: a profiler slows a context down
+        for _ in range(WARMUP):
+            self._run(context, images)
+        context.profiler = profiler = _layer_profiler(self._trt)
+        for _ in range(repeats):
+            self._run(context, images)
+            torch.cuda.synchronize()
+        return {name: total / repeats for name, total in profiler.ms.items()}
+
+    def _checked(self, images: Tensor) -> Tensor:
+        (entry,) = self.card["inputs"]
+        name, shape = entry["name"], list(images.shape)
+        low, high = (self.card["profile"][name][key][0] for key in ("min", "max"))
+        if shape[1:] != entry["shape"][1:] or str(images.dtype) != f"torch.{entry['dtype']}":
+            wanted = f"(batch, {', '.join(map(str, entry['shape'][1:]))}) of {entry['dtype']}"
+            raise UserError(f"{name}: {tuple(shape)} of {images.dtype}; this engine takes {wanted}")
+        if not low <= shape[0] <= high:
+            raise UserError(f"{name}: a batch of {shape[0]}; this engine was built for {low} to {high} images")
+        if images.device != self.device:
+            raise UserError(f"{name}: lies on {images.device}, and the engine on {self.device}; move it there")
+        return images.contiguous()
+
+    def _run(self, context: Any, images: Tensor) -> dict[str, Tensor]:
+        name = self.card["inputs"][0]["name"]
+        context.set_input_shape(name, tuple(images.shape))
+        context.set_tensor_address(name, images.data_ptr())
+        outputs: dict[str, Tensor] = {}
+        late = {}
+        for entry in self.card["outputs"]:
+            shape, dtype = tuple(context.get_tensor_shape(entry["name"])), getattr(torch, entry["dtype"])
+            if -1 in shape:  # known only once the values are
+                late[entry["name"]] = allocator = _output_allocator(self._trt, self.device, dtype)
+                context.set_output_allocator(entry["name"], allocator)
+            else:
+                outputs[entry["name"]] = output = torch.empty(shape, dtype=dtype, device=self.device)
+                context.set_tensor_address(entry["name"], output.data_ptr())
+        if not context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
+            raise RuntimeError(f"TensorRT did not run: {last_error(self._log)}")
+        return outputs | {key: allocator.tensor() for key, allocator in late.items()}
+
+
+def _current_device() -> tuple[torch.device, dict[str, Any] | None]:
+    """PyTorch's current CUDA device and what is known of it."""
+    if cuda_device() is None:  # asked first: PyTorch would load CUDA into this process
+        return torch.device("cuda"), None
+    index = torch.cuda.current_device()
+    return torch.device("cuda", index), cuda_device(index)
+
+
+def _layer_profiler(trt: Any) -> Any:
+    """A `trt.IProfiler` that adds up the milliseconds of each layer in `ms`."""
+
+    class LayerProfiler(trt.IProfiler):
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+            self.ms: dict[str, float] = defaultdict(float)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.ms[layer_name] += ms
+
+    return LayerProfiler()
+
+
+def _output_allocator(trt: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """A `trt.IOutputAllocator` that keeps an output whose shape TensorRT finds out while it runs."""
+
+    class OutputAllocator(trt.IOutputAllocator):
+        def __init__(self) -> None:
+            trt.IOutputAllocator.__init__(self)
+            self.buffer = torch.empty(0, dtype=torch.uint8, device=device)
+            self.shape: tuple[int, ...] = ()
+
+        def reallocate_output_async(self, tensor_name: str, memory: int, size: int, alignment: int, stream: int) -> int:
+            self.buffer = torch.empty(max(size, alignment), dtype=torch.uint8, device=device)
+            return self.buffer.data_ptr()
+
+        def notify_shape(self, tensor_name: str, shape: Any) -> None:
+            self.shape = tuple(shape)
+
+        def tensor(self) -> Tensor:
+            n_bytes = torch.Size(self.shape).numel() * dtype.itemsize
+            return self.buffer[:n_bytes].view(dtype).view(self.shape)
+
+    return OutputAllocator()

@@ -1,0 +1,128 @@
+"""Measure accuracy and latency of a TensorRT engine with TensorRT, cuda-python and NumPy alone.
+
+    python run_tensorrt.py model.engine test.npz
+
+Needs `pip install tensorrt cuda-python numpy` (or tensorrt-rtx) in the version that built the engine, an NVIDIA GPU,
+and `model.engine.json` beside the engine. The archive holds `test_images`, uint8 [N, H, W, 3] (RGB) of the network's
+size, and `test_labels`, integers [N]. Copy this file to start a deployment of your own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+
+
+def cuda(result: tuple[Any, ...]) -> Any:
+    """The value of a call to CUDA's runtime; RuntimeError with its name when it failed."""
+    status, *values = result
+    if int(status) != 0:
+        raise RuntimeError(f"CUDA: {status.name}; is there an NVIDIA GPU with a driver as new as cuda-python?")
+    return values[0] if len(values) == 1 else values
+
+
+def preprocess(images: np.ndarray, how: dict[str, Any]) -> np.ndarray:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]: scale to 0..1, normalise."""
+    if list(images.shape[1:]) != [*how["input_size"][1:], 3]:
+        raise ValueError(f"images of shape {images.shape[1:]}, but the network takes {how['input_size']}; resize first")
+    mean, std = (np.array(how[name], np.float32) for name in ("mean", "std"))
+    return np.ascontiguousarray(((images.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
+
+
+class Network:
+    """One input, one output, buffers for the largest batch. Host arrays go in and come out."""
+
+    def __init__(self, path: str) -> None:
+        from cuda.bindings import runtime as cudart
+
+        self.cudart = cudart
+        if cuda(cudart.cudaGetDeviceCount()) < 1:
+            raise RuntimeError("CUDA: no device")
+        with open(f"{path}.json", encoding="utf-8") as file:
+            self.card = json.load(file)
+        trt = importlib.import_module(MODULES[self.card["backend"]])
+        if trt.__version__ != self.card["version"] and not self.card["flags"]["version_compatible"]:
+            raise RuntimeError(f"{path}: built by {self.card['version']}, and this is {trt.__version__}")
+        self.logger = trt.Logger(trt.Logger.ERROR)
+        self.runtime = trt.Runtime(self.logger)
+        if self.card["flags"]["version_compatible"]:
+            self.runtime.engine_host_code_allowed = True
+        with open(path, "rb") as file:
+            self.engine = self.runtime.deserialize_cuda_engine(file.read())
+        if self.engine is None:
+            raise RuntimeError(f"{path}: cannot be loaded")
+        self.context = self.engine.create_execution_context()
+        (self.input,), (self.output,) = self.card["inputs"], self.card["outputs"]
+        profile = self.card["profile"][self.input["name"]]
+        self.smallest, self.largest = profile["min"][0], profile["max"][0]
+        self.stream = cuda(cudart.cudaStreamCreate())
+        self.addresses = {t["name"]: cuda(cudart.cudaMalloc(self.n_bytes(t))) for t in (self.input, self.output)}
+        for name, address in self.addresses.items():
+            self.context.set_tensor_address(name, address)
+
+    def n_bytes(self, tensor: dict[str, Any]) -> int:
+        """Bytes of a tensor at the largest batch."""
+        return self.largest * int(np.prod(tensor["shape"][1:])) * np.dtype(tensor["dtype"]).itemsize
+
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, float]:
+        """Outputs for `images` [batch, ...], and the milliseconds that the network itself took on the device.
+
+        A batch below the engine's smallest is filled up with zeros; ValueError for one above its largest.
+        """
+        rt, n_images = self.cudart, len(images)
+        if n_images > self.largest:
+            raise ValueError(
+                f"a batch of {n_images}; the engine was built for {self.smallest} to {self.largest} images"
+            )
+        missing = max(0, self.smallest - n_images)
+        images = np.concatenate([images, np.zeros((missing, *images.shape[1:]))]) if missing else images
+        images = np.ascontiguousarray(images, self.input["dtype"])
+        result = np.empty((len(images), *self.output["shape"][1:]), self.output["dtype"])
+        into, out = self.addresses[self.input["name"]], self.addresses[self.output["name"]]
+        kinds = rt.cudaMemcpyKind
+        cuda(rt.cudaMemcpyAsync(into, images.ctypes.data, images.nbytes, kinds.cudaMemcpyHostToDevice, self.stream))
+        self.context.set_input_shape(self.input["name"], images.shape)
+        start, end = cuda(rt.cudaEventCreate()), cuda(rt.cudaEventCreate())
+        cuda(rt.cudaEventRecord(start, self.stream))
+        if not self.context.execute_async_v3(int(self.stream)):
+            raise RuntimeError("TensorRT did not run")
+        cuda(rt.cudaEventRecord(end, self.stream))
+        cuda(rt.cudaMemcpyAsync(result.ctypes.data, out, result.nbytes, kinds.cudaMemcpyDeviceToHost, self.stream))
+        cuda(rt.cudaStreamSynchronize(self.stream))
+        elapsed_ms = cuda(rt.cudaEventElapsedTime(start, end))
+        for event in (start, end):
+            cuda(rt.cudaEventDestroy(event))
+        return result[:n_images], elapsed_ms
+
+
+def main() -> None:
+    """Parse the arguments, print the accuracy and the time of a batch."""
+    arguments = argparse.ArgumentParser(description="Accuracy and latency of a TensorRT engine, without PyTorch.")
+    arguments.add_argument("engine", help="engine that tools/export.py wrote; its card, ENGINE.json, lies beside it")
+    arguments.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, 3], and test_labels [N]")
+    args = arguments.parse_args()
+    try:
+        model = Network(args.engine)
+        how = json.loads(model.card["metadata"]["preprocessing"])
+        with np.load(args.archive, allow_pickle=False) as arrays:
+            images, labels = preprocess(arrays["test_images"], how), arrays["test_labels"]
+        hits, times_ms = 0, []
+        for start in range(0, len(images), model.largest):
+            logits, ms = model.run(images[start : start + model.largest])
+            hits += int((logits.argmax(1) == labels[start : start + model.largest]).sum())
+            times_ms.append(ms)
+    except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    print(f"top-1 {100 * hits / len(images):.4f} % of {len(images)} images")
+    print(f"median {np.median(times_ms):.3f} ms a batch of {model.largest}, on the device")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""Building with TensorRT 10 and running engines, against a recorded fake module: no GPU took part in these tests."""
+
+import copy
+import sys
+
+import fake_tensorrt
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from compress.export import Engine, EngineConfig, build_engine
+from compress.export.tensorrt import build, card, device, load_engine_card, runner
+from compress.plan import UserError
+
+A10 = {"name": "NVIDIA A10", "compute_capability": "8.6", "cuda": "13.0"}
+H100 = {"name": "NVIDIA H100", "compute_capability": "9.0", "cuda": "13.0"}
+T4 = {"name": "Tesla T4", "compute_capability": "7.5", "cuda": "13.0"}
+
+
+class Stream:
+    cuda_stream = 1234
+
+
+class Event:
+    """Every call takes a millisecond."""
+
+    now = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        Event.now += 1
+        self.at = Event.now
+
+    def elapsed_time(self, end):
+        return end.at - self.at
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """The fake module as `tensorrt`, on a machine that says it has an A10."""
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
+    monkeypatch.setattr(build, "cuda_device", lambda: A10)
+    monkeypatch.setattr(runner, "_current_device", lambda: (torch.device("cpu"), A10))
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(fake_tensorrt, "state", copy.copy(fake_tensorrt.state))
+    fake_tensorrt.calls.clear()
+    return fake_tensorrt
+
+
+@pytest.fixture
+def source(tmp_path):
+    """An ONNX file; the fake never reads it."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [x])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+@pytest.fixture
+def built(fake, source, tmp_path):
+    """Builds an engine with options; returns its path."""
+
+    def make(**options):
+        return build_engine(source, tmp_path / "m.engine", config=EngineConfig(batch=(1, 2, 4), **options))
+
+    return make
+
+
+def images(n=3, value=0.5):
+    return torch.full((n, 3, 2, 2), value) * torch.arange(1, n + 1).view(-1, 1, 1, 1)
+
+
+def test_fake_build_on_tensorrt_10(built, fake):
+    found = load_engine_card(built(workspace_gib=2))
+    assert found["device"] == A10
+    assert found["version"] == "10.13.2"
+    assert found["flags"]["strongly_typed"]
+    assert ("create_network", 1 << 1) in fake.calls
+    assert ("set_shape", "images", (1, 3, 2, 2), (2, 3, 2, 2), (4, 3, 2, 2)) in fake.calls
+    assert ("set_memory_pool_limit", fake.MemoryPoolType.WORKSPACE, 2 * 2**30) in fake.calls
+    assert not [call for call in fake.calls if call[0] == "set_flag"]
+
+
+def test_fake_float16_by_flag_is_weakly_typed_and_only_on_tensorrt_10(built, fake, monkeypatch):
+    found = load_engine_card(built(fp16=True))
+    assert (found["precision"], found["flags"]["strongly_typed"]) == ("float16", False)
+    assert ("create_network", 0) in fake.calls
+    assert ("set_flag", fake.BuilderFlag.FP16) in fake.calls
+    monkeypatch.setattr(fake, "BuilderFlag", type("BuilderFlag", (), {}))  # as in TensorRT 11
+    monkeypatch.setattr(fake, "__version__", "11.0.0")
+    with pytest.raises(
+        UserError, match=r"^fp16: tensorrt 11\.0\.0 takes types from the ONNX file, and m\.onnx is float32"
+    ):
+        built(fp16=True)
+    with pytest.raises(UserError) as caught:
+        built(version_compatible=True)
+    assert str(caught.value) == "version_compatible: fake_tensorrt 11.0.0 has no such flag; leave it out"
+
+
+def test_fake_compatibility_flags(built, fake):
+    found = load_engine_card(built(hardware_compatible=True, version_compatible=True))
+    assert found["flags"]["hardware_compatible"]
+    assert found["flags"]["version_compatible"]
+    assert ("set_flag", fake.BuilderFlag.VERSION_COMPATIBLE) in fake.calls
+    assert ("hardware_compatibility_level", fake.HardwareCompatibilityLevel.AMPERE_PLUS) in fake.calls
+
+
+def test_fake_timing_cache_is_made_used_and_replaced(built, fake, tmp_path):
+    file = tmp_path / "timings"
+    built(timing_cache=file)
+    assert file.read_bytes() == b"+timings"
+    built(timing_cache=file)
+    assert file.read_bytes() == b"+timings+timings"
+    fake.state["refuse_cache"] = True
+    with pytest.warns(UserWarning, match="timings of another GPU or TensorRT version; starting afresh") as warned:
+        built(timing_cache=file)
+    assert len(warned) == 1
+    assert file.read_bytes() == b"+timings"
+    assert all(call[2] is False for call in fake.calls if call[0] == "set_timing_cache")
+
+
+def test_fake_failed_build_tells_the_last_error_and_leaves_files(built, fake, source, tmp_path):
+    file = tmp_path / "timings"
+    built(timing_cache=file)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    fake.state["no_plan"] = True
+    with pytest.raises(UserError) as caught:
+        built(timing_cache=file)
+    assert str(caught.value) == f"{source}: fake_tensorrt 10.13.2 builds no engine of it (out of workspace)"
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_fake_module_on_a_machine_without_gpu(built, fake, monkeypatch):
+    monkeypatch.setattr(build, "cuda_device", lambda: None)
+    with pytest.raises(UserError) as caught:
+        built()
+    assert str(caught.value) == (
+        "backend tensorrt: builds on an NVIDIA GPU with driver, and here is none; tensorrt-rtx builds without"
+    )
+
+
+def test_fake_engine_computes_on_the_addresses_it_is_given(built, fake):
+    engine = Engine(built())
+    for n in (1, 4, 2):  # any batch of the profile, in any order
+        logits = engine(images(n))["logits"]
+        assert logits.tolist() == [[6.0 * i, 1.0] for i in range(1, n + 1)]
+        assert ("set_input_shape", "images", (n, 3, 2, 2)) in fake.calls
+    assert {call[1] for call in fake.calls if call[0] == "execute_async_v3"} == {Stream.cuda_stream}
+
+
+def test_fake_engine_reads_images_that_are_not_contiguous(built):
+    sliced = torch.arange(72.0).view(3, 3, 2, 4)[..., ::2]
+    assert not sliced.is_contiguous()
+    assert Engine(built())(sliced)["logits"][:, 0].tolist() == sliced.sum((1, 2, 3)).tolist()
+
+
+def test_fake_engine_with_an_output_of_unknown_shape(built, fake):
+    fake.state["late_shape"] = True
+    logits = Engine(built())(images(3))["logits"]
+    assert logits.dtype == torch.float32
+    assert logits.tolist() == [[6.0, 1.0], [12.0, 1.0], [18.0, 1.0]]
+
+
+def test_fake_engine_times_calls_by_events(built, fake):
+    engine = Engine(built())
+    fake.calls.clear()
+    assert engine.time(images(2), repeats=7) == [1] * 7
+    assert len([call for call in fake.calls if call[0] == "execute_async_v3"]) == 7 + runner.WARMUP
+
+
+def test_fake_engine_profiles_layers_in_a_context_of_its_own(built, fake):
+    engine = Engine(built())
+    fake.calls.clear()
+    assert engine.layer_times(images(2), repeats=5) == {"convolution": 0.25, "softmax": 0.5}
+    assert fake.calls.count(("create_execution_context",)) == 1
+    assert engine._context.profiler is None
+
+
+def test_fake_engine_of_later_versions_may_run_its_own_code(built, fake):
+    Engine(built())
+    assert ("engine_host_code_allowed", True) not in fake.calls
+    Engine(built(version_compatible=True))
+    assert ("engine_host_code_allowed", True) in fake.calls
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (images(5), "images: a batch of 5; this engine was built for 1 to 4 images"),
+        (images(0), "images: a batch of 0; this engine was built for 1 to 4 images"),
+        (images(2).half(), "images: (2, 3, 2, 2) of torch.float16; this engine takes (batch, 3, 2, 2) of float32"),
+        (images(2)[..., :1], "images: (2, 3, 2, 1) of torch.float32; this engine takes (batch, 3, 2, 2) of float32"),
+        (images(2).to("meta"), "images: lies on meta, and the engine on cpu; move it there"),
+    ],
+)
+def test_fake_engine_refuses_images_that_do_not_fit(built, given, message):
+    engine = Engine(built())
+    for call in (engine, engine.time, engine.layer_times):
+        with pytest.raises(UserError) as caught:
+            call(given)
+        assert str(caught.value) == message
+
+
+def test_fake_engine_of_another_version(built, fake, monkeypatch):
+    path = built()
+    monkeypatch.setattr(fake, "__version__", "11.0.0")
+    with pytest.raises(UserError) as caught:
+        Engine(path)
+    assert str(caught.value) == (
+        f"{path}: built by tensorrt 10.13.2, and this is 11.0.0; build it again with this one, or once with "
+        "--version-compatible for later versions"
+    )
+    monkeypatch.setattr(fake, "__version__", "10.13.2")
+    path = built(version_compatible=True)
+    for version, runs in (("10.14.0", True), ("11.0.0", True), ("10.12.9", False)):
+        monkeypatch.setattr(fake, "__version__", version)
+        if runs:
+            assert Engine(path)(images(1))["logits"].shape == (1, 2)
+        else:
+            with pytest.raises(UserError, match=version):
+                Engine(path)
+
+
+def test_fake_engine_of_another_device(built, monkeypatch):
+    path = built()
+    monkeypatch.setattr(runner, "_current_device", lambda: (torch.device("cpu"), T4))
+    with pytest.raises(UserError) as caught:
+        Engine(path)
+    assert str(caught.value) == (
+        f"{path}: built for NVIDIA A10 (compute capability 8.6), and this is Tesla T4 (compute capability 7.5); "
+        "build it again on this GPU, or once with --hardware-compatible for Ampere and later"
+    )
+    path = built(hardware_compatible=True)
+    with pytest.raises(UserError, match="Tesla T4"):
+        Engine(path)
+    monkeypatch.setattr(runner, "_current_device", lambda: (torch.device("cpu"), H100))
+    assert Engine(path)(images(1))["logits"].shape == (1, 2)
+
+
+def test_which_devices_an_rtx_engine_fits():
+    """No fake needed: the rule reads two dictionaries."""
+    kept = {"backend": "tensorrt-rtx", "version": "1.7.1.116", "device": None, "flags": {"version_compatible": False}}
+    listed = {**kept, "compute_capabilities": ["7.5", "8.9"]}
+    card.check_fits("m.engine", listed, "1.7.1.116", T4)
+    with pytest.raises(UserError) as caught:
+        card.check_fits("m.engine", listed, "1.7.1.116", A10)
+    assert str(caught.value) == (
+        "m.engine: built for compute capability 7.5, 8.9, and this is NVIDIA A10 (compute capability 8.6); build it "
+        "with --compute-capability 8.6"
+    )
+    anywhere = {**kept, "compute_capabilities": []}
+    card.check_fits("m.engine", anywhere, "1.7.1.116", A10)
+    card.check_fits("m.engine", anywhere, "1.7.1.116", {**H100, "compute_capability": "12.0"})
+    with pytest.raises(UserError, match=r"8\.6 and later"):
+        card.check_fits("m.engine", anywhere, "1.7.1.116", T4)
+    with pytest.raises(
+        UserError, match=r"built by tensorrt-rtx 1\.7\.1\.116, and this is 1\.8\.0; build it again with this one$"
+    ):
+        card.check_fits("m.engine", anywhere, "1.8.0", A10)
+
+
+def test_fake_engine_that_cannot_be_loaded(built, fake):
+    path = built()
+    fake.state["no_engine"] = True
+    with pytest.raises(UserError) as caught:
+        Engine(path)
+    assert str(caught.value) == f"{path}: cannot be loaded (magic tag does not match); build it again here"
+
+
+@pytest.mark.skipif(device.cuda_device() is not None, reason="this machine has a GPU")
+def test_running_without_a_gpu_is_one_line(built, monkeypatch):
+    path = built()
+    monkeypatch.undo()
+    with pytest.raises(UserError) as caught:
+        Engine(path)
+    assert (
+        str(caught.value)
+        == f"{path}: running needs an NVIDIA GPU with driver, and here is none; building works without"
+    )
+
+
+@pytest.mark.parametrize("executable", ["/bin/false", "/no/such/python"])
+def test_a_probe_that_dies_means_no_gpu(executable, monkeypatch):
+    device.cuda_device.cache_clear()
+    monkeypatch.setattr(sys, "executable", executable)
+    try:
+        assert device.cuda_device() is None
+    finally:
+        device.cuda_device.cache_clear()
+
+
+def test_the_probe_reads_what_a_driver_says(tmp_path, monkeypatch):
+    """The probe's own code, with a fake of the driver's library in place of the real one."""
+    (tmp_path / "ctypes.py").write_text(
+        "from types import SimpleNamespace as N\n"
+        "def c_int(): return N(value=0)\n"
+        "def byref(x): return x\n"
+        "def create_string_buffer(n): return N(value=b'')\n"
+        "def put(x, v):\n    x.value = v\n    return 0\n"
+        "def CDLL(name): return N(cuInit=lambda flags: 0, cuDeviceGet=lambda x, i: put(x, i),\n"
+        "    cuDeviceGetName=lambda b, n, d: put(b, b'NVIDIA A10'),\n"
+        "    cuDeviceGetAttribute=lambda x, c, d: put(x, {75: 8, 76: 6}[c]),\n"
+        "    cuDriverGetVersion=lambda x: put(x, 13010))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    device.cuda_device.cache_clear()
+    try:
+        assert device.cuda_device() == {"name": "NVIDIA A10", "compute_capability": "8.6", "cuda": "13.1"}
+    finally:
+        device.cuda_device.cache_clear()

@@ -1,0 +1,120 @@
+"""float16 files: typed as they should be, close to float32, and refused where the question makes no sense."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from small_networks import CASES, IDS, onnx_file
+
+from compress.export import export_half, half_model, onnx_session
+from compress.export.half import FLOAT32_OPERATORS
+from compress.export.onnx_read import read_onnx
+from compress.plan import UserError
+
+
+@pytest.fixture(scope="module", params=CASES, ids=IDS)
+def pair(request, tmp_path_factory):
+    """A float32 file and its float16 twin."""
+    name, pruned = request.param
+    folder = tmp_path_factory.mktemp(name)
+    full = onnx_file(folder, name, pruned=pruned)
+    return full, export_half(full, folder / "half.onnx")
+
+
+def test_half_answers_alike_on_onnx_runtime(pair):
+    full, half = map(onnx_session, pair)
+    (entry,) = full.get_inputs()
+    images = np.random.default_rng(0).standard_normal((16, *entry.shape[1:]), np.float32)
+    wanted, given = (session.run(None, {"images": images})[0] for session in (full, half))
+    assert given.dtype == np.float32
+    difference = np.abs(given - wanted).max() / np.abs(wanted).max()
+    assert 0 < difference < 2e-2
+    assert (given.argmax(1) == wanted.argmax(1)).all()
+
+
+def test_types_are_strong(pair):
+    """Arithmetic is float16 but for the listed operators; input and output stay float32; metadata comes along."""
+    proto = onnx.shape_inference.infer_shapes(onnx.load(pair[1]), strict_mode=True, data_prop=True)
+    types = {v.name: v.type.tensor_type.elem_type for v in (*proto.graph.value_info, *proto.graph.output)}
+    types |= {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
+    seen = set()
+    for node in proto.graph.node:
+        if node.op_type != "Cast" and types.get(node.output[0]) in floats:
+            is_half = types[node.output[0]] == TensorProto.FLOAT16
+            assert is_half != (node.op_type in FLOAT32_OPERATORS), node.name
+            seen.add(is_half)
+    assert seen == {True, False}
+    for value in (*proto.graph.input, *proto.graph.output):
+        assert value.type.tensor_type.elem_type == TensorProto.FLOAT
+    assert {p.key: p.value for p in proto.metadata_props} == {"classes": '["a"]'}
+    big = [t for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT and np.prod(t.dims) > 1024]
+    assert not big  # matrices and kernels, of which speed and size come, are float16
+
+
+def test_the_float32_model_is_left_alone(pair):
+    proto = onnx.load(pair[0])
+    before = proto.SerializeToString()
+    half_model(proto)
+    assert proto.SerializeToString() == before
+
+
+def test_half_of_half_is_refused(pair, tmp_path):
+    with pytest.raises(UserError) as caught:
+        export_half(pair[1], tmp_path / "quarter.onnx")
+    assert str(caught.value) == "fp16: this ONNX network is float16 already; leave the option out"
+    assert not list(tmp_path.iterdir())
+
+
+def matmul_model(*, op="MatMul", domain=""):
+    """x [batch, 4] -> y [batch, 4] through one node called `node0`."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in "xy")
+    weight = numpy_helper.from_array(np.eye(4, dtype=np.float32), "weight")
+    inputs = ["x", "weight"] if op == "MatMul" else ["x"]
+    graph = helper.make_graph(
+        [helper.make_node(op, inputs, ["y"], name="node0", domain=domain)], "g", [x], [y], [weight]
+    )
+    opsets = [helper.make_opsetid("", 18)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def test_quantised_is_refused():
+    proto = matmul_model()
+    proto.graph.node.append(helper.make_node("QuantizeLinear", ["y", "s"], ["q"]))
+    with pytest.raises(UserError, match="quantised"):
+        half_model(proto)
+
+
+def test_weights_in_another_file(tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.save_model(
+        matmul_model(),
+        path,
+        save_as_external_data=True,
+        location="m.bin",
+        size_threshold=0,
+        all_tensors_to_one_file=True,
+    )
+    assert numpy_helper.to_array(read_onnx(path, weights=True).graph.initializer[0]).tolist() == np.eye(4).tolist()
+    (tmp_path / "m.bin").unlink()
+    with pytest.raises(UserError) as caught:
+        read_onnx(path)
+    assert str(caught.value) == f"{path}: weight 'weight' lies in m.bin, which is missing; put it beside"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.onnx", None, "no such file; tools/export.py RUN --to onnx writes one"),
+        ("m.pth", b"x", "must be an .onnx file; tools/export.py RUN --to onnx writes one"),
+        ("m.onnx", b"", "not an ONNX model, or cut off; export it again"),
+        ("m.onnx", b"garbage", "not an ONNX model, or cut off; export it again"),
+    ],
+)
+def test_bad_files(name, content, message, tmp_path):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_onnx(path)
+    assert str(caught.value) == f"{path}: {message}"

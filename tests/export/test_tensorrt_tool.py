@@ -1,0 +1,230 @@
+"""tools/export.py as a user calls it, and docs/deploy/run_tensorrt.py up to where a GPU is needed."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import fake_tensorrt
+import numpy as np
+import onnx
+import pytest
+from small_networks import SPACES, network, onnx_file
+
+from compress.export import EngineConfig, onnx_session
+from compress.export.convert import export_engine, write_onnx
+from compress.export.half import is_half
+from compress.export.tensorrt import cuda_device, load_engine_card
+from compress.plan import UserError
+from compress.spaces import Card, save_model
+
+ROOT = Path(__file__).resolve().parents[2]
+PREPROCESSING = {"input_size": [3, 32, 32], "resize": None, "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+def call(*arguments):
+    """Run tools/export.py; returns (exit code, stdout, stderr)."""
+    command = [sys.executable, "tools/export.py", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run's folder as far as an export reads it."""
+    folder = tmp_path_factory.mktemp("run")
+    model, _ = network("preresnet", pruned=True)
+    space = SPACES["preresnet"][0]
+    widths = {name: module.out_channels for name, module in model.named_modules() if name in full_widths(space)}
+    arch = {"depth": 11, "num_classes": 10, "widths": widths}
+    card = Card("preresnet", arch, tuple("abcdefghij"), PREPROCESSING)
+    save_model(folder / "model", model, card)
+    return folder
+
+
+def full_widths(space):
+    return {group.name for group in space.groups}
+
+
+def test_a_run_becomes_float32_and_float16_files_that_agree(run_folder, tmp_path):
+    full = write_onnx(run_folder, tmp_path / "full.onnx")
+    half = write_onnx(run_folder, tmp_path / "half.onnx", fp16=True)
+    assert not is_half(onnx.load(full))
+    assert is_half(onnx.load(half))
+    images = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    wanted, given = (onnx_session(path).run(None, {"images": images})[0] for path in (full, half))
+    np.testing.assert_allclose(given, wanted, atol=2e-2 * np.abs(wanted).max())
+    found = {entry.key: entry.value for entry in onnx.load(half).metadata_props}
+    assert json.loads(found["preprocessing"]) == PREPROCESSING
+    assert json.loads(found["classes"]) == list("abcdefghij")
+    assert sorted(os.listdir(tmp_path)) == ["full.onnx", "half.onnx"]
+
+
+def test_a_run_becomes_an_engine_by_the_command(run_folder, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    target = tmp_path / "model.engine"
+    code, out, err = call(
+        run_folder, "--to", "tensorrt-rtx", "--fp16", "--batch", "1:4:8", "--workspace", "1",
+        "--compute-capability", "8.6", "8.9", "-o", target,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"Engine: {target} (from {target}.onnx)"
+    card = load_engine_card(target)
+    assert card["precision"] == "float16"
+    assert card["compute_capabilities"] == ["8.6", "8.9"]
+    assert card["profile"]["images"]["max"] == [8, 3, 32, 32]
+    assert json.loads(card["metadata"]["preprocessing"]) == PREPROCESSING
+    assert sorted(os.listdir(tmp_path)) == ["model.engine", "model.engine.json", "model.engine.onnx"]
+
+
+def test_an_onnx_file_is_used_as_it_is(tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    source = onnx_file(tmp_path, "preresnet")
+    config = EngineConfig(backend="tensorrt-rtx")
+    assert export_engine(source, tmp_path / "m.engine", config=config) == source
+    assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json", "preresnet.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no/such", "--to", "onnx", "-o", "OUT/m.onnx"], "no/such.json: no such file; the stage that writes it has "
+         "not run in this folder"),
+        (["no.onnx", "--to", "tensorrt-rtx", "-o", "OUT/m"], "no.onnx: no such file; tools/export.py RUN --to onnx "
+         "writes one"),
+        (["x", "--to", "onnx", "-o", "OUT/m.engine"], "OUT/m.engine: must end in .onnx"),
+        (["x.onnx", "--to", "onnx", "-o", "OUT/m.onnx"], "x.onnx: is an ONNX file already; --fp16 makes a float16 one "
+         "of it"),
+        (["x", "--to", "onnx", "--batch", "1:2:3", "-o", "OUT/m.onnx"], "--to onnx: batch has a meaning for engines "
+         "only; leave it out"),
+        (["x", "--to", "tensorrt-rtx", "--batch", "4", "-o", "OUT/m"], "--batch 4: must be MIN:OPT:MAX, for example "
+         "1:8:32"),
+        (["x", "--to", "tensorrt-rtx", "--timing-cache", "f", "-o", "OUT/m"], "timing_cache: tensorrt-rtx times no "
+         "kernels when it builds; leave it out"),
+    ],
+)  # fmt: skip
+def test_user_errors_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    """In this process, for speed; the first one also as a command."""
+    arguments = [text.replace("OUT", str(tmp_path)) for text in arguments]
+    message = f"error: {message.replace('OUT', str(tmp_path))}\n"
+    monkeypatch.setattr(sys, "argv", ["export.py", *arguments])
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "tools/export.py"), run_name="__main__")
+    assert (end.value.code, capsys.readouterr().err) == (2, message)
+    assert not os.listdir(tmp_path)
+
+
+def test_half_over_its_own_source_is_refused(tmp_path):
+    source = onnx_file(tmp_path, "preresnet")
+    with pytest.raises(UserError, match="is the file to read; give another name"):
+        write_onnx(source, tmp_path / "." / "preresnet.onnx", fp16=True)
+
+
+def test_help_answers_without_torch():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "tools/export.py", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "RUN_OR_ONNX" in done.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert imported.isdisjoint({"torch", "numpy", "onnx", "tensorrt", "tensorrt_rtx", "compress"})
+
+
+def test_importing_compress_export_loads_no_tensorrt():
+    code = "import sys, compress.export; print([n for n in sys.modules if 'tensorrt' in n])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+RUN = runpy.run_path(str(ROOT / "docs/deploy/run_tensorrt.py"))
+
+
+def test_run_tensorrt_preprocesses_as_the_card_says():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    given = RUN["preprocess"](images, PREPROCESSING)
+    assert given.shape == (2, 3, 32, 32)
+    assert given.dtype == np.float32
+    assert given[1, 2, 3, 4] == pytest.approx((images[1, 3, 4, 2] / 255 - 0.5) / 0.25)
+    with pytest.raises(ValueError, match="resize first"):
+        RUN["preprocess"](images[:, :8], PREPROCESSING)
+
+
+@pytest.mark.skipif(cuda_device() is not None, reason="this machine has a GPU")
+def test_run_tensorrt_without_a_gpu_is_one_line(tmp_path):
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    command = [sys.executable, "docs/deploy/run_tensorrt.py", "m.engine", "test.npz"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: CUDA: cudaError")
+    assert len(done.stderr.splitlines()) == 1
+
+
+class FakeCuda:
+    """CUDA's runtime on host memory."""
+
+    cudaMemcpyKind = Namespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+
+    def __init__(self):
+        self.kept = []
+
+    def cudaGetDeviceCount(self):
+        return 0, 1
+
+    def cudaStreamCreate(self):
+        return 0, 77
+
+    def cudaMalloc(self, size):
+        self.kept.append(np.zeros(size, np.uint8))
+        return 0, self.kept[-1].ctypes.data
+
+    def cudaMemcpyAsync(self, into, source, size, kind, stream):
+        import ctypes
+
+        ctypes.memmove(into, source, size)
+        return (0,)
+
+    def cudaEventCreate(self):
+        return 0, object()
+
+    def cudaEventElapsedTime(self, start, end):
+        return 0, 1.5
+
+    def __getattr__(self, name):
+        assert name in ("cudaEventRecord", "cudaEventDestroy", "cudaStreamSynchronize")
+        return lambda *_: (0,)
+
+
+def test_fake_run_tensorrt_gives_what_the_engine_computes(tmp_path, monkeypatch):
+    """With fakes of TensorRT and of CUDA: no GPU took part."""
+    bindings = Namespace(runtime=FakeCuda())
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
+    monkeypatch.setattr(
+        fake_tensorrt, "Logger", type("Logger", (), {"ERROR": 1, "__init__": lambda *_: None}), raising=False
+    )
+    tensor = {"dtype": "float32", "shape": [-1, 3, 2, 2]}
+    card = {
+        "backend": "tensorrt", "version": fake_tensorrt.__version__, "flags": {"version_compatible": False},
+        "inputs": [{**tensor, "name": "images"}], "outputs": [{**tensor, "name": "logits", "shape": [-1, 2]}],
+        "profile": {"images": {"min": [2, 3, 2, 2], "max": [4, 3, 2, 2]}},
+    }  # fmt: skip
+    (tmp_path / "m.engine").write_bytes(b"plan")
+    (tmp_path / "m.engine.json").write_text(json.dumps(card))
+    fake_tensorrt.calls.clear()
+    engine = RUN["Network"](str(tmp_path / "m.engine"))
+    for n in (4, 1, 3):
+        images = np.arange(n * 12, dtype=np.float32).reshape(n, 3, 2, 2)
+        logits, ms = engine.run(images)
+        assert logits.tolist() == [[images[i].sum(), 1.0] for i in range(n)]
+        assert ms == 1.5
+    assert ("set_input_shape", "images", (2, 3, 2, 2)) in fake_tensorrt.calls  # the batch of one, filled up
+    with pytest.raises(ValueError, match="a batch of 5; the engine was built for 2 to 4 images"):
+        engine.run(np.zeros((5, 3, 2, 2)))
+    card["version"] = "9.0"
+    (tmp_path / "m.engine.json").write_text(json.dumps(card))
+    with pytest.raises(RuntimeError, match=r"built by 9\.0, and this is 10\.13\.2"):
+        RUN["Network"](str(tmp_path / "m.engine"))
