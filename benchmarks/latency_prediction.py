@@ -7,9 +7,7 @@ a predictor beside the table.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,6 @@ from _harness import ROOT, print_rows, save_results
 
 PLANS_SEED = 1_000_003
 """Not a table's seed: the plans differ from the networks that were profiled."""
-
-SESSIONS = 3
-"""Pairs of sessions per plan: where a session's memory lies makes it up to 2 % faster or slower."""
 
 TARGETS = {"median error": 0.02, "p90 error": 0.05, "rank correlation": 0.98}
 
@@ -109,37 +104,12 @@ def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, a
 
 def measurements(space: Any, size: tuple[int, int, int], plans: list[dict[str, int]], repeats: int) -> Any:
     """Every plan and its measured latency ratio."""
-    import tempfile
+    from compress.measure import PlanTimer
 
-    import torch
-
-    from compress.export import INPUT_NAME, onnx_session
-    from compress.measure import interleaved, summarise_ratio
-    from compress.measure.graphs import WidthGraphs
-    from compress.measure.networks import check_graphs, timing_network
-
-    if not plans:
-        return
-    model = timing_network(space, size)
-    graphs = WidthGraphs(model, space, input_size=size)
-    images = torch.randn(1, *size, generator=torch.Generator().manual_seed(1))
-    check_graphs(graphs, model, space, plans[0], images)
-    feed = {INPUT_NAME: images.numpy()}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-
-        def call(widths: dict[str, int]) -> Any:
-            file.write_bytes(graphs.at(widths))
-            return partial(onnx_session(file).run, None, feed)
-
-        for plan in plans:
-            ratios = []
-            for turn in range(SESSIONS):
-                widths = {"unpruned": {}, "pruned": plan}
-                calls = {name: call(widths[name]) for name in (widths if turn % 2 else reversed(widths))}
-                samples = interleaved(calls, repeats=-(-repeats // SESSIONS))
-                ratios.append(summarise_ratio(samples["unpruned"], samples["pruned"])["median"])
-            yield plan, statistics.median(ratios)
+    if plans:
+        with PlanTimer.open(space, size) as timer:
+            for plan in plans:
+                yield plan, timer.ratio(plan, repeats=repeats)
 
 
 def row_of(name: str, cells: Cells) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from _command import first_process, run_tool
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
-BUDGETS = ("pruning_ratio", "macs_ratio", "params_ratio")
+BUDGETS = ("pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms")
 
 
 def parse() -> argparse.Namespace:
@@ -27,10 +27,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides: search.epochs=4"
     )
-    budget = parser.add_argument_group("budget", "exactly one, or none for a free ratio (scores at zero are pruned)")
+    budget = parser.add_argument_group(
+        "budget", "one, several costs at once, or none for a free ratio (scores at zero are pruned)"
+    )
     budget.add_argument("--pruning-ratio", type=float, metavar="R", help="share of scored channels to remove")
     budget.add_argument("--macs-ratio", type=float, metavar="R", help="share of MACs to keep")
     budget.add_argument("--params-ratio", type=float, metavar="R", help="share of parameters to keep")
+    budget.add_argument("--latency-ratio", type=float, metavar="R", help="share of the latency to keep")
+    budget.add_argument("--latency-ms", type=float, metavar="T", help="milliseconds of one call")
+    budget.add_argument("--latency-table", metavar="F", help="the device's table (tools/profile_latency.py)")
+    budget.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
     return parser.parse_args()
 
 
@@ -44,15 +50,17 @@ def main(args: argparse.Namespace) -> None:
 
     first = first_process(args.launcher)
     budgets = [Budget(name, getattr(args, name)) for name in BUDGETS if getattr(args, name) is not None]
-    if len(budgets) > 1:
-        raise UserError(f"{budgets[0].argument} and {budgets[1].argument}: only one budget at a time; drop one")
+    if args.force_latency_table and args.latency_table is None:
+        raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
     recipe = load_recipe(args.recipe, args.cfg_options)
     with TerminalProgress(quiet=not first) as progress:
         folder = prune(
             recipe,
             args.work_dir or Path("runs") / recipe.name,
             progress=progress,
-            budget=budgets[0] if budgets else None,
+            budget=Budget.of(*budgets) if budgets else None,
+            latency_table=args.latency_table,
+            force_table=args.force_latency_table,
             checkpoint=args.checkpoint,
             trust=args.trust_checkpoint,
             stage=args.stage,

@@ -3,12 +3,14 @@
 from .environment import device_name, versions
 from .fitting import describe_table, prediction_error
 from .latency import BACKENDS, MeasureConfig, measure_latency
+from .plan_timer import PlanTimer
 from .table import TableConfig, build_table, table_key
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
 
 __all__ = [
     "BACKENDS",
     "MeasureConfig",
+    "PlanTimer",
     "TableConfig",
     "build_table",
     "describe_table",

@@ -125,7 +125,7 @@ def measure_latency(
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "reference_ms": {"before": reference_before, "after": reference_after},
-        "drifted": _drifted(reference_before, reference_after),
+        "drifted": drifted(reference_before, reference_after),
         "backends": backends,
     }
 
@@ -151,6 +151,6 @@ def time_reference() -> float:
     return summarise(samples["reference"])["median"]
 
 
-def _drifted(before_ms: float, after_ms: float) -> bool:
+def drifted(before_ms: float, after_ms: float) -> bool:
     """Whether the slower of the two took more than DRIFT longer than the faster."""
     return max(before_ms, after_ms) > (1 + DRIFT) * min(before_ms, after_ms)

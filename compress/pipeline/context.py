@@ -13,12 +13,15 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, get_world_size, is_main_process
 from torch import nn
 
+from ..costs import LatencyTable
 from ..engine.data import ImageData, load_data
 from ..engine.hooks import Progress
 from ..engine.loaders import eval_loader
+from ..engine.searchers import make_penalty
 from ..engine.training import Job, evaluate_top1
+from ..measure import TableConfig, table_key
 from ..plan import UserError, load_scores, read_json
-from ..pruning import Budget, select
+from ..pruning import Budget, Priced, select
 from ..search import METHODS
 from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
 from .folder import RECIPE, RunFolder
@@ -36,6 +39,7 @@ class Context:
     recipe: Recipe
     progress: Progress
     budget: Budget = field(default_factory=Budget)
+    table: dict[str, Any] | None = None
     checkpoint: str | None = None
     trust: bool = False
     search_from: str | None = None
@@ -58,11 +62,33 @@ class Context:
             network, space = self.baseline
             operators = space.operators(self.card(space).input_size)
             equal = {group.name: torch.ones(group.size) for group in space.groups}
-            select(equal, operators, self.budget, self.recipe.select, space=space.name)
+            priced = self.priced(space)
+            select(equal, operators, self.budget, self.recipe.select, space=space.name, priced=priced)
             check_budget(self.recipe, self.budget)
         if "search" in stages and self.search_from is not None:
             network, space = self.baseline if "load" in stages else load_model(self.folder / "baseline")[:2]
             check_searched(Path(self.search_from), self.recipe, network, space)
+        elif "search" in stages and self.recipe.search.penalty == "latency":
+            space = self.baseline[1] if "load" in stages else load_model(self.folder / "baseline")[1]
+            make_penalty(self.recipe.search, space, input_size=self.card(space).input_size)
+
+    def priced(self, space: Space) -> Priced | None:
+        """The run's latency table, for networks of `space`; None without one.
+
+        Raises UserError for another network's table, and, unless it is forced, for one of another device, engine,
+        number of threads or batch size than this run measures with (`measure.threads`, `measure.batch`).
+        """
+        if self.table is None:
+            return None
+        path, size = self.table["path"], self.card(space).input_size
+        config = TableConfig(threads=self.recipe.measure.threads, batch=self.recipe.measure.batch)
+        try:
+            table = LatencyTable.load(path)
+            table.check_space(space, size)
+            table.check_key(table_key(space, size, config), force=self.table["forced"])
+        except UserError as error:
+            raise UserError(f"--latency-table {path}: {error}") from None
+        return Priced(table)
 
     def create(self, record: dict[str, Any]) -> None:
         """Make the run's folder, once every process has looked at it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..plan import UserError, sha256
 from ..pruning import Budget
 from .context import Context
 from .folder import RunFolder
+from .latency_budget import table_record
 from .recipe import Recipe
 from .stages import STAGES
 
@@ -36,6 +36,8 @@ def prune(
     *,
     progress: Progress,
     budget: Budget | None = None,
+    latency_table: str | None = None,
+    force_table: bool = False,
     checkpoint: str | None = None,
     trust: bool = False,
     stage: str | None = None,
@@ -45,8 +47,9 @@ def prune(
 ) -> RunFolder:
     """Run all stages, or only `stage`, in `work_dir`; with `resume`, finished stages are kept.
 
-    No `budget` means free ratio in a new folder and the folder's own when it goes on; the same holds for `checkpoint`
-    and `search_from`. Bad input raises UserError before anything is written.
+    No `budget` means free ratio in a new folder and the folder's own when it goes on; the same holds for `checkpoint`,
+    `search_from` and `latency_table` (a file of tools/profile_latency.py, which latency budgets need; `force_table`
+    takes another device's). Bad input raises UserError before anything is written.
 
     Example::
 
@@ -62,11 +65,21 @@ def prune(
     record: dict[str, Any] = {
         "recipe": recipe.to_json(),
         "checkpoint": _checkpoint(checkpoint, found, RunFolder(work_dir)),
-        "budget": found["budget"] if found and budget is None else asdict(budget or Budget()),
+        "budget": found["budget"] if found and budget is None else (budget or Budget()).to_json(),
+        "latency_table": table_record(latency_table, force_table, found),
         "search_from": str(Path(search_from)) if search_from else found.get("search_from"),
     }
-    budget, path = Budget(**record["budget"]), record["checkpoint"]["path"]
-    context = Context(recipe, progress, budget, path, trust, record["search_from"], goes_on, launcher)
+    context = Context(
+        recipe,
+        progress,
+        budget=Budget.from_json(record["budget"]),
+        table=record["latency_table"],
+        checkpoint=record["checkpoint"]["path"],
+        trust=trust,
+        search_from=record["search_from"],
+        resume=goes_on,
+        launcher=launcher,
+    )
     stages = _to_run(stage, context.open(work_dir, record), work_dir)
     context.check(stages)
     context.create(record)

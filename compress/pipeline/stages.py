@@ -17,9 +17,10 @@ from ..export import compare_with_onnx, export_onnx
 from ..export.convert import onnx_metadata
 from ..measure import measure_latency
 from ..plan import WidthPlan, load_scores, replacing, save_scores, sha256, write_json, write_text
-from ..pruning import plan_for, slice_model
+from ..pruning import slice_model
 from ..spaces import load_model, sizes
 from .context import EVAL_BATCH, SEARCHED, Context, check_scores, check_searched
+from .latency_budget import select_plan
 from .summary import write_summary
 
 
@@ -58,12 +59,14 @@ def _copy_search(c: Context, source: Path, done: dict[str, Any], figures: dict[s
 
 def run_select(c: Context, figures: dict[str, Any]) -> None:
     """scores -> plan.json."""
-    _, space, card = load_model(c.folder / "searched")
+    _, space, _ = load_model(c.folder / "searched")
     scores = load_scores(c.folder / "scores.safetensors")
     check_scores(scores, space, name=str(c.folder / "scores.safetensors"))
-    plan = plan_for(space, scores, c.budget, c.recipe.select, input_size=card.input_size)
+    plan = select_plan(c, space, scores)
     plan.save(c.folder / "plan.json")
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
+    if latency := plan.record.get("latency"):
+        figures["latency"] = {key: latency[key] for key in ("ratio", "path") if key in latency}
 
 
 def run_slice(c: Context, figures: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: ImageData) -> dict[st
             name: {side: backend[side] for side in ("before", "after")} for name, backend in latency["backends"].items()
         },
         "latency_ratio": {name: backend["ratio"]["median"] for name, backend in latency["backends"].items()},
+        **_predicted(plan.record.get("latency")),
         "parity_max_abs_diff": {
             "before": parity["baseline"]["max_abs_diff"],
             "after": parity["model"]["max_abs_diff"],
@@ -47,3 +48,14 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: ImageData) -> dict[st
     }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _predicted(latency: dict[str, Any] | None) -> dict[str, Any]:
+    """What the plan's latency table predicted, and its error on networks that it has not seen; else nothing."""
+    if not latency or latency["ratio"] is None:
+        return {}
+    shown = ("backend", "device", "ratio", "correction", "residual", "path")
+    return {
+        "predicted_latency_ms": {"before": latency["unpruned_ms"], "after": latency["ms"]},
+        "prediction": {key: latency[key] for key in shown if key in latency},
+    }

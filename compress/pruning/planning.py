@@ -10,7 +10,9 @@ from torch import Tensor
 from ..costs import macs, params
 from ..plan import WidthPlan
 from ..spaces import Space, sizes
-from .select import Budget, SelectConfig, select
+from .budget import Budget
+from .limits import Priced
+from .select import SelectConfig, select
 
 
 def plan_for(
@@ -20,8 +22,9 @@ def plan_for(
     config: SelectConfig,
     *,
     input_size: tuple[int, int, int],
+    priced: Priced | None = None,
 ) -> WidthPlan:
-    """`select` for the groups of `space` and images of (C, H, W); `scores` are {group: [C]}.
+    """`select` for the groups of `space` and images of (C, H, W); `scores` are {group: [C]}; `priced` a latency table.
 
     Blocks whose groups are emptied are gone, and the plan's record counts what is left of them.
 
@@ -32,7 +35,7 @@ def plan_for(
     removable = [group.name for group in space.groups if group.block is not None]
     kinds = {group.name: group.kind for group in space.groups}
     operators = space.operators(input_size)
-    plan = select(scores, operators, budget, config, space=space.name, removable=removable, kinds=kinds)
+    plan = select(scores, operators, budget, config, space=space.name, removable=removable, kinds=kinds, priced=priced)
     if all(plan.kept.values()):
         return plan
     # What is left of a removed block has costs of its own.

@@ -19,9 +19,10 @@ from torch import Tensor
 from ..costs import macs, params
 from ..plan import UserError, WidthPlan
 from ..spaces import Operator
+from .budget import Budget, BudgetKind
+from .limits import Priced, best_under
 
 Widths = dict[str, int]
-BudgetKind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio"]
 
 
 @dataclass(frozen=True)
@@ -45,27 +46,6 @@ class SelectConfig:
                 raise UserError(f"select.{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
 
 
-@dataclass(frozen=True)
-class Budget:
-    """`pruning_ratio`: share of scored channels to remove; `macs_ratio`, `params_ratio`: share of the whole network's
-    cost to keep; `free`: remove exactly the channels whose score is zero, but for those that the floor and the rounding
-    keep (value None)."""
-
-    kind: BudgetKind = "free"
-    value: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.kind == "free") != (self.value is None):
-            raise UserError(f"budget {self.kind} = {self.value}: only 'free' goes without a value")
-        if self.value is not None and not 0 < self.value < 1:
-            raise UserError(f"{self.argument} {self.value:g}: must lie between 0 and 1, for example 0.4")
-
-    @property
-    def argument(self) -> str:
-        """The command-line argument that sets this budget."""
-        return "--" + self.kind.replace("_", "-")
-
-
 def select(
     scores: Mapping[str, Tensor],
     operators: Sequence[Operator],
@@ -75,11 +55,17 @@ def select(
     space: str,
     removable: Collection[str] = (),
     kinds: Mapping[str, str] | None = None,
+    priced: Priced | None = None,
 ) -> WidthPlan:
     """Keep the channels with the largest |score| under `budget`.
 
     Without a budget, groups named in `removable` go whole when all their scores are zero. `kinds` says what each group
-    is (`Group.kind`; all "channels" when absent), for ranking within kinds and for the plan's record.
+    is (`Group.kind`; all "channels" when absent), for ranking within kinds and for the plan's record. `priced` is the
+    latency table that a budget of latency needs.
+
+    One budget of channels, MACs or parameters drops the worst channels until it is met. A budget of latency, and
+    several at once, take the widths that keep the most score (`best_widths`), among those that the table measured:
+    costs are stairs there, and a channel's worth is what it saves.
 
     A cost budget is met from below; channels that still fit are added back in order of score, so that without rounding
     the cost ends within 1 % of the budget. Raises UserError for scores that are not finite and for a budget that the
@@ -95,18 +81,22 @@ def select(
         counts = {name: int((s != 0).sum()) for name, s in scores.items()}
         gone = {name for name, count in counts.items() if count == 0 and name in removable}
         widths = {name: 0 if name in gone else ranking.allow_at_least(name, n) for name, n in counts.items()}
+    elif budget.also or budget.latency:
+        widths = best_under(budget, ranking.value, operators, ranking.allowed, priced)
     else:
         widths = _under_budget(ranking, _cost(budget.kind, operators, before), budget)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
     n_before, n_after = sum(before.values()), sum(widths.values())
     record = {
         "select": {"ranking": config.ranking, "floor": config.floor, "round_to": config.round_to},
-        "budget": {"kind": budget.kind, "value": budget.value},
+        "budget": budget.to_json(),
         "scores_sha256": hash_scores(scores),
         "pruned_ratio": 1 - n_after / n_before,
         "params": {"before": params(operators, before), "after": params(operators, widths)},
         "macs": {"before": macs(operators, before), "after": macs(operators, widths)},
     }
+    if priced is not None:
+        record["latency"] = priced.record(operators, widths)
     if kinds and set(kinds.values()) != {"channels"}:
         record["kinds"] = dict(kinds)
     return WidthPlan(space, before, kept, record)

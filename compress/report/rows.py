@@ -151,7 +151,12 @@ def _latency_rows(summary: dict[str, Any], latency: dict[str, Any]) -> list[Row]
         texts = wording.milliseconds(pair["before"]), wording.milliseconds(pair["after"])
         change = wording.times(_ratio(pair), less="faster", more="slower")
         values = pair["before"], pair["after"]
-        rows.append(Row("predicted_latency_ms", "Latency predicted by the table", *texts, change, values))
+        found = summary.get("prediction") or {}
+        label = f"Latency predicted for {wording.backend(found['backend'])}" if found else "Latency predicted"
+        detail = f"ratio {_ratio(pair):.3f}"
+        if residual := found.get("residual"):
+            detail += f", median error of the table {100 * residual['median']:.1f} %"
+        rows.append(Row("predicted_latency_ms", label, *texts, change, values, change_detail=detail))
     return rows
 
 

@@ -114,7 +114,21 @@ def latency(run: RunFolder) -> str:
     timing = run.latency
     text = f"Dot: median. Whisker: 10th to 90th percentile. Batch {timing['batch']}, "
     text += f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, {timing['device']}."
-    return section("Latency", plots.latency_plot(timing["backends"]) + note(text))
+    return section("Latency", plots.latency_plot(timing["backends"]) + note(text) + _selecting(run.summary))
+
+
+def _selecting(summary: dict[str, Any]) -> str:
+    """How often the latency table was corrected while channels were selected; nothing without a latency budget."""
+    path = (summary.get("prediction") or {}).get("path")
+    if not path:
+        return ""
+    steps = [
+        (f"corrected by {step['correction']:.3f}, " if i else "")
+        + f"predicted {step['predicted']:.3f}, measured {step['measured']:.3f}"
+        for i, step in enumerate(path)
+    ]
+    text = "While channels were selected, over the unpruned network's latency: " + "; then ".join(steps)
+    return note(f"{text}. Networks of these widths were timed with random weights, in turn with the unpruned one.")
 
 
 def stages(run: RunFolder) -> str:

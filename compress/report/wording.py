@@ -94,4 +94,5 @@ def budget(value: dict[str, Any] | None) -> str:
     if value.get("kind") == "free":
         return "free ratio (scores at exactly zero go)"
     kind = str(value.get("kind")).replace("_", " ").replace("macs", "MACs").replace("params", "parameter")
-    return f"{kind} {value.get('value')}"
+    shown = f"latency {value['value']} ms" if kind == "latency ms" else f"{kind} {value.get('value')}"
+    return ", ".join([shown, *(budget(other) for other in value.get("also", []))])

@@ -1,0 +1,60 @@
+"""Latency tables in a run: checked before anything is written; selection is repeated until the device agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..measure import PlanTimer
+from ..plan import UserError, WidthPlan, sha256
+from ..pruning import Priced, plan_for
+from ..spaces import Space
+from .context import Context
+
+TOLERANCE = 0.05
+"""A prediction that misses the measured latency by more is corrected,"""
+MOST_CORRECTIONS = 3
+"""but not more often than this."""
+
+
+def table_record(path: str | None, force: bool, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Path and hash of --latency-table, as recipe.json records them; a run that goes on keeps its own."""
+    old = found.get("latency_table")
+    if path is None:
+        return old
+    if not Path(path).is_file():
+        raise UserError(f"--latency-table {path}: no such file; make one with tools/profile_latency.py")
+    return {"path": str(path), "sha256": sha256(path), "forced": force}
+
+
+def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> WidthPlan:
+    """The plan of the run's scores under its budget.
+
+    Under a latency budget the selected network is measured, with random weights, in turn with the unpruned one. Where
+    the prediction misses by more than 5 %, it is scaled to what was measured and the selection is repeated, at most
+    three times; the plan's record has the path. Not measured: under a forced table, which may be another machine's.
+    """
+    size, priced = c.card(space).input_size, c.priced(space)
+
+    def plan_with(priced: Priced | None) -> WidthPlan:
+        return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced)
+
+    plan = plan_with(priced)
+    if priced is None or c.budget.latency is None or (c.table or {})["forced"]:
+        return plan
+    path: list[dict[str, float]] = []
+    measure = c.recipe.measure
+    with PlanTimer.open(space, size, threads=measure.threads, batch=measure.batch) as timer:
+        while True:
+            predicted, measured = plan.record["latency"]["ratio"], timer.ratio(plan.widths)
+            path.append({"correction": priced.correction, "predicted": predicted, "measured": measured})
+            c.progress.note(f"latency ratio: predicted {predicted:.3f}, measured {measured:.3f}")
+            if abs(measured / predicted - 1) <= TOLERANCE or len(path) > MOST_CORRECTIONS:
+                break
+            priced = replace(priced, correction=priced.correction * measured / predicted)
+            plan = plan_with(priced)
+    return replace(plan, record={**plan.record, "latency": {**plan.record["latency"], "path": path}})

@@ -1,0 +1,117 @@
+"""Budgets of cost as limits of the knapsack, latency tables among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..costs import LatencyTable, macs, params
+from ..costs.latency import UNTIMED
+from ..plan import UserError
+from ..spaces import Operator
+from .budget import Budget
+from .knapsack import Limit, best_widths
+
+Widths = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A latency table as selection uses it: what it predicts, times `correction`, is taken for the latency.
+
+    `correction` is 1 until a network that was selected has been measured (`pipeline.latency_budget`).
+    """
+
+    table: LatencyTable
+    correction: float = 1.0
+
+    def ratio(self, operators: Sequence[Operator], widths: Widths) -> float | None:
+        """The latency ratio at `widths`; None outside of the measured range. Between measured widths: interpolated."""
+        try:
+            return self.correction * self.table.predict(operators, widths, interpolate=True).ratio
+        except UserError:
+            return None
+
+    def record(self, operators: Sequence[Operator], widths: Widths) -> dict[str, Any]:
+        """What a plan notes: predicted ratio and milliseconds, the table's own error, and on what it was measured."""
+        ratio = self.ratio(operators, widths)
+        key = self.table.key
+        return {
+            "ratio": ratio,
+            "ms": None if ratio is None else ratio * self.table.unpruned_ms,
+            "unpruned_ms": self.table.unpruned_ms,
+            "correction": self.correction,
+            "residual": self.table.record.get("residual"),
+            **{name: key.get(name) for name in ("device", "backend", "threads", "batch")},
+        }
+
+    def prices(self, op: Operator, n_in: Sequence[int], n_out: Sequence[int]) -> np.ndarray:
+        """The table's shares of `op` at measured widths, [n_in, n_out]."""
+        if op.kind in UNTIMED:
+            return np.zeros((len(n_in), len(n_out)))
+        costs = self.table.costs_of(op)
+        # A side on which the table does not depend is written as one width there.
+        sides = ((costs.n_in, n_in), (costs.n_out, n_out))
+        rows, columns = (
+            [list(self.table.grid(n)).index(w) if isinstance(n, str) else 0 for w in ws] for n, ws in sides
+        )
+        return costs.shares[np.ix_(rows, columns)]
+
+
+def best_under(
+    budget: Budget,
+    values: Mapping[str, Sequence[float]],
+    operators: Sequence[Operator],
+    allowed: Mapping[str, Sequence[int]],
+    priced: Priced | None,
+) -> dict[str, int]:
+    """The `allowed` widths that keep the most of `values` {group: scores, best first} under all of `budget`'s limits.
+
+    With a latency limit only widths that its table measured are allowed. Raises UserError without a table for it, where
+    none of a group's widths was measured, and as `best_widths` does.
+    """
+    if budget.latency is not None:
+        if priced is None:
+            raise UserError(
+                f"{budget.latency.argument}: needs a latency table of the device; make one with "
+                "tools/profile_latency.py and give it as --latency-table"
+            )
+        allowed = {name: _measured(name, widths, priced.table) for name, widths in allowed.items()}
+    full = {name: len(value) for name, value in values.items()}
+    limits = [_limit(each, operators, full, priced) for each in budget.all]
+    return best_widths(values, operators, limits, allowed)
+
+
+def _measured(name: str, widths: Sequence[int], table: LatencyTable) -> list[int]:
+    if name not in table.widths:
+        raise UserError(f"latency table: has no group {name!r}; it is another network's: profile this one")
+    found = sorted(set(widths) & set(table.widths[name]))
+    if not found:
+        raise UserError(
+            f"latency table: measured none of the allowed widths of {name!r}; set select.round_to to the table's "
+            "--multiple, or profile again"
+        )
+    return found
+
+
+def _limit(budget: Budget, operators: Sequence[Operator], full: Widths, priced: Priced | None) -> Limit:
+    assert budget.value is not None
+    name = f"{budget.argument} {budget.value:g}"
+    if budget.kind == "macs_ratio":
+        whole = macs(operators, full)
+        return Limit(name, lambda op, i, o: op.macs / whole * np.outer(i, o), budget.value)
+    if budget.kind == "params_ratio":
+        whole = params(operators, full)
+        return Limit(
+            name, lambda op, i, o: (op.weights * np.array(i)[:, None] + op.biases) * np.array(o) / whole, budget.value
+        )
+    assert priced is not None, "checked by best_under"
+    table = priced.table
+    scale = priced.correction * (table.unpruned_ms if budget.kind == "latency_ms" else 1.0)
+    unit = " ms" if budget.kind == "latency_ms" else ""
+    return Limit(
+        name, lambda op, i, o: scale * priced.prices(op, i, o), budget.value, rest=scale * table.rest, unit=unit
+    )
