@@ -49,9 +49,11 @@ def sampler(network: str, method: str) -> Callable[[], None]:
     import torch
     from torch.nn import functional as F
 
+    from compress.engine.memory import keep_freed_memory
     from compress.engine.searchers import OneNetwork, TwoNetworks
     from compress.engine.settings import SearchConfig
 
+    keep_freed_memory()  # as trainings do
     size, batch = NETWORKS[network]
     torch.manual_seed(0)
     batches = [(torch.randn(batch, 3, size, size), torch.arange(batch) % 10) for _ in range(2)]

@@ -22,6 +22,7 @@ from ..plan import UserError
 from .datasets import ImageSplit
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .loaders import ImageLoader, train_loader
+from .memory import keep_freed_memory
 from .settings import DistillConfig, FinetuneConfig, TrainConfig, make_optimizer, make_schedule
 
 
@@ -152,6 +153,7 @@ def run(
     model_wrapper: dict[str, Any] | None = None,
 ) -> None:
     """Run MMEngine's Runner over `loader` with our hooks; `seeded` are further loaders that need the epoch."""
+    keep_freed_memory()
     last = job.folder / LAST
     resume = job.resume and last.exists()
     if resume:
