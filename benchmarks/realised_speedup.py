@@ -1,0 +1,192 @@
+"""What is left of a network at a latency that was asked for, and does the latency come true?
+
+Rows: networks at latency ratios. `knapsack` is a latency budget. The others are brought to the same measured latency
+by bisecting what they limit: `macs` drops the worst channels of all under a MACs budget, as most tools do, at any width
+or at multiples of 8 or 16; `greedy` goes down the table's widths step by step where the least score is lost per time
+saved, as HALP does. Scores are random: which channels are good does not matter here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from _harness import ROOT, print_rows, save_results
+from latency_prediction import networks, quick_networks
+
+RATIOS = (0.75, 0.5, 0.35)
+STEPS = 6
+"""Bisections of a rival's limit."""
+TARGETS = {"miss": 0.05, "realised": 0.9}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=list(networks()), metavar="N", help="only these")
+    parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "realised_speedup", metavar="D")
+    parser.add_argument("--quick", action="store_true", help="small networks, few samples, results not written")
+    return parser.parse_args()
+
+
+def scores_of(space: Any) -> dict[str, Any]:
+    """Random scores, whose scale differs from group to group as that of learned ones does."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return {
+        group.name: torch.randn(group.size, generator=generator).abs()
+        * math.exp(0.5 * float(torch.randn((), generator=generator)))
+        for group in space.groups
+    }
+
+
+def greedy(table: Any, operators: Any, scores: dict[str, Any], limit: float) -> dict[str, int]:
+    """Widths at which `table` predicts at most `limit`: every step down is the one that loses least score per gain."""
+    from compress.costs.latency import UNTIMED
+
+    held = {name: [0.0, *score.sort(descending=True).values.cumsum(0).tolist()] for name, score in scores.items()}
+    grids = {name: [w for w in table.widths[name] if w > 0] for name in scores}
+    touching: dict[str, list[Any]] = {name: [] for name in scores}
+    for op in operators:
+        for name in {n for n in (op.n_in, op.n_out) if isinstance(n, str) and op.kind not in UNTIMED}:
+            touching[name].append(op)
+    widths = {name: grid[-1] for name, grid in grids.items()}
+
+    def cost(name: str, width: int) -> float:
+        """What the operators around a group cost at `width`."""
+        sides = {**widths, name: width}
+        return sum(table.price(op, *(sides.get(n, n) for n in (op.n_in, op.n_out))) for op in touching[name])
+
+    now = table.predict(operators, widths).ratio
+    while now > limit:
+        steps = []
+        for name, grid in grids.items():
+            position = grid.index(widths[name])
+            if position > 0:
+                gain = cost(name, grid[position]) - cost(name, grid[position - 1])
+                lost = held[name][grid[position]] - held[name][grid[position - 1]]
+                steps.append((lost / gain if gain > 0 else math.inf, lost, name, grid[position - 1], gain))
+        if not steps:
+            break
+        _, _, name, width, gain = min(steps)
+        widths[name] = width
+        now -= gain
+    return widths
+
+
+def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, config: Any) -> list[dict[str, Any]]:
+    """The rows of one network; finished ones are read from their file."""
+    from compress.costs import LatencyTable, macs
+    from compress.measure import PlanTimer, build_table, table_key
+    from compress.plan import UserError, read_json, write_json
+    from compress.pruning import Budget, Priced, SelectConfig, plan_for
+    from compress.spaces import make_space, sizes
+
+    kind, arch, side = setting
+    space, size = make_space(kind, arch), (3, side, side)
+    file, cells = folder / f"{name}_table.json", folder / f"{name}.json"
+    if not file.exists():
+        build_table(space, file, input_size=size, config=config, resume=True)
+    table = LatencyTable.load(file)
+    table.check_key(table_key(space, size, config))
+    operators, scores = space.operators(size), scores_of(space)
+    everything = float(sum(score.sum() for score in scores.values()))
+    rows: list[dict[str, Any]] = read_json(cells) if cells.exists() else []
+    done = {(row["ratio"], row["method"]) for row in rows}
+
+    with PlanTimer.open(space, size) as timer:
+
+        def row(widths: dict[str, int], ratio: float, method: str, measured: float, **more: Any) -> None:
+            kept = sum(float(score.sort(descending=True).values[: widths[g]].sum()) for g, score in scores.items())
+            share = macs(operators, widths) / macs(operators, sizes(space.groups))
+            rows.append(
+                {
+                    "network": name,
+                    "ratio": ratio,
+                    "method": method,
+                    "measured": round(measured, 4),
+                    "miss": round(measured / ratio - 1, 4),
+                    "macs_ratio": round(share, 4),
+                    "kept_score": round(kept / everything, 4),
+                    "realised": round(share / measured, 3),
+                    **more,
+                }
+            )
+            write_json(cells, rows)
+            print(rows[-1], flush=True)
+
+        def plan(budget: Budget, round_to: int, priced: Priced | None = None) -> Any:
+            return plan_for(space, scores, budget, SelectConfig(round_to=round_to), input_size=size, priced=priced)
+
+        def knapsack(ratio: float) -> None:
+            """As a run does it: at most three corrections."""
+            priced, path = Priced(table), []
+            while True:
+                found = plan(Budget("latency_ratio", ratio), 1, priced)
+                predicted, measured = found.record["latency"]["ratio"], timer.ratio(found.widths)
+                path.append([round(predicted, 4), round(measured, 4)])
+                if abs(measured / predicted - 1) <= 0.05 or len(path) > 3:
+                    return row(found.widths, ratio, "knapsack", measured, path=path)
+                priced = Priced(table, priced.correction * measured / predicted)
+
+        def bisect(ratio: float, method: str, at: Callable[[float], dict[str, int]]) -> None:
+            """The limit, between 0 and 1, at which the measured latency comes closest to `ratio`."""
+            low, high, best = 0.02, 1.0, None
+            for _ in range(STEPS):
+                limit = (low + high) / 2
+                try:
+                    widths = at(limit)
+                except UserError:  # no widths cost so little
+                    low = limit
+                    continue
+                measured = timer.ratio(widths, repeats=24)
+                if best is None or abs(measured - ratio) < abs(best[1] - ratio):
+                    best = (widths, measured, limit)
+                low, high = (limit, high) if measured < ratio else (low, limit)
+            if best is not None:
+                row(best[0], ratio, method, timer.ratio(best[0]), limit=round(best[2], 4))
+
+        for ratio in RATIOS:
+            if (ratio, "knapsack") not in done:
+                try:
+                    knapsack(ratio)
+                except UserError as error:
+                    print(f"{name} at {ratio}: {error}", flush=True)
+                    continue
+            for round_to in (1, 8, 16):
+                if (ratio, method := f"macs, round_to {round_to}") not in done:
+                    bisect(ratio, method, lambda limit, r=round_to: plan(Budget("macs_ratio", limit), r).widths)
+            if (ratio, "greedy") not in done:
+                bisect(ratio, "greedy", lambda limit: greedy(table, operators, scores, limit))
+    return rows
+
+
+def main(args: argparse.Namespace) -> None:
+    import tempfile
+
+    import torch
+
+    from compress.measure import TableConfig
+
+    torch.set_num_threads(1)
+    settings = quick_networks() if args.quick else networks()
+    config = TableConfig(designs=8, rounds=8) if args.quick else TableConfig()
+    with tempfile.TemporaryDirectory() as nowhere:
+        folder = Path(nowhere) if args.quick else args.work_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        names = args.networks if args.networks and not args.quick else list(settings)
+        rows = [row for name in names for row in compare(name, settings[name], folder, config)]
+    keys = ("network", "ratio", "method", "measured", "miss", "macs_ratio", "kept_score", "realised")
+    print_rows(
+        "At a measured latency: what is kept (ONNX Runtime, one thread)", [{k: r[k] for k in keys} for r in rows]
+    )
+    print(f"targets for knapsack: |miss| {TARGETS['miss']:g}, realised {TARGETS['realised']:g}")
+    if not args.quick:
+        print(save_results("realised_speedup", rows, targets=TARGETS))
+
+
+if __name__ == "__main__":
+    main(parse())
