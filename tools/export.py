@@ -1,9 +1,10 @@
-"""Export a pruned network: a run folder, or an ONNX file, to ONNX or to a TensorRT engine."""
+"""Export a pruned network: a run folder, or an ONNX file, to ONNX, also INT8, or to a TensorRT engine."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", metavar="RUN_OR_ONNX", help="folder with model.safetensors, or an .onnx file")
-    parser.add_argument("--to", required=True, choices=("onnx", "tensorrt", "tensorrt-rtx"))
+    parser.add_argument("--to", required=True, choices=("onnx", "ort-int8", "tensorrt", "tensorrt-rtx"))
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
+    int8 = parser.add_argument_group("ort-int8", "8-bit integers for ONNX Runtime, from a run folder")
+    int8.add_argument("--calibration-images", type=int, metavar="N", help="training images to measure (default: 256)")
+    int8.add_argument("--calibration", choices=("minmax", "entropy", "percentile"), help="of ranges (default: minmax)")
+    int8.add_argument("--activations", choices=("uint8", "int8"), help="uint8 for x86 (default), int8 for ARM")
+    int8.add_argument("--reduce-range", action="store_true", help="7-bit weights, for x86 processors without VNNI")
+    int8.add_argument("--cfg-options", nargs="+", action="extend", metavar="K=V", help="overrides: data.root=FOLDER")
     engines = parser.add_argument_group("engines")
     engines.add_argument("--batch", metavar="MIN:OPT:MAX", help="images of one call (default: 1:1:16)")
     engines.add_argument("--workspace", type=float, metavar="GIB", help="device memory the builder may use")
@@ -33,7 +40,10 @@ def main(args: argparse.Namespace) -> None:
     from compress.export.convert import export_engine, write_onnx
     from compress.report.progress import TerminalProgress
 
-    config = engine_config(args)
+    config, int8 = engine_config(args), int8_options(args)
+    if int8 is not None:
+        export_int8(args, **int8)
+        return
     if config is None:
         write_onnx(args.source, args.output, fp16=args.fp16)
         print(f"ONNX: {args.output}")
@@ -46,7 +56,6 @@ def main(args: argparse.Namespace) -> None:
 def engine_config(args: argparse.Namespace) -> Any:
     """The EngineConfig that the arguments ask for; None for ONNX, which takes none of them."""
     from compress.export.tensorrt import EngineConfig
-    from compress.plan import UserError
 
     given: dict[str, Any] = {
         "batch": batch(args.batch) if args.batch else None,
@@ -58,11 +67,49 @@ def engine_config(args: argparse.Namespace) -> Any:
         "verbose": args.verbose,
     }
     given = {name: value for name, value in given.items() if value not in (None, False, ())}
-    if args.to != "onnx":
+    if args.to.startswith("tensorrt"):
         return EngineConfig(backend=args.to, **given)
-    if given:
-        raise UserError(f"--to onnx: {', '.join(given)} has a meaning for engines only; leave it out")
+    refuse(args, given, "engines")
     return None
+
+
+def int8_options(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What the arguments say of INT8, by name; None for all other targets, which take nothing of it."""
+    names = ("calibration_images", "calibration", "activations", "reduce_range", "cfg_options")
+    given = {name: value for name in names if (value := getattr(args, name))}
+    if args.calibration_images is not None:
+        given["calibration_images"] = args.calibration_images
+    if args.to != "ort-int8":
+        refuse(args, given, "--to ort-int8")
+        return None
+    refuse(args, ["fp16"] if args.fp16 else [], "the other targets")
+    return given
+
+
+def refuse(args: argparse.Namespace, given: Iterable[str], use: str) -> None:
+    from compress.plan import UserError
+
+    if names := ", ".join(given):
+        raise UserError(f"--to {args.to}: {names} has a meaning for {use} only; leave it out")
+
+
+def export_int8(
+    args: argparse.Namespace, *, calibration_images: int = 256, cfg_options: Sequence[str] = (), **config: Any
+) -> None:
+    from compress.export import Int8Config
+    from compress.export.convert import check_int8, export_int8
+    from compress.pipeline.context import Context
+    from compress.pipeline.recorded import recorded_recipe
+    from compress.report.progress import TerminalProgress
+
+    check_int8(args.source, args.output, images=calibration_images)
+    recipe = recorded_recipe(args.source, cfg_options, remedy="give the folder of a run")
+    with TerminalProgress() as progress:
+        data = Context(recipe, progress).data
+    used = export_int8(
+        args.source, args.output, data, images=calibration_images, seed=recipe.seed, config=Int8Config(**config)
+    )
+    print(f"ONNX: {args.output} (INT8, calibrated on {used} training images of {data.name})")
 
 
 def batch(text: str) -> tuple[int, int, int]:

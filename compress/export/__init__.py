@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .half import export_half, half_model
+from .int8 import Int8Config, quantize_int8
 from .onnx_file import INPUT_NAME, OUTPUT_NAME, ExportConfig, export_onnx, inference_copy
 from .parity import ParityError, compare_with_onnx
 from .session import onnx_session
@@ -29,6 +30,7 @@ __all__ = [
     "Engine",
     "EngineConfig",
     "ExportConfig",
+    "Int8Config",
     "ParityError",
     "build_engine",
     "compare_with_onnx",
@@ -38,4 +40,5 @@ __all__ = [
     "half_model",
     "inference_copy",
     "onnx_session",
+    "quantize_int8",
 ]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.data import ImageData
+from ..engine.datasets import ImageSplit
+from ..engine.loaders import eval_loader
+from ..engine.sampling import stratified_split
 from ..plan import UserError
 from ..spaces import Card, load_model
+from .agreement import check_agrees
 from .half import export_half
+from .int8 import CHUNK, Int8Config, quantize_int8
 from .onnx_file import export_onnx
 
 if TYPE_CHECKING:
@@ -45,6 +52,54 @@ def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False) -> P
     model, _, card = load_model(source)
     export_onnx(model, path, input_size=card.input_size, metadata=onnx_metadata(card))
     return export_half(path, path) if fp16 else path
+
+
+def export_int8(
+    source: str | Path,
+    path: str | Path,
+    data: ImageData,
+    *,
+    images: int = 256,
+    seed: int = 0,
+    config: Int8Config | None = None,
+) -> int:
+    """Write the network of the run folder `source` as an INT8 ONNX file at `path`; returns the number of images used.
+
+    Ranges are measured on `images` images out of `data.train`, chosen by `seed` in the classes' proportions and not
+    augmented, or on all where there are fewer; the evaluation images are not looked at. Raises UserError when `source`
+    is an ONNX file, when `data` are not what its network was trained on, and as `quantize_int8` does.
+
+    Example::
+
+        export_int8("runs/demo", "model.int8.onnx", load_data(DataConfig(), seed=0))
+    """
+    source, path = Path(source), Path(path)
+    check_int8(source, path, images=images)
+    model, _, card = load_model(source)
+    check_agrees(source, card.classes, card.preprocessing, data)
+    chosen = calibration_images(data.train, images, seed=seed)
+    batches = (x_BCHW for x_BCHW, _ in eval_loader(chosen, batch_size=CHUNK))
+    with tempfile.TemporaryDirectory() as folder:
+        full = export_onnx(model, Path(folder) / "model.onnx", input_size=card.input_size, metadata=onnx_metadata(card))
+        quantize_int8(full, path, batches, config=config)
+    return len(chosen)
+
+
+def check_int8(source: str | Path, path: str | Path, *, images: int) -> None:
+    """UserError for what `export_int8` can refuse before the data are read."""
+    if Path(source).suffix == ".onnx":
+        raise UserError(f"{source}: an ONNX file says nothing of images to calibrate INT8 on; give the run folder")
+    if Path(path).suffix != ".onnx":
+        raise UserError(f"{path}: must end in .onnx")
+    if images < 1:
+        raise UserError(f"--calibration-images {images}: must be at least 1; 256 is the default")
+
+
+def calibration_images(train: ImageSplit, images: int, *, seed: int) -> ImageSplit:
+    """`images` of the training images, in the classes' proportions; all of them where there are fewer."""
+    if images >= len(train):
+        return train
+    return train.subset(stratified_split(train.labels, images / len(train), seed=seed)[1])
 
 
 def export_engine(

@@ -29,7 +29,7 @@ def half_model(proto: Any) -> Any:
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in proto.graph.node):
+    if is_quantised(proto):
         raise UserError("fp16: this ONNX network is quantised (QuantizeLinear nodes); give the float32 network instead")
     if is_half(proto):
         raise UserError("fp16: this ONNX network is float16 already; leave the option out")
@@ -51,6 +51,11 @@ def is_half(proto: Any) -> bool:
 
     types = [tensor.data_type for tensor in proto.graph.initializer]
     return TensorProto.FLOAT16 in types or TensorProto.BFLOAT16 in types
+
+
+def is_quantised(proto: Any) -> bool:
+    """Whether the `onnx.ModelProto` has QuantizeLinear or DequantizeLinear nodes."""
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in proto.graph.node)
 
 
 def export_half(source: str | Path, path: str | Path) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plan import UserError
+from .divergence import first_divergence
 from .onnx_file import INPUT_NAME, OUTPUT_NAME, inference_copy
 from .session import onnx_session
 
@@ -31,9 +32,9 @@ def compare_with_onnx(
 
     Returns one entry of `parity.json`: `max_abs_diff`, the largest difference of two logits; `max_rel_diff`, the same
     over the largest absolute PyTorch logit; `n_images`; `top1_onnx`, `top1_torch` (percent of labels met) and
-    `top1_agreement` (percent of images with the same first class). Raises ParityError when `max_rel_diff` exceeds
-    `tolerance` or is not a number, or when the logits' shapes differ; UserError when `batches` is empty or the file is
-    missing or corrupt.
+    `top1_agreement` (percent of images with the same first class). Raises ParityError, which names the first module
+    that differs, when `max_rel_diff` exceeds `tolerance` or is not a number, or when the logits' shapes differ;
+    UserError when `batches` is empty or the file is missing or corrupt.
 
     Example::
 
@@ -43,7 +44,7 @@ def compare_with_onnx(
     session = onnx_session(path, threads=torch.get_num_threads())
     network = inference_copy(model)
     wanted, given, labels = [], [], []
-    alone = torch.empty(0)
+    alone, worst_1CHW, largest = torch.empty(0), torch.empty(0), -1.0
     with torch.inference_mode():
         for images_BCHW, labels_B in batches:
             wanted.append(network(images_BCHW.float().cpu()))
@@ -54,6 +55,10 @@ def compare_with_onnx(
             if given[-1].shape != wanted[-1].shape:
                 shapes = f"{tuple(given[-1].shape)}, PyTorch {tuple(wanted[-1].shape)}"
                 raise ParityError(f"{path}: ONNX Runtime gives logits of shape {shapes}; export this model again")
+            differences_B = (given[-1] - wanted[-1]).abs().amax(1).nan_to_num(nan=torch.inf)
+            if float(differences_B.max()) > largest:
+                largest, worst = float(differences_B.max()), int(differences_B.argmax())
+                worst_1CHW = images_BCHW[worst : worst + 1]
     if not wanted:
         raise UserError("batches: none; at least one batch of images is needed to compare with the ONNX file")
     torch_NK, onnx_NK = torch.cat(wanted), torch.cat(given)
@@ -62,9 +67,16 @@ def compare_with_onnx(
         raise ParityError(
             f"{path}: differs from PyTorch by max_rel_diff {entry['max_rel_diff']:.3g} (tolerance {tolerance:.3g}), "
             f"max_abs_diff {entry['max_abs_diff']:.3g}, top-1 agreement {entry['top1_agreement']:.2f} % "
-            f"of {entry['n_images']} images"
+            f"of {entry['n_images']} images; {_where(network, path, worst_1CHW, tolerance)}"
         )
     return entry
+
+
+def _where(network: nn.Module, path: str | Path, worst_1CHW: Tensor, tolerance: float) -> str:
+    """Where the difference on the image with the largest one begins, for the message."""
+    if (found := first_divergence(network, path, worst_1CHW, tolerance=tolerance)) is not None:
+        return f"the first module that differs is {found}"
+    return "no module differs on the worst image alone and without graph optimisations"
 
 
 def _run(session: onnxruntime.InferenceSession, images_BCHW: Tensor) -> Tensor:

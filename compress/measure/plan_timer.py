@@ -35,12 +35,8 @@ class PlanTimer:
     def __init__(
         self, space: Space, input_size: tuple[int, int, int], folder: Path, *, threads: int, batch: int
     ) -> None:
-        self.model, self.space, self.threads, self.file = (
-            timing_network(space, input_size),
-            space,
-            threads,
-            folder / "plan",
-        )
+        self.space, self.threads, self.file = space, threads, folder / "plan.onnx"
+        self.model = timing_network(space, input_size)
         self.graphs = WidthGraphs(self.model, space, input_size=input_size)
         self.images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(1))
         self.checked = False

@@ -20,7 +20,7 @@ from ..engine.loaders import eval_loader
 from ..engine.searchers import make_penalty
 from ..engine.training import Job, evaluate_top1
 from ..measure import TableConfig, table_key
-from ..plan import UserError, load_scores, read_json
+from ..plan import UserError, load_scores, read_json, sha256
 from ..pruning import Budget, Priced, select
 from ..search import METHODS
 from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
@@ -65,6 +65,8 @@ class Context:
             priced = self.priced(space)
             select(equal, operators, self.budget, self.recipe.select, space=space.name, priced=priced)
             check_budget(self.recipe, self.budget)
+        elif "select" in stages and self.table is not None:
+            self.priced(load_model(self.folder / "baseline")[1])
         if "search" in stages and self.search_from is not None:
             network, space = self.baseline if "load" in stages else load_model(self.folder / "baseline")[:2]
             check_searched(Path(self.search_from), self.recipe, network, space)
@@ -75,14 +77,19 @@ class Context:
     def priced(self, space: Space) -> Priced | None:
         """The run's latency table, for networks of `space`; None without one.
 
-        Raises UserError for another network's table, and, unless it is forced, for one of another device, engine,
-        number of threads or batch size than this run measures with (`measure.threads`, `measure.batch`).
+        Raises UserError for a file that is gone or has changed, for another network's table, and, unless it is forced,
+        for one of another device, engine, number of threads or batch size than this run measures with
+        (`measure.threads`, `measure.batch`).
         """
         if self.table is None:
             return None
         path, size = self.table["path"], self.card(space).input_size
         config = TableConfig(threads=self.recipe.measure.threads, batch=self.recipe.measure.batch)
         try:
+            if not Path(path).is_file():
+                raise UserError("no such file; where it lies elsewhere today, give it as --latency-table again")
+            if sha256(path) != self.table["sha256"]:
+                raise UserError("has changed since the run began; restore it, or start a new run")
             table = LatencyTable.load(path)
             table.check_space(space, size)
             table.check_key(table_key(space, size, config), force=self.table["forced"])

@@ -22,13 +22,19 @@ MOST_CORRECTIONS = 3
 
 
 def table_record(path: str | None, force: bool, found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Path and hash of --latency-table, as recipe.json records them; a run that goes on keeps its own."""
+    """Path and hash of --latency-table, as recipe.json records them; a run that goes on keeps its own.
+
+    The same table is accepted from wherever it lies today.
+    """
     old = found.get("latency_table")
     if path is None:
         return old
     if not Path(path).is_file():
         raise UserError(f"--latency-table {path}: no such file; make one with tools/profile_latency.py")
-    return {"path": str(path), "sha256": sha256(path), "forced": force}
+    digest = sha256(path)
+    if old and (old["sha256"], old["forced"]) == (digest, force):
+        return old
+    return {"path": str(path), "sha256": digest, "forced": force}
 
 
 def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> WidthPlan:
@@ -56,5 +62,11 @@ def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> Width
             if abs(measured / predicted - 1) <= TOLERANCE or len(path) > MOST_CORRECTIONS:
                 break
             priced = replace(priced, correction=priced.correction * measured / predicted)
-            plan = plan_with(priced)
+            try:
+                plan = plan_with(priced)
+            except UserError as error:
+                raise UserError(
+                    f"{error}; the latency table's predictions were multiplied by {priced.correction:.3f}, after "
+                    "measuring a selected network"
+                ) from None
     return replace(plan, record={**plan.record, "latency": {**plan.record["latency"], "path": path}})

@@ -80,6 +80,8 @@ def prune(
         resume=goes_on,
         launcher=launcher,
     )
+    if context.table and latency_table:
+        context.table = {**context.table, "path": latency_table}
     stages = _to_run(stage, context.open(work_dir, record), work_dir)
     context.check(stages)
     context.create(record)

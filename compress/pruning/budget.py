@@ -36,7 +36,7 @@ class Budget:
         if (self.kind == "free") != (self.value is None):
             raise UserError(f"budget {self.kind} = {self.value}: only 'free' goes without a value")
         if self.value is not None and self.kind == "latency_ms" and not 0 < self.value < float("inf"):
-            raise UserError(f"{self.argument} {self.value:g}: must be above 0, for example 5")
+            raise UserError(f"{self.argument} {self.value:g}: must be finite and above 0, for example 5")
         if self.value is not None and self.kind != "latency_ms" and not 0 < self.value < 1:
             raise UserError(f"{self.argument} {self.value:g}: must lie between 0 and 1, for example 0.4")
         kinds = [budget.kind for budget in self.all]
@@ -58,17 +58,19 @@ class Budget:
     @classmethod
     def of(cls, *budgets: Budget) -> Budget:
         """All of `budgets` at once; free when there is none."""
-        return cls(budgets[0].kind, budgets[0].value, budgets[1:]) if budgets else cls()
+        first, *others = [limit for budget in budgets for limit in budget.all] or [cls()]
+        return cls(first.kind, first.value, tuple(others))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: {"kind", "value"}, and "also" where there are several."""
-        own = {"kind": self.kind, "value": self.value}
-        return {**own, "also": [other.to_json() for other in self.also]} if self.also else own
+        own, *others = ({"kind": limit.kind, "value": limit.value} for limit in self.all)
+        return {**own, "also": others} if others else own
 
     @property
     def all(self) -> tuple[Budget, ...]:
         """The limits, one by one."""
-        return (Budget(self.kind, self.value) if self.also else self, *self.also)
+        own = Budget(self.kind, self.value) if self.also else self
+        return (own, *(limit for other in self.also for limit in other.all))
 
     @property
     def latency(self) -> Budget | None:

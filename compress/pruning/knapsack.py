@@ -71,7 +71,8 @@ def best_widths(
     """The `allowed` width of every group with which the kept channels hold the most score, under all `limits`.
 
     `values` {group: [C]} are the channels' scores, best first: a group of width w keeps the first w. The score held is
-    the largest there is, to 1e-4 of it, but for 1e-6 of each limit, which stays unused.
+    the largest there is, to 1e-4 of it (unless HiGHS stops after MOST_NODES), but for 1e-6 of each limit, which stays
+    unused. The order in which `values` lists the groups does not matter.
 
     Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, and for limits that can
     be kept one by one but not together.
@@ -80,8 +81,8 @@ def best_widths(
 
         best_widths(values, operators, [macs_limit, latency_limit], {name: range(8, 65, 8) for name in values})
     """
-    widths = {name: sorted(set(allowed[name])) for name in values}
-    classes, owner = _classes(values, operators, widths)
+    widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
+    classes, owner = _classes({name: values[name] for name in widths}, operators, widths)
     for each in classes:
         each.costs = np.zeros((len(each.score), len(limits)))
     pairs: dict[tuple[int, int], np.ndarray] = {}
@@ -90,22 +91,13 @@ def best_widths(
         _add_prices(op, limits, widths, classes, owner, pairs, fixed)
     for i in range(len(classes)):
         _keep(classes, pairs, i, _undominated(classes[i], _linked(pairs, i)))
-    reach = [_smallest(classes, pairs, fixed, limits, j) for j in range(len(limits))]
-    for limit, least in zip(limits, reach, strict=True):
-        if least > limit.most:
-            raise UserError(
-                f"{limit.name}: out of reach; allowed are {limit.most:.6g}{limit.unit}, and with this floor and "
-                f"rounding no widths take less than {_up(least):.6g}{limit.unit}; raise it to that, or lower "
-                "select.floor or select.round_to"
-            )
     most = (np.array([limit.most for limit in limits], dtype=float) - fixed) * (1 - SLACK)
     if not pairs:
         for i, kept in enumerate(_promising(classes, most)):
             _keep(classes, pairs, i, kept)
     chosen = _solve(classes, pairs, [each.score for each in classes], most)
     if chosen is None:
-        named = " and ".join(limit.name for limit in limits)
-        raise UserError(f"{named}: cannot be kept together, though each alone could; raise one of them")
+        raise UserError(_refusal(classes, pairs, fixed, limits, most))
     found: Widths = {}
     for each, k in zip(classes, chosen, strict=True):
         found |= {name: int(width) for name, width in zip(each.names, each.widths[k], strict=True)}
@@ -260,6 +252,26 @@ def _known(classes: Sequence[_Class], most: np.ndarray, multipliers: np.ndarray)
         chosen[i] = k
 
 
+def _refusal(
+    classes: Sequence[_Class],
+    pairs: Mapping[tuple[int, int], np.ndarray],
+    fixed: np.ndarray,
+    limits: Sequence[Limit],
+    most: np.ndarray,
+) -> str:
+    """The limit that no choice keeps, with the least that it could be; else that they cannot be kept together."""
+    for j, limit in enumerate(limits):
+        least = _smallest(classes, pairs, fixed, limits, j)
+        if len(limits) == 1 or least > fixed[j] + most[j]:
+            return (
+                f"{limit.name}: out of reach; allowed are {limit.most:.6g}{limit.unit}, and with this floor and "
+                f"rounding no widths take less than {_up(least):.6g}{limit.unit}; raise it to that, or lower "
+                "select.floor or select.round_to"
+            )
+    named = " and ".join(limit.name for limit in limits)
+    return f"{named}: no widths found that keep them together, though each alone could be kept; raise one of them"
+
+
 def _smallest(
     classes: Sequence[_Class],
     pairs: Mapping[tuple[int, int], np.ndarray],
@@ -333,7 +345,7 @@ def _solve(
         constraints=constraints,
         options={"mip_rel_gap": GAP, "node_limit": MOST_NODES},
     )
-    if result.status == 2:  # infeasible
+    if result.x is None and result.status in (1, 2):  # out of nodes, infeasible
         return None
     if result.x is None:
         raise RuntimeError(f"HiGHS: {result.message}")
@@ -341,6 +353,6 @@ def _solve(
 
 
 def _up(value: float) -> float:
-    """Rounded up to four digits, so that the value named can be chosen."""
+    """Rounded up to four digits, and by more than SLACK, so that the value named can be chosen."""
     step = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
-    return math.ceil(value / step + 1e-6) * step
+    return math.ceil(value * (1 + 2 * SLACK) / step) * step

@@ -71,7 +71,7 @@ def best_under(
     """The `allowed` widths that keep the most of `values` {group: scores, best first} under all of `budget`'s limits.
 
     With a latency limit only widths that its table measured are allowed. Raises UserError without a table for it, where
-    none of a group's widths was measured, and as `best_widths` does.
+    none of a group's widths was measured, for milliseconds that the unpruned network keeps, and as `best_widths` does.
     """
     if budget.latency is not None:
         if priced is None:
@@ -110,6 +110,11 @@ def _limit(budget: Budget, operators: Sequence[Operator], full: Widths, priced: 
         )
     assert priced is not None, "checked by best_under"
     table = priced.table
+    if budget.kind == "latency_ms" and budget.value >= table.unpruned_ms:
+        raise UserError(
+            f"{name}: the unpruned network takes {table.unpruned_ms:.4g} ms by the latency table, so nothing would be "
+            "pruned; give less"
+        )
     scale = priced.correction * (table.unpruned_ms if budget.kind == "latency_ms" else 1.0)
     unit = " ms" if budget.kind == "latency_ms" else ""
     return Limit(

@@ -102,7 +102,8 @@ def test_wrong_values_in_training(refused: Refused, tiny) -> None:
 
 
 def test_budgets(prune: Refused) -> None:
-    prune("--pruning-ratio", 0.4, "--macs-ratio", 0.5, says=("--pruning-ratio", "--macs-ratio", "only costs go together", "drop"))
+    says = ("--pruning-ratio", "--macs-ratio", "only costs go together", "drop")
+    prune("--pruning-ratio", 0.4, "--macs-ratio", 0.5, says=says)
     for name in ("--pruning-ratio", "--macs-ratio", "--params-ratio"):
         for value in ("1.5", "0", "1", "nan"):
             prune(name, value, says=(f"{name} {value}", "between 0 and 1"))

@@ -1,0 +1,238 @@
+"""INT8 files: as accurate, smaller, calibrated on training images alone, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from digits_run import digits, trained_run
+from onnx import numpy_helper
+from run_tool import run_tool
+from small_networks import onnx_file
+from torch import nn
+
+from compress.engine.datasets import ImageSplit
+from compress.export import Int8Config, export_half, export_onnx, half_model, onnx_session, quantize_int8
+from compress.export.convert import calibration_images, export_int8
+from compress.measure.accuracy import evaluate_model
+from compress.measure.models import count_weights, open_model
+from compress.plan import UserError
+
+SIZE = (3, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory):
+    """The trained run as INT8, by the command."""
+    path = tmp_path_factory.mktemp("int8") / "model.int8.onnx"
+    assert run_tool("export", trained_run(), "--to", "ort-int8", "--calibration-images", 100, "-o", path) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A convolution, ReLU and a classifier whose rows differ a hundredfold in size."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    )  # fmt: skip
+    with torch.no_grad():
+        network[4].weight.mul_(torch.tensor([[1.0], [0.1], [10.0], [1.0]]))
+    return export_onnx(network, tmp_path_factory.mktemp("small") / "m.onnx", input_size=SIZE, metadata={"a": "b"})
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return [torch.randn(n, *SIZE, generator=torch.Generator().manual_seed(n)) for n in (11, 9)]
+
+
+def initializer(proto, suffix):
+    (found,) = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name.endswith(suffix)]
+    return found
+
+
+def test_accuracy_stays_and_the_file_shrinks(int8):
+    full = trained_run() / "model.onnx"
+    before, after = (evaluate_model(open_model(path), digits()) for path in (full, int8))
+    assert before["top1"] > 90
+    assert abs(after["top1"] - before["top1"]) <= 1
+    assert after["loss"] == pytest.approx(before["loss"], abs=0.02)
+    assert int8.stat().st_size < 0.4 * full.stat().st_size
+    assert count_weights(int8) == count_weights(full)
+
+
+def test_metadata_are_kept_and_tell_how_it_was_made(int8):
+    entries = [{e.key: e.value for e in onnx.load(p).metadata_props} for p in (trained_run() / "model.onnx", int8)]
+    assert entries[1].keys() - entries[0].keys() == {"quantization"}
+    assert entries[0].items() <= entries[1].items()
+    record = json.loads(entries[1]["quantization"])
+    assert (record["calibration"], record["calibration_images"]) == ("minmax", 100)
+    assert (record["weights"], record["activations"], record["per_channel"]) == ("int8", "uint8", True)
+
+
+def test_only_training_images_are_looked_at(tmp_path):
+    class Recording:
+        """A source that remembers which of its images were read."""
+
+        def __init__(self, source):
+            self.source, self.labels, self.seen = source, source.labels, []
+
+        def read(self, ids):
+            self.seen += ids.tolist()
+            return self.source.read(ids)
+
+    data = digits()
+    train, test = (Recording(split.source) for split in (data.train, data.test))
+    # Every second training image is in the split, as with a held-out part.
+    halves = {
+        "train": ImageSplit(train, data.train.ids[::2], data.train.transform),
+        "test": ImageSplit(test, data.test.ids, data.test.transform),
+    }
+    assert export_int8(trained_run(), tmp_path / "m.onnx", replace(data, **halves), images=50) == 50
+    assert test.seen == []
+    assert len(train.seen) == len(set(train.seen)) == 50
+    assert set(train.seen) <= set(data.train.ids[::2].tolist())
+
+
+def test_the_choice_of_images_is_seeded_and_balanced():
+    train = digits().train
+    chosen, again, other = (calibration_images(train, 200, seed=seed) for seed in (3, 3, 4))
+    assert (chosen.ids == again.ids).all()
+    assert set(chosen.ids) != set(other.ids)
+    shares = np.bincount(chosen.labels, minlength=10) / 200
+    assert np.abs(shares - np.bincount(train.labels, minlength=10) / len(train)).max() <= 1 / 200
+    assert calibration_images(train, 10**6, seed=0) is train
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])
+def test_logits_stay_close_and_ranges_cover_the_images(small, batches, calibration, tmp_path, capfd):
+    path = quantize_int8(small, tmp_path / "q.onnx", batches, config=Int8Config(calibration=calibration))
+    assert capfd.readouterr().out == ""
+    images = torch.cat(batches).numpy()
+    wanted, given = (onnx_session(p).run(None, {"images": images})[0] for p in (small, path))
+    # In the mean: two of the methods cut outliers off on purpose.
+    assert np.square(given - wanted).mean() < 0.05**2 * np.square(wanted).mean()
+    assert not np.array_equal(given, wanted)
+    spans = 255 * initializer(onnx.load(path), "images_scale"), images.max() - images.min()
+    if calibration == "minmax":
+        assert spans[0] == pytest.approx(spans[1], rel=1e-5)
+    else:
+        assert spans[0] <= spans[1] * 1.001
+
+
+def test_each_channel_has_its_scale_and_zero_is_zero(small, batches, tmp_path):
+    proto = onnx.load(quantize_int8(small, tmp_path / "q.onnx", batches))
+    weights, scales = initializer(proto, "4.weight_quantized"), initializer(proto, "4.weight_scale")
+    assert weights.dtype == np.int8
+    assert scales.shape == (4,)
+    assert scales[2] > 20 * scales[1]
+    assert (np.abs(weights).max(1) == 127).all()
+    assert not initializer(proto, "4.weight_zero_point").any()
+    assert initializer(proto, "images_zero_point").dtype == np.uint8
+    assert {e.key for e in proto.metadata_props} == {"a", "quantization"}
+
+
+def test_other_processors(small, batches, tmp_path):
+    config = Int8Config(activations="int8", reduce_range=True)
+    proto = onnx.load(quantize_int8(small, tmp_path / "q.onnx", batches, config=config))
+    zero = initializer(proto, "images_zero_point")
+    assert (zero.dtype, int(zero)) == (np.int8, 0)
+    assert np.abs(initializer(proto, "4.weight_quantized")).max() <= 64
+
+
+def integer_inputs(path):
+    """{operator: for each of its nodes, whether all inputs come from integers}."""
+    graph = onnx.load(path).graph
+    decoded = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    found = {}
+    for node in graph.node:
+        found.setdefault(node.op_type, []).append(set(node.input) <= decoded)
+    return found
+
+
+def test_sums_are_integers_except_in_transformers(int8, tmp_path):
+    source = onnx_file(tmp_path, "vit")
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    path = quantize_int8(source, tmp_path / "q.onnx", [images])
+    assert all(integer_inputs(path)["MatMul"])
+    assert not any(integer_inputs(path)["Add"])
+    assert all(integer_inputs(int8)["Conv"])
+    assert all(integer_inputs(int8)["Add"])
+    wanted, given = (onnx_session(p).run(None, {"images": images.numpy()})[0] for p in (source, path))
+    assert np.abs(given - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "images: none"),
+        ([torch.zeros(0, *SIZE)], "images: none"),
+        ([torch.zeros(2, 3, 9, 9)], r"images: of shape \(2, 3, 9, 9\), but the network takes \(batch, 3, 8, 8\)"),
+    ],
+)
+def test_images_that_do_not_serve(small, given, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        quantize_int8(small, tmp_path / "q.onnx", given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_networks_that_do_not_serve(small, batches, tmp_path):
+    half = export_half(small, tmp_path / "half.onnx")
+    quantised = quantize_int8(small, tmp_path / "q.onnx", batches)
+    plain = export_onnx(nn.Sequential(nn.Flatten(), nn.Softmax(1)), tmp_path / "plain.onnx", input_size=SIZE)
+    fixed = onnx.load(small)
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(fixed, tmp_path / "fixed.onnx")
+    for path, message in (
+        (half, "is float16 already; give the float32 network"),
+        (quantised, "is quantised already; give the float32 network"),
+        (plain, "so nothing to quantise"),
+        (tmp_path / "fixed.onnx", "of which the batch alone is free"),
+        (tmp_path / "absent.onnx", "no such file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            quantize_int8(path, tmp_path / "out.onnx", batches)
+    with pytest.raises(UserError, match="is the file to read"):
+        quantize_int8(small, small, batches)
+    with pytest.raises(UserError, match="quantised"):
+        half_model(onnx.load(quantised))
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("options", [{"calibration": "max"}, {"activations": "int4"}])
+def test_bad_config(options):
+    (name,) = options
+    with pytest.raises(UserError, match=f"{name}=.*must be one of"):
+        Int8Config(**options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["FOLDER/model.onnx", "--to", "ort-int8", "-o", "OUT/m.onnx"],
+         "FOLDER/model.onnx: an ONNX file says nothing of images to calibrate INT8 on; give the run folder"),
+        (["FOLDER", "--to", "ort-int8", "-o", "OUT/m.int8"], "OUT/m.int8: must end in .onnx"),
+        (["FOLDER", "--to", "ort-int8", "--calibration-images", "0", "-o", "OUT/m.onnx"],
+         "--calibration-images 0: must be at least 1; 256 is the default"),
+        (["FOLDER", "--to", "ort-int8", "--fp16", "-o", "OUT/m.onnx"],
+         "--to ort-int8: fp16 has a meaning for the other targets only; leave it out"),
+        (["FOLDER", "--to", "ort-int8", "--batch", "1:2:3", "-o", "OUT/m.onnx"],
+         "--to ort-int8: batch has a meaning for engines only; leave it out"),
+        (["FOLDER", "--to", "onnx", "--calibration-images", "0", "--reduce-range", "-o", "OUT/m.onnx"],
+         "--to onnx: reduce_range, calibration_images has a meaning for --to ort-int8 only; leave it out"),
+        (["OUT", "--to", "ort-int8", "-o", "OUT/m.onnx"],
+         "OUT: no recipe.json in OUT, which would name its data; give the folder of a run"),
+        (["FOLDER", "--to", "ort-int8", "-o", "OUT/m.onnx", "--cfg-options", "data.input_size=8", "data.resize=8"],
+         "FOLDER: made for input_size = [3, 16, 16], and the data have [3, 8, 8]; set the recipe's data section to the "
+         "network's"),
+    ],
+)  # fmt: skip
+def test_user_errors_are_one_line(arguments, message, tmp_path, capfd):
+    def places(text):
+        return text.replace("OUT", str(tmp_path)).replace("FOLDER", str(trained_run()))
+
+    assert run_tool("export", *map(places, arguments)) == 2
+    assert capfd.readouterr().err == f"error: {places(message)}\n"
+    assert not list(tmp_path.iterdir())

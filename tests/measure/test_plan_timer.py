@@ -1,0 +1,55 @@
+"""Timing plans end to end: which networks run, in which order, and what is made of their times. A few seconds."""
+
+import pytest
+import torch
+
+from compress.measure import PlanTimer, plan_timer
+from compress.spaces import PreResNetSpace, sizes
+
+SPACE, SIZE = PreResNetSpace(11, 5), (3, 16, 16)
+NARROW = dict.fromkeys(sizes(SPACE.groups), 4)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """The calls that would be timed, in their order; the pruned network takes the next of `ratios` times as long."""
+    seen, ratios = [], [0.5, 0.7, 0.6]
+
+    def pretend(calls, *, repeats):
+        seen.append((list(calls), repeats, {name: call()[0] for name, call in calls.items()}))
+        return {"unpruned": [2.0] * 3, "pruned": [2.0 * ratios[len(seen) - 1]] * 3}
+
+    monkeypatch.setattr(plan_timer, "interleaved", pretend)
+    return seen
+
+
+def test_the_plan_and_the_unpruned_network_are_timed_in_turn(timed):
+    with PlanTimer.open(SPACE, SIZE, batch=2) as timer:
+        assert timer.ratio(NARROW, repeats=40) == 0.6, "the median of the sessions"
+        with torch.inference_mode():
+            whole = timer.model(timer.images).numpy()
+        folder = timer.file.parent
+    assert not folder.exists()
+    assert [(order, repeats) for order, repeats, _ in timed] == [
+        (["pruned", "unpruned"], 14),
+        (["unpruned", "pruned"], 14),
+        (["pruned", "unpruned"], 14),
+    ]
+    for _, _, outputs in timed:
+        assert outputs["unpruned"] == pytest.approx(whole, abs=1e-4)
+        assert outputs["pruned"].shape == (2, 5)
+        assert abs(outputs["pruned"] - whole).max() > 1e-2
+
+
+def test_networks_that_compute_something_else_are_not_timed(timed, monkeypatch):
+    at = plan_timer.WidthGraphs.at
+    monkeypatch.setattr(plan_timer.WidthGraphs, "at", lambda self, widths: at(self, {}))
+    with PlanTimer.open(SPACE, SIZE) as timer, pytest.raises(RuntimeError, match="differs from the sliced network"):
+        timer.ratio(NARROW)
+    assert timed == []
+
+
+def test_a_narrow_network_is_really_faster():
+    """A rough bound, which other work on the machine does not break."""
+    with PlanTimer.open(SPACE, (3, 64, 64)) as timer:
+        assert 0.02 < timer.ratio(NARROW, repeats=6) < 1

@@ -1,0 +1,254 @@
+"""Budgets of latency, and several at once: kept by the table's own count, on measured widths, by the best channels.
+
+Tables are made up; about ten seconds.
+"""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from latency_tables import made_up_table
+
+from compress.costs import macs, params
+from compress.plan import UserError, WidthPlan, load_scores, save_scores
+from compress.pruning import Budget, Priced, SelectConfig, plan_for, select
+from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, sizes
+
+SMALL_SWIN = {"patch_size": 2, "window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
+SPACES = {
+    "preresnet": PreResNetSpace(20, 10),
+    "preresnet-inputs": PreResNetSpace(20, 10, score_inputs=True),
+    "mobilenetv2": MobileNetV2Space(10, 0.35),
+    "swin": SwinSpace(4, "swin_tiny_patch4_window7_224", input_size=32, options=SMALL_SWIN),
+}
+SIZE = (3, 32, 32)
+TABLES = {name: made_up_table(space, SIZE) for name, space in SPACES.items()}
+RESIDUAL = {"median": 0.01, "p90": 0.03, "rank_correlation": 0.99, "n": 20}
+
+
+def random_scores(space, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(n, generator=generator) for name, n in sizes(space.groups).items()}
+
+
+DEFAULT = SelectConfig()
+
+
+def run(name, budget, config=DEFAULT, *, scores=None, priced=None):
+    space = SPACES[name]
+    priced = priced or Priced(TABLES[name])
+    return plan_for(space, scores or random_scores(space), budget, config, input_size=SIZE, priced=priced)
+
+
+def predicted(name, plan):
+    return TABLES[name].predict(SPACES[name].operators(SIZE), plan.widths)  # refuses widths that were not measured
+
+
+def held(plan, scores):
+    return sum(float(scores[name][list(kept)].abs().sum()) for name, kept in plan.kept.items())
+
+
+@pytest.mark.parametrize("ranking", ["global", "kind", "layer"])
+@pytest.mark.parametrize("name", SPACES)
+def test_a_latency_ratio_is_kept_on_measured_widths_by_the_best_channels(name, ranking):
+    for seed, value in enumerate((0.5, 0.7, 0.9)):
+        scores = random_scores(SPACES[name], seed)
+        plan = run(name, Budget("latency_ratio", value), SelectConfig(ranking), scores=scores)
+        assert value - 0.04 < predicted(name, plan).ratio <= value
+        for group, score in scores.items():
+            assert 0 < plan.widths[group] in TABLES[name].widths[group]
+            kept = set(plan.kept[group])
+            dropped = [abs(float(score[i])) for i in range(len(score)) if i not in kept]
+            assert min(abs(float(score[i])) for i in kept) >= max(dropped, default=0)
+        assert run(name, Budget("latency_ratio", value), SelectConfig(ranking), scores=scores) == plan
+
+
+@pytest.mark.parametrize("name", ["preresnet", "mobilenetv2"])
+def test_milliseconds_are_those_of_the_table(name):
+    plan = run(name, Budget("latency_ms", 6.0))
+    assert 5.5 < predicted(name, plan).ms <= 6.0
+    assert plan.kept == run(name, Budget("latency_ratio", 0.6)).kept
+    slow = Priced(replace(TABLES[name], unpruned_ms=20.0))
+    assert run(name, Budget("latency_ms", 12.0), priced=slow).kept == plan.kept
+    for value in (10.0, 11.0):
+        with pytest.raises(UserError, match=rf"--latency-ms {value:g}: the unpruned network takes 10 ms .*give less"):
+            run(name, Budget("latency_ms", value))
+
+
+def test_more_score_is_kept_than_by_dropping_the_worst_channels():
+    """What the knapsack is for: at the latency that a MACs budget leads to, it keeps more."""
+    scores = random_scores(SPACES["preresnet"])
+    by_macs = run("preresnet", Budget("macs_ratio", 0.5), SelectConfig(round_to=4, floor=4), scores=scores)
+    budget = Budget("latency_ratio", predicted("preresnet", by_macs).ratio + 1e-5)
+    assert held(run("preresnet", budget, scores=scores), scores) > held(by_macs, scores)
+
+
+def test_channels_that_are_dear_in_time_go_first():
+    """Two groups with the same scores; the layer that makes the one is thirty times as dear."""
+    space = SPACES["preresnet"]
+    scores = {name: torch.linspace(1, 2, n) for name, n in sizes(space.groups).items()}
+    pair = ("layer2.0.conv1", "layer2.1.conv1")
+    for dear, cheap in (pair, pair[::-1]):
+        table = made_up_table(space, SIZE, factors={dear: 30})
+        plan = run("preresnet", Budget("latency_ratio", 0.6), scores=scores, priced=Priced(table))
+        assert plan.widths[dear] < plan.widths[cheap]
+
+
+@pytest.mark.parametrize("latency", [("latency_ratio", 0.8), ("latency_ms", 8.0)])
+@pytest.mark.parametrize(
+    "others", [{"macs_ratio": 0.5}, {"params_ratio": 0.4}, {"macs_ratio": 0.7, "params_ratio": 0.6}]
+)
+def test_several_costs_are_kept_at_once(latency, others):
+    space = SPACES["preresnet"]
+    plan = run("preresnet", Budget.of(*(Budget(*each) for each in others.items()), Budget(*latency)))
+    found = {
+        "macs_ratio": macs(space.operators(SIZE), plan.widths) / macs(space.operators(SIZE), plan.sizes),
+        "params_ratio": params(space.operators(SIZE), plan.widths) / params(space.operators(SIZE), plan.sizes),
+    }
+    assert predicted("preresnet", plan).ratio <= 0.8
+    assert all(found[kind] <= value for kind, value in others.items())
+    assert max(found[kind] / value for kind, value in others.items()) > 0.95
+    assert plan.record["budget"]["also"][-1] == dict(zip(("kind", "value"), latency, strict=True))
+    assert plan.record["macs"]["after"] == macs(space.operators(SIZE), plan.widths)
+
+
+def test_macs_and_parameters_together_need_no_table():
+    space, scores = SPACES["preresnet"], random_scores(SPACES["preresnet"])
+    budget = Budget("macs_ratio", 0.6, also=(Budget("params_ratio", 0.5),))
+    plan = plan_for(space, scores, budget, SelectConfig(round_to=2), input_size=SIZE)
+    assert 0.57 < plan.record["macs"]["after"] / plan.record["macs"]["before"] <= 0.6
+    assert 0.48 < plan.record["params"]["after"] / plan.record["params"]["before"] <= 0.5
+    assert "latency" not in plan.record
+    assert all(width % 2 == 0 for width in plan.widths.values())
+
+
+def test_floor_and_rounding_hold_on_the_tables_widths():
+    plan = run("preresnet", Budget("latency_ratio", 0.8), SelectConfig(floor=10, round_to=6))
+    assert min(plan.widths.values()) == 12
+    assert all(width % 12 == 0 or width == plan.sizes[name] for name, width in plan.widths.items())
+
+
+def test_the_record_says_what_was_predicted_by_which_table():
+    where = {"device": "a processor, 2 cores", "backend": "onnxruntime", "threads": 1, "batch": 4}
+    table = replace(TABLES["preresnet"], key={**TABLES["preresnet"].key, **where}, record={"residual": RESIDUAL})
+    plan = run("preresnet", Budget("latency_ratio", 0.6), priced=Priced(table, correction=1.1))
+    ratio = 1.1 * predicted("preresnet", plan).ratio
+    assert ratio <= 0.6
+    assert plan.record["latency"] == {
+        "ratio": pytest.approx(ratio),
+        "ms": pytest.approx(10 * ratio),
+        "unpruned_ms": 10.0,
+        "correction": 1.1,
+        "residual": RESIDUAL,
+        **where,
+    }
+    assert plan.record["budget"] == {"kind": "latency_ratio", "value": 0.6}
+
+
+def test_a_correction_is_a_tighter_budget():
+    budget = Budget("latency_ratio", 0.6)
+    slower = run("preresnet", budget, priced=Priced(TABLES["preresnet"], correction=1.2))
+    assert slower.kept == run("preresnet", Budget("latency_ratio", 0.6 / 1.2)).kept
+
+
+def test_other_budgets_have_their_latency_predicted_between_measured_widths_alone():
+    plan = run("preresnet", Budget("pruning_ratio", 0.3))
+    operators = SPACES["preresnet"].operators(SIZE)
+    assert any(width % 4 for width in plan.widths.values()), "the case should need interpolation"
+    between = TABLES["preresnet"].predict(operators, plan.widths, interpolate=True).ratio
+    assert plan.record["latency"]["ratio"] == pytest.approx(between)
+    plan = run("preresnet", Budget("pruning_ratio", 0.9))
+    assert min(plan.widths.values()) < 4
+    assert (plan.record["latency"]["ratio"], plan.record["latency"]["ms"]) == (None, None)
+
+
+def test_the_plan_survives_its_file_and_the_order_of_scores(tmp_path):
+    budget = Budget("latency_ratio", 0.6, also=(Budget("macs_ratio", 0.5),))
+    equal = {name: torch.ones(n) for name, n in sizes(SPACES["preresnet"].groups).items()}
+    plan = run("preresnet", budget, scores=equal)
+    plan.save(tmp_path / "plan.json")
+    assert WidthPlan.load(tmp_path / "plan.json") == plan
+    save_scores(tmp_path / "scores.safetensors", equal)
+    for same in (dict(reversed(equal.items())), load_scores(tmp_path / "scores.safetensors")):
+        assert run("preresnet", budget, scores=same).kept == plan.kept
+
+
+def test_refusals_say_what_to_do():
+    space, scores = SPACES["preresnet"], random_scores(SPACES["preresnet"])
+    operators = space.operators(SIZE)
+    for budget in (Budget("latency_ms", 5), Budget("macs_ratio", 0.5, also=(Budget("latency_ms", 5),))):
+        with pytest.raises(UserError, match=r"^--latency-ms: needs a latency table.*profile_latency.*--latency-table"):
+            select(scores, operators, budget, space="x")
+    table, budget = TABLES["preresnet"], Budget("latency_ratio", 0.6)
+    fewer = replace(table, widths={name: grid for name, grid in table.widths.items() if name != "layer2.1.conv2"})
+    with pytest.raises(UserError, match=r"latency table: has no group 'layer2\.1\.conv2'.*profile this one"):
+        run("preresnet", budget, priced=Priced(fewer))
+    odd = replace(table, widths={**table.widths, "layer2.1.conv2": (4, 8, 12)})
+    with pytest.raises(UserError, match=r"none of the allowed widths of 'layer2\.1\.conv2'; set select\.round_to"):
+        run("preresnet", budget, SelectConfig(round_to=16), priced=Priced(odd))
+
+
+def test_the_smallest_latency_is_named_and_can_be_had():
+    config = SelectConfig(floor=8)
+    for kind, scale in (("latency_ratio", 1), ("latency_ms", 10)):
+        with pytest.raises(UserError, match=rf"^--{kind.replace('_', '-')} .*: out of reach") as refusal:
+            run("preresnet", Budget(kind, 0.06 * scale), config)
+        least = float(str(refusal.value).split("take less than ")[1].split(";")[0].removesuffix(" ms"))
+        assert (" ms;" in str(refusal.value)) == (kind == "latency_ms")
+        plan = run("preresnet", Budget(kind, least), config)
+        assert set(plan.widths.values()) == {8}
+
+
+# Budgets
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(),
+        Budget("pruning_ratio", 0.4),
+        Budget("latency_ms", 12.5),
+        Budget("latency_ratio", 0.5, also=(Budget("macs_ratio", 0.6), Budget("params_ratio", 0.7))),
+    ],
+    ids=str,
+)
+def test_budgets_survive_json(budget):
+    assert Budget.from_json(json.loads(json.dumps(budget.to_json()))) == budget
+    assert Budget.of(*budget.all) == budget
+    assert ("also" in budget.to_json()) == bool(budget.also)
+
+
+def test_budgets_of_budgets_lose_no_limit():
+    pair = Budget("latency_ratio", 0.5, also=(Budget("macs_ratio", 0.6),))
+    third = Budget("params_ratio", 0.7)
+    for whole in (Budget.of(pair, third), Budget("params_ratio", 0.7, also=(pair,))):
+        assert {limit.kind for limit in whole.all} == {"latency_ratio", "macs_ratio", "params_ratio"}
+        assert all(not limit.also for limit in whole.all)
+        assert whole.latency == Budget("latency_ratio", 0.5)
+        assert {limit.kind for limit in Budget.from_json(whole.to_json()).all} == {limit.kind for limit in whole.all}
+    assert (pair.argument, third.latency, Budget().latency) == ("--latency-ratio", None, None)
+    assert Budget.of() == Budget()
+
+
+@pytest.mark.parametrize(
+    ("budgets", "message"),
+    [
+        ((("pruning_ratio", 0.4), ("macs_ratio", 0.5)), r"--pruning-ratio and --macs-ratio: only costs go together"),
+        ((("macs_ratio", 0.4), ("pruning_ratio", 0.5)), r"--pruning-ratio and --macs-ratio: only costs go together"),
+        ((("pruning_ratio", 0.4), ("latency_ms", 5)), r"--pruning-ratio and --latency-ms: only costs .*; drop one"),
+        ((("latency_ratio", 0.4), ("latency_ms", 5)), r"--latency-ms: given beside another limit of the same cost"),
+        ((("macs_ratio", 0.4), ("params_ratio", 0.4), ("macs_ratio", 0.5)), r"--macs-ratio: given beside another"),
+    ],
+)
+def test_limits_that_do_not_go_together_are_refused(budgets, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        Budget.of(*(Budget(*budget) for budget in budgets))
+
+
+@pytest.mark.parametrize("value", [0, -3, float("nan"), float("inf")])
+def test_milliseconds_must_be_finite_and_above_zero(value):
+    with pytest.raises(UserError, match=r"^--latency-ms .*must be finite and above 0"):
+        Budget("latency_ms", value)
+    with pytest.raises(UserError, match=r"^--latency-ratio .*must lie between 0 and 1"):
+        Budget("latency_ratio", value)

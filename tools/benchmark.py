@@ -1,0 +1,41 @@
+"""Time exported models against each other in one interleaved run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from _command import run_tool
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx or .engine files; ratios are to the first")
+    parser.add_argument("--backend", choices=BACKENDS, help="of the .onnx files (default: onnxruntime)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on the CPU")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images of one call")
+    parser.add_argument("--repeats", type=int, default=60, metavar="N", help="samples of each model")
+    parser.add_argument("--json", metavar="F", help="file to write the figures to")
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    from compress.measure.benchmark import benchmark_models
+    from compress.plan import write_json
+    from compress.report.benchmark import print_benchmark
+
+    result = benchmark_models(
+        args.models, backend=args.backend, batch=args.batch, threads=args.threads, repeats=args.repeats
+    )
+    print_benchmark(result)
+    if args.json:
+        write_json(args.json, result)
+
+
+if __name__ == "__main__":
+    run_tool(main, parse())
