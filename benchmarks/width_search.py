@@ -59,12 +59,15 @@ TRIALS: dict[str, list[str]] = {
     "gamma x 3 beta 10": gates(f"{_FUSED}, 'beta': 10.0", HALF * 3),
     "gamma x 3 lam 0.3": gates(f"{_FUSED}, 'lam': 0.3", HALF * 3),
     "gamma x 3 alpha rate fifth": gates(_FUSED, HALF * 15, "search.alpha_optimizer.lr=0.01"),
+    "gamma x 2 alpha rate x 10": gates(_FUSED, HALF * 2 / 10, "search.alpha_optimizer.lr=0.5"),
+    "alpha rate x 10 beta 0.1": gates(f"{_FUSED}, 'beta': 0.1", HALF / 10, "search.alpha_optimizer.lr=0.5"),
     "netslim": gates("'type': 'netslim'", FULL, FREE),
     "netslim gamma third": gates("'type': 'netslim'", FULL / 3, FREE),
     "netslim gamma tenth": gates("'type': 'netslim'", FULL / 10, FREE),
     "netslim gamma x 3": gates("'type': 'netslim'", FULL * 3, FREE),
     "joint": gates("'type': 'joint'", FULL),
     "joint gamma third": gates("'type': 'joint'", FULL / 3),
+    "joint alpha rate x 10": gates("'type': 'joint'", FULL / 10, "search.alpha_optimizer.lr=0.5"),
     "joint gamma x 3": gates("'type': 'joint'", FULL * 3),
     "rvsm": gates("'type': 'rvsm', 'penalty': 'l1', 'beta': 1.0", 0.03, FREE),
     "rvsm gamma third": gates("'type': 'rvsm', 'penalty': 'l1', 'beta': 1.0", 0.01, FREE),
@@ -75,6 +78,7 @@ TRIALS: dict[str, list[str]] = {
     "grouplasso gamma x 3": gates("'type': 'grouplasso'", 3e-3, FREE, "select.ranking=layer"),
     "darts1": gates("'type': 'darts1'", HALF),
     "darts1 gamma third": gates("'type': 'darts1'", HALF / 3),
+    "darts1 alpha rate x 10": gates("'type': 'darts1'", HALF / 10, "search.alpha_optimizer.lr=0.5"),
     "darts1 gamma x 3": gates("'type': 'darts1'", HALF * 3),
 }
 ADAM = "search.alpha_optimizer={'_delete_': True, 'type': 'Adam', 'lr': 0.02, 'betas': (0.5, 0.999)}"

@@ -18,10 +18,10 @@ search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
     epochs=8,
     batch_size=64,
-    gamma=0.045,
+    gamma=0.0052,
     fixed_scale=True,
     optimizer=dict(type="AdamW", lr=5e-4, weight_decay=0.05),
-    alpha_optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
+    alpha_optimizer=dict(type="SGD", lr=0.5, momentum=0.9),  # see swin_digits.py
     label_smoothing=0.1,
 )
 finetune = dict(

@@ -15,10 +15,11 @@ search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
     epochs=10,
     batch_size=32,
-    gamma=0.03,
+    gamma=0.0095,
     fixed_scale=True,
     optimizer=dict(type="AdamW", lr=5e-4, weight_decay=0.05),
-    alpha_optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
+    # A dimension moves the loss little: at a rate of 0.05 the penalty decided alone, and 40 % cost half the accuracy.
+    alpha_optimizer=dict(type="SGD", lr=0.5, momentum=0.9),
 )
 # Heads and MLPs in multiples of 8: other widths cost more time in ONNX Runtime than their MACs save.
 select = dict(round_to=8, floor=8)
