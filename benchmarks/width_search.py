@@ -93,8 +93,8 @@ SETTINGS: dict[str, list[str]] = {
     "taylor": gates("'type': 'taylor'", 0.0, FREE),
 }
 METHODS: dict[str, tuple[str, str, str]] = {
-    "rarts": ("beta 0.1", "gamma x 3 beta 0.1", "gamma x 3 weights u"),
-    "joint": ("joint", "joint", "joint gamma x 3"),
+    "rarts": ("gamma x 2 alpha rate x 10", "gamma x 2 alpha rate x 10", "gamma x 3 weights u"),
+    "joint": ("joint alpha rate x 10", "joint", "joint gamma x 3"),
     "netslim": ("netslim gamma third", "netslim", "netslim"),
     "grouplasso": ("grouplasso", "grouplasso", "grouplasso"),
     "rvsm": ("rvsm", "rvsm", "rvsm"),
