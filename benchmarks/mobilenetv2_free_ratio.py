@@ -15,12 +15,12 @@ from _harness import ROOT, print_rows, save_results
 RECIPE = ROOT / "recipes" / "width" / "mobilenetv2_tiny_imagenet20_rarts.py"
 # The twin's epochs, shortened; gamma keeps the recipe's product of gamma and steps.
 COMMON = [
-    "data.limit=2000",
-    "train.epochs=16",
+    "data.limit=3000",
+    "train.epochs=24",
     "train.amp=bf16",
     "search.epochs=5",
     "search.amp=bf16",
-    "search.gamma=0.6",
+    "search.gamma=0.4",
     "finetune.epochs=5",
     "finetune.amp=bf16",
     "finetune.distill=None",
