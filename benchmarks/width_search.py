@@ -20,6 +20,7 @@ COMMON = [
     "search.epochs=6",
     "search.amp=bf16",
     "search.optimizer.lr=0.05",
+    "search.alpha_optimizer.lr=0.05",
     "finetune.epochs=2",
     "finetune.amp=bf16",
 ]
