@@ -1,7 +1,7 @@
 """Costs as functions of widths."""
 
 from .breakdown import Costed, breakdown
-from .counting import count_macs, count_module_macs, count_params, macs, params
+from .counting import count_macs, count_module_macs, count_params, macs, macs_of, params, params_of
 from .latency import Latency, LatencyTable
 from .soft_latency import SoftLatency
 
@@ -15,5 +15,7 @@ __all__ = [
     "count_module_macs",
     "count_params",
     "macs",
+    "macs_of",
     "params",
+    "params_of",
 ]

@@ -20,12 +20,22 @@ def macs(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
 
         macs(space.operators((3, 32, 32)), {**sizes(space.groups), "layer1.0.conv1": 9})
     """
-    return _total(op.macs * _width(op.n_in, widths) * _width(op.n_out, widths) for op in operators)
+    return _total(macs_of(op, _width(op.n_in, widths), _width(op.n_out, widths)) for op in operators)
 
 
 def params(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
     """Parameters at `widths`, {group: int or scalar tensor}, as `macs`."""
-    return _total((op.weights * _width(op.n_in, widths) + op.biases) * _width(op.n_out, widths) for op in operators)
+    return _total(params_of(op, _width(op.n_in, widths), _width(op.n_out, widths)) for op in operators)
+
+
+def macs_of(op: Operator, n_in: Any, n_out: Any) -> Any:
+    """MACs of one operator at numbers of channels: ints, scalar tensors, or arrays that broadcast."""
+    return op.macs * n_in * n_out
+
+
+def params_of(op: Operator, n_in: Any, n_out: Any) -> Any:
+    """Parameters of one operator, as `macs_of`."""
+    return (op.weights * n_in + op.biases) * n_out
 
 
 def count_params(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..costs import LatencyTable, macs, params
+from ..costs import LatencyTable, macs, macs_of, params, params_of
 from ..costs.latency import UNTIMED
 from ..plan import UserError
 from ..spaces import Operator
@@ -16,6 +16,8 @@ from .budget import Budget
 from .knapsack import Limit, best_widths
 
 Widths = Mapping[str, int]
+COUNTED = {"macs_ratio": (macs, macs_of), "params_ratio": (params, params_of)}
+"""Kind of budget -> what the whole network costs, and what one operator does."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,10 @@ def _measured(name: str, widths: Sequence[int], table: LatencyTable) -> list[int
 def _limit(budget: Budget, operators: Sequence[Operator], full: Widths, priced: Priced | None) -> Limit:
     assert budget.value is not None
     name = f"{budget.argument} {budget.value:g}"
-    if budget.kind == "macs_ratio":
-        whole = macs(operators, full)
-        return Limit(name, lambda op, i, o: op.macs / whole * np.outer(i, o), budget.value)
-    if budget.kind == "params_ratio":
-        whole = params(operators, full)
-        return Limit(
-            name, lambda op, i, o: (op.weights * np.array(i)[:, None] + op.biases) * np.array(o) / whole, budget.value
-        )
+    if budget.kind in COUNTED:
+        cost, cost_of = COUNTED[budget.kind]
+        whole = cost(operators, full)
+        return Limit(name, lambda op, i, o: cost_of(op, np.array(i)[:, None], np.array(o)) / whole, budget.value)
     assert priced is not None, "checked by best_under"
     table = priced.table
     if budget.kind == "latency_ms" and budget.value >= table.unpruned_ms:
