@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -15,10 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from ..costs import LatencyTable, SoftLatency
-from ..penalties import L1, LatencyPenalty, Penalty
-from ..penalties.latency import TAU
-from ..plan import UserError
+from ..penalties import Penalty
 from ..pruning import fold
 from ..search import (
     METHODS,
@@ -29,7 +25,6 @@ from ..search import (
     Rvsm,
     Tas,
     TwoSets,
-    WidthChoices,
     darts1_step,
     darts2_step,
     grouplasso_step,
@@ -39,7 +34,9 @@ from ..search import (
     rvsm_step,
     tas_step,
 )
-from ..spaces import Alphas, Group, Space, norm_scales
+from ..spaces import Alphas, Space
+from .penalising import l1_penalty
+from .score_sources import Choices, Gates, score_source
 from .settings import SearchConfig, amp_dtype, make_method, make_optimizer
 from .training import Prepared
 
@@ -256,115 +253,6 @@ class OneNetwork(SearchModel):
     def watched(self) -> nn.Module:
         """w."""
         return self.w
-
-
-class ScoreSource(Protocol):
-    """Where a one-network method keeps its scores: the parameters alpha's optimiser acts on, and how they score."""
-
-    def parameters(self) -> Any:
-        """The parameters."""
-
-    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
-        """{group: float32 [C]} of `values`, or of the present parameters."""
-
-
-class Gates(Alphas):
-    """Gates at readers' inputs."""
-
-    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
-        """The gates."""
-        if values is None:
-            return super().scores()
-        return {g.name: value.detach().cpu().clone() for g, value in zip(self.groups, values, strict=True)}
-
-
-class Choices(WidthChoices):
-    """TAS's logits over candidate widths."""
-
-    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
-        """Probability that the chosen width covers a channel."""
-        return super().scores()
-
-
-class Scales:
-    """BatchNorm scales, part of the network."""
-
-    def __init__(self, scales: Mapping[str, nn.Parameter]) -> None:
-        self.scales = dict(scales)
-
-    def parameters(self) -> list[nn.Parameter]:
-        """The scales."""
-        return list(self.scales.values())
-
-    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
-        """The scales."""
-        found = self.parameters() if values is None else values
-        return {name: value.detach().cpu().clone() for name, value in zip(self.scales, found, strict=True)}
-
-
-class Filters(Scales):
-    """The filters that produce each group's channels, scored by their norms."""
-
-    def scores(self, values: list[Tensor] | None = None) -> dict[str, Tensor]:
-        """Norm of each filter."""
-        return {name: filters.flatten(1).norm(dim=1) for name, filters in super().scores(values).items()}
-
-
-def l1_penalty(config: SearchConfig) -> L1:
-    """The l1 penalty of `config`."""
-    assert config.penalty != "latency", "make_penalty makes that one, which needs a space"
-    return L1(config.gamma, config.penalty)
-
-
-def make_penalty(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> Penalty:
-    """The penalty of `config` on the scores of `space`, for images of `input_size` (C, H, W).
-
-    Raises UserError when the latency table is missing, broken, or another network's.
-
-    Example::
-
-        penalty = make_penalty(SearchConfig(epochs=1), space, input_size=(3, 32, 32))  # l1
-    """
-    if config.penalty != "latency":
-        return l1_penalty(config)
-    path = Path(config.latency_table or "")
-    if not path.is_file():
-        raise UserError(f"search.latency_table = {str(path)!r}: no such file; make it with tools/profile_latency.py")
-    try:
-        table = LatencyTable.load(path)
-        table.check_space(space, input_size)
-        latency = SoftLatency(table, space.operators(input_size))
-        groups = [group.name for group in space.groups]
-        return LatencyPenalty(config.gamma, latency, groups, tau=config.latency_tau or TAU)
-    except UserError as error:
-        raise UserError(f"search.latency_table = {str(path)!r}: {error}") from None
-
-
-def score_source(network: nn.Module, space: Space, kind: str, method: Any) -> Any:
-    """Where the method `kind` keeps the scores of `network`; UserError for what the space cannot give."""
-    if kind == "netslim":
-        return Scales(norm_scales(network, space.groups))
-    if kind == "grouplasso" or (isinstance(method, Rvsm) and method.penalty == "group"):
-        return Filters({group.name: _filters(network, group, kind) for group in space.groups})
-    if isinstance(method, Tas) and any(group.kind != "channels" for group in space.groups):
-        raise UserError(
-            f"search.method.type = {kind!r}: interpolates channels of feature maps, which {space.name} does not have; "
-            "use 'rarts' or another method with gates"
-        )
-    source = Choices(space.groups, method) if isinstance(method, Tas) else Gates(space.groups)
-    source.attach(network)
-    return source
-
-
-def _filters(network: nn.Module, group: Group, kind: str) -> nn.Parameter:
-    producers = [network.get_parameter(f"{name}.weight") for name in group.outputs]
-    filters = [weight for weight in producers if weight.dim() > 1]
-    if not filters or group.row_copies > 1:
-        raise UserError(
-            f"search.method.type = {kind!r}: group {group.name!r} has no filters of its own to score; "
-            "use a method with gates such as 'rarts'" + (", or set space.score_inputs=False" if group.index else "")
-        )
-    return filters[0]
 
 
 @contextmanager

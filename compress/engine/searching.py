@@ -21,8 +21,9 @@ from ..search import METHODS, Magnitude, RandomScores, Tas, magnitude_scores, ra
 from ..spaces import Space
 from .data import ImageData
 from .loaders import ImageLoader, PairLoader
+from .penalising import make_penalty
 from .sampling import stratified_halves
-from .searchers import OneNetwork, SearchModel, TwoNetworks, make_penalty
+from .searchers import OneNetwork, SearchModel, TwoNetworks
 from .settings import SearchConfig, make_method, make_schedule
 from .training import Job, run, training_loader
 

@@ -17,7 +17,7 @@ from ..costs import LatencyTable
 from ..engine.data import ImageData, load_data
 from ..engine.hooks import Progress
 from ..engine.loaders import eval_loader
-from ..engine.searchers import make_penalty
+from ..engine.penalising import make_penalty
 from ..engine.training import Job, evaluate_top1
 from ..measure import TableConfig, table_key
 from ..plan import UserError, load_scores, read_json, sha256
@@ -59,20 +59,23 @@ class Context:
         space = self.full_space
         check_batches(self, stages)
         if "load" in stages:
-            network, space = self.baseline
+            _, space = self.baseline
             operators = space.operators(self.card(space).input_size)
             equal = {group.name: torch.ones(group.size) for group in space.groups}
             priced = self.priced(space)
             select(equal, operators, self.budget, self.recipe.select, space=space.name, priced=priced)
             check_budget(self.recipe, self.budget)
         elif "select" in stages and self.table is not None:
-            self.priced(load_model(self.folder / "baseline")[1])
+            self.priced(self._start(stages)[1])
         if "search" in stages and self.search_from is not None:
-            network, space = self.baseline if "load" in stages else load_model(self.folder / "baseline")[:2]
-            check_searched(Path(self.search_from), self.recipe, network, space)
+            check_searched(Path(self.search_from), self.recipe, *self._start(stages))
         elif "search" in stages and self.recipe.search.penalty == "latency":
-            space = self.baseline[1] if "load" in stages else load_model(self.folder / "baseline")[1]
+            _, space = self._start(stages)
             make_penalty(self.recipe.search, space, input_size=self.card(space).input_size)
+
+    def _start(self, stages: Sequence[str]) -> tuple[nn.Module, Space]:
+        """The unpruned network that `stages` work on and its space: still the checkpoint's, or already the folder's."""
+        return self.baseline if "load" in stages else load_model(self.folder / "baseline")[:2]
 
     def priced(self, space: Space) -> Priced | None:
         """The run's latency table, for networks of `space`; None without one.

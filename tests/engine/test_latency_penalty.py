@@ -11,7 +11,8 @@ from latency_tables import made_up_table
 from quiet import Quiet
 
 from compress.engine.data import DataConfig, load_data
-from compress.engine.searchers import OneNetwork, TwoNetworks, make_penalty
+from compress.engine.penalising import make_penalty
+from compress.engine.searchers import OneNetwork, TwoNetworks
 from compress.engine.searching import search
 from compress.engine.settings import GATED_METHODS, SearchConfig
 from compress.engine.training import Job
