@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from ..engine.data import ImageData
 from ..engine.datasets import ImageSplit
 from ..engine.loaders import eval_loader
@@ -18,8 +20,8 @@ from .int8 import CHUNK, Int8Config, quantize_int8
 from .onnx_file import export_onnx
 
 if TYPE_CHECKING:
+    from ..engine.hooks import Progress
     from .tensorrt import EngineConfig
-    from .tensorrt.monitor import Progress
 
 
 def onnx_metadata(card: Card) -> dict[str, str]:
@@ -50,8 +52,14 @@ def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False) -> P
             raise UserError(f"{path}: is the file to read; give another name")
         return export_half(source, path)
     model, _, card = load_model(source)
-    export_onnx(model, path, input_size=card.input_size, metadata=onnx_metadata(card))
-    return export_half(path, path) if fp16 else path
+    if not fp16:
+        return _export(model, card, path)
+    with tempfile.TemporaryDirectory() as folder:
+        return export_half(_export(model, card, Path(folder) / "model.onnx"), path)
+
+
+def _export(model: nn.Module, card: Card, path: Path) -> Path:
+    return export_onnx(model, path, input_size=card.input_size, metadata=onnx_metadata(card))
 
 
 def export_int8(
@@ -80,8 +88,7 @@ def export_int8(
     chosen = calibration_images(data.train, images, seed=seed)
     batches = (x_BCHW for x_BCHW, _ in eval_loader(chosen, batch_size=CHUNK))
     with tempfile.TemporaryDirectory() as folder:
-        full = export_onnx(model, Path(folder) / "model.onnx", input_size=card.input_size, metadata=onnx_metadata(card))
-        quantize_int8(full, path, batches, config=config)
+        quantize_int8(_export(model, card, Path(folder) / "model.onnx"), path, batches, config=config)
     return len(chosen)
 
 

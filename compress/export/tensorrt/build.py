@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...plan import UserError, replacing, sha256, write_json
 from ..half import is_half
@@ -14,9 +14,12 @@ from .backend import RTX, last_error, load_backend, message_log
 from .card import FORMAT, card_path
 from .config import EngineConfig
 from .device import cuda_device
-from .monitor import STAGE, Progress, build_monitor, stop_later
+from .monitor import STAGE, build_monitor, stop_later
 from .network import add_profile, describe_tensors, parse_onnx
 from .timing_cache import attach_cache, save_cache
+
+if TYPE_CHECKING:
+    from ...engine.hooks import Progress
 
 
 def build_engine(

@@ -6,28 +6,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...engine.hooks import Progress
 
 STAGE = "Building the engine"
-
-
-class Progress(Protocol):
-    """The part of a run's progress that a build uses."""
-
-    def announce(self, stage: str) -> None:
-        """`stage` begins."""
-
-    def start(self, stage: str, total: int, done: int) -> None:
-        """`stage` will take `total` steps, `done` of which lie behind it."""
-
-    def advance(self) -> None:
-        """One step more."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
-
-    def done(self, stage: str, figures: dict[str, Any]) -> None:
-        """`stage` has ended."""
 
 
 @contextmanager
