@@ -81,6 +81,7 @@ def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, c
     """The rows of one network; finished ones are read from their file."""
     from compress.costs import LatencyTable, macs
     from compress.measure import PlanTimer, build_table, table_key
+    from compress.pipeline.latency_budget import corrected
     from compress.plan import UserError, read_json, write_json
     from compress.pruning import Budget, Priced, SelectConfig, plan_for
     from compress.spaces import make_space, sizes
@@ -123,14 +124,13 @@ def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, c
 
         def knapsack(ratio: float) -> None:
             """As a run does it: at most three corrections."""
-            priced, path = Priced(table), []
-            while True:
-                found = plan(Budget("latency_ratio", ratio), 1, priced)
-                predicted, measured = found.record["latency"]["ratio"], timer.ratio(found.widths)
-                path.append([round(predicted, 4), round(measured, 4)])
-                if abs(measured / predicted - 1) <= 0.05 or len(path) > 3:
-                    return row(found.widths, ratio, "knapsack", measured, path=path)
-                priced = Priced(table, priced.correction * measured / predicted)
+
+            def with_table(priced: Priced) -> Any:
+                return plan(Budget("latency_ratio", ratio), 1, priced)
+
+            found = corrected(with_table(Priced(table)), with_table, Priced(table), timer.ratio, print)
+            path = found.record["latency"]["path"]
+            row(found.widths, ratio, "knapsack", path[-1]["measured"], path=path)
 
         def bisect(ratio: float, method: str, at: Callable[[float], dict[str, int]]) -> None:
             """The limit, between 0 and 1, at which the measured latency comes closest to `ratio`."""

@@ -35,18 +35,20 @@ class PlanTimer:
     def __init__(
         self, space: Space, input_size: tuple[int, int, int], folder: Path, *, threads: int, batch: int
     ) -> None:
-        self.space, self.threads, self.file = space, threads, folder / "plan.onnx"
+        self.space, self.threads = space, threads
         self.model = timing_network(space, input_size)
         self.graphs = WidthGraphs(self.model, space, input_size=input_size)
         self.images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(1))
         self.checked = False
+        self.files = {name: folder / f"{name}.onnx" for name in ("unpruned", "pruned")}
+        self.files["unpruned"].write_bytes(self.graphs.at({}))
 
     @classmethod
     @contextmanager
     def open(
         cls, space: Space, input_size: tuple[int, int, int], *, threads: int = 1, batch: int = 1
     ) -> Iterator[PlanTimer]:
-        """A timer whose temporary file is removed at the end."""
+        """A timer whose temporary files are removed at the end."""
         with tempfile.TemporaryDirectory(prefix="latency") as folder:
             yield cls(space, input_size, Path(folder), threads=threads, batch=batch)
 
@@ -59,14 +61,15 @@ class PlanTimer:
         if not self.checked:
             check_graphs(self.graphs, self.model, self.space, widths, self.images)
             self.checked = True
+        self.files["pruned"].write_bytes(self.graphs.at(widths))
         ratios = []
         for turn in range(SESSIONS):
-            pair: dict[str, Mapping[str, int]] = {"unpruned": {}, "pruned": widths}
-            calls = {name: self._call(pair[name]) for name in (pair if turn % 2 else reversed(pair))}
+            calls = {name: self._call(name) for name in (self.files if turn % 2 else reversed(self.files))}
             samples = interleaved(calls, repeats=-(-repeats // SESSIONS))
             ratios.append(summarise_ratio(samples["unpruned"], samples["pruned"])["median"])
         return statistics.median(ratios)
 
-    def _call(self, widths: Mapping[str, int]) -> Callable[[], object]:
-        self.file.write_bytes(self.graphs.at(widths))
-        return partial(onnx_session(self.file, threads=self.threads).run, None, {INPUT_NAME: self.images.numpy()})
+    def _call(self, name: str) -> Callable[[], object]:
+        """A call of the network `name` in a session of its own."""
+        session = onnx_session(self.files[name], threads=self.threads)
+        return partial(session.run, None, {INPUT_NAME: self.images.numpy()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,24 +49,38 @@ def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> Width
     def plan_with(priced: Priced | None) -> WidthPlan:
         return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced)
 
-    plan = plan_with(priced)
     if priced is None or c.budget.latency is None or (c.table or {})["forced"]:
-        return plan
-    path: list[dict[str, float]] = []
+        return plan_with(priced)
+    plan = plan_with(priced)
     measure = c.recipe.measure
     with PlanTimer.open(space, size, threads=measure.threads, batch=measure.batch) as timer:
-        while True:
-            predicted, measured = plan.record["latency"]["ratio"], timer.ratio(plan.widths)
-            path.append({"correction": priced.correction, "predicted": predicted, "measured": measured})
-            c.progress.note(f"latency ratio: predicted {predicted:.3f}, measured {measured:.3f}")
-            if abs(measured / predicted - 1) <= TOLERANCE or len(path) > MOST_CORRECTIONS:
-                break
-            priced = replace(priced, correction=priced.correction * measured / predicted)
-            try:
-                plan = plan_with(priced)
-            except UserError as error:
-                raise UserError(
-                    f"{error}; the latency table's predictions were multiplied by {priced.correction:.3f}, after "
-                    "measuring a selected network"
-                ) from None
-    return replace(plan, record={**plan.record, "latency": {**plan.record["latency"], "path": path}})
+        return corrected(plan, plan_with, priced, timer.ratio, c.progress.note)
+
+
+def corrected(
+    plan: WidthPlan,
+    plan_with: Callable[[Priced], WidthPlan],
+    priced: Priced,
+    measure: Callable[[Mapping[str, int]], float],
+    note: Callable[[str], None],
+) -> WidthPlan:
+    """`plan`, which `plan_with(priced)` selected, or the last of its corrections; its record has their path.
+
+    `measure` gives the latency ratio at widths {group: channels}. Raises UserError when a correction puts the budget
+    out of reach.
+    """
+    path: list[dict[str, float]] = []
+    while True:
+        predicted, measured = plan.record["latency"]["ratio"], measure(plan.widths)
+        path.append({"correction": priced.correction, "predicted": predicted, "measured": measured})
+        note(f"latency ratio: predicted {predicted:.3f}, measured {measured:.3f}")
+        if abs(measured / predicted - 1) <= TOLERANCE or len(path) > MOST_CORRECTIONS:
+            return replace(plan, record={**plan.record, "latency": {**plan.record["latency"], "path": path}})
+        priced = replace(priced, correction=priced.correction * measured / predicted)
+        try:
+            plan = plan_with(priced)
+        except UserError as error:
+            raise UserError(
+                f"{error}; the latency table's predictions were multiplied by {priced.correction:.3f}, after "
+                "measuring a selected network"
+            ) from None

@@ -28,7 +28,7 @@ def test_the_plan_and_the_unpruned_network_are_timed_in_turn(timed):
         assert timer.ratio(NARROW, repeats=40) == 0.6, "the median of the sessions"
         with torch.inference_mode():
             whole = timer.model(timer.images).numpy()
-        folder = timer.file.parent
+        folder = timer.files["pruned"].parent
     assert not folder.exists()
     assert [(order, repeats) for order, repeats, _ in timed] == [
         (["pruned", "unpruned"], 14),
