@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -19,7 +20,7 @@ def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     from compress.plan import write_json
 
     # Where this machine keeps its data is nobody's business.
-    arguments = [Path(text).name if Path(text).is_absolute() else text for text in sys.argv[1:]]
+    arguments = [re.sub(r"(^|=)/\S*/", r"\1", text) for text in sys.argv[1:]]
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     dirty = subprocess.run(
