@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..plan import UserError, replacing
+from .rewriting import rewrite
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
@@ -156,7 +157,7 @@ def _traced(model: nn.Module, images_BCHW: torch.Tensor, *, opset: int) -> Any:
     try:
         with contextlib.redirect_stderr(chatter):
             program = torch.onnx.export(
-                inference_copy(model),
+                rewrite(inference_copy(model), opset=opset),
                 (images_BCHW,),
                 dynamo=True,
                 external_data=False,
