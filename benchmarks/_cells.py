@@ -109,16 +109,33 @@ class Cells:
         stages: Sequence[str] = ("finetuned", "distilled"),
     ) -> None:
         """Select and slice under `budget`; fine-tune alone (`finetuned`) and with the baseline as teacher."""
+
+        def find(c: Any, space: Any, scores: Any, size: Any) -> Any:
+            from compress.pruning import plan_for
+
+            return plan_for(space, scores, budget, c.recipe.select, input_size=size)
+
+        self.tune(f"{name} {label_of(budget)}", find, settings, searched=searched, stages=stages)
+
+    def tune(
+        self,
+        row: str,
+        find: Callable[[Any, Any, Any, Any], Any],
+        settings: Sequence[str],
+        *,
+        searched: str,
+        stages: Sequence[str],
+    ) -> None:
+        """Slice by the plan that `find(context, space, scores, input_size)` gives, and fine-tune; cells `ROW STAGE`."""
         from compress.engine.training import train
         from compress.plan import load_scores
-        from compress.pruning import plan_for, slice_model
+        from compress.pruning import slice_model
         from compress.spaces import load_model
 
         def sliced(*more: str) -> tuple[Any, Any, Any]:
             c = self.context(*settings, *more)
             network, space, card = load_model(self.folder / f"{searched} searched")
-            scores = load_scores(self.folder / f"{searched}.safetensors")
-            plan = plan_for(space, scores, budget, c.recipe.select, input_size=card.input_size)
+            plan = find(c, space, load_scores(self.folder / f"{searched}.safetensors"), card.input_size)
             return c, plan, slice_model(network, space, plan)[0]
 
         def before() -> dict[str, Any]:
@@ -134,19 +151,21 @@ class Cells:
         def after(distill: bool) -> dict[str, Any]:
             c, _, network = sliced(*([] if distill else ["finetune.distill=None"]))
             teacher = load_model(self.folder / "baseline")[0] if distill else None
-            job = self.job("finetune", f"{name} {label} {distill}")
+            job = self.job("finetune", f"{row} {distill}")
             train(network, c.data.train, c.recipe.finetune, job, evaluate=lambda _: {}, teacher=teacher)
             return c.evaluate(network)
 
-        label = label_of(budget)
-        self.cell(f"{name} {label} sliced", before)
+        self.cell(f"{row} sliced", before)
         for stage in stages:
-            self.cell(f"{name} {label} {stage}", lambda stage=stage: after(stage == "distilled"))
+            self.cell(f"{row} {stage}", lambda stage=stage: after(stage == "distilled"))
 
     def figures(self, name: str, budget: Any, stages: Sequence[str]) -> dict[str, Any]:
         """What is finished of the row `name` under `budget` (None: not known yet): top-1 by stage, and the slice's."""
-        label = budget and label_of(budget)
-        found = {stage: self.cell(f"{name} {label} {stage}") for stage in ("sliced", *stages)}
+        return self.figures_of(f"{name} {budget and label_of(budget)}", stages)
+
+    def figures_of(self, row: str, stages: Sequence[str]) -> dict[str, Any]:
+        """`figures` of the cells `ROW STAGE`."""
+        found = {stage: self.cell(f"{row} {stage}") for stage in ("sliced", *stages)}
         sliced = found["sliced"] or {}
         keys = ("macs_ratio", "params_ratio", "pruned_ratio")
         return {

@@ -46,7 +46,7 @@ METHODS: dict[str, list[str]] = {
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, metavar="FOLDER", help="train/ and val/ with a folder per class")
-    parser.add_argument("--time", action="store_true", help="time the networks that are found, after --gather")
+    parser.add_argument("--time", action="store_true", help="time the networks in ONNX Runtime")
     add_arguments(parser, work_dir="sidt")
     return parser.parse_args()
 
@@ -75,10 +75,28 @@ def run(cells: Cells, name: str) -> None:
         cells.prune(name, budget_of(cells, name, ratio), METHODS[name], searched=name, stages=("distilled",))
 
 
-def figures(cells: Cells, name: str, ratio: float, timer: Any) -> dict[str, Any]:
-    """The finished figures of one network; its latency over the unpruned one's with a `timer`, or as it was timed."""
+def time_networks(found: list[Cells], name: str) -> None:
+    """Latency over the unpruned network's of every finished network of one method; cells `NAME RATIO latency`."""
+    from compress.measure import PlanTimer
+
+    with PlanTimer.open(found[0].context(*METHODS[name]).full_space, (3, 64, 64)) as timer:
+        for cells in found:
+            cells.gather = False
+            for ratio in ratios(cells):
+                widths = sliced_cell(cells, name, ratio)["widths"]
+                cells.cell(f"{name} {ratio} latency", lambda widths=widths: {"ratio": timer.ratio(widths)})
+
+
+def sliced_cell(cells: Cells, name: str, ratio: float) -> dict[str, Any]:
+    """The cell of the sliced network."""
+    budget = budget_of(cells, name, ratio)
+    return cells.cell(f"{name} {budget and budget.value} sliced") or {}
+
+
+def figures(cells: Cells, name: str, ratio: float) -> dict[str, Any]:
+    """The finished figures of one network."""
     row = cells.figures(name, budget_of(cells, name, ratio), ("distilled",))
-    found = cells.cell(f"{name} {ratio} latency", timer and (lambda: {"ratio": timer.ratio(row["named_widths"])}))
+    found = cells.cell(f"{name} {ratio} latency")
     return {"method": name, "ratio": ratio, "seed": cells.seed, **row, "latency": found and found["ratio"]}
 
 
@@ -86,6 +104,8 @@ def main(args: argparse.Namespace) -> None:
     options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
     names = args.methods or list(METHODS)
     cells = cells_of(args, args.work_dir, RECIPE, options, run, names, args.seeds)
+    for name in names if args.time else ():
+        time_networks(cells, name)
     rows, raw = [{"ratio": "0", "method": "unpruned", **unpruned(cells), "latency": "1"}], []
     for ratio in RATIOS:
         for name in names:
