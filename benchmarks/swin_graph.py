@@ -103,13 +103,13 @@ def main(args: argparse.Namespace) -> None:
 
     from compress.export import INPUT_NAME, onnx_session
     from compress.measure import interleaved, summarise, summarise_ratio
+    from compress.measure.networks import timing_network
     from compress.pruning import slice_model
     from compress.spaces import SwinSpace
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     space = SwinSpace(num_classes=1000, model=MODEL)
-    network = space.build().eval()
+    network = timing_network(space, SIZE)  # biases of zero would be optimised away
     feed = {INPUT_NAME: np.random.default_rng(0).standard_normal((1, *SIZE), dtype=np.float32)}
     rows = []
     for title, (ratio, multiple) in list(PLANS.items())[: 1 if args.quick else None]:
