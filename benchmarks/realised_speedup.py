@@ -129,8 +129,7 @@ def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, c
                 return plan(Budget("latency_ratio", ratio), 1, priced)
 
             found = corrected(with_table(Priced(table)), with_table, Priced(table), timer.ratio, print)
-            path = found.record["latency"]["path"]
-            row(found.widths, ratio, "knapsack", path[-1]["measured"], path=path)
+            row(found.widths, ratio, "knapsack", timer.ratio(found.widths), path=found.record["latency"]["path"])
 
         def bisect(ratio: float, method: str, at: Callable[[float], dict[str, int]]) -> None:
             """The limit, between 0 and 1, at which the measured latency comes closest to `ratio`."""
