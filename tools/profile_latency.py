@@ -17,6 +17,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/; its network and image size are profiled")
     parser.add_argument("-o", "--output", required=True, metavar="F", help="the table, a JSON file")
+    parser.add_argument(
+        "--report", metavar="F", help="a page on the table: its errors and its stairs (default: beside it, as .html)"
+    )
     parser.add_argument("--backend", choices=BACKENDS, default="ort", help="ort: ONNX Runtime")
     parser.add_argument("--device", choices=("cpu",), default="cpu")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call")
@@ -32,11 +35,17 @@ def parse() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    from compress.costs.stairs import table_stairs
     from compress.measure import TableConfig, build_table, describe_table
     from compress.pipeline.context import Context
     from compress.pipeline.recipe import load_recipe
+    from compress.plan import UserError
+    from compress.report import write_table_report
     from compress.report.progress import TerminalProgress
 
+    page = Path(args.report) if args.report else Path(args.output).with_suffix(".html")
+    if page.resolve() == Path(args.output).resolve():
+        raise UserError(f"--output {args.output}: is the report's name too; give the table the suffix .json")
     config = TableConfig(
         backend=BACKENDS[args.backend],
         threads=args.threads,
@@ -52,6 +61,7 @@ def main(args: argparse.Namespace) -> None:
         table = build_table(space, args.output, input_size=size, config=config, resume=args.resume, progress=progress)
     print(describe_table(table))
     print(f"Table: {args.output}")
+    print(f"Report: {write_table_report(args.output, table_stairs(table), page)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import os
+import shutil
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +41,38 @@ def _onnxruntime(
     return lambda: session.run([OUTPUT_NAME], feed)
 
 
-BACKENDS = {"pytorch": _pytorch, "onnxruntime": _onnxruntime}
+def _torch_compile(
+    model: nn.Module, onnx_path: str | Path | None, images_BCHW: Tensor, threads: int
+) -> Callable[[], object]:
+    """PyTorch's inductor on the CPU, for these shapes alone; compiled here, by a first call."""
+    network = torch.compile(inference_copy(model), fullgraph=True, dynamic=False)
+    try:
+        network(images_BCHW)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"backends: {COMPILED!r} cannot compile {type(model).__name__} ({reason}); leave it out of measure.backends"
+        ) from error
+    return lambda: network(images_BCHW)
+
+
+COMPILED = "torch-compile"
+BACKENDS = {"pytorch": _pytorch, "onnxruntime": _onnxruntime, COMPILED: _torch_compile}
+
+
+def check_backends(backends: Sequence[str]) -> None:
+    """UserError where one of `backends` cannot run on this machine: `torch-compile` needs a C++ compiler.
+
+    Example::
+
+        check_backends(("pytorch", "torch-compile"))
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as inductor chooses it
+    if COMPILED in backends and shutil.which(compiler) is None:
+        raise UserError(
+            f"backends: {COMPILED!r} needs a C++ compiler, and {compiler!r} is not on the PATH; install it, name "
+            "another one in the environment variable CXX, or leave the backend out of measure.backends"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,12 +125,14 @@ def measure_latency(
     """Time both networks in turn on every backend of `config`; returns the content of `latency.json`.
 
     `input_size` is (C, H, W); the images are standard normal, seeded. Times are milliseconds per batch on the CPU in
-    float32. PyTorch runs eagerly, in eval mode under `torch.inference_mode`; the ONNX paths may be None where no
-    backend reads them. A fixed matrix product is timed before and after everything (`reference_ms`): when the two
-    differ by more than 20 % the machine's speed changed meanwhile, and `drifted` is true. The number of PyTorch's
-    threads is restored.
+    float32. `pytorch` runs eagerly, in eval mode under `torch.inference_mode`; `torch-compile` likewise, compiled by
+    inductor beforehand, which its entry counts apart (`compile_seconds`; fewer where inductor finds an older result in
+    its cache). The ONNX paths may be None where no backend reads them. A fixed matrix product is timed before and after
+    everything (`reference_ms`): when the two differ by more than 20 % the machine's speed changed meanwhile, and
+    `drifted` is true. The number of PyTorch's threads is restored; what else torch.compile has compiled in this process
+    is compiled again when `torch-compile` was measured.
 
-    Raises UserError when an ONNX file is needed and missing or corrupt.
+    Raises UserError when an ONNX file is needed and missing or corrupt, and where a backend cannot run here.
 
     Example::
 
@@ -103,18 +140,24 @@ def measure_latency(
                                   config=MeasureConfig())
         latency["backends"]["onnxruntime"]["ratio"]["median"]  # 0.6
     """
+    check_backends(config.backends)
     shape = (config.batch, *input_size)
     images_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     backends = {}
     with torch_threads(config.threads), torch.inference_mode():
         reference_before = time_reference()
         for name in config.backends:
-            build = BACKENDS[name]
-            pair = {
-                "before": build(before, before_onnx, images_BCHW, config.threads),
-                "after": build(after, after_onnx, images_BCHW, config.threads),
-            }
+            pair: dict[str, Callable[[], object]] = {}
+            seconds: dict[str, float] = {}
+            if name == COMPILED:
+                torch.compiler.reset()  # PyTorch keeps what it compiled, and takes eight networks of one class at most
+            for side, model, onnx_path in (("before", before, before_onnx), ("after", after, after_onnx)):
+                started = time.perf_counter()
+                pair[side] = BACKENDS[name](model, onnx_path, images_BCHW, config.threads)
+                seconds[side] = round(time.perf_counter() - started, 2)
             backends[name] = _compare(pair, config)
+            if name == COMPILED:
+                backends[name]["compile_seconds"] = seconds
         reference_after = time_reference()
     return {
         "device": device_name(),

@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..costs import LatencyTable
+from ..costs.stairs import chosen_stairs
 from ..measure import PlanTimer
 from ..plan import UserError, WidthPlan, sha256
-from ..pruning import Priced, plan_for
+from ..pruning import Budget, Priced, plan_for
 from ..spaces import Space
 from .context import Context
 
@@ -43,18 +45,42 @@ def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> Width
     Under a latency budget the selected network is measured, with random weights, in turn with the unpruned one. Where
     the prediction misses by more than 5 %, it is scaled to what was measured and the selection is repeated, at most
     three times; the plan's record has the path. Not measured: under a forced table, which may be another machine's.
+    Where the budget or the search used a latency table, the record also says where the plan lies on its stairs.
     """
-    size, priced = c.card(space).input_size, c.priced(space)
+    priced = c.priced(space)
+    plan = _selected(c, space, scores, priced)
+    table = priced.table if priced else _searched_with(c, space)
+    if table is None:
+        return plan
+    return replace(plan, record={**plan.record, "stairs": chosen_stairs(table, plan.widths)})
+
+
+def _selected(c: Context, space: Space, scores: Mapping[str, Tensor], priced: Priced | None) -> WidthPlan:
+    size = c.card(space).input_size
 
     def plan_with(priced: Priced | None) -> WidthPlan:
         return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced)
 
-    if priced is None or c.budget.latency is None or (c.table or {})["forced"]:
-        return plan_with(priced)
     plan = plan_with(priced)
+    if priced is None or c.budget.latency is None or (c.table or {})["forced"]:
+        return plan
     measure = c.recipe.measure
     with PlanTimer.open(space, size, threads=measure.threads, batch=measure.batch) as timer:
         return corrected(plan, plan_with, priced, timer.ratio, c.progress.note)
+
+
+def _searched_with(c: Context, space: Space) -> LatencyTable | None:
+    """The latency table that the search used; None without one, and, with a note, where it is gone since."""
+    path = c.recipe.search.latency_table
+    if path is None:
+        return None
+    try:
+        table = LatencyTable.load(path)
+        table.check_space(space, c.card(space).input_size)
+    except UserError as error:
+        c.progress.note(f"the report will not show the latency table's stairs: {error}")
+        return None
+    return table
 
 
 def corrected(
@@ -64,23 +90,43 @@ def corrected(
     measure: Callable[[Mapping[str, int]], float],
     note: Callable[[str], None],
 ) -> WidthPlan:
-    """`plan`, which `plan_with(priced)` selected, or the last of its corrections; its record has their path.
+    """`plan`, which `plan_with(priced)` selected, or one of its corrections; its record has the path of them all.
 
-    `measure` gives the latency ratio at widths {group: channels}. Raises UserError when a correction puts the budget
-    out of reach.
+    The first plan whose prediction holds is taken. Where none does, or a correction puts the budget out of reach, it is
+    the one whose measured latency meets the budget most closely from below, or, where none meets it after the last
+    correction, the closest one. `measure` gives the latency ratio at widths {group: channels}. Raises UserError when a
+    correction puts the budget out of reach and no plan before it was measured within the budget.
     """
-    path: list[dict[str, float]] = []
+    limit = _limit(plan)
+    tried: list[tuple[WidthPlan, dict[str, float]]] = []
     while True:
         predicted, measured = plan.record["latency"]["ratio"], measure(plan.widths)
-        path.append({"correction": priced.correction, "predicted": predicted, "measured": measured})
+        tried.append((plan, {"correction": priced.correction, "predicted": predicted, "measured": measured}))
         note(f"latency ratio: predicted {predicted:.3f}, measured {measured:.3f}")
-        if abs(measured / predicted - 1) <= TOLERANCE or len(path) > MOST_CORRECTIONS:
-            return replace(plan, record={**plan.record, "latency": {**plan.record["latency"], "path": path}})
+        if abs(measured / predicted - 1) <= TOLERANCE:
+            kept = tried[-1]
+            break
+        kept = min(tried, key=lambda one: (one[1]["measured"] > limit, abs(one[1]["measured"] - limit)))
+        if len(tried) > MOST_CORRECTIONS:
+            break
         priced = replace(priced, correction=priced.correction * measured / predicted)
         try:
             plan = plan_with(priced)
         except UserError as error:
+            if kept[1]["measured"] <= limit:
+                break
             raise UserError(
                 f"{error}; the latency table's predictions were multiplied by {priced.correction:.3f}, after "
                 "measuring a selected network"
             ) from None
+    if kept is not tried[-1]:
+        note(f"kept: the selection that measured {kept[1]['measured']:.3f}, closest to the budget of {limit:.3f}")
+    plan, path = kept[0], [step for _, step in tried]
+    return replace(plan, record={**plan.record, "latency": {**plan.record["latency"], "path": path}})
+
+
+def _limit(plan: WidthPlan) -> float:
+    """The latency budget of `plan` as a ratio."""
+    budget = Budget.from_json(plan.record["budget"]).latency
+    assert budget is not None, "only plans under a latency budget are corrected"
+    return (budget.value or 0.0) / (plan.record["latency"]["unpruned_ms"] if budget.kind == "latency_ms" else 1.0)

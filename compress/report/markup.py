@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 from .run_folder import missing
+from .style import CSS
+
+
+def document(title: str, parts: Sequence[str], *, foot: str) -> str:
+    """The whole page: no script, no external resource. `title` and `foot` are plain text."""
+    body = "\n".join(parts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n"
+        f"<footer>{escape(foot)}</footer>\n</main>\n</body>\n</html>\n"
+    )
 
 
 def section(title: str, content: str) -> str:
     """A part of the page under its heading; the id is the title in lower case with dashes."""
     name = title.lower().replace(" ", "-")
     return f'<section id="{name}"><h2>{escape(title)}</h2>{content}</section>'
+
+
+def tile(what: str, number: str, unit: str, detail: str) -> str:
+    """A number that most readers came for; `detail`, HTML, stands below it."""
+    return (
+        f'<div class="tile"><div class="what">{escape(what)}</div>'
+        f'<div class="big">{escape(number)}<small>{escape(unit)}</small></div><div class="from">{detail}</div></div>'
+    )
+
+
+def definitions(values: Mapping[str, Any]) -> str:
+    """A list of names and values; those that are None or empty are left out."""
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+        for name, value in values.items()
+        if value not in (None, "")
+    )
+    return f"<dl>{items}</dl>"
 
 
 def note(text: str) -> str:
@@ -26,6 +57,11 @@ def absent(name: str) -> str:
 
 def panel(title: str, chart: str, *, keys: Sequence[tuple[str, str]] = ()) -> str:
     """A titled chart with its legend: (CSS class of the swatch, text)."""
+    above = legend(keys) if keys else ""
+    return f'<figure class="panel"><figcaption>{escape(title)}</figcaption>{above}{chart}</figure>'
+
+
+def legend(keys: Sequence[tuple[str, str]]) -> str:
+    """What the colours of a chart mean: (CSS class of the swatch, text)."""
     items = "".join(f'<span><i class="swatch {swatch}"></i>{escape(text)}</span>' for swatch, text in keys)
-    legend = f'<div class="legend">{items}</div>' if items else ""
-    return f'<figure class="panel"><figcaption>{escape(title)}</figcaption>{legend}{chart}</figure>'
+    return f'<div class="legend">{items}</div>'

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from ..plan.files import write_text
-from . import complexity, sections
+from . import complexity, latency, sections
+from .markup import document
 from .run_folder import RunFolder, read_run_folder
-from .style import CSS
 
 
 def write_report(run_dir: str | Path) -> Path:
@@ -40,12 +39,12 @@ def write_report(run_dir: str | Path) -> Path:
 
 
 def _page(run: RunFolder) -> str:
-    title = escape(f"{run.summary['model']} on {run.summary['dataset']}: compress report")
+    title = f"{run.summary['model']} on {run.summary['dataset']}: compress report"
     parts = (
         sections.header,
         sections.tiles,
         sections.comparison,
-        sections.latency,
+        latency.latency,
         complexity.complexity,
         sections.stages,
         sections.training,
@@ -54,10 +53,5 @@ def _page(run: RunFolder) -> str:
         sections.scores,
         sections.provenance,
     )
-    body = "\n".join(part(run) for part in parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n"
-        "<footer>Written by compress from the files of this run folder alone.</footer>\n</main>\n</body>\n</html>\n"
-    )
+    foot = "Written by compress from the files of this run folder alone."
+    return document(title, [part(run) for part in parts], foot=foot)

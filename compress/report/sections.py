@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from . import curves, plots, rows, wording
-from .markup import absent, note, section
+from .markup import absent, definitions, legend, note, section, tile
 from .run_folder import RunFolder, missing
 
 STAGES = {
@@ -59,11 +59,7 @@ def tiles(run: RunFolder) -> str:
         if key in ("params", "macs"):
             before, after = (wording.short_count(value) for value in row.values)
         number, _, unit = row.change.replace(" times", "\u00d7").partition(" ")
-        cells.append(
-            f'<div class="tile"><div class="what">{escape(label)}</div>'
-            f'<div class="big">{escape(number)}<small>{escape(unit)}</small></div>'
-            f'<div class="from">{escape(before)} &rarr; <b>{escape(after)}</b></div></div>'
-        )
+        cells.append(tile(label, number, unit, f"{escape(before)} &rarr; <b>{escape(after)}</b>"))
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
@@ -105,30 +101,6 @@ def conditions(run: RunFolder) -> str:
         f"{timing['device']} ({versions}); before and after were timed in turn, and the change is the median ratio of "
         "neighbouring pairs."
     )
-
-
-def latency(run: RunFolder) -> str:
-    """The latency distribution, before and after."""
-    if run.latency is None:
-        return section("Latency", absent("latency.json"))
-    timing = run.latency
-    text = f"Dot: median. Whisker: 10th to 90th percentile. Batch {timing['batch']}, "
-    text += f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, {timing['device']}."
-    return section("Latency", plots.latency_plot(timing["backends"]) + note(text) + _selecting(run.summary))
-
-
-def _selecting(summary: dict[str, Any]) -> str:
-    """How often the latency table was corrected while channels were selected; nothing without a latency budget."""
-    path = (summary.get("prediction") or {}).get("path")
-    if not path:
-        return ""
-    steps = [
-        (f"corrected by {step['correction']:.3f}, " if i else "")
-        + f"predicted {step['predicted']:.3f}, measured {step['measured']:.3f}"
-        for i, step in enumerate(path)
-    ]
-    text = "While channels were selected, over the unpruned network's latency: " + "; then ".join(steps)
-    return note(f"{text}. Networks of these widths were timed with random weights, in turn with the unpruned one.")
 
 
 def stages(run: RunFolder) -> str:
@@ -198,11 +170,10 @@ def scores(run: RunFolder) -> str:
         return section("Scores", absent("scores.safetensors"))
     total = sum(values.size for values in run.scores.values())
     text = f"{total:,} learned scores by magnitude |score|; the height of a bar is the number of channels."
-    legend = '<div class="legend"><span><i class="swatch kept"></i>kept</span><span><i class="swatch pruned"></i>pruned'
-    legend += "</span></div>"
+    keys = legend([("kept", "kept"), ("pruned", "pruned")])
     if run.plan is None:
-        legend, text = "", f"{text} {missing('plan.json')} Until then kept and pruned cannot be told apart."
-    return section("Scores", f"{note(text)}{legend}{plots.score_histogram(run.scores, run.plan)}")
+        keys, text = "", f"{text} {missing('plan.json')} Until then kept and pruned cannot be told apart."
+    return section("Scores", f"{note(text)}{keys}{plots.score_histogram(run.scores, run.plan)}")
 
 
 def provenance(run: RunFolder) -> str:
@@ -225,16 +196,11 @@ def provenance(run: RunFolder) -> str:
     if run.latency:
         facts["latency measured"] = run.latency.get("date")
     facts["scores, SHA-256"] = (run.plan or {}).get("scores_sha256")
-    items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in facts.items()
-        if value not in (None, "")
-    )
     recipe = absent("recipe.json")
     if run.recipe is not None:
         text = escape(json.dumps(run.recipe, indent=2))
         recipe = f"<details><summary>The resolved recipe</summary><pre>{text}</pre></details>"
-    return section("How it was made", f"<dl>{items}</dl>{recipe}")
+    return section("How it was made", f"{definitions(facts)}{recipe}")
 
 
 def _unbroken(detail: str) -> str:

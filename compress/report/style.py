@@ -83,8 +83,14 @@ figcaption { font-size: 0.9rem; font-weight: 560; margin-bottom: 4px; }
 .swatch.kept, .swatch.pruned { height: 10px; width: 10px; border-radius: 2px; }
 .swatch.kept { background: var(--kept); } .swatch.pruned { background: var(--pruned); }
 .swatch.dashed { height: 0; border-top: 2px dashed var(--muted); }
+.swatch.ring { width: 10px; height: 10px; border: 1.5px solid var(--ink); border-radius: 50%; }
 .plot { display: flex; gap: 8px; padding: 10px 8px 0 0; }
 .plot .gutter { flex: none; overflow: visible; } .plot .area { flex: 1; min-width: 0; overflow: visible; }
+.plot.named { padding-top: 26px; }
+.panels.small { grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 26px 30px; }
+.panels.small figcaption { font-size: 0.84rem; overflow-wrap: anywhere; }
+.legend + .panels.small { margin-top: 14px; }
+.panels.one { grid-template-columns: minmax(0, 440px); margin-top: 26px; }
 svg { display: block; overflow: visible; }
 #scores .plot { padding-top: 22px; }
 .tick { font-size: 11.5px; fill: var(--muted); } .tick.strong { fill: var(--ink); font-weight: 600; }
@@ -99,6 +105,9 @@ svg { display: block; overflow: visible; }
 rect.kept, circle.kept { fill: var(--kept); } rect.pruned, circle.pruned { fill: var(--pruned); }
 rect.full { fill: var(--track); } #remaining-dimensions-per-block .plot { padding-top: 20px; }
 rect.faint { opacity: 0.22; }
+.dot.ring { fill: none; stroke: var(--ink); stroke-width: 1.5; }
+.chosen { stroke: var(--c2); stroke-width: 1.5; } .curve.zero { stroke: var(--pruned); stroke-width: 1; }
+.curve.reference { stroke-width: 1.2; }
 .whisker { stroke-width: 2; } .whisker.kept { stroke: var(--kept); } .whisker.pruned { stroke: var(--pruned); }
 .latency {
   display: grid; grid-template-columns: max-content minmax(0, 1fr) max-content; column-gap: 14px; align-items: center;

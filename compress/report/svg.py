@@ -76,24 +76,50 @@ def line_chart(curves: Sequence[Curve], *, x: Axis, y: Axis, label: str, referen
     height = 168
     parts = []
     if reference is not None:
-        y_ref = _down(y, reference, height)
-        parts.append(f'<line class="reference" x1="0" x2="100%" y1="{y_ref:.1f}" y2="{y_ref:.1f}"/>')
+        parts.append(across(reference, y=y, height=height))
+    parts.append(lines(curves, x=x, y=y, height=height))
+    for curve in curves:
+        parts.append(dot(*curve.points[-1], x=x, y=y, height=height, colour=curve.colour))
+    return framed("".join(parts), x=x, y=y, height=height, label=label)
+
+
+def lines(curves: Sequence[Curve], *, x: Axis, y: Axis, height: int) -> str:
+    """Marks for `framed`: every curve's points joined by straight lines."""
     paths = []
     for curve in curves:
         path = " ".join(f"{x.at(a):.3f},{100 - y.at(b):.3f}" for a, b in curve.points)
         paths.append(f'<polyline class="curve {curve.colour}" points="{path}"/>')
     box = f'width="100%" height="{height}" viewBox="0 0 100 100" preserveAspectRatio="none"'
-    parts.append(f'<svg class="stretched" {box}>{"".join(paths)}</svg>')
-    for curve in curves:
-        a, b = curve.points[-1]
-        parts.append(f'<circle class="dot {curve.colour}" cx="{x.at(a):.2f}%" cy="{_down(y, b, height):.1f}" r="3.5"/>')
-    return framed("".join(parts), x=x, y=y, height=height, label=label)
+    return f'<svg class="stretched" {box}>{"".join(paths)}</svg>'
 
 
-def framed(marks: str, *, x: Axis, y: Axis, height: int, label: str, x_zero: float = 0.0) -> str:
+def dot(a: float, b: float, *, x: Axis, y: Axis, height: int, colour: str, radius: float = 3.5, tip: str = "") -> str:
+    """A mark for `framed`: a dot at (a, b), which shows `tip` under the pointer."""
+    at = f'cx="{x.at(a):.2f}%" cy="{_down(y, b, height):.1f}" r="{radius:g}"'
+    end = f"><title>{escape(tip)}</title></circle>" if tip else "/>"
+    return f'<circle class="dot {colour}" {at}{end}'
+
+
+def across(b: float, *, y: Axis, height: int) -> str:
+    """A mark for `framed`: a dashed horizontal line at b."""
+    return f'<line class="reference" x1="0" x2="100%" y1="{_down(y, b, height):.1f}" y2="{_down(y, b, height):.1f}"/>'
+
+
+def framed(
+    marks: str,
+    *,
+    x: Axis,
+    y: Axis,
+    height: int,
+    label: str,
+    x_zero: float = 0.0,
+    x_name: str = "",
+    y_name: str = "",
+) -> str:
     """Put marks on a plot area with grid lines, a gutter of y labels and a row of x labels.
 
-    `x_zero` is the percentage of the width left of the x axis (for marks outside it).
+    `x_zero` is the percentage of the width left of the x axis (for marks outside it). `x_name` is written under the
+    x labels, `y_name` above the y labels; both say the unit.
     """
     gutter, grid = [], []
     for tick in y.ticks:
@@ -105,8 +131,15 @@ def framed(marks: str, *, x: Axis, y: Axis, height: int, label: str, x_zero: flo
         at = x_zero + x.at(tick) * (100 - x_zero) / 100
         grid.append(f'<text class="tick" x="{at:.2f}%" y="{height + 18}" text-anchor="middle">{x.label(tick)}</text>')
     total = height + 24
+    if x_name:
+        total += 18
+        middle = f'x="{(x_zero + 100) / 2:.2f}%" y="{height + 37}" text-anchor="middle"'
+        grid.append(f'<text class="tick" {middle}>{escape(x_name)}</text>')
+    if y_name:
+        gutter.append(f'<text class="tick" x="0" y="-13">{escape(y_name)}</text>')
+    named = " named" if y_name else ""
     return (
-        f'<div class="plot" role="img" aria-label="{escape(label)}">'
+        f'<div class="plot{named}" role="img" aria-label="{escape(label)}">'
         f'<svg class="gutter" width="46" height="{total}" aria-hidden="true">{"".join(gutter)}</svg>'
         f'<svg class="area" width="100%" height="{total}" aria-hidden="true">{"".join(grid)}{marks}</svg></div>'
     )

@@ -6,7 +6,13 @@ from typing import Any
 
 MINUS = "\u2212"
 DASH = "\u2013"
-BACKENDS = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX", "pytorch": "PyTorch"}
+BACKENDS = {
+    "onnxruntime": "ONNX Runtime",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT-RTX",
+    "pytorch": "PyTorch",
+    "torch-compile": "torch.compile",
+}
 
 
 def count(value: float) -> str:

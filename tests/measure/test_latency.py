@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compress.export import export_onnx
-from compress.measure import BACKENDS, MeasureConfig, measure_latency
+from compress.measure import MeasureConfig, measure_latency
 from compress.measure import latency as latency_module
 from compress.plan import UserError
 
@@ -43,7 +43,7 @@ def test_content(measured):
         "dtype": "float32", "batch": 2, "threads": 1, "input_size": [3, 24, 24],
     }  # fmt: skip
     assert {"device", "date", "versions", "reference_ms", "drifted"} < set(measured)
-    assert set(measured["backends"]) == set(BACKENDS)
+    assert set(measured["backends"]) == {"pytorch", "onnxruntime"}, "what is compiled is not among the defaults"
     assert measured["reference_ms"]["before"] > 0
     assert measured["reference_ms"]["after"] > 0
 

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from latency_tables import made_up_table
 
 from compress.costs import LatencyTable
@@ -23,7 +25,7 @@ from compress.pipeline import latency_budget
 from compress.pipeline.recipe import load_recipe
 from compress.pipeline.run import prune as prune_run
 from compress.plan import UserError, WidthPlan, read_json
-from compress.pruning import Budget
+from compress.pruning import Budget, Priced, SelectConfig, plan_for
 from compress.report import wording
 from compress.report.progress import TerminalProgress
 from compress.spaces import MobileNetV2Space, PreResNetSpace
@@ -169,6 +171,9 @@ def test_a_whole_run_measures_corrects_and_tells(
     assert "Latency predicted for ONNX Runtime" in page
     assert "median error of the table 1.2 %" in page.replace("&nbsp;", " ")
     assert "latency ratio 0.6" in page
+    assert "Chosen widths on the latency table" in page
+    shown = plan.record["stairs"]["groups"]
+    assert {name: group["width"] for name, group in shown.items()} == {name: plan.widths[name] for name in shown}
 
 
 @pytest.mark.parametrize(
@@ -193,8 +198,70 @@ def test_the_prediction_is_corrected_three_times_at_most(
     assert [step["correction"] for step in path] == pytest.approx(corrections)
     assert fake.timed == len(corrections)
     assert all(0.5 < step["predicted"] <= 0.6 for step in path)
-    assert plan.record["latency"]["ratio"] == path[-1]["predicted"]
+    assert plan.record["latency"]["ratio"] == pytest.approx(path[-1]["predicted"])
     assert corrections[-1] * uncorrected(plan, table_file()) == pytest.approx(path[-1]["predicted"])
+
+
+@pytest.mark.parametrize(
+    ("measured", "kept"),
+    [
+        ([0.7, 0.5, 0.68, 0.45], 1),  # two meet the budget: the one that uses more of it
+        ([0.7, 0.45, 0.68, 0.5], 3),
+        ([0.66, 0.75, 0.4, 0.7], 2),  # one meets it, though others are closer
+        ([0.7, 0.64, 0.66, 0.68], 1),  # none meets it
+        ([0.5, 0.61], 1),  # its prediction holds: no better one is looked for
+        ([0.5, 30.0], 0),  # then the budget is out of reach
+    ],
+)
+@pytest.mark.parametrize("budget", [HALF, Budget("latency_ms", 6.0)])
+def test_the_selection_that_meets_the_budget_best_is_kept(budget: Budget, measured: list[float], kept: int) -> None:
+    table, notes, timed, selected = made_up_table(SPACE, SIZE), [], iter(measured), []
+
+    def plan_with(priced: Priced) -> WidthPlan:
+        plan = plan_for(SPACE, random_scores(), budget, SelectConfig(), input_size=SIZE, priced=priced)
+        selected.append(plan)
+        return plan
+
+    first = plan_with(Priced(table))
+    plan = latency_budget.corrected(first, plan_with, Priced(table), lambda widths: next(timed), notes.append)
+    latency = plan.record["latency"]
+    assert [step["measured"] for step in latency["path"]] == measured
+    assert plan.kept == selected[kept].kept
+    step = latency["path"][kept]
+    assert (latency["ratio"], latency["correction"]) == (step["predicted"], step["correction"])
+    chosen = [f"kept: the selection that measured {measured[kept]:.3f}, closest to the budget of 0.600"]
+    assert notes[len(measured) :] == (chosen if kept < len(measured) - 1 else [])
+
+
+def random_scores() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {group.name: torch.rand(group.size, generator=generator) for group in SPACE.groups}
+
+
+@pytest.mark.parametrize("network", ["own", "another", "none"])
+def test_a_search_for_speed_shows_its_table_whatever_the_budget(table_file, tmp_path: Path, network: str) -> None:
+    file = {"own": table_file("search", device="another processor"), "none": tmp_path / "gone.json"}.get(network)
+    if file is None:
+        made_up_table(MobileNetV2Space(10, 0.35), SIZE).save(file := tmp_path / "mobilenet.json")
+    notes: list[str] = []
+    context = SimpleNamespace(
+        recipe=SimpleNamespace(select=SelectConfig(), search=SimpleNamespace(latency_table=str(file))),
+        budget=Budget("pruning_ratio", 0.4),
+        card=lambda space: SimpleNamespace(input_size=SIZE),
+        priced=lambda space: None,
+        progress=SimpleNamespace(note=notes.append),
+    )
+    plan = latency_budget.select_plan(context, SPACE, random_scores())
+    assert "latency" not in plan.record
+    if network == "own":
+        assert plan.record["stairs"]["device"] == "another processor"
+        assert notes == []
+    else:
+        assert "stairs" not in plan.record
+        assert len(notes) == 1
+        assert str(file) in notes[0] or "mobilenetv2" in notes[0]
+    context.recipe.search.latency_table = None
+    assert "stairs" not in latency_budget.select_plan(context, SPACE, random_scores()).record
 
 
 def test_a_budget_that_measuring_puts_out_of_reach_says_so(run_folder: Path, timer, going) -> None:
@@ -325,6 +392,7 @@ def test_profiled_pruned_and_measured(tool, tiny, finished, baseline: Path, tmp_
     options = tiny(measure__repeats=60, measure__warmup_seconds=0.25, measure__backends="['onnxruntime']")
     result = tool("profile_latency", RECIPE, *options, "-o", table, "--multiple", 4, "--designs", 12)
     assert (result.code, result.stderr) == (0, "")
+    assert "Predicted against measured" in table.with_suffix(".html").read_text()
     budget = ("--latency-ratio", 0.75, "--latency-table", table, "--search-from", finished[0])
     result = tool("prune", RECIPE, *options, "--checkpoint", baseline, *budget, "--work-dir", folder)
     assert (result.code, result.stderr) == (0, "")
