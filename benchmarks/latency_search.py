@@ -1,10 +1,11 @@
 """Searching for latency: RARTS with the latency penalty, or with l1, at the same measured latency after pruning.
 
-Rows: `penalty` searches with the latency penalty and selects under a latency budget; `l1` searches with l1 and selects
+Rows: `penalty` searches with the latency penalty, which pulls as hard as l1 on average over all scores at the search's
+start, `weak penalty` with a fifth of that, and both select under a latency budget; `l1` searches with l1 and selects
 under the same budget; `l1, macs` selects under the MACs budget whose network has that latency, as tools without latency
 tables do. Networks and their settings are those of sidt.py and width_search.py, whose baselines and l1 searches are
-used where they are in the work dir. The penalty pulls as hard as l1 on average over all scores at the search's start;
-nothing is tuned. Tables and plans want a quiet machine, so steps can be run one by one: tables, search, plan, tune.
+used where they are in the work dir. Nothing is tuned. Tables and plans want a quiet machine, so steps can be run one by
+one: tables, search, plan, tune.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ RATIO = 0.5
 """Of the unpruned network's measured latency."""
 BISECTIONS = 7
 STEPS = ("tables", "search", "plan", "tune")
-ROWS = ("penalty", "l1", "l1, macs")
+PENALTIES = {"penalty": 1.0, "weak penalty": 0.2}
+"""Row -> the latency penalty's mean pull over l1's, on scores of 1."""
+ROWS = (*PENALTIES, "l1", "l1, macs")
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ class Comparison:
             build_table(space, self.table_file, input_size=self.network.size, config=config, resume=True)
         return LatencyTable.load(self.table_file)
 
-    def penalty(self, cells: Cells) -> list[str]:
-        """Settings of the search with the latency penalty, whose mean pull on scores of 1 is l1's."""
+    def penalty(self, cells: Cells, pull: float) -> list[str]:
+        """Settings of the search with the latency penalty, whose mean pull on scores of 1 is `pull` times l1's."""
         import torch
 
         from compress.costs import SoftLatency
@@ -93,14 +96,15 @@ class Comparison:
         ones = [torch.ones(group.size) for group in space.groups]
         pulls = [torch.zeros_like(each) for each in ones]
         LatencyPenalty(1.0, latency, [group.name for group in space.groups]).add_gradient(ones, pulls)
-        gamma = self.network.gamma / float(torch.cat(pulls).mean())
+        gamma = pull * self.network.gamma / float(torch.cat(pulls).mean())
         more = ["search.penalty=latency", f"search.latency_table={self.table_file}", f"search.gamma={gamma:.4g}"]
         return [*self.network.settings, *more]
 
     def run(self, cells: Cells, row: str) -> None:
         """The cells of one row, as far as the steps ask for them."""
-        settings = self.penalty(cells) if row == "penalty" else self.network.settings
-        searched = "latency penalty" if row == "penalty" else self.network.searched
+        settings, searched = self.network.settings, self.network.searched
+        if row in PENALTIES:
+            settings, searched = self.penalty(cells, PENALTIES[row]), f"latency {row}"
         label = f"latency {row} {RATIO}"
         if "search" in self.args.steps:
             cells.search(searched, settings)
