@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from argparse import Namespace
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ def first_process(launcher: str) -> bool:
 def run_tool(main: Callable[[Namespace], None], args: Namespace) -> None:
     """Run `main`; exit with 2 after a UserError, with 130 after Ctrl-C, each told in one line by the first process."""
     launcher = getattr(args, "launcher", "none")
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         from compress.plan import UserError
 

@@ -1,4 +1,4 @@
-"""Train a recipe's unpruned network from scratch; the work dir is then a checkpoint for tools/prune.py."""
+"""Train a recipe's unpruned network, from scratch or a checkpoint; the work dir is a checkpoint for tools/prune.py."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/")
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/RECIPE_train)")
+    parser.add_argument(
+        "--checkpoint",
+        metavar="F",
+        help="start from these weights, of another number of classes too: .pth, .safetensors, or a run folder",
+    )
+    parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument(
@@ -35,6 +41,8 @@ def main(args: argparse.Namespace) -> None:
             recipe,
             args.work_dir or Path("runs") / f"{recipe.name}_train",
             progress=progress,
+            checkpoint=args.checkpoint,
+            trust=args.trust_checkpoint,
             resume=args.resume,
             launcher=args.launcher,
         )

@@ -1,13 +1,16 @@
-"""From a search's settings to its penalty on scores."""
+"""From a search's settings to its penalty on scores, and to what its latency table says about channels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..costs import LatencyTable, SoftLatency
 from ..penalties import L1, LatencyPenalty, Penalty
 from ..penalties.latency import TAU
 from ..plan import UserError
+from ..search import channel_savings
 from ..spaces import Space
 from .settings import SearchConfig
 
@@ -29,14 +32,38 @@ def make_penalty(config: SearchConfig, space: Space, *, input_size: tuple[int, i
     """
     if config.penalty != "latency":
         return l1_penalty(config)
-    path = Path(config.latency_table or "")
-    if not path.is_file():
-        raise UserError(f"search.latency_table = {str(path)!r}: no such file; make it with tools/profile_latency.py")
-    try:
-        table = LatencyTable.load(path)
-        table.check_space(space, input_size)
+    with _latency_table(config, space, input_size) as table:
         latency = SoftLatency(table, space.operators(input_size))
         groups = [group.name for group in space.groups]
         return LatencyPenalty(config.gamma, latency, groups, tau=config.latency_tau or TAU)
+
+
+def make_savings(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> dict[str, float]:
+    """Share of the latency that one channel less of each group saves, {group: share}, by the table of `config`.
+
+    Raises UserError when the latency table is missing, broken, or another network's.
+    """
+    with _latency_table(config, space, input_size) as table:
+        return channel_savings(table, space, input_size)
+
+
+def check_latency_table(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> None:
+    """UserError unless a search of `space` by `config`, if it reads a latency table, can use the one that it names."""
+    if config.penalty == "latency":
+        make_penalty(config, space, input_size=input_size)
+    elif config.latency_table is not None:
+        make_savings(config, space, input_size=input_size)
+
+
+@contextmanager
+def _latency_table(config: SearchConfig, space: Space, input_size: tuple[int, int, int]) -> Iterator[LatencyTable]:
+    """The table that `config` names, checked; errors of the block are the table's."""
+    path = str(config.latency_table)
+    try:
+        if not Path(path).is_file():
+            raise UserError("no such file; make it with tools/profile_latency.py")
+        table = LatencyTable.load(path)
+        table.check_space(space, input_size)
+        yield table
     except UserError as error:
-        raise UserError(f"search.latency_table = {str(path)!r}: {error}") from None
+        raise UserError(f"search.latency_table = {path!r}: {error}") from None

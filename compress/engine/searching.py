@@ -17,11 +17,20 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..search import METHODS, Magnitude, RandomScores, Tas, magnitude_scores, random_scores, taylor_scores
+from ..search import (
+    METHODS,
+    Magnitude,
+    RandomScores,
+    Tas,
+    latency_aware,
+    magnitude_scores,
+    random_scores,
+    taylor_scores,
+)
 from ..spaces import Space
 from .data import ImageData
 from .loaders import ImageLoader, PairLoader
-from .penalising import make_penalty
+from .penalising import make_penalty, make_savings
 from .sampling import stratified_halves
 from .searchers import OneNetwork, SearchModel, TwoNetworks
 from .settings import SearchConfig, make_method, make_schedule
@@ -94,12 +103,18 @@ def search(
 
 
 def score(network: nn.Module, space: Space, data: ImageData, config: SearchConfig, job: Job) -> dict[str, Tensor]:
-    """Scores by a method that trains nothing: random, magnitude or Taylor."""
+    """Scores by a method that trains nothing: random, magnitude or Taylor.
+
+    Raises UserError, before any gradient is taken, for a latency table that is not this network's.
+    """
     method = make_method(config)
     if isinstance(method, RandomScores):
         return random_scores(space, seed=job.seed)
     if isinstance(method, Magnitude):
         return magnitude_scores(network, space, method)
+    savings = None
+    if method.latency_weight > 0:
+        savings = make_savings(config, space, input_size=tuple(data.preprocessing["input_size"]))
     loader = training_loader(data.train, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
     loader.set_epoch(0)
 
@@ -108,7 +123,8 @@ def score(network: nn.Module, space: Space, data: ImageData, config: SearchConfi
         return F.cross_entropy(model(batch[0].to(device)), batch[1].to(device))
 
     on_device = deepcopy(network).to(get_device())
-    return taylor_scores(on_device, space, loss, islice(loader, method.batches))
+    scores = taylor_scores(on_device, space, loss, islice(loader, method.batches))
+    return scores if savings is None else latency_aware(scores, savings, method.latency_weight)
 
 
 def recalibrate(network: nn.Module, loaders: list[ImageLoader], *, batches: int = 100) -> None:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from ..penalties.latency import TAU
 from ..plan import UserError, check_number
-from ..search import METHODS
+from ..search import METHODS, Taylor
 
 GATED_METHODS = ("rarts", "darts1", "darts2", "milenas1", "joint")
 """Methods whose scores are gates and nothing else."""
@@ -76,6 +76,7 @@ class SearchConfig:
     unpruned network's latency, which the table of the file `latency_table` (tools/profile_latency.py) predicts for soft
     widths; a score of size `latency_tau` (0.4 unless given) counts as half a channel. That ratio is one number for all
     channels: to pull as hard as l1 on average, its gamma must be larger, some four to eight times their number.
+    `taylor` with a `latency_weight` reads the same table, without a penalty.
 
     `fixed_scale` brings the gates of every group to root mean square 1 after each step. Their common scale is free (a
     BatchNorm or the reader's weights take it up), and a penalty would otherwise shrink it instead of choosing among
@@ -107,8 +108,7 @@ class SearchConfig:
         _one_of("search.penalty", self.penalty, ("subgradient", "proximal", "latency"))
         _one_of("search.weights", self.weights, ("u", "w", "average"))
         _one_of("search.method.type", self.method.get("type"), tuple(METHODS))
-        make_method(self)
-        self._settle_latency()
+        self._settle_latency(make_method(self))
         if self.fixed_scale and self.method["type"] not in GATED_METHODS:
             raise UserError(
                 f"search.fixed_scale = True: {self.method['type']} has no gates to scale; set it to False, or "
@@ -118,29 +118,32 @@ class SearchConfig:
         if self.amp == "fp16":
             raise UserError("search.amp = 'fp16': the search takes gradients itself, without loss scaling; use 'bf16'")
 
-    def _settle_latency(self) -> None:
-        """Fill in tau; UserError for settings of the latency penalty that are missing, useless or for other methods."""
-        if self.penalty != "latency":
-            for name in ("latency_table", "latency_tau"):
-                if (value := getattr(self, name)) is not None:
-                    raise UserError(
-                        f"search.{name} = {value!r}: has no use with search.penalty = {self.penalty!r}; set that to "
-                        "'latency', or leave this away"
-                    )
-            return
-        if self.latency_tau is None:
-            object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
-        check_number("search.latency_tau", self.latency_tau, above=0)
-        if self.method["type"] not in GATED_METHODS:
+    def _settle_latency(self, method: Any) -> None:
+        """Fill in tau; UserError for settings of latency that are missing, useless or for other methods."""
+        penalised = self.penalty == "latency"
+        weighed = isinstance(method, Taylor) and method.latency_weight > 0
+        if penalised and self.method["type"] not in GATED_METHODS:
             raise UserError(
                 f"search.penalty = 'latency': {self.method['type']} has no gates to count as channels; use one of "
                 f"{', '.join(GATED_METHODS)}, or another penalty"
             )
-        if not self.latency_table:
+        if (penalised or weighed) and not self.latency_table:
+            reader = "search.penalty = 'latency'" if penalised else "search.method.latency_weight above 0"
             raise UserError(
-                f"search.latency_table = {self.latency_table!r}: search.penalty = 'latency' needs a table; give the "
-                "file that tools/profile_latency.py wrote for this recipe"
+                f"search.latency_table = {self.latency_table!r}: {reader} needs a table; give the file that "
+                "tools/profile_latency.py wrote for this recipe"
             )
+        useless = f"has no use with search.penalty = {self.penalty!r}; set that to 'latency', or leave this away"
+        if self.latency_tau is not None and not penalised:
+            raise UserError(f"search.latency_tau = {self.latency_tau!r}: {useless}")
+        if self.latency_table is not None and not (penalised or weighed):
+            if isinstance(method, Taylor):
+                useless = "has no use with search.method.latency_weight = 0; set that above 0, or leave this away"
+            raise UserError(f"search.latency_table = {self.latency_table!r}: {useless}")
+        if penalised:
+            if self.latency_tau is None:
+                object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
+            check_number("search.latency_tau", self.latency_tau, above=0)
 
 
 def check_training(config: TrainConfig | SearchConfig, section: str) -> None:

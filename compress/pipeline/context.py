@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -11,19 +11,21 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 from mmengine.dist import barrier, get_world_size, is_main_process
-from torch import nn
+from torch import Tensor, nn
 
 from ..costs import LatencyTable
 from ..engine.data import ImageData, load_data
 from ..engine.hooks import Progress
 from ..engine.loaders import eval_loader
-from ..engine.penalising import make_penalty
+from ..engine.penalising import check_latency_table
 from ..engine.training import Job, evaluate_top1
 from ..measure import TableConfig, table_key
+from ..measure.latency import check_backends
 from ..plan import UserError, load_scores, read_json, sha256
 from ..pruning import Budget, Priced, select
 from ..search import METHODS
 from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
+from ..spaces.checkpoint import ADAPT
 from .folder import RECIPE, RunFolder
 from .recipe import Recipe
 
@@ -41,6 +43,8 @@ class Context:
     budget: Budget = field(default_factory=Budget)
     table: dict[str, Any] | None = None
     checkpoint: str | None = None
+    fresh_classifier: bool = False
+    """A checkpoint of another number of classes is taken without its classifier."""
     trust: bool = False
     search_from: str | None = None
     resume: bool = False
@@ -58,6 +62,10 @@ class Context:
             return
         space = self.full_space
         check_batches(self, stages)
+        if "measure" in stages:
+            check_backends(self.recipe.measure.backends)
+        if "train" in stages and self.checkpoint is not None:
+            _, space = self.baseline
         if "load" in stages:
             _, space = self.baseline
             operators = space.operators(self.card(space).input_size)
@@ -69,9 +77,9 @@ class Context:
             self.priced(self._start(stages)[1])
         if "search" in stages and self.search_from is not None:
             check_searched(Path(self.search_from), self.recipe, *self._start(stages))
-        elif "search" in stages and self.recipe.search.penalty == "latency":
+        elif "search" in stages and self.recipe.search.latency_table is not None:
             _, space = self._start(stages)
-            make_penalty(self.recipe.search, space, input_size=self.card(space).input_size)
+            check_latency_table(self.recipe.search, space, input_size=self.card(space).input_size)
 
     def _start(self, stages: Sequence[str]) -> tuple[nn.Module, Space]:
         """The unpruned network that `stages` work on and its space: still the checkpoint's, or already the folder's."""
@@ -111,12 +119,23 @@ class Context:
     def baseline(self) -> tuple[nn.Module, Space]:
         """The network of --checkpoint and its space."""
         path = Path(self.checkpoint or "")
+        torch.manual_seed(self.recipe.seed)  # for what the checkpoint does not fill
         own = path.suffix in ("", ".json", ".safetensors") and path.with_suffix(".json").is_file()
         if path.is_dir() or own:
             return _load_own(self, path)
-        network = self.full_space.build()
-        load_state(network, read_state(path, trust=self.trust), source=f"--checkpoint {path}")
-        return network, self.full_space
+        return self._filled(self.full_space, read_state(path, trust=self.trust)), self.full_space
+
+    def _filled(self, space: Space, state: Mapping[str, Tensor]) -> nn.Module:
+        """A network of `space` with the weights `state` of --checkpoint."""
+        network = space.build()
+        load_state(
+            network,
+            state,
+            source=f"--checkpoint {self.checkpoint}",
+            classifier=space.classifier,
+            fresh_classifier=self.fresh_classifier,
+        )
+        return network
 
     @cached_property
     def data(self) -> ImageData:
@@ -239,12 +258,14 @@ def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:
     except UserError as error:
         message = str(error)
         raise UserError(message if message.startswith("--checkpoint") else f"--checkpoint {path}: {message}") from None
-    if card.space != c.recipe.space["type"] or len(card.classes) != len(c.data.classes):
+    other_space, other_number = card.space != c.recipe.space["type"], len(card.classes) != len(c.data.classes)
+    if other_space or (other_number and not c.fresh_classifier):
         raise UserError(
             f"--checkpoint {path}: a {card.space} with {len(card.classes)} classes, but the recipe asks for "
             f"{c.recipe.space['type']} on {c.data.name} with {len(c.data.classes)}; use the checkpoint's recipe"
+            f"{'' if other_space else f', or {ADAPT}'}"
         )
-    if tuple(card.classes) != tuple(c.data.classes):
+    if not other_number and tuple(card.classes) != tuple(c.data.classes):
         raise UserError(f"--checkpoint {path}: trained on other classes than {c.data.name}'s; use its own recipe")
     theirs, ours = dict(card.preprocessing), c.data.preprocessing
     if odd := [key for key in ours if theirs.get(key) != ours[key]]:
@@ -257,6 +278,12 @@ def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:
     if odd := [k for k in c.recipe.space if k not in free and card.arch.get(k) != arch[k]]:
         shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {arch[k]!r} in the recipe" for k in odd)
         raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
+    widths = card.arch.get("widths", {})
+    if c.fresh_classifier and widths != arch["widths"]:
+        raise UserError(
+            f"--checkpoint {path}: a pruned network, but this trains the recipe's; give the unpruned one (of a run of "
+            "tools/prune.py: baseline.safetensors), or set space.widths to those of its card"
+        )
     # What is scored is this run's choice; the widths are the checkpoint's, so a pruned network can be pruned again.
-    again = make_space(card.space, {**c.full_space.arch, "widths": card.arch.get("widths", {})})
-    return network, again
+    again = make_space(card.space, {**arch, "widths": widths})
+    return c._filled(again, network.state_dict()) if other_number else network, again

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
-from ..engine.hooks import Progress
+from ..engine.hooks import LAST, Progress
 from ..engine.training import train
 from ..plan import UserError, sha256
 from ..pruning import Budget
@@ -64,7 +64,7 @@ def prune(
         raise UserError(f"--work-dir {work_dir}: holds a run of tools/train.py; give a new folder")
     record: dict[str, Any] = {
         "recipe": recipe.to_json(),
-        "checkpoint": _checkpoint(checkpoint, found, RunFolder(work_dir)),
+        "checkpoint": _checkpoint(checkpoint, found, loaded="load" in RunFolder(work_dir).stages),
         "budget": found["budget"] if found and budget is None else (budget or Budget()).to_json(),
         "latency_table": table_record(latency_table, force_table, found),
         "search_from": str(Path(search_from)) if search_from else found.get("search_from"),
@@ -74,7 +74,7 @@ def prune(
         progress,
         budget=Budget.from_json(record["budget"]),
         table=record["latency_table"],
-        checkpoint=record["checkpoint"]["path"],
+        checkpoint=checkpoint or record["checkpoint"]["path"],
         trust=trust,
         search_from=record["search_from"],
         resume=goes_on,
@@ -91,11 +91,20 @@ def prune(
 
 
 def train_baseline(
-    recipe: Recipe, work_dir: str | Path, *, progress: Progress, resume: bool = False, launcher: str = "none"
+    recipe: Recipe,
+    work_dir: str | Path,
+    *,
+    progress: Progress,
+    checkpoint: str | None = None,
+    trust: bool = False,
+    resume: bool = False,
+    launcher: str = "none",
 ) -> RunFolder:
-    """Train the recipe's unpruned network from scratch; writes model.safetensors, model.json and metrics.jsonl.
+    """Train the recipe's unpruned network; writes model.safetensors, model.json and metrics.jsonl.
 
-    Bad input raises UserError before anything is written.
+    It starts from the weights of `checkpoint`, without its classifier where the data have another number of classes
+    (with a warning), or from scratch. With `resume` a run goes on from its own weights, and needs the checkpoint only
+    where it was stopped in its first epoch. Bad input raises UserError before anything is written.
 
     Example::
 
@@ -103,8 +112,22 @@ def train_baseline(
             train_baseline(load_recipe("recipes/width/preresnet20_digits_rarts.py"), "runs/base", progress=progress)
     """
     _start_processes(launcher)
-    c = Context(recipe, progress, resume=resume, launcher=launcher)
-    record = {"train": recipe.to_json()}
+    folder = RunFolder(work_dir)
+    found = (RunFolder.recorded(work_dir) if resume else None) or {}
+    found = found if "train" in found else {}
+    if checkpoint is not None and found and "checkpoint" not in found:
+        raise UserError(
+            f"--checkpoint {checkpoint}: the run in {work_dir} began without one; leave it away, or give a new folder"
+        )
+    record: dict[str, Any] = {"train": recipe.to_json()}
+    start = None
+    if checkpoint is not None or "checkpoint" in found:
+        begun = resume and ((folder / "train" / LAST).is_file() or "train" in folder.stages)
+        record["checkpoint"] = _checkpoint(checkpoint, found, loaded=begun)
+        start = None if begun else checkpoint or record["checkpoint"]["path"]
+    c = Context(
+        recipe, progress, checkpoint=start, fresh_classifier=True, trust=trust, resume=resume, launcher=launcher
+    )
     stages = [] if "train" in c.open(work_dir, record) else ["train"]
     c.check(stages)
     c.create(record)
@@ -117,9 +140,8 @@ def _train(c: Context, figures: dict[str, Any]) -> None:
     import torch
 
     torch.manual_seed(c.recipe.seed)
-    space, config, job = c.full_space, c.recipe.train, c.job("train")
-    network = space.build()
-    train(network, c.data.train, config, job, evaluate=c.evaluate)
+    network, space = c.baseline if c.checkpoint is not None else (c.full_space.build(), c.full_space)
+    train(network, c.data.train, c.recipe.train, c.job("train"), evaluate=c.evaluate)
     figures.update(c.evaluate(network))
     c.save("model", network, c.card(space))
 
@@ -155,12 +177,12 @@ def _run_stage(context: Context, name: str) -> None:
     barrier()
 
 
-def _checkpoint(given: str | None, found: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
-    """Path and hash of the checkpoint, as recipe.json records them."""
+def _checkpoint(given: str | None, found: Mapping[str, Any], *, loaded: bool) -> dict[str, Any]:
+    """Path and hash of the checkpoint, as recipe.json records them; `loaded`: the run has no more need of the file."""
     if given is None:
         if not found:
             raise UserError("--checkpoint: missing; give the trained network (.pth, .safetensors or a run folder)")
-        if "load" in folder.stages:
+        if loaded:
             return found["checkpoint"]
     path = Path(given or found["checkpoint"]["path"])
     file = path / "model.safetensors" if path.is_dir() else path

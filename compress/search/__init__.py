@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from .bilevel import Bilevel, Darts1, Darts2, MiLeNas1, darts1_step, darts2_step, milenas1_step
 from .joint import GroupLasso, Joint, NetSlim, OneSet, Rvsm, grouplasso_step, joint_step, rvsm_step
 from .rarts import Rarts, TwoSets, rarts_step
-from .scorers import Magnitude, RandomScores, Taylor, channel_rows, magnitude_scores, random_scores, taylor_scores
+from .scorers import (
+    Magnitude,
+    RandomScores,
+    Taylor,
+    channel_rows,
+    channel_savings,
+    latency_aware,
+    magnitude_scores,
+    random_scores,
+    taylor_scores,
+)
 from .tas import MacsLoss, Tas, WidthChoices, tas_step
 
 
@@ -57,10 +67,12 @@ __all__ = [
     "TwoSets",
     "WidthChoices",
     "channel_rows",
+    "channel_savings",
     "darts1_step",
     "darts2_step",
     "grouplasso_step",
     "joint_step",
+    "latency_aware",
     "magnitude_scores",
     "milenas1_step",
     "random_scores",

@@ -1,19 +1,21 @@
 """Scores that need no search: random, the magnitude of filters, and the first-order Taylor expansion of the loss.
 
-Filter pruning by magnitude: Li et al., arXiv 1608.08710. Taylor: Molchanov et al., arXiv 1906.10771, with gates.
+Filter pruning by magnitude: Li et al., arXiv 1608.08710. Taylor: Molchanov et al., arXiv 1906.10771, with gates; made
+aware of latency as in NViT: Yang et al., arXiv 2110.04869.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError
-from ..spaces import Alphas, Group, Space
+from ..costs import LatencyTable
+from ..plan import UserError, check_number
+from ..spaces import Alphas, Group, Space, sizes
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,19 @@ class Magnitude:
 
 @dataclass(frozen=True)
 class Taylor:
-    """Mean of (dL/d alpha)^2 at alpha = 1 over `batches` training batches: the squared first-order loss change."""
+    """Mean of (dL/d alpha)^2 at alpha = 1 over `batches` training batches: the squared first-order loss change.
+
+    With a `latency_weight` above 0 a channel's share of the latency counts against its share of that; see
+    `latency_aware`, and `channel_savings` for where the latency comes from.
+    """
 
     batches: int = 20
+    latency_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.batches, int) or self.batches < 1:
             raise UserError(f"search.method.batches = {self.batches!r}: must be a whole number of at least 1")
+        check_number("search.method.latency_weight", self.latency_weight, at_least=0)
 
 
 def random_scores(space: Space, *, seed: int) -> dict[str, Tensor]:
@@ -87,6 +95,47 @@ def taylor_scores(
         handle.remove()
     model.train(training)
     return {group.name: (s / max(count, 1)).cpu() for group, s in zip(space.groups, sums, strict=True)}
+
+
+def latency_aware(importances: Mapping[str, Tensor], savings: Mapping[str, float], weight: float) -> dict[str, Tensor]:
+    """NViT's I_c / sum(I) - weight * saving_g for every channel c of group g, {group: float32 [C]}, none below 0.
+
+    `savings` {group: share of the unpruned network's latency that a channel less saves}. Importances are divided by
+    their sum over all groups, so both terms are shares of the whole network, and `weight` means the same for every
+    network: at 1, a channel that takes a thousandth of the latency has to hold a thousandth of the importance.
+
+    Selection ranks by size, so where a score is negative, all scores are raised by the same amount until the lowest is
+    0. Ranks do not change, sums do: a budget of latency, which adds scores up, then also favours many channels over
+    few.
+
+    Example::
+
+        latency_aware({"a": torch.tensor([3.0, 1.0])}, {"a": 0.5}, 1.0)  # 0.75 - 0.5, 0.25 - 0.5 -> [0.5, 0]
+    """
+    total = max(sum(float(importance.double().sum()) for importance in importances.values()), 1e-300)
+    scores = {name: value.double() / total - weight * savings[name] for name, value in importances.items()}
+    lowest = min(float(score.min()) for score in scores.values())
+    return {name: (score - min(lowest, 0.0)).float() for name, score in scores.items()}
+
+
+def channel_savings(table: LatencyTable, space: Space, input_size: tuple[int, int, int]) -> dict[str, float]:
+    """Share of the unpruned network's latency that one channel less of each group saves, {group: share}.
+
+    It is what the group saves between its full width and the narrowest that was measured (0, a removed block, does not
+    count), over the channels between, with all other groups at their full widths. One step at the full width would not
+    do: latency is a staircase, most single channels save nothing, some save a whole step, and a step that is small was
+    measured badly. A group that is slower when narrow has a negative saving; one of a single measured width saves 0.
+    Raises UserError when the table lacks a group, its full width, or an operator.
+    """
+    full, operators = sizes(space.groups), space.operators(input_size)
+    if missing := [name for name in full if name not in table.widths]:
+        raise UserError(f"latency table: has no group {missing[0]!r}; it is another network's: profile this one")
+    whole, savings = table.predict(operators, full).ratio, {}
+    for name, n in full.items():
+        least = min(width for width in table.widths[name] if width > 0)
+        saved = whole - table.predict(operators, {**full, name: least}).ratio
+        savings[name] = saved / (n - least) if least < n else 0.0
+    return savings
 
 
 def _weight(model: nn.Module, name: str) -> Tensor:

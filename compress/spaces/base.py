@@ -85,6 +85,10 @@ class Space(Protocol):
     def normalised(self) -> Mapping[str, str]:
         """Layer -> the BatchNorm that takes its output and nothing else, so that the layer's scale is free."""
 
+    @property
+    def classifier(self) -> tuple[str, ...]:
+        """The layers whose rows are the classes: one, or two where a distillation token has its own."""
+
     def build(self) -> nn.Module:
         """A freshly initialised network of this space's widths."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from .timm_layouts import in_timm_layout, interpolated
 FORMAT = 1
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
+ADAPT = "adapt it with tools/train.py RECIPE --checkpoint F --work-dir D, then give --checkpoint D"
+"""What to do with a checkpoint of other classes."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,43 @@ def read_state(path: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
     return _unwrap(_read_pickle(path, trust=trust), path)
 
 
-def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
+def load_state(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str | Path,
+    classifier: Collection[str] = (),
+    fresh_classifier: bool = False,
+) -> None:
     """Load a foreign `state` into `model`, strictly; UserError naming the keys when they are another architecture's.
 
     timm's transformers also take the layouts that timm converts, Microsoft's Swin among them. Their position tables may
     be those of another window or image size: they are interpolated, with a warning.
+
+    `classifier` names the layers whose rows are the classes (`Space.classifier`). Where those of `state` have another
+    number of classes, and nothing else differs, a UserError says so. With `fresh_classifier` they keep the weights that
+    `model` has instead, with a warning, and all others are loaded.
+
+    Example::
+
+        network, state = space.build(), read_state("in1k.pth")
+        load_state(network, state, source="in1k.pth", classifier=space.classifier, fresh_classifier=True)
     """
     converted = in_timm_layout(model, state)
-    _load_exactly(model, converted, source=source)
+    own = model.state_dict()
+    classes = _other_classes(own, converted, classifier)
+    fitting = {**converted, **{name: value for name, value in own.items() if name.rpartition(".")[0] in classes}}
+    layers, (there, here) = ", ".join(classes), next(iter(classes.values()), (0, 0))
+    if classes and not fresh_classifier:
+        _check_fits(own, fitting, source=source)
+        raise UserError(f"{source}: its classifier ({layers}) has {there} classes, the data have {here}; {ADAPT}")
+    _load_exactly(model, fitting, source=source)
+    if classes:
+        warnings.warn(
+            f"{source}: the classifier ({layers}) has {there} classes there and {here} here, so it keeps its fresh "
+            "initialisation; all other weights are the checkpoint's",
+            stacklevel=2,
+        )
     if tables := interpolated(state, converted):
         before, after = (tuple(each[tables[0]].shape) for each in (state, converted))
         warnings.warn(
@@ -118,8 +149,28 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str | P
         )
 
 
+def _other_classes(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], classifier: Collection[str]
+) -> dict[str, tuple[int, int]]:
+    """Layer -> classes in `state` and in `own`, of those of `classifier` that differ in this number and in no more."""
+    found = {}
+    for layer in classifier:
+        names = [name for name in own if name.rpartition(".")[0] == layer]
+        if all(name in state and state[name].shape[1:] == own[name].shape[1:] for name in names):
+            there, here = ({tuple(tensors[name].shape[:1]) for name in names} for tensors in (state, own))
+            if there != here and len(there) == 1:
+                found[layer] = (there.pop()[0], here.pop()[0])
+    return found
+
+
 def _load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
     own = model.state_dict()
+    _check_fits(own, state, source=source)
+    model.load_state_dict({name: state.get(name, own[name]) for name in own})
+
+
+def _check_fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, source: str | Path) -> None:
+    """UserError unless `state` has the tensors of `own`, but for counters of batches, and no others."""
     optional = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in state and name not in optional]
     unexpected = [name for name in state if name not in own]
@@ -135,7 +186,6 @@ def _load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str 
             f"{source}: a checkpoint of another architecture; {'; '.join(found)}; set the recipe's space section "
             "(type, depth or model, classes) to the checkpoint's"
         )
-    model.load_state_dict({name: state.get(name, own[name]) for name in own})
 
 
 def _stem(path: str | Path) -> Path:

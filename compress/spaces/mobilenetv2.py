@@ -102,6 +102,11 @@ class MobileNetV2Space:
         return {layer: norm for layer, norm in pairs.items() if not (self._removed and layer.startswith(self._removed))}
 
     @property
+    def classifier(self) -> tuple[str, ...]:
+        """The layer whose rows are the classes."""
+        return ("classifier",)
+
+    @property
     def _removed(self) -> tuple[str, ...]:
         """Prefixes of the modules of removed blocks."""
         return tuple(f"{name}." for name, width in self.widths.items() if width == 0)

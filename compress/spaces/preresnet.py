@@ -156,6 +156,11 @@ class PreResNetSpace:
         """conv1 and conv2 of each block feed a BatchNorm; conv3 adds to the stream."""
         return {f"{b}.conv{i}": f"{b}.bn{i + 1}" for b, _, _ in self._blocks() for i in (1, 2)}
 
+    @property
+    def classifier(self) -> tuple[str, ...]:
+        """The layer whose rows are the classes."""
+        return ("fc",)
+
     def width(self, group: str, full: int) -> int:
         """Present width of `group`, whose original width is `full`."""
         return self.widths.get(group, full)

@@ -27,7 +27,6 @@ from .traced import bare_parameters, narrow, traced_operators
 
 Scored = Literal["sidt", "vtp"]
 
-
 _WEIGHTS = "weights come from --checkpoint, never from here; leave it away"
 RESERVED = {
     **dict.fromkeys(
@@ -107,6 +106,14 @@ class TransformerSpace:
     def normalised(self) -> dict[str, str]:
         """No layer feeds a BatchNorm."""
         return {}
+
+    @property
+    def classifier(self) -> tuple[str, ...]:
+        """The layers whose rows are the classes: DeiT's distillation token has its own."""
+        model: Any = _on_meta(self)
+        found = model.get_classifier()
+        layers = set(found if isinstance(found, tuple) else (found,))
+        return tuple(name for name, module in model.named_modules() if module in layers)
 
     def build(self) -> nn.Module:
         """A freshly initialised network."""
