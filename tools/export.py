@@ -19,10 +19,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--to", required=True, choices=("onnx", "ort-int8", "tensorrt", "tensorrt-rtx"))
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
+    parser.add_argument("--uint8-input", action="store_true", help="take pixels, uint8 NHWC; normalise in the graph")
     int8 = parser.add_argument_group("ort-int8", "8-bit integers for ONNX Runtime, from a run folder")
     int8.add_argument("--calibration-images", type=int, metavar="N", help="training images to measure (default: 256)")
     int8.add_argument("--calibration", choices=("minmax", "entropy", "percentile"), help="of ranges (default: minmax)")
-    int8.add_argument("--activations", choices=("uint8", "int8"), help="uint8 for x86 (default), int8 for ARM")
+    int8.add_argument(
+        "--activations", choices=("uint8", "int8"), help="uint8 for x86 (default), int8 for ARM and TensorRT"
+    )
     int8.add_argument("--reduce-range", action="store_true", help="7-bit weights, for x86 processors without VNNI")
     int8.add_argument("--cfg-options", nargs="+", action="extend", metavar="K=V", help="overrides: data.root=FOLDER")
     engines = parser.add_argument_group("engines")
@@ -45,11 +48,18 @@ def main(args: argparse.Namespace) -> None:
         export_int8(args, **int8)
         return
     if config is None:
-        write_onnx(args.source, args.output, fp16=args.fp16)
+        write_onnx(args.source, args.output, fp16=args.fp16, uint8_input=args.uint8_input)
         print(f"ONNX: {args.output}")
         return
     with TerminalProgress() as progress:
-        onnx = export_engine(args.source, args.output, config=config, fp16=args.fp16, progress=progress)
+        onnx = export_engine(
+            args.source,
+            args.output,
+            config=config,
+            fp16=args.fp16,
+            uint8_input=args.uint8_input,
+            progress=progress,
+        )
     print(f"Engine: {args.output} (from {onnx})")
 
 
@@ -107,7 +117,13 @@ def export_int8(
     with TerminalProgress() as progress:
         data = Context(recipe, progress).data
     used = export_int8(
-        args.source, args.output, data, images=calibration_images, seed=recipe.seed, config=Int8Config(**config)
+        args.source,
+        args.output,
+        data,
+        images=calibration_images,
+        seed=recipe.seed,
+        config=Int8Config(**config),
+        uint8_input=args.uint8_input,
     )
     print(f"ONNX: {args.output} (INT8, calibrated on {used} training images of {data.name})")
 

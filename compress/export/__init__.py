@@ -9,6 +9,7 @@ from .half import export_half, half_model
 from .int8 import Int8Config, quantize_int8
 from .onnx_file import INPUT_NAME, OUTPUT_NAME, ExportConfig, export_onnx, inference_copy
 from .parity import ParityError, compare_with_onnx
+from .pixels import export_pixels, network_input
 from .session import onnx_session
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ __all__ = [
     "cuda_device",
     "export_half",
     "export_onnx",
+    "export_pixels",
     "half_model",
     "inference_copy",
+    "network_input",
     "onnx_session",
     "quantize_int8",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..engine.data import ImageData
 from ..plan import UserError
+
+if TYPE_CHECKING:
+    from ..engine.data import ImageData
 
 
 def check_agrees(source: str | Path, classes: Sequence[str], preprocessing: Mapping[str, Any], data: ImageData) -> None:

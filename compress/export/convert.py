@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +13,13 @@ from ..engine.data import ImageData
 from ..engine.datasets import ImageSplit
 from ..engine.loaders import eval_loader
 from ..engine.sampling import stratified_split
-from ..plan import UserError
+from ..plan import UserError, replacing
 from ..spaces import Card, load_model
 from .agreement import check_agrees
 from .half import export_half
 from .int8 import CHUNK, Int8Config, quantize_int8
 from .onnx_file import export_onnx
+from .pixels import export_pixels
 
 if TYPE_CHECKING:
     from ..engine.hooks import Progress
@@ -37,25 +39,31 @@ def onnx_metadata(card: Card) -> dict[str, str]:
     }
 
 
-def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False) -> Path:
+def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False, uint8_input: bool = False) -> Path:
     """Write the network in the run folder or the ONNX file `source` as an ONNX file at `path`.
 
-    Raises UserError when `path` is `source` or has another extension, and where `source` is already what is asked for.
+    `fp16` as in `export_half`, `uint8_input` as in `export_pixels`. Raises UserError as they do, when `path` is
+    `source` or has another extension, and where `source` is already what is asked for.
     """
     source, path = Path(source), Path(path)
     if path.suffix != ".onnx":
         raise UserError(f"{path}: must end in .onnx")
     if source.suffix == ".onnx":
-        if not fp16:
-            raise UserError(f"{source}: is an ONNX file already; --fp16 makes a float16 one of it")
+        if not (fp16 or uint8_input):
+            raise UserError(f"{source}: is an ONNX file already; --fp16 or --uint8-input makes another of it")
         if path.resolve() == source.resolve():
             raise UserError(f"{path}: is the file to read; give another name")
-        return export_half(source, path)
-    model, _, card = load_model(source)
-    if not fp16:
-        return _export(model, card, path)
     with tempfile.TemporaryDirectory() as folder:
-        return export_half(_export(model, card, Path(folder) / "model.onnx"), path)
+        if source.suffix != ".onnx":
+            model, _, card = load_model(source)
+            source = _export(model, card, Path(folder) / "model.onnx")
+        if fp16:
+            source = export_half(source, Path(folder) / "half.onnx")
+        if uint8_input:  # last, so that the normalisation is float32
+            source = export_pixels(source, Path(folder) / "pixels.onnx")
+        with replacing(path) as tmp:
+            shutil.copyfile(source, tmp)
+    return path
 
 
 def _export(model: nn.Module, card: Card, path: Path) -> Path:
@@ -70,12 +78,14 @@ def export_int8(
     images: int = 256,
     seed: int = 0,
     config: Int8Config | None = None,
+    uint8_input: bool = False,
 ) -> int:
     """Write the network of the run folder `source` as an INT8 ONNX file at `path`; returns the number of images used.
 
     Ranges are measured on `images` images out of `data.train`, chosen by `seed` in the classes' proportions and not
-    augmented, or on all where there are fewer; the evaluation images are not looked at. Raises UserError when `source`
-    is an ONNX file, when `data` are not what its network was trained on, and as `quantize_int8` does.
+    augmented, or on all where there are fewer; the evaluation images are not looked at. `uint8_input` as in
+    `export_pixels`. Raises UserError when `source` is an ONNX file, when `data` are not what its network was trained
+    on, and as `quantize_int8` does.
 
     Example::
 
@@ -88,7 +98,10 @@ def export_int8(
     chosen = calibration_images(data.train, images, seed=seed)
     batches = (x_BCHW for x_BCHW, _ in eval_loader(chosen, batch_size=CHUNK))
     with tempfile.TemporaryDirectory() as folder:
-        quantize_int8(_export(model, card, Path(folder) / "model.onnx"), path, batches, config=config)
+        full, quantised = Path(folder) / "model.onnx", Path(folder) / "int8.onnx" if uint8_input else path
+        quantize_int8(_export(model, card, full), quantised, batches, config=config)
+        if uint8_input:
+            export_pixels(quantised, path)
     return len(chosen)
 
 
@@ -110,7 +123,13 @@ def calibration_images(train: ImageSplit, images: int, *, seed: int) -> ImageSpl
 
 
 def export_engine(
-    source: str | Path, path: str | Path, *, config: EngineConfig, fp16: bool = False, progress: Progress | None = None
+    source: str | Path,
+    path: str | Path,
+    *,
+    config: EngineConfig,
+    fp16: bool = False,
+    uint8_input: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
     """Build the engine of a run folder or an ONNX file at `path`; returns the ONNX file that it was built from.
 
@@ -125,7 +144,7 @@ def export_engine(
 
     load_backend(config.backend)  # known before minutes are spent
     source, path = Path(source), Path(path)
-    if source.suffix != ".onnx" or fp16:
-        source = write_onnx(source, path.with_name(f"{path.name}.onnx"), fp16=fp16)
+    if source.suffix != ".onnx" or fp16 or uint8_input:
+        source = write_onnx(source, path.with_name(f"{path.name}.onnx"), fp16=fp16, uint8_input=uint8_input)
     build_engine(source, path, config=config, progress=progress)
     return source

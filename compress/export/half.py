@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..plan import UserError, replacing
-from .onnx_read import read_onnx
+from .onnx_read import read_onnx, takes_pixels
 
 NORMS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean", "ReduceL2", "Pow", "Sqrt")
 SUMS = ("Softmax", "LogSoftmax", "ReduceSum", "Exp", "Log", "Reciprocal")
@@ -19,7 +19,7 @@ def half_model(proto: Any) -> Any:
 
     Weights and arithmetic become float16, except for FLOAT32_OPERATORS and those ONNX Runtime's converter always keeps;
     `Cast` nodes stand at the borders. The result is checked (`onnx.checker`, with shape inference). Raises UserError
-    when the network is quantised or has no float32 weights.
+    when the network is quantised, takes pixels, or has no float32 weights.
 
     Example::
 
@@ -33,6 +33,8 @@ def half_model(proto: Any) -> Any:
         raise UserError("fp16: this ONNX network is quantised (QuantizeLinear nodes); give the float32 network instead")
     if is_half(proto):
         raise UserError("fp16: this ONNX network is float16 already; leave the option out")
+    if takes_pixels(proto):
+        raise UserError("fp16: this ONNX network takes pixels (uint8); give the float32 one that it was made from")
     source = type(proto)()
     source.CopyFrom(proto)
     half = convert_float_to_float16(

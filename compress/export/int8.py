@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..plan import UserError, replacing
 from .half import is_half, is_quantised
-from .onnx_read import read_onnx
+from .onnx_read import read_onnx, takes_pixels
 
 Calibration = Literal["minmax", "entropy", "percentile"]
 Activations = Literal["uint8", "int8"]
@@ -39,8 +39,9 @@ class Int8Config:
 
     `calibration`: how an activation's range follows from its values: `minmax` (all of them), `entropy` (least
     Kullback-Leibler divergence), `percentile` (99.999 % of them). `activations`: `uint8` suits x86 processors, `int8`
-    (with zero at 0) ARM processors. `reduce_range`: weights of 7 bits, for x86 processors without VNNI, where the sum
-    of two products of `uint8` and `int8` can overflow 16 bits. Raises UserError for other values.
+    (with zero at 0) ARM processors and TensorRT, which takes no others. `reduce_range`: weights of 7 bits, for x86
+    processors without VNNI, where the sum of two products of `uint8` and `int8` can overflow 16 bits. Raises UserError
+    for other values.
 
     Example::
 
@@ -65,11 +66,13 @@ def quantize_int8(
     `images` are batches, float32 [B, C, H, W], preprocessed as for inference: some hundred training images, since
     ranges fitted to test images would flatter the test. The file holds QuantizeLinear and DequantizeLinear nodes
     around float32 operators, which engines fuse to integer kernels. Weights are symmetric `int8` with a scale per
-    output channel, biases `int32`; inputs and outputs stay float32. The metadata of `source` are kept, and
-    `quantization` tells how the file was made, as JSON.
+    output channel; inputs and outputs stay float32. Biases are `int32`, or float32 with `int8` activations: TensorRT
+    refuses `int32`, and ONNX Runtime quantises the others itself when it opens the file. The metadata of `source` are
+    kept, and `quantization` tells how the file was made, as JSON.
 
     Raises UserError when there are no images or they do not fit the network, when `source` is missing, corrupt,
-    float16 or quantised already, has more than one input or a fixed batch, or when nothing in it can be quantised.
+    float16 or quantised already, takes pixels, has more than one input or a fixed batch, or when nothing in it can be
+    quantised.
 
     Example::
 
@@ -94,10 +97,12 @@ def quantize_int8(
         result = onnx.load(str(quantised))
     if not is_quantised(result):
         raise UserError(f"{source}: has no {', '.join(OPERATORS[:3])} with weights, so nothing to quantise")
+    _add_biases_of_gemms(result)
     del result.metadata_props[:]  # ONNX Runtime's notes to itself
     record = {
         "weights": "int8",
         "activations": config.activations,
+        "biases": "float32" if config.activations == "int8" else "int32",
         "per_channel": True,
         "reduce_range": config.reduce_range,
         "calibration": config.calibration,
@@ -146,10 +151,32 @@ def _quantise(
             extra_options={
                 "ActivationSymmetric": symmetric,
                 "WeightSymmetric": True,
+                "QuantizeBias": not symmetric,
                 "OpTypesToExcludeOutputQuantization": ["Gemm"],  # logits in float32, for free
                 "CalibStridedMinMax": 1,  # for every method: forget the activations after each feed
             },
         )
+
+
+def _add_biases_of_gemms(proto: Any) -> None:
+    """Take the float32 biases out of Gemm nodes and add them behind.
+
+    ONNX Runtime computes a Gemm with integers only where its bias is missing or quantised, and quantises it itself
+    only where the output is rounded as well, which logits are not.
+    """
+    from onnx import helper
+
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    nodes = []
+    for node in proto.graph.node:
+        nodes.append(node)
+        beta = next((entry.f for entry in node.attribute if entry.name == "beta"), 1.0)
+        if node.op_type == "Gemm" and len(node.input) == 3 and node.input[2] in weights and beta == 1:
+            product, output, bias = f"{node.output[0]}_product", node.output[0], node.input.pop()
+            node.output[0] = product
+            nodes.append(helper.make_node("Add", [product, bias], [output], name=f"{output}_bias"))
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
 
 
 def _input(proto: Any, source: Path) -> tuple[str, tuple[int, ...]]:
@@ -157,6 +184,8 @@ def _input(proto: Any, source: Path) -> tuple[str, tuple[int, ...]]:
     if is_quantised(proto) or is_half(proto):
         what = "quantised" if is_quantised(proto) else "float16"
         raise UserError(f"{source}: is {what} already; give the float32 network")
+    if takes_pixels(proto):
+        raise UserError(f"{source}: takes pixels (uint8); give the float32 network that it was made from")
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [entry for entry in proto.graph.input if entry.name not in weights]
     shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim]

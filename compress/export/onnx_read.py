@@ -1,4 +1,4 @@
-"""Read an ONNX file, with errors that say what is wrong with it."""
+"""Read an ONNX file, with errors that say what is wrong with it, and what its input is."""
 
 from __future__ import annotations
 
@@ -37,3 +37,10 @@ def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
     if weights and tensors:
         onnx.load_external_data_for_model(proto, str(path.parent))
     return proto
+
+
+def takes_pixels(proto: Any) -> bool:
+    """Whether the input of the `onnx.ModelProto` is uint8, as `export_pixels` makes it."""
+    from onnx import TensorProto
+
+    return bool(proto.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8)

@@ -34,7 +34,7 @@ def compare_with_onnx(
     over the largest absolute PyTorch logit; `n_images`; `top1_onnx`, `top1_torch` (percent of labels met) and
     `top1_agreement` (percent of images with the same first class). Raises ParityError, which names the first module
     that differs, when `max_rel_diff` exceeds `tolerance` or is not a number, or when the logits' shapes differ;
-    UserError when `batches` is empty or the file is missing or corrupt.
+    UserError when `batches` is empty or the file is missing, corrupt, or takes pixels.
 
     Example::
 
@@ -42,6 +42,8 @@ def compare_with_onnx(
         entry["max_rel_diff"]  # 3e-7
     """
     session = onnx_session(path, threads=torch.get_num_threads())
+    if session.get_inputs()[0].type == "tensor(uint8)":
+        raise UserError(f"{path}: takes pixels; give the file that it was made from, without --uint8-input")
     network = inference_copy(model)
     wanted, given, labels = [], [], []
     alone, worst_1CHW, largest = torch.empty(0), torch.empty(0), -1.0

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from ..engine.data import ImageData
 from ..engine.loaders import eval_loader
+from ..export import network_input
 from ..export.agreement import check_agrees
 from ..plan import UserError
 from .models import Model
@@ -27,12 +28,13 @@ def evaluate_model(model: Model, data: ImageData, *, batch: int = 250, num_worke
 
         evaluate_model(open_model("runs/demo/model.onnx"), load_data(DataConfig(), seed=0))["top1"]  # 97.5
     """
-    check_agrees(model.path, *model.described(), data)
+    classes, preprocessing = model.described()
+    check_agrees(model.path, classes, preprocessing, data)
     loader = eval_loader(data.test, batch_size=batch, num_workers=num_workers)
     top = TOP if len(data.classes) > TOP else 1
     hits_K, loss = torch.zeros(top, dtype=torch.int64), 0.0
     for images_BCHW, labels_B in loader:
-        logits_BK = model(images_BCHW)
+        logits_BK = model(network_input(images_BCHW, preprocessing))
         if logits_BK.shape != (len(labels_B), len(data.classes)):
             raise UserError(
                 f"{model.path}: gives {tuple(logits_BK.shape)} for {len(labels_B)} images; must give a logit for each "

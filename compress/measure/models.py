@@ -54,7 +54,12 @@ class Model:
     bind: Callable[[Tensor], Callable[[], Any]]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Output [batch, ...], float32 on the CPU, for any number of images: filled up and divided as needed."""
+        """Output [batch, ...], float32 on the CPU, for any number of images: filled up and divided as needed.
+
+        UserError for images that are no bytes where the network takes pixels.
+        """
+        if self.dtype == torch.uint8 and images.dtype != torch.uint8:
+            raise UserError(f"{self.path}: takes pixels (uint8), not {images.dtype}; see compress.export.network_input")
         images, count = images.to(self.dtype), len(images)
         low, high = self.batches or (1, count)
         parts = []

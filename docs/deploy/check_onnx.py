@@ -4,7 +4,8 @@
 
 The archive holds `test_images`, uint8 [N, H, W, 3] (RGB), and `test_labels`, integers [N]. Everything else is in the
 ONNX file: its metadata entry `preprocessing` says how images become the network's input. Copy this file to start a
-deployment of your own; `preprocess` is all that has to be rebuilt in another language.
+deployment of your own; `preprocess` is all that has to be rebuilt in another language. Of a file that was exported with
+`--uint8-input`, only resizing and cropping are left outside.
 """
 
 from __future__ import annotations
@@ -40,14 +41,19 @@ def resize(images: np.ndarray, shorter: int) -> np.ndarray:
 
 
 def preprocess(images: np.ndarray, how: dict) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, h, w]: resize, centre crop, scale to 0..1, normalise."""
+    """uint8 [N, H, W, 3] -> float32 [N, 3, h, w]: resize, centre crop, scale to 0..1, normalise.
+
+    uint8 [N, h, w, 3], only resized and cropped, for a network that takes pixels.
+    """
     if how["resize"] is not None:
         images = resize(images, how["resize"])
     _, height, width = how["input_size"]
     top, left = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
-    images = images[:, top : top + height, left : left + width].astype(np.float32) / 255
+    images = images[:, top : top + height, left : left + width]
+    if how.get("input") == "uint8 NHWC":
+        return np.ascontiguousarray(images)
     mean, std = (np.array(how[name], np.float32) for name in ("mean", "std"))
-    return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(((images.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
 
 
 def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:

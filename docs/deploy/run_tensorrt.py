@@ -29,9 +29,11 @@ def cuda(result: tuple[Any, ...]) -> Any:
 
 
 def preprocess(images: np.ndarray, how: dict[str, Any]) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]: scale to 0..1, normalise."""
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]: scale to 0..1, normalise; unchanged for networks that take pixels."""
     if list(images.shape[1:]) != [*how["input_size"][1:], 3]:
         raise ValueError(f"images of shape {images.shape[1:]}, but the network takes {how['input_size']}; resize first")
+    if how.get("input") == "uint8 NHWC":
+        return images
     mean, std = (np.array(how[name], np.float32) for name in ("mean", "std"))
     return np.ascontiguousarray(((images.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
 

@@ -1,10 +1,12 @@
 """INT8 files: as accurate, smaller, calibrated on training images alone, and what is refused."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from digits_run import digits, trained_run
@@ -14,8 +16,18 @@ from small_networks import onnx_file
 from torch import nn
 
 from compress.engine.datasets import ImageSplit
-from compress.export import Int8Config, export_half, export_onnx, half_model, onnx_session, quantize_int8
+from compress.export import (
+    EngineConfig,
+    Int8Config,
+    build_engine,
+    export_half,
+    export_onnx,
+    half_model,
+    onnx_session,
+    quantize_int8,
+)
 from compress.export.convert import calibration_images, export_int8
+from compress.export.tensorrt import load_engine_card
 from compress.measure.accuracy import evaluate_model
 from compress.measure.models import count_weights, open_model
 from compress.plan import UserError
@@ -140,6 +152,47 @@ def test_other_processors(small, batches, tmp_path):
     zero = initializer(proto, "images_zero_point")
     assert (zero.dtype, int(zero)) == (np.int8, 0)
     assert np.abs(initializer(proto, "4.weight_quantized")).max() <= 64
+
+
+def optimised(path, target):
+    """The operators that ONNX Runtime makes of the file."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(target), 3  # it warns of files for one machine
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(target).graph.node)
+
+
+def test_float32_biases_keep_integer_operators_and_answers(small, batches, tmp_path):
+    """Of `int8` activations, for TensorRT: the classifier's bias is added behind it, convolutions keep theirs."""
+    config = Int8Config(activations="int8")
+    path = quantize_int8(small, tmp_path / "q.onnx", batches, config=config)
+    proto, full = onnx.load(path), onnx.load(small)
+    assert json.loads({e.key: e.value for e in proto.metadata_props}["quantization"])["biases"] == "float32"
+    np.testing.assert_array_equal(initializer(proto, "4.bias"), initializer(full, "4.bias"))
+    np.testing.assert_array_equal(initializer(proto, "0.bias"), initializer(full, "0.bias"))
+    assert not [t.name for t in proto.graph.initializer if t.data_type == onnx.TensorProto.INT32]
+    found = optimised(path, tmp_path / "optimised.onnx")
+    assert (found["QGemm"], found["Gemm"], found["Conv"] + found["QLinearConv"]) == (1, 0, 1)
+    images = torch.cat(batches).numpy()
+    wanted, given = (onnx_session(p).run(None, {"images": images})[0] for p in (small, path))
+    assert np.abs(given - wanted).max() < 0.05 * np.abs(wanted).max()
+    as_integers = onnx.load(quantize_int8(small, tmp_path / "u.onnx", batches))
+    assert initializer(as_integers, "0.bias_quantized").dtype == np.int32
+
+
+@pytest.mark.parametrize("name", ["preresnet", "mobilenetv2", "vit"])
+def test_tensorrt_rtx_takes_symmetric_activations_alone(name, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    source = onnx_file(tmp_path, name, pruned=name == "mobilenetv2")
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    rtx = EngineConfig(backend="tensorrt-rtx", batch=(1, 2, 4))
+    for activations in ("uint8", "int8"):
+        config = Int8Config(activations=activations)
+        quantize_int8(source, tmp_path / f"{activations}.onnx", [images], config=config)
+    engine = build_engine(tmp_path / "int8.onnx", tmp_path / "m.engine", config=rtx)
+    assert load_engine_card(engine)["precision"] == "int8"
+    with pytest.raises(UserError, match=r"cannot take node '.*' \(operator (Q|Deq)uantizeLinear: invalid node"):
+        build_engine(tmp_path / "uint8.onnx", tmp_path / "n.engine", config=rtx)
 
 
 def integer_inputs(path):

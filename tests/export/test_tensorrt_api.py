@@ -11,6 +11,9 @@ from pathlib import Path
 import fake_tensorrt
 import pytest
 
+from compress.export.tensorrt.backend import ERRORS
+from compress.export.tensorrt.network import DTYPES
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     *(
@@ -83,8 +86,8 @@ CALLBACKS = {
 }
 
 # TensorRT 10: read in the source of its Python bindings (github.com/NVIDIA/TensorRT, python/src: infer/pyCore.cpp,
-# infer/pyGraph.cpp, parsers/pyOnnx.cpp, of 10.13 or later) and its API pages; names of USED and OPTIONAL only. Those of
-# ITensor, Logger.ERROR and the network's inputs and outputs were seen in TensorRT-RTX alone.
+# infer/pyGraph.cpp, parsers/pyOnnx.cpp, of 10.12 or later) and its API pages; names of USED and OPTIONAL only.
+# `Logger.ERROR` is there by inheritance: ILogger exports the members of its Severity, and Logger derives from it.
 TENSORRT_10 = {
     "": {
         "__name__", "__version__", "Builder", "BuilderFlag", "HardwareCompatibilityLevel", "ILogger",
@@ -196,6 +199,13 @@ def missing(trt, names):
 def test_installed_tensorrt_rtx_has_them():
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     assert missing(trt, flat(USED) | OPTIONAL | flat(CALLBACKS)) == {("BuilderFlag", "FP16")}
+
+
+def test_installed_tensorrt_rtx_has_the_types_and_severities_that_are_known_by_name():
+    """Read as `.name` of a value, which the reader of sources does not follow."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    assert set(DTYPES) <= set(trt.DataType.__members__)
+    assert {*ERRORS, "WARNING"} <= set(trt.ILogger.Severity.__members__)
 
 
 def test_installed_tensorrt_has_them():

@@ -96,8 +96,8 @@ def test_an_onnx_file_is_used_as_it_is(tmp_path):
         (["no.onnx", "--to", "tensorrt-rtx", "-o", "OUT/m"], "no.onnx: no such file; tools/export.py RUN --to onnx "
          "writes one"),
         (["x", "--to", "onnx", "-o", "OUT/m.engine"], "OUT/m.engine: must end in .onnx"),
-        (["x.onnx", "--to", "onnx", "-o", "OUT/m.onnx"], "x.onnx: is an ONNX file already; --fp16 makes a float16 one "
-         "of it"),
+        (["x.onnx", "--to", "onnx", "-o", "OUT/m.onnx"], "x.onnx: is an ONNX file already; --fp16 or --uint8-input "
+         "makes another of it"),
         (["x", "--to", "onnx", "--batch", "1:2:3", "-o", "OUT/m.onnx"], "--to onnx: batch has a meaning for engines "
          "only; leave it out"),
         (["x", "--to", "tensorrt-rtx", "--batch", "4", "-o", "OUT/m"], "--batch 4: must be MIN:OPT:MAX, for example "
@@ -151,6 +151,7 @@ def test_run_tensorrt_preprocesses_as_the_card_says():
     assert given[1, 2, 3, 4] == pytest.approx((images[1, 3, 4, 2] / 255 - 0.5) / 0.25)
     with pytest.raises(ValueError, match="resize first"):
         RUN["preprocess"](images[:, :8], PREPROCESSING)
+    assert RUN["preprocess"](images, PREPROCESSING | {"input": "uint8 NHWC"}) is images
 
 
 @pytest.mark.skipif(cuda_device() is not None, reason="this machine has a GPU")

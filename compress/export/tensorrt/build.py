@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...plan import UserError, replacing, sha256, write_json
-from ..half import is_half
+from ..half import is_half, is_quantised
 from ..onnx_read import read_onnx
 from .backend import RTX, last_error, load_backend, message_log
 from .card import FORMAT, card_path
@@ -75,7 +75,7 @@ def build_engine(
         "compute_capabilities": list(config.compute_capabilities),
         **describe_tensors(network),
         "profile": shapes,
-        "precision": "float16" if half or weak_half else "float32",
+        "precision": "int8" if is_quantised(proto) else "float16" if half or weak_half else "float32",
         "flags": {
             "strongly_typed": not weak_half,
             "workspace_gib": config.workspace_gib,
