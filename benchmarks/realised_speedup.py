@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,15 @@ from latency_prediction import networks, quick_networks
 RATIOS = (0.75, 0.5, 0.35)
 STEPS = 6
 """Bisections of a rival's limit."""
+MULTIPLES = (1, 8, 16)
+METHODS = ("knapsack", *(f"macs, round_to {multiple}" for multiple in MULTIPLES), "greedy")
 TARGETS = {"miss": 0.05, "realised": 0.9}
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=list(networks()), metavar="N", help="only these")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="M", help="only these")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "realised_speedup", metavar="D")
     parser.add_argument("--quick", action="store_true", help="small networks, few samples, results not written")
     return parser.parse_args()
@@ -77,8 +80,10 @@ def greedy(table: Any, operators: Any, scores: dict[str, Any], limit: float) -> 
     return widths
 
 
-def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, config: Any) -> list[dict[str, Any]]:
-    """The rows of one network; finished ones are read from their file."""
+def compare(
+    name: str, setting: tuple[str, dict[str, Any], int], folder: Path, config: Any, methods: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows of one network; finished ones are read from their file, and those of other methods kept."""
     from compress.costs import LatencyTable, macs
     from compress.measure import PlanTimer, build_table, table_key
     from compress.pipeline.latency_budget import corrected
@@ -149,16 +154,17 @@ def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, c
                 row(best[0], ratio, method, timer.ratio(best[0]), limit=round(best[2], 4))
 
         for ratio in RATIOS:
-            if (ratio, "knapsack") not in done:
+            wanted = [method for method in methods if (ratio, method) not in done]
+            if "knapsack" in wanted:
                 try:
                     knapsack(ratio)
                 except UserError as error:
                     print(f"{name} at {ratio}: {error}", flush=True)
                     continue
-            for round_to in (1, 8, 16):
-                if (ratio, method := f"macs, round_to {round_to}") not in done:
+            for round_to in MULTIPLES:
+                if (method := f"macs, round_to {round_to}") in wanted:
                     bisect(ratio, method, lambda limit, r=round_to: plan(Budget("macs_ratio", limit), r).widths)
-            if (ratio, "greedy") not in done:
+            if "greedy" in wanted:
                 bisect(ratio, "greedy", lambda limit: greedy(table, operators, scores, limit))
     return rows
 
@@ -177,7 +183,7 @@ def main(args: argparse.Namespace) -> None:
         folder = Path(nowhere) if args.quick else args.work_dir
         folder.mkdir(parents=True, exist_ok=True)
         names = args.networks if args.networks and not args.quick else list(settings)
-        rows = [row for name in names for row in compare(name, settings[name], folder, config)]
+        rows = [row for name in names for row in compare(name, settings[name], folder, config, args.methods)]
     keys = ("network", "ratio", "method", "measured", "miss", "macs_ratio", "kept_score", "realised")
     print_rows(
         "At a measured latency: what is kept (ONNX Runtime, one thread)", [{k: r[k] for k in keys} for r in rows]
