@@ -29,7 +29,7 @@ ROWS = (*PENALTIES, "l1", "l1, macs")
 
 @dataclass(frozen=True)
 class Network:
-    """One comparison at the latency ratio `ratio`; the l1 search is `benchmark`'s row `searched`, made with `settings`."""
+    """One comparison at the latency `ratio`; the l1 search is `benchmark`'s row `searched`, made with `settings`."""
 
     benchmark: Any
     folder: str
