@@ -10,9 +10,10 @@ import hashlib
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,16 +32,21 @@ class SelectConfig:
 
     `ranking`: `global` compares |alpha| across all groups; `kind` across groups of one kind, and prunes the same share
     of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer
-    channels. `round_to`: widths are multiples of it (or the full width).
+    channels. `round_to`: widths are multiples of it (or the full width). `gain`, for budgets of costs: `sum` keeps the
+    most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's score is equally bad,
+    so that no layer is given up for many cheap channels of another.
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
     floor: int = 1
     round_to: int = 1
+    gain: Literal["sum", "log"] = "sum"
 
     def __post_init__(self) -> None:
         if self.ranking not in ("global", "kind", "layer"):
             raise UserError(f"select.ranking = {self.ranking!r}: must be 'global', 'kind' or 'layer'")
+        if self.gain not in ("sum", "log"):
+            raise UserError(f"select.gain = {self.gain!r}: must be 'sum' or 'log'")
         for name in ("floor", "round_to"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"select.{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
@@ -63,9 +69,9 @@ def select(
     is (`Group.kind`; all "channels" when absent), for ranking within kinds and for the plan's record. `priced` is the
     latency table that a budget of latency needs.
 
-    One budget of channels, MACs or parameters drops the worst channels until it is met. A budget of latency, and
-    several at once, take the widths that keep the most score (`best_widths`), among those that the table measured:
-    costs are stairs there, and a channel's worth is what it saves.
+    One budget of channels, MACs or parameters drops the worst channels until it is met. A budget of latency, several at
+    once, and any cost under `gain="log"` take the widths that keep the most (`best_widths`), for latency among those
+    that the table measured: costs are stairs there, and a channel's worth is what it saves.
 
     A cost budget is met from below; channels that still fit are added back in order of score, so that without rounding
     the cost ends within 1 % of the budget. Raises UserError for scores that are not finite and for a budget that the
@@ -75,20 +81,23 @@ def select(
 
         plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
     """
+    if config.gain == "log" and budget.kind in ("free", "pruning_ratio"):
+        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or --macs-ratio")
     ranking = _Ranking(scores, config, kinds or {})
     before = {name: len(s) for name, s in scores.items()}
     if budget.kind == "free":
         counts = {name: int((s != 0).sum()) for name, s in scores.items()}
         gone = {name for name, count in counts.items() if count == 0 and name in removable}
         widths = {name: 0 if name in gone else ranking.allow_at_least(name, n) for name, n in counts.items()}
-    elif budget.also or budget.latency:
-        widths = best_under(budget, ranking.value, operators, ranking.allowed, priced)
+    elif budget.also or budget.latency or config.gain == "log":
+        values = ranking.value if config.gain == "sum" else {name: _logs(v) for name, v in ranking.value.items()}
+        widths = best_under(budget, values, operators, ranking.allowed, priced)
     else:
         widths = _under_budget(ranking, _cost(budget.kind, operators, before), budget)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
     n_before, n_after = sum(before.values()), sum(widths.values())
     record = {
-        "select": {"ranking": config.ranking, "floor": config.floor, "round_to": config.round_to},
+        "select": asdict(config),
         "budget": budget.to_json(),
         "scores_sha256": hash_scores(scores),
         "pruned_ratio": 1 - n_after / n_before,
@@ -100,6 +109,12 @@ def select(
     if kinds and set(kinds.values()) != {"channels"}:
         record["kinds"] = dict(kinds)
     return WidthPlan(space, before, kept, record)
+
+
+def _logs(values: Sequence[float]) -> list[float]:
+    """What each channel, best first, adds to the logarithm of its group's score; the first is always kept: nothing."""
+    held = np.cumsum(np.asarray(values, dtype=float))
+    return [0.0, *np.diff(np.log(np.maximum(held, np.finfo(float).tiny)))]
 
 
 def hash_scores(scores: Mapping[str, Tensor]) -> str:

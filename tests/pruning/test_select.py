@@ -201,7 +201,7 @@ def test_the_record_holds_the_costs_before_and_after():
     assert plan.record["params"] == {"before": 219_482, "after": params(operators, plan.widths)}
     assert plan.record["macs"] == {"before": 33_737_216, "after": macs(operators, plan.widths)}
     assert plan.record["pruned_ratio"] == pytest.approx(1 - sum(plan.widths.values()) / 448)
-    assert plan.record["select"] == {"ranking": "global", "floor": 1, "round_to": 1}
+    assert plan.record["select"] == {"ranking": "global", "floor": 1, "round_to": 1, "gain": "sum"}
     assert plan.record["scores_sha256"] == hash_scores(random_scores(space))
 
 
