@@ -21,6 +21,11 @@ def parse() -> argparse.Namespace:
 def row_of(run: Path) -> dict[str, Any]:
     summary = json.loads((run / "summary.json").read_text())
     macs, params, top1 = summary["macs"], summary["params"], summary["top1"]
+    prediction = summary.get("prediction")
+    latency: dict[str, Any] = {}
+    if prediction:
+        latency = {f"prediction_{key}": prediction[key] for key in ("ratio", "path")}
+        latency["gain"] = json.loads((run / "plan.json").read_text())["select"].get("gain", "sum")
     return {
         "recipe": summary["recipe"],
         "budget": f"{summary['budget']['kind']} {summary['budget']['value']}",
@@ -37,6 +42,7 @@ def row_of(run: Path) -> dict[str, Any]:
         "device": summary["device"],
         "versions": summary["versions"],
         "finished": json.loads((run / "stages.json").read_text())["report"]["finished"],
+        **latency,
     }
 
 
