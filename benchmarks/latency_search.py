@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
 
 
 class Comparison:
-    """What all seeds of one network share: its table, the penalty's settings, the timer of plans."""
+    """What all seeds of one network share: its table and the penalty's settings."""
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
         self.network, self.args, self.data = NETWORKS[name], args, getattr(args, f"{name}_data")
@@ -146,9 +146,8 @@ class Comparison:
             if row != "l1, macs":
                 priced = Priced(self.table(cells))
                 plan = corrected(at(correction=1.0), lambda p: at(correction=p.correction), priced, timer.ratio, print)
-                steps = plan.record["latency"]["path"]
-                (step,) = (s for s in steps if s["predicted"] == plan.record["latency"]["ratio"])
-                return {"correction": step["correction"], "path": steps, "measured": timer.ratio(plan.widths)}
+                found = {key: plan.record["latency"][key] for key in ("correction", "path")}
+                return {**found, "measured": timer.ratio(plan.widths)}
             low, high, best = 0.05, 1.0, (float("inf"), 1.0)
             for _ in range(BISECTIONS):
                 limit = (low + high) / 2
