@@ -15,11 +15,12 @@ help:
 
 install: $(READY)
 
-$(READY): requirements.txt setup.py
+$(READY): requirements.txt requirements-detection.txt setup.py
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Making $(VENV) and installing the pinned packages: PyTorch is large, this takes a few minutes ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --no-deps -r requirements-detection.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 	@echo "Installed."

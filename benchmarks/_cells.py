@@ -84,6 +84,7 @@ class Cells:
     def search(self, name: str, settings: Sequence[str]) -> None:
         """Search from the baseline in the space of `settings`; cell `NAME search`."""
         from compress.engine.searching import search
+        from compress.engine.tasks import Classification
         from compress.plan import save_scores
         from compress.spaces import load_model, make_space, save_model
 
@@ -92,7 +93,7 @@ class Cells:
             network, space, _ = load_model(self.folder / "baseline")
             space = make_space(space.name, c.full_space.arch)  # what is scored is the method's choice
             job = self.job("search", name)
-            found = search(network, space, c.data, c.recipe.search, job, evaluate=lambda _: {})
+            found = search(network, space, Classification(c.data), c.recipe.search, job, evaluate=lambda _: {})
             save_scores(self.folder / f"{name}.safetensors", found.scores)
             save_model(self.folder / f"{name} searched", found.network, c.card(space))
             return {**c.evaluate(found.network), "strength": found.info["strength"]}

@@ -82,9 +82,10 @@ def test_importing_the_package_and_the_report_needs_no_torch():
 
 def test_importing_every_module_of_every_room_loads_nothing_heavy():
     """Rooms in order, so that the first one at fault is named."""
+    rooms = [room for room in PRESENT if room != "detection"]  # a leaf, whose classes are MMDetection's
     code = f"""
 import importlib, json, pkgutil, sys
-rooms, heavy, found = {PRESENT!r}, {HEAVY!r}, {{}}
+rooms, heavy, found = {rooms!r}, {HEAVY!r}, {{}}
 for room in rooms:
     package = importlib.import_module("compress." + room)
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):

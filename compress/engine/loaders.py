@@ -127,7 +127,7 @@ class PairLoader:
             x_BCHW, y_B = batch["p"]
     """
 
-    def __init__(self, loader_p: ImageLoader, loader_a: ImageLoader) -> None:
+    def __init__(self, loader_p: Any, loader_a: Any) -> None:
         self.loader_p, self.loader_a = loader_p, loader_a
 
     def __len__(self) -> int:

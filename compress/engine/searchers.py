@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
 
 from ..penalties import Penalty
 from ..pruning import fold
@@ -37,10 +37,12 @@ from ..search import (
 from ..spaces import Alphas, Space
 from .penalising import l1_penalty
 from .score_sources import Choices, Gates, score_source
-from .settings import SearchConfig, amp_dtype, make_method, make_optimizer
+from .settings import SearchConfig, amp_dtype, make_method
+from .tasks import CrossEntropy, Objective
 from .training import Prepared
 
-Batch = tuple[Tensor, Tensor]
+Batch = Any
+"""What the objective takes: for classification images [B, C, H, W] and labels [B]."""
 Logs = dict[str, Tensor]
 BILEVEL_STEPS: dict[str, Callable[..., Logs]] = {
     "darts1": darts1_step,
@@ -52,9 +54,10 @@ BILEVEL_STEPS: dict[str, Callable[..., Logs]] = {
 class SearchModel(Prepared):
     """What every search has: a penalty, the score optimiser's steps summed up, losses under autocast."""
 
-    def __init__(self, config: SearchConfig, penalty: Penalty | None) -> None:
+    def __init__(self, config: SearchConfig, penalty: Penalty | None, objective: Objective | None) -> None:
         super().__init__()
         self.config = config
+        self.objective = objective or CrossEntropy()
         self.method = make_method(config)
         self.penalty = l1_penalty(config) if penalty is None else penalty
         self.register_buffer("sum_of_steps", torch.zeros((), dtype=torch.float64))
@@ -74,20 +77,27 @@ class SearchModel(Prepared):
         return logs
 
     def criterion(self, network: nn.Module, batch: Batch, *, probe: bool = False) -> Tensor:
-        """Cross entropy of `batch`, images [B, C, H, W] and labels [B], under autocast where configured.
+        """The objective's loss of `batch` (for images and labels: cross entropy), under autocast where configured.
 
-        With `probe` the pass leaves the network's BatchNorm statistics as they were.
+        With `probe` the pass leaves the network's BatchNorm statistics as they were. Where the config accumulates, the
+        parts of the batch are computed again in the backward pass, one by one.
         """
         device, dtype = self.sum_of_steps.device, amp_dtype(self.config.amp)
-        images = batch[0].to(device).contiguous(memory_format=torch.channels_last)
         with (
             frozen_statistics(network) if probe else nullcontext(),
             # Every probe drops the same paths, or the difference of two would be the noise of dropping.
             torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=probe),
             torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
         ):
-            logits = network(images)
-        return F.cross_entropy(logits.float(), batch[1].to(device), label_smoothing=self.config.label_smoothing)
+            if self.config.accumulate == 1:
+                return self._loss(network, batch)
+            parts = self.objective.parts(batch, self.config.accumulate)
+            again = partial(_once, network)
+            losses = [checkpoint(self._loss, network, part, use_reentrant=False, context_fn=again) for part in parts]
+            return torch.stack(losses).mean()
+
+    def _loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self.objective.loss(network, batch, label_smoothing=self.config.label_smoothing)
 
     def strength(self) -> float | None:
         """Distance the penalty alone moves a score; None without a penalty on scores or for rescaling optimisers."""
@@ -102,8 +112,8 @@ class SearchModel(Prepared):
         for name, parameters in self.parameter_sets().items():
             settings = self.config.alpha_optimizer if name == "alpha" else self.config.optimizer
             section = "alpha_optimizer" if name == "alpha" else "optimizer"
-            optimizer: Optimizer = make_optimizer(settings, parameters, name=f"search.{section}")
-            wrappers[name] = OptimWrapper(optimizer=optimizer)
+            objective = CrossEntropy() if name == "alpha" else self.objective
+            wrappers[name] = objective.optimizer(settings, self, parameters, name=f"search.{section}")
         return OptimWrapperDict(**wrappers)
 
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
@@ -128,12 +138,19 @@ class SearchModel(Prepared):
 
 
 class TwoNetworks(SearchModel):
-    """u and w, both gated by one alpha, for RARTS; `penalty` as `make_penalty` gives it, None for the config's l1."""
+    """u and w, both gated by one alpha, for RARTS; `penalty` as `make_penalty` gives it, None for the config's l1;
+    `objective` None for cross entropy."""
 
     def __init__(
-        self, network: nn.Module, space: Space, config: SearchConfig, *, penalty: Penalty | None = None
+        self,
+        network: nn.Module,
+        space: Space,
+        config: SearchConfig,
+        *,
+        penalty: Penalty | None = None,
+        objective: Objective | None = None,
     ) -> None:
-        super().__init__(config, penalty)
+        super().__init__(config, penalty, objective)
         network = network.to(memory_format=torch.channels_last)
         self.u, self.w = deepcopy(network), deepcopy(network)
         self.alphas = Alphas(space.groups)
@@ -143,7 +160,7 @@ class TwoNetworks(SearchModel):
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
         """u, w and the scores."""
         modules = {"u": self.u, "w": self.w, "alpha": self.alphas}
-        return {name: list(module.parameters()) for name, module in modules.items()}
+        return {name: _trained(module) for name, module in modules.items()}
 
     def step(self, data: dict[str, Batch], optimizers: OptimWrapperDict) -> Logs:
         """One RARTS iteration on a batch of D_p and one of D_a."""
@@ -180,7 +197,7 @@ class TwoNetworks(SearchModel):
 class OneNetwork(SearchModel):
     """One network w, its scores wherever the method keeps them, trained on halves or on all of D.
 
-    `penalty` as `make_penalty` gives it, None for the config's l1.
+    `penalty` as `make_penalty` gives it, None for the config's l1; `objective` None for cross entropy.
     """
 
     def __init__(
@@ -191,8 +208,9 @@ class OneNetwork(SearchModel):
         *,
         input_size: tuple[int, int, int],
         penalty: Penalty | None = None,
+        objective: Objective | None = None,
     ) -> None:
-        super().__init__(config, penalty)
+        super().__init__(config, penalty, objective)
         self.w = deepcopy(network).to(memory_format=torch.channels_last)
         self.kind = config.method["type"]
         self.source = score_source(self.w, space, self.kind, self.method)
@@ -207,7 +225,7 @@ class OneNetwork(SearchModel):
         """The weights and the scores."""
         alpha = list(self.source.parameters())
         scored = {id(p) for p in alpha}
-        return {"w": [p for p in self.w.parameters() if id(p) not in scored], "alpha": alpha}
+        return {"w": [p for p in _trained(self.w) if id(p) not in scored], "alpha": alpha}
 
     def step(self, data: Any, optimizers: OptimWrapperDict) -> Logs:
         """The method's iteration."""
@@ -253,6 +271,16 @@ class OneNetwork(SearchModel):
     def watched(self) -> nn.Module:
         """w."""
         return self.w
+
+
+def _once(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a pass and of its repetition: BatchNorm statistics count it once."""
+    return nullcontext(), frozen_statistics(network)
+
+
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of `module` that are not frozen."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -15,7 +16,6 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.registry import LOOPS, MODEL_WRAPPERS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..search import (
     METHODS,
@@ -28,13 +28,12 @@ from ..search import (
     taylor_scores,
 )
 from ..spaces import Space
-from .data import ImageData
-from .loaders import ImageLoader, PairLoader
+from .loaders import PairLoader
 from .penalising import make_penalty, make_savings
-from .sampling import stratified_halves
 from .searchers import OneNetwork, SearchModel, TwoNetworks
-from .settings import SearchConfig, make_method, make_schedule
-from .training import Job, run, training_loader
+from .settings import SearchConfig, make_method
+from .tasks import Objective, Task
+from .training import Job, run
 
 
 @dataclass(frozen=True)
@@ -49,30 +48,30 @@ class Found:
 def search(
     network: nn.Module,
     space: Space,
-    data: ImageData,
+    task: Task,
     config: SearchConfig,
     job: Job,
     *,
     evaluate: Callable[[nn.Module], dict[str, float]],
 ) -> Found:
-    """Search `space` from the weights of `network` (unchanged) on `data.train`.
+    """Search `space` from the weights of `network` (unchanged) for `task`, on its training data D.
 
-    Methods that halve D use two stratified halves of the images; an epoch passes over both once. `evaluate` gives the
+    Methods that halve D use its two halves; an epoch passes over both once. `evaluate` gives the
     figures of a network for the metrics rows. Scorers that need no search return at once. Raises UserError, before
     anything is trained, for a latency table that is not this network's.
     """
     method = METHODS[config.method["type"]]
     if method.networks == 0:
-        scores = score(network, space, data, config, job)
+        scores = score(network, space, task, config, job)
         return Found(scores, network, {**config.method, "gamma": None, "penalty": None, "strength": None})
-    input_size: tuple[int, int, int] = tuple(data.preprocessing["input_size"])
-    penalty = make_penalty(config, space, input_size=input_size)
+    penalty = make_penalty(config, space, input_size=task.input_size)
     model: TwoNetworks | OneNetwork
     if method.networks == 2:
-        model = TwoNetworks(network, space, config, penalty=penalty)
+        model = TwoNetworks(network, space, config, penalty=penalty, objective=task)
     else:
-        model = OneNetwork(network, space, config, input_size=input_size, penalty=penalty)
-    loaders = _loaders(data, config, job)
+        model = OneNetwork(network, space, config, input_size=task.input_size, penalty=penalty, objective=task)
+    batch_size = config.batch_size
+    loaders = task.halves(batch_size, job) if method.halves else [task.loader(batch_size, job)]
     loop: dict[str, Any] = {"by_epoch": True, "max_epochs": config.epochs}
     if len(loaders) == 2:
         # A function, because MMEngine deep-copies whatever else stands here.
@@ -84,14 +83,14 @@ def search(
         job,
         loop=loop,
         optimizers=optimizers,
-        schedule={name: make_schedule(config) for name in optimizers.optim_wrappers},
+        schedule={name: task.schedule(config) for name in optimizers.optim_wrappers},
         evaluate=lambda: {**evaluate(model.watched()), **_score_figures(model.scores())},
         seeded=loaders[1:],
         model_wrapper={"type": "AveragedSearch"},
     )
     folded = model.folded(space)
     if method.networks == 2 and config.weights == "average":
-        recalibrate(folded, loaders)
+        recalibrate(folded, loaders, task)
     penalised = not isinstance(model.method, Tas)
     info = {
         "gamma": config.gamma if penalised else None,
@@ -102,7 +101,7 @@ def search(
     return Found(model.scores(), folded.cpu().eval(), info)
 
 
-def score(network: nn.Module, space: Space, data: ImageData, config: SearchConfig, job: Job) -> dict[str, Tensor]:
+def score(network: nn.Module, space: Space, task: Task, config: SearchConfig, job: Job) -> dict[str, Tensor]:
     """Scores by a method that trains nothing: random, magnitude or Taylor.
 
     Raises UserError, before any gradient is taken, for a latency table that is not this network's.
@@ -114,27 +113,24 @@ def score(network: nn.Module, space: Space, data: ImageData, config: SearchConfi
         return magnitude_scores(network, space, method)
     savings = None
     if method.latency_weight > 0:
-        savings = make_savings(config, space, input_size=tuple(data.preprocessing["input_size"]))
-    loader = training_loader(data.train, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
+        savings = make_savings(config, space, input_size=task.input_size)
+    loader = task.loader(config.batch_size, job)
     loader.set_epoch(0)
-
-    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        device = next(model.parameters()).device
-        return F.cross_entropy(model(batch[0].to(device)), batch[1].to(device))
-
+    loss = partial(task.loss, label_smoothing=0.0)
     on_device = deepcopy(network).to(get_device())
     scores = taylor_scores(on_device, space, loss, islice(loader, method.batches))
     return scores if savings is None else latency_aware(scores, savings, method.latency_weight)
 
 
-def recalibrate(network: nn.Module, loaders: list[ImageLoader], *, batches: int = 100) -> None:
+def recalibrate(network: nn.Module, loaders: list[Any], objective: Objective, *, batches: int = 100) -> None:
     """Recompute BatchNorm statistics as plain means over up to `batches` training batches, in place.
 
     The mean of two networks' weights has statistics of its own; theirs do not fit it.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
-    device = next(network.parameters()).device
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative mean
@@ -142,8 +138,8 @@ def recalibrate(network: nn.Module, loaders: list[ImageLoader], *, batches: int 
         loader.set_epoch(0)
     network.train()
     with torch.no_grad():
-        for images, _ in islice(chain.from_iterable(zip(*loaders, strict=False)), batches):
-            network(images.to(device).contiguous(memory_format=torch.channels_last))
+        for batch in islice(chain.from_iterable(zip(*loaders, strict=False)), batches):
+            objective.loss(network, batch, label_smoothing=0.0)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
@@ -152,7 +148,7 @@ def recalibrate(network: nn.Module, loaders: list[ImageLoader], *, batches: int 
 class PairLoop(EpochBasedTrainLoop):
     """One pass over the two halves of D: every iteration gets a batch of D_p ("p") and one of D_a ("a")."""
 
-    def __init__(self, runner: Any, dataloader: Any, *, max_epochs: int, auxiliary: Callable[[], ImageLoader]) -> None:
+    def __init__(self, runner: Any, dataloader: Any, *, max_epochs: int, auxiliary: Callable[[], Any]) -> None:
         super().__init__(runner, dataloader, max_epochs)
         self.auxiliary = auxiliary()
 
@@ -179,19 +175,6 @@ class AveragedSearch(nn.Module):
     def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """The wrapped model's step."""
         return self.module.train_step(data, optim_wrapper)
-
-
-def _loaders(data: ImageData, config: SearchConfig, job: Job) -> list[ImageLoader]:
-    splits = [data.train]
-    if METHODS[config.method["type"]].halves:
-        halves = stratified_halves(data.train.labels, seed=job.seed)
-        # Of an odd number one image stays out, so that both halves have equally many batches.
-        n = min(map(len, halves))
-        splits = [data.train.subset(half[:n]) for half in halves]
-    return [
-        training_loader(split, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
-        for split in splits
-    ]
 
 
 def _score_figures(scores: dict[str, Tensor]) -> dict[str, float]:

@@ -35,6 +35,7 @@ class TrainConfig:
     warmup_epochs: int = 0
     label_smoothing: float = 0.0
     amp: Amp = None
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         check_training(self, "train")
@@ -81,6 +82,8 @@ class SearchConfig:
     `fixed_scale` brings the gates of every group to root mean square 1 after each step. Their common scale is free (a
     BatchNorm or the reader's weights take it up), and a penalty would otherwise shrink it instead of choosing among
     channels. A latency penalty then acts on the scores' sizes within a group: costly groups become uneven first.
+    `accumulate` divides every batch into as many parts, whose feature maps are in memory one after the other: the
+    gradients are those of the whole batch (but for a BatchNorm's statistics), for one more forward pass.
     `weights` names the weights that go on to slicing: `u`, `w` or their `average` (rarts only). Both optimisers follow
     the one schedule.
     """
@@ -100,6 +103,7 @@ class SearchConfig:
     weights: Literal["u", "w", "average"] = "average"
     label_smoothing: float = 0.0
     amp: Literal["bf16"] | None = None
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         check_training(self, "search")
@@ -109,6 +113,10 @@ class SearchConfig:
         _one_of("search.weights", self.weights, ("u", "w", "average"))
         _one_of("search.method.type", self.method.get("type"), tuple(METHODS))
         self._settle_latency(make_method(self))
+        if self.batch_size % self.accumulate:
+            raise UserError(
+                f"search.accumulate = {self.accumulate}: must divide search.batch_size = {self.batch_size}; change one"
+            )
         if self.fixed_scale and self.method["type"] not in GATED_METHODS:
             raise UserError(
                 f"search.fixed_scale = True: {self.method['type']} has no gates to scale; set it to False, or "
@@ -148,7 +156,7 @@ class SearchConfig:
 
 def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
     """Raise UserError for values no training can use."""
-    for name in ("epochs", "batch_size"):
+    for name in ("epochs", "batch_size", "accumulate"):
         value = getattr(config, name)
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{section}.{name} = {value!r}: must be a whole number of at least 1")
@@ -173,8 +181,11 @@ def make_method(config: SearchConfig) -> Any:
     return METHODS[kind].settings(**kwargs)
 
 
-def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[nn.Parameter], *, name: str) -> Optimizer:
-    """The optimiser that `settings` (type, lr, ...) describe; UserError for an unknown type or argument."""
+def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[Any], *, name: str) -> Optimizer:
+    """The optimiser that `settings` (type, lr, ...) describe, of `parameters` or groups of them, as PyTorch takes them.
+
+    Raises UserError for an unknown type or argument.
+    """
     from mmengine.optim import OPTIMIZERS  # with the optimisers of torch registered
 
     kwargs = dict(settings)

@@ -17,6 +17,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from ..plan import UserError
 from .datasets import ImageSplit
@@ -117,9 +118,7 @@ def train(
         bf16=config.amp == "bf16",
     )
     optimizer = make_optimizer(config.optimizer, network.parameters(), name=f"{job.stage}.optimizer")
-    wrapper: OptimWrapper = OptimWrapper(optimizer=optimizer)
-    if config.amp == "fp16":
-        wrapper = AmpOptimWrapper(optimizer=optimizer, dtype="float16")
+    wrapper = optim_wrapper(optimizer, config)
     loop = {"by_epoch": True, "max_epochs": config.epochs}
     run(
         model,
@@ -130,6 +129,14 @@ def train(
         schedule=make_schedule(config),
         evaluate=lambda: evaluate(network),
     )
+
+
+def optim_wrapper(optimizer: Optimizer, config: TrainConfig, **options: Any) -> OptimWrapper:
+    """MMEngine's wrapper around `optimizer` that accumulates gradients and scales losses as `config` says."""
+    options["accumulative_counts"] = config.accumulate
+    if config.amp == "fp16":
+        return AmpOptimWrapper(optimizer=optimizer, dtype="float16", **options)
+    return OptimWrapper(optimizer=optimizer, **options)
 
 
 def training_loader(split: ImageSplit, *, batch_size: int, seed: int, num_workers: int) -> ImageLoader:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.device import get_device
@@ -18,7 +18,9 @@ from ..engine.data import ImageData, load_data
 from ..engine.hooks import Progress
 from ..engine.loaders import eval_loader
 from ..engine.penalising import check_latency_table
-from ..engine.training import Job, evaluate_top1
+from ..engine.settings import TrainConfig
+from ..engine.tasks import Classification, Task
+from ..engine.training import Job, evaluate_top1, train
 from ..measure import TableConfig, table_key
 from ..measure.latency import check_backends
 from ..plan import UserError, load_scores, read_json, sha256
@@ -32,6 +34,10 @@ from .recipe import Recipe
 EVAL_BATCH = 250
 SEARCHED = ("scores.safetensors", "searched.safetensors", "searched.json")
 """What a search writes, and --search-from copies."""
+
+
+Stage = Callable[[Any, dict[str, Any]], None]
+"""Runs one stage: it is given the context, and a dict for the stage's figures."""
 
 
 @dataclass
@@ -50,6 +56,8 @@ class Context:
     resume: bool = False
     launcher: str = "none"
     folder: RunFolder = field(init=False)
+    own_stages: ClassVar[Mapping[str, Stage]] = {}
+    """Stages that these runs do otherwise than pipeline.stages."""
 
     def open(self, work_dir: str | Path, record: dict[str, Any]) -> dict[str, Any]:
         """Choose the run's folder and return its finished stages; nothing is written."""
@@ -159,6 +167,11 @@ class Context:
         except UserError as error:
             raise UserError(f"recipe: {error}") from None
 
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """The arguments of the space that the recipe settles, so that a checkpoint's must be equal."""
+        return tuple(key for key in self.recipe.space if key not in ("type", "score_inputs", "scored"))
+
     def card(self, space: Space, plan_sha256: str | None = None) -> Card:
         """The card of a network of `space` trained on this data."""
         return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
@@ -170,6 +183,23 @@ class Context:
         figures = evaluate_top1(network.to(get_device()), loader)
         network.to(home)
         return figures
+
+    def watch(self, network: nn.Module) -> dict[str, float]:
+        """The figures of `network` after an epoch."""
+        return self.evaluate(network)
+
+    @cached_property
+    def task(self) -> Task:
+        """What the search trains for."""
+        return Classification(self.data)
+
+    def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
+        """Train `network` in place, as the stage `stage`."""
+        train(network, self.data.train, config, self.job(stage), evaluate=self.watch, teacher=teacher)
+
+    def counted(self, network: nn.Module) -> nn.Module:
+        """What of `network` runs on one image when MACs are counted; its modules keep their names."""
+        return network
 
     def save(self, stem: str, network: nn.Module, card: Card) -> None:
         """Write a network into the run's folder, on the first process."""
@@ -188,6 +218,15 @@ class Context:
             launcher=self.launcher,
             num_workers=self.recipe.data.num_workers,
         )
+
+
+CONTEXTS: dict[str, type[Context]] = {}
+"""Type of the space -> class of its runs' contexts, where it is not `Context`."""
+
+
+def make_context(recipe: Recipe, progress: Progress, **options: Any) -> Context:
+    """The context of a run of `recipe`; `options` are the fields of Context."""
+    return CONTEXTS.get(recipe.space["type"], Context)(recipe, progress, **options)
 
 
 def check_budget(recipe: Recipe, budget: Budget) -> None:
@@ -274,8 +313,8 @@ def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:
             f"set the recipe's data section to the checkpoint's"
         )
     # As the space has it: a recipe may say with tuples what the card has as lists.
-    arch, free = c.full_space.arch, ("type", "score_inputs", "scored")
-    if odd := [k for k in c.recipe.space if k not in free and card.arch.get(k) != arch[k]]:
+    arch = c.full_space.arch
+    if odd := [key for key in c.settled if card.arch.get(key) != arch[key]]:
         shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {arch[k]!r} in the recipe" for k in odd)
         raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
     widths = card.arch.get("widths", {})

@@ -18,6 +18,7 @@ from ..export import ExportConfig
 from ..measure import MeasureConfig
 from ..plan import UserError
 from ..pruning import SelectConfig
+from ..spaces import find_space
 
 WORDS = {"true": True, "false": False, "none": None}
 """Further spellings that --cfg-options takes for Python's."""
@@ -82,9 +83,24 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"RECIPE {path}: cannot be read ({type(error).__name__}: {error}); correct the file") from None
     for text in overrides:
         _merge(config, text)
+    if path.suffix == ".py" and {"model", "train_dataloader"} <= config.keys():
+        raise UserError(f"RECIPE {path}: is MMDetection's config; name it as space.config in a recipe of a detector")
     # Names with an underscore are the file's own variables; MMEngine acts on custom_imports itself.
     values = {k: v for k, v in config.to_dict().items() if not k.startswith("_") and k != "custom_imports"}
-    return _build(Recipe, {"name": path.stem, **values}, "")
+    return _build(_kind(values), {"name": path.stem, **values}, "")
+
+
+RECIPES: dict[str, type[Recipe]] = {}
+"""Type of the space -> class of its recipes, where it is not `Recipe`."""
+
+
+def _kind(values: Mapping[str, Any]) -> type[Recipe]:
+    space = values.get("space")
+    kind = space.get("type") if isinstance(space, Mapping) else None
+    if kind is None:
+        return Recipe
+    find_space(kind)  # which may bring its class of recipes
+    return RECIPES.get(kind, Recipe)
 
 
 def _merge(config: Any, text: str) -> None:
@@ -109,7 +125,7 @@ def _build(cls: type, values: Any, path: str) -> Any:
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in _names(cls):
-            raise UserError(f"recipe: unknown key {prefix}{key} = {values[key]!r}; {_nearest(key, cls, prefix)}")
+            raise UserError(f"recipe: unknown key {prefix}{key} = {_shown(values[key])}; {_nearest(key, cls, prefix)}")
     for spec in fields(cls):
         if spec.name not in values and spec.default is MISSING and spec.default_factory is MISSING:
             raise UserError(f"recipe: {prefix}{spec.name} is missing; add it, or take it from a file of recipes/_base_")
@@ -121,6 +137,11 @@ def _build(cls: type, values: Any, path: str) -> Any:
         # A class on its own does not know the section that it stands for.
         message = str(error)
         raise UserError(f"recipe: {'' if message.startswith(path) else prefix}{message}") from None
+
+
+def _shown(value: Any, most: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _nearest(key: str, cls: type, prefix: str) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
 from ..engine.hooks import LAST, Progress
-from ..engine.training import train
 from ..plan import UserError, sha256
 from ..pruning import Budget
-from .context import Context
+from .context import Context, make_context
 from .folder import RunFolder
 from .latency_budget import table_record
 from .recipe import Recipe
@@ -69,7 +68,7 @@ def prune(
         "latency_table": table_record(latency_table, force_table, found),
         "search_from": str(Path(search_from)) if search_from else found.get("search_from"),
     }
-    context = Context(
+    context = make_context(
         recipe,
         progress,
         budget=Budget.from_json(record["budget"]),
@@ -125,7 +124,7 @@ def train_baseline(
         begun = resume and ((folder / "train" / LAST).is_file() or "train" in folder.stages)
         record["checkpoint"] = _checkpoint(checkpoint, found, loaded=begun)
         start = None if begun else checkpoint or record["checkpoint"]["path"]
-    c = Context(
+    c = make_context(
         recipe, progress, checkpoint=start, fresh_classifier=True, trust=trust, resume=resume, launcher=launcher
     )
     stages = [] if "train" in c.open(work_dir, record) else ["train"]
@@ -141,7 +140,7 @@ def _train(c: Context, figures: dict[str, Any]) -> None:
 
     torch.manual_seed(c.recipe.seed)
     network, space = c.baseline if c.checkpoint is not None else (c.full_space.build(), c.full_space)
-    train(network, c.data.train, c.recipe.train, c.job("train"), evaluate=c.evaluate)
+    c.train(network, c.recipe.train, "train")
     figures.update(c.evaluate(network))
     c.save("model", network, c.card(space))
 
@@ -166,7 +165,7 @@ def _to_run(stage: str | None, done: Mapping[str, Any], work_dir: str | Path) ->
 
 def _run_stage(context: Context, name: str) -> None:
     """Run one stage: on every process if it is parallel, else on the first while the others wait."""
-    run = {**STAGES, "train": _train}[name]
+    run = {**STAGES, "train": _train, **context.own_stages}[name]
     context.progress.announce(name)
     if is_main_process():
         with context.folder.stage(name) as figures:

@@ -12,7 +12,6 @@ from mmengine.dist import is_main_process
 from ..costs import Costed, breakdown
 from ..engine.loaders import eval_loader
 from ..engine.searching import search
-from ..engine.training import train
 from ..export import compare_with_onnx, export_onnx
 from ..export.convert import onnx_metadata
 from ..measure import measure_latency
@@ -38,7 +37,7 @@ def run_search(c: Context, figures: dict[str, Any]) -> None:
         return _copy_search(
             c, Path(c.search_from), check_searched(Path(c.search_from), c.recipe, network, space), figures
         )
-    found = search(network, space, c.data, c.recipe.search, c.job("search"), evaluate=c.evaluate)
+    found = search(network, space, c.task, c.recipe.search, c.job("search"), evaluate=c.watch)
     figures.update(c.evaluate(found.network), info=found.info)
     if is_main_process():
         save_scores(c.folder / "scores.safetensors", found.scores)
@@ -77,10 +76,10 @@ def run_slice(c: Context, figures: dict[str, Any]) -> None:
     figures.update(c.evaluate(small))
     if is_main_process():
         operators = space.operators(card.input_size)
-        full = Costed(network, operators, sizes(space.groups))
-        sliced = Costed(small, operators, plan.widths)
+        full = Costed(c.counted(network), operators, sizes(space.groups))
+        sliced = Costed(c.counted(small), operators, plan.widths)
         if not all(plan.kept.values()):  # what is left of a removed block has costs of its own
-            sliced = Costed(small, small_space.operators(card.input_size), sizes(small_space.groups))
+            sliced = Costed(c.counted(small), small_space.operators(card.input_size), sizes(small_space.groups))
         costs = breakdown(full, sliced, groups=space.groups, input_size=card.input_size)
         write_json(c.folder / "complexity.json", costs)
     c.save("sliced", small, c.card(small_space, sha256(c.folder / "plan.json")))
@@ -89,9 +88,9 @@ def run_slice(c: Context, figures: dict[str, Any]) -> None:
 def run_finetune(c: Context, figures: dict[str, Any]) -> None:
     """sliced (+ baseline as teacher) -> model."""
     network, _, card = load_model(c.folder / "sliced")
-    config, job = c.recipe.finetune, c.job("finetune")
+    config = c.recipe.finetune
     teacher = load_model(c.folder / "baseline")[0] if config.distill is not None else None
-    train(network, c.data.train, config, job, evaluate=c.evaluate, teacher=teacher)
+    c.train(network, config, "finetune", teacher=teacher)
     figures.update(c.evaluate(network))
     c.save("model", network, card)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.data import ImageData
 from ..measure import device_name, versions
 from ..plan import WidthPlan, read_json, write_json
 from .folder import RunFolder
 from .recipe import Recipe
 
+METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")
+"""Of stages, in percent."""
 
-def write_summary(folder: RunFolder, recipe: Recipe, data: ImageData) -> dict[str, Any]:
+
+def write_summary(folder: RunFolder, recipe: Recipe, data: Any) -> dict[str, Any]:
     """Gather the run's files into summary.json and return it."""
     stages = folder.stages
     plan = WidthPlan.load(folder / "plan.json")
@@ -25,8 +27,7 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: ImageData) -> dict[st
         "dataset": data.name,
         "params": plan.record["params"],
         "macs": plan.record["macs"],
-        "top1": {"before": stages["load"]["top1"], "after": stages["finetune"]["top1"]},
-        "top1_stages": {"searched": stages["search"]["top1"], "sliced": stages["slice"]["top1"]},
+        **_metrics(stages),
         "latency_ms": {
             name: {side: backend[side] for side in ("before", "after")} for name, backend in latency["backends"].items()
         },
@@ -48,6 +49,16 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: ImageData) -> dict[st
     }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _metrics(stages: dict[str, Any]) -> dict[str, Any]:
+    """{metric: before and after}, {metric_stages: in between}, for every metric that the stages recorded."""
+    figures: dict[str, Any] = {}
+    for name in METRICS:
+        if name in stages["load"]:
+            figures[name] = {"before": stages["load"][name], "after": stages["finetune"][name]}
+            figures[f"{name}_stages"] = {"searched": stages["search"][name], "sliced": stages["slice"][name]}
+    return figures
 
 
 def _predicted(latency: dict[str, Any] | None) -> dict[str, Any]:

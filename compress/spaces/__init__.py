@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
@@ -19,9 +20,21 @@ SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, Mobil
 """Space name -> class. Assign to it to add a space of your own."""
 
 
+def find_space(name: Any) -> type | None:
+    """The class of the space called `name`, None when there is none.
+
+    An installed package may bring spaces of its own: it names the module that adds them to SPACES as an entry point of
+    the group `compress.spaces`, as `detector` does, and is loaded when its space is asked for.
+    """
+    if name not in SPACES:
+        for entry in entry_points(group="compress.spaces", name=str(name)):
+            entry.load()
+    return SPACES.get(name)
+
+
 def make_space(name: str, arch: Mapping[str, Any]) -> Space:
     """The space called `name` with the keyword arguments `arch`; UserError for an unknown name or argument."""
-    if name not in SPACES:
+    if find_space(name) is None:
         raise UserError(f"space.type = {name!r}: unknown space; choose one of {', '.join(sorted(SPACES))}")
     known = signature(SPACES[name]).parameters
     if unknown := [key for key in arch if key not in known]:
@@ -44,6 +57,7 @@ __all__ = [
     "Space",
     "SwinSpace",
     "VitSpace",
+    "find_space",
     "load_card",
     "load_model",
     "load_state",

@@ -15,6 +15,7 @@ from compress.engine.penalising import make_penalty
 from compress.engine.searchers import OneNetwork, TwoNetworks
 from compress.engine.searching import search
 from compress.engine.settings import GATED_METHODS, SearchConfig
+from compress.engine.tasks import Classification
 from compress.engine.training import Job
 from compress.plan import UserError, read_json
 from compress.search import METHODS
@@ -49,7 +50,7 @@ def run(folder, settings, *, space=SPACE, input_size=32, evaluate=lambda _: {}):
     torch.manual_seed(0)
     data = load_data(DataConfig(limit=64, input_size=input_size, resize=input_size), seed=0)
     job = Job(folder / "search", folder / "metrics.jsonl", "search", 3, Quiet())
-    return search(space.build(), space, data, settings, job, evaluate=evaluate)
+    return search(space.build(), space, Classification(data), settings, job, evaluate=evaluate)
 
 
 def mean_size(scores, group):

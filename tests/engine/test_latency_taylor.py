@@ -12,6 +12,7 @@ from compress.engine.data import DataConfig, load_data
 from compress.engine.penalising import check_latency_table, make_savings
 from compress.engine.searching import search
 from compress.engine.settings import SearchConfig
+from compress.engine.tasks import Classification
 from compress.engine.training import Job
 from compress.plan import UserError
 from compress.pruning import Budget, select
@@ -43,7 +44,7 @@ def config(weight=None, **changes):
 def found(folder, data, settings, *, space=SPACE):
     torch.manual_seed(0)
     job = Job(folder / "search", folder / "metrics.jsonl", "search", 3, Quiet())
-    return search(space.build(), space, data, settings, job, evaluate=lambda _: {})
+    return search(space.build(), space, Classification(data), settings, job, evaluate=lambda _: {})
 
 
 def same(a, b):
@@ -131,7 +132,7 @@ def test_a_file_that_is_missing_or_broken_is_refused_before_any_gradient(tmp_pat
         settings = config(1.0, latency_table=str(path))
         job = Job(tmp_path / "search", tmp_path / "metrics.jsonl", "search", 3, Quiet())
         with pytest.raises(UserError, match=rf"search\.latency_table = '.*other\.json': .*{message}"):
-            search(network, SPACE, data, settings, job, evaluate=lambda _: {})
+            search(network, SPACE, Classification(data), settings, job, evaluate=lambda _: {})
 
 
 def test_only_searches_that_read_a_table_have_one_to_check(file):

@@ -10,6 +10,7 @@ from compress.engine.data import DataConfig, load_data
 from compress.engine.searchers import OneNetwork
 from compress.engine.searching import search
 from compress.engine.settings import SearchConfig
+from compress.engine.tasks import Classification
 from compress.engine.training import Job
 from compress.plan import UserError
 from compress.search import METHODS
@@ -34,7 +35,7 @@ def run(folder, data, method, *, space=SPACE, **changes):
     network = space.build()
     config = SearchConfig(**{"epochs": 1, "batch_size": 16, "gamma": 0.05, "method": method, **changes})
     job = Job(folder / "search", folder / "metrics.jsonl", "search", 3, Quiet())
-    return network, search(network, space, data, config, job, evaluate=lambda _: {})
+    return network, search(network, space, Classification(data), config, job, evaluate=lambda _: {})
 
 
 @pytest.mark.parametrize("method", VARIANTS, ids=lambda m: "-".join(map(str, m.values())))

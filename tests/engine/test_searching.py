@@ -15,6 +15,7 @@ from compress.engine.loaders import eval_loader, train_loader
 from compress.engine.searchers import OneNetwork, TwoNetworks
 from compress.engine.searching import recalibrate, search
 from compress.engine.settings import SearchConfig, TrainConfig
+from compress.engine.tasks import Classification, CrossEntropy
 from compress.engine.training import Job, evaluate_top1
 from compress.plan import UserError
 from compress.spaces import PreResNetSpace, sizes
@@ -43,7 +44,7 @@ def config(**changes):
 def run(folder, data, network, settings, *, seed=0, progress=None, resume=False):
     job = Job(folder / "search", folder / "metrics.jsonl", "search", seed, progress or Quiet(), resume=resume)
     loader = eval_loader(data.test, batch_size=64)
-    return search(network, SPACE, data, settings, job, evaluate=lambda net: evaluate_top1(net, loader))
+    return search(network, SPACE, Classification(data), settings, job, evaluate=lambda net: evaluate_top1(net, loader))
 
 
 def rows(folder):
@@ -176,7 +177,7 @@ def test_recalibrated_statistics_are_those_of_one_full_batch(data, network):
         network(images.contiguous(memory_format=torch.channels_last))
     for hook in hooks:
         hook.remove()
-    recalibrate(network, [loader])
+    recalibrate(network, [loader], CrossEntropy())
     for norm in norms:
         torch.testing.assert_close(norm.running_mean, expected[norm][0], rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(norm.running_var, expected[norm][1], rtol=1e-3, atol=1e-5)
@@ -186,7 +187,7 @@ def test_recalibrated_statistics_are_those_of_one_full_batch(data, network):
 def test_recalibration_takes_the_plain_mean_over_batches_of_all_loaders(data):
     first, second = (train_loader(data.train.subset(range(i, 64, 2)), batch_size=8, seed=0) for i in (0, 1))
     norm = nn.BatchNorm2d(3)
-    recalibrate(nn.Sequential(norm, nn.Conv2d(3, 1, 1)), [first, second], batches=6)
+    recalibrate(nn.Sequential(norm, nn.Conv2d(3, 1, 1), nn.Flatten()), [first, second], CrossEntropy(), batches=6)
     for loader in (first, second):
         loader.set_epoch(0)
     seen = [images for pair in zip(first, second, strict=True) for images, _ in pair][:6]

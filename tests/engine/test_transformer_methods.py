@@ -8,6 +8,7 @@ from compress.engine.data import DataConfig, load_data
 from compress.engine.searchers import TwoNetworks
 from compress.engine.searching import search
 from compress.engine.settings import SearchConfig
+from compress.engine.tasks import Classification
 from compress.engine.training import Job
 from compress.plan import UserError, WidthPlan
 from compress.pruning import slice_model
@@ -47,7 +48,7 @@ def run(folder, data, method, *, space=SPACE, **changes):
     settings = {"epochs": 1, "batch_size": 16, "gamma": 0.05, "optimizer": ADAMW, "alpha_optimizer": SGD}
     job = Job(folder / "search", folder / "metrics.jsonl", "search", 3, Quiet())
     config = SearchConfig(**{**settings, "method": method, **changes})
-    return network, search(network, space, data, config, job, evaluate=lambda _: {})
+    return network, search(network, space, Classification(data), config, job, evaluate=lambda _: {})
 
 
 def weights_that_differ(a, b):

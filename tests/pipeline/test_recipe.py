@@ -17,7 +17,7 @@ from compress.pipeline.recipe import Recipe, load_recipe
 from compress.plan import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "_base_" not in path.parts)
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if not {"_base_", "mmdet"} & set(path.parts))
 DEMO = ROOT / "recipes/width/preresnet20_digits_rarts.py"
 MINIMAL = """
 space = dict(type="preresnet", depth=11)
@@ -226,6 +226,9 @@ def test_shipped_recipes(path: Path) -> None:
     if path.parent.name == "sidt":  # named after the model and the data; all search by RARTS
         assert recipe.space["type"] == {"swin": "swin", "deit": "vit"}[path.stem.partition("_")[0]]
         assert recipe.search.method["type"] == "rarts"
+    elif path.parent.name == "detection":
+        assert path.stem.endswith("_sidt")
+        assert (recipe.space["type"], recipe.search.method["type"]) == ("detector", "rarts")
     else:
         assert path.stem.startswith(f"{recipe.space['type']}{recipe.space.get('depth', '')}_")
         assert path.stem.endswith(recipe.search.method["type"])

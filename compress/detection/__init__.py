@@ -1,0 +1,21 @@
+"""MMDetection's detectors: Swin backbones in their registry at any widths, and pruning runs for whole detectors.
+
+Importing this package makes MMDetection usable where MMCV has no compiled operators (`operators`), so it comes before
+`mmdet` in a program, and registers `SlicedSwinTransformer`. Recipes and MMDetection's configs load it with
+`custom_imports = dict(imports=["compress.detection"])`.
+"""
+
+import contextlib
+import io
+
+from .operators import install
+
+install()
+with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
+    import mmdet.datasets  # noqa: F401
+
+from .run import DetectionContext, DetectionRecipe  # noqa: E402
+from .space import DetectorSpace  # noqa: E402
+from .swin import SlicedSwinTransformer  # noqa: E402
+
+__all__ = ["DetectionContext", "DetectionRecipe", "DetectorSpace", "SlicedSwinTransformer", "install"]

@@ -1,0 +1,261 @@
+"""COCO data as an MMDetection config describes them: checked before anything runs, batched reproducibly."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader
+
+from ..plan import UserError, read_json
+
+BROKEN = (KeyError, TypeError, ValueError, AttributeError, AssertionError, LookupError, OSError)
+"""What MMDetection raises for annotation files that are not COCO's."""
+
+
+@dataclass(frozen=True)
+class DetectionData:
+    """Which images a detector's run trains on and is judged by; everything else stands in the MMDetection config.
+
+    Args:
+        root: folder of the data in place of the config's `data_root`.
+        input_size: sides (height, width) in pixels that exported networks take, and that costs are counted at.
+        limit: at most this many training and validation images, evenly spread, for short runs; None: all.
+        watch: training and validation images whose AP is computed after every epoch, evenly spread; 0: none.
+        evaluate_train: compute the AP on the training images too, after every stage.
+        num_workers: processes that load images; 0: the training process itself. Results do not depend on it.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    root: str | None = None
+    input_size: tuple[int, int] = (800, 1344)
+    limit: int | None = None
+    watch: int = 0
+    evaluate_train: bool = False
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name, smallest in (("watch", 0), ("num_workers", 0), ("limit", 2)):
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise UserError(f"{name}={value}: must be at least {smallest}; choose a larger value")
+        if any(side < 32 or side % 32 for side in self.input_size):
+            raise UserError(f"input_size={self.input_size}: sides must be multiples of 32 pixels; choose (800, 1344)")
+
+
+class CocoData:
+    """Data sets of an MMDetection `config`, after `settings`.
+
+    Raises UserError when files are missing, when the annotations have no masks and the model has a mask head, and when
+    their categories are not the model's.
+
+    Example::
+
+        data = CocoData(Config.fromfile(path), DetectionData(root="data/coco"))
+        data.train[0]["inputs"]  # uint8 [3, H, W]
+    """
+
+    name = "coco"
+    evaluated_on = "val"
+
+    def __init__(self, config: Config, settings: DetectionData) -> None:
+        self.settings = settings
+        self.config = deepcopy(config)
+        for side, part in (("train", "train_dataloader"), ("val", "val_dataloader")):
+            dataset = self.config[part].dataset
+            if dataset.get("type") != "CocoDataset":
+                raise UserError(
+                    f"space.config: its {part} reads a {dataset.get('type')!r}; only CocoDataset is supported, in the "
+                    "format of COCO's instances files"
+                )
+            if settings.root is not None:
+                dataset.data_root = settings.root
+            check_annotations(_annotations(dataset), _images(dataset), self.config.model, side)
+
+    @cached_property
+    def train(self) -> Any:
+        """Training images, augmented."""
+        return self._built(self.config.train_dataloader.dataset)
+
+    @cached_property
+    def test(self) -> Any:
+        """Validation images."""
+        return self._built(self.config.val_dataloader.dataset)
+
+    @cached_property
+    def train_evaluation(self) -> Any:
+        """Training images as the validation images are shown."""
+        own, shown = self.config.train_dataloader.dataset, self.config.val_dataloader.dataset
+        return self._built(
+            ConfigDict({**shown, "ann_file": own.ann_file, "data_prefix": own.data_prefix, "data_root": own.data_root})
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the labels."""
+        return tuple(self.test.metainfo["classes"])
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How the network's input comes about, as the model card records it."""
+        own = self.config.model.data_preprocessor
+        return {
+            "input_size": [3, *self.settings.input_size],
+            "mean": list(own.mean),
+            "std": list(own.std),
+            "rgb": bool(own.get("bgr_to_rgb", False)),
+            "pad_size_divisor": own.get("pad_size_divisor", 1),
+        }
+
+    def _built(self, config: ConfigDict) -> Any:
+        from mmdet.registry import DATASETS
+        from mmengine.registry import DefaultScope
+
+        with (
+            DefaultScope.overwrite_default_scope("mmdet"),
+            contextlib.redirect_stdout(io.StringIO()),  # pycocotools prints what it does
+        ):
+            dataset = DATASETS.build(deepcopy(config))
+            dataset.full_init()
+        if self.settings.limit is not None and self.settings.limit < len(dataset):
+            return dataset.get_subset(evenly(len(dataset), self.settings.limit))
+        return dataset
+
+
+def evenly(total: int, n: int) -> list[int]:
+    """`n` indices out of `total`, evenly spread."""
+    return [i * total // n for i in range(min(n, total))]
+
+
+def check_annotations(file: Path, images: Path, model: Any, side: str) -> None:
+    """UserError unless `file` is a COCO instances file for `model` whose images lie in `images`."""
+    if not file.is_file():
+        raise UserError(f"data.root: {file}, the {side} annotations, is missing; set data.root to COCO's folder")
+    value = read_json(file)
+    try:
+        names = [category["name"] for category in value["categories"]]
+        first = value["images"][0]["file_name"]
+        masks = all("segmentation" in annotation for annotation in value["annotations"])
+    except BROKEN as error:
+        raise UserError(f"data.root: {file} is no COCO instances file ({error!r}); give instances_*.json") from None
+    if not (images / first).is_file():
+        raise UserError(f"data.root: {images / first} is missing, which {file.name} names; restore the {side} images")
+    if "mask_head" in model.get("roi_head", {}) and not masks:
+        raise UserError(
+            f"data.root: annotations of {file} have no 'segmentation', which the model's mask head is trained on; use "
+            "COCO's instances files, or a detector without masks"
+        )
+    if (n := head_classes(model)) != len(names):
+        raise UserError(
+            f"data.root: {file} has {len(names)} categories, the model's heads have {n}; set num_classes of the "
+            "config's heads (and metainfo.classes) to the data's"
+        )
+
+
+def head_classes(model: Any) -> int:
+    """Number of classes of a config's model section: its heads' `num_classes`."""
+    found = sorted({n for n in _numbers_of_classes(model) if isinstance(n, int)})
+    if len(found) != 1:
+        raise UserError(f"space.config: its heads have {found or 'no'} num_classes; give all of them the same")
+    return found[0]
+
+
+def _numbers_of_classes(section: Any) -> Iterator[Any]:
+    if isinstance(section, dict):
+        if "num_classes" in section and section.get("type") != "RPNHead":
+            yield section["num_classes"]
+        for value in section.values():
+            yield from _numbers_of_classes(value)
+    elif isinstance(section, list | tuple):
+        for value in section:
+            yield from _numbers_of_classes(value)
+
+
+def _annotations(dataset: Any) -> Path:
+    return Path(dataset.get("data_root") or "") / dataset.ann_file
+
+
+def _images(dataset: Any) -> Path:
+    return Path(dataset.get("data_root") or "") / dataset.data_prefix.get("img", "")
+
+
+class EpochLoader:
+    """Shuffled batches of `dataset` (or of its `indices`), which depend on the seed and the epoch alone.
+
+    A batch is what MMDetection's models take: {"inputs": [uint8 [3, H, W]], "data_samples": [...]}. Of `world_size`
+    processes each gets its own part of every batch of world_size * batch_size images.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        batch_size: int,
+        seed: int,
+        indices: Sequence[int] | None = None,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
+        self.indices = np.arange(len(dataset)) if indices is None else np.asarray(indices)
+        self.num_workers, self.rank, self.world_size = num_workers, rank, world_size
+        self.epoch = 0
+        self.sampler = self  # MMEngine tells a loader's sampler the epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (from 0) that the next pass shows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.indices) // (self.batch_size * self.world_size)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        generator = np.random.default_rng((self.seed, self.epoch, int(self.indices[0])))
+        order = generator.permutation(self.indices)[: len(self) * self.batch_size * self.world_size]
+        batches = order.reshape(len(self), self.world_size, self.batch_size)[:, self.rank]
+        seed_augmentation(int(generator.integers(2**31)) + self.rank)
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset,
+            batch_sampler=batches.tolist(),
+            num_workers=self.num_workers,
+            collate_fn=pseudo_collate,
+            generator=torch.Generator(),
+            worker_init_fn=partial(_seed_worker, seed=int(generator.integers(2**31)) + self.rank),
+        )
+        yield from loader
+
+
+def seed_augmentation(seed: int) -> None:
+    """Seed what MMDetection's transforms draw from; PyTorch's own state stays."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (the transforms use the global generator)
+
+
+def _seed_worker(worker: int, seed: int) -> None:
+    seed_augmentation(seed + 1000 * worker)
+
+
+def halves(n: int, seed: int) -> tuple[list[int], list[int]]:
+    """Two random halves of range(n), equally large: of an odd number one image stays out."""
+    order = np.random.default_rng(seed).permutation(n).tolist()
+    return sorted(order[: n // 2]), sorted(order[n // 2 : 2 * (n // 2)])
+
+
+def plain(config: Any) -> Any:
+    """`config` as plain values: tuples become lists."""
+    return json.loads(json.dumps(config))

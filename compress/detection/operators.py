@@ -1,0 +1,162 @@
+"""Stands in for `mmcv._ext`, MMCV's compiled operators, where they are not installed.
+
+Non-maximum suppression and RoIAlign come from torchvision, CPU and CUDA alike; every other operator raises one clear
+sentence when it is called. Where MMCV has its own operators, nothing is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EXTENSION = "mmcv._ext"
+NAIVE, LINEAR, GAUSSIAN = range(3)
+"""MMCV's numbers for what soft NMS does to the score of a box that overlaps a better one."""
+
+
+def install() -> bool:
+    """Make `mmcv.ops` importable; call it before anything of MMDetection is imported.
+
+    Returns whether the operators are these ones. Raises ModuleNotFoundError without MMCV.
+
+    Example::
+
+        install()
+        from mmdet.apis import init_detector
+    """
+    if EXTENSION not in sys.modules and find_spec(EXTENSION) is None:
+        sys.modules[EXTENSION] = module = _Operators(EXTENSION)
+        module.__spec__ = ModuleSpec(EXTENSION, None)  # MMEngine asks whether there is one
+    return isinstance(sys.modules.get(EXTENSION), _Operators)
+
+
+class _Operators(ModuleType):
+    """The module `mmcv._ext`: has every operator that MMCV asks for, but most of them only complain."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return OPERATORS.get(name) or _absent(name)
+
+
+def _absent(name: str) -> Callable[..., Any]:
+    def operator(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(
+            f"mmcv operator {name!r}: this MMCV was installed without compiled operators, and torchvision has none "
+            "for it; install an MMCV that was built with its operators, or choose a model that does not use it"
+        )
+
+    return operator
+
+
+def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
+    """Indices of the boxes [N, 4] that greedy suppression keeps, by falling score; with `offset` 1, x2 and y2 belong
+    to the box."""
+    from torchvision.ops import nms as suppress
+
+    return suppress(_whole(boxes, offset), scores, iou_threshold)
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    *,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Soft NMS (Bodla et al., arXiv 1704.04503) of boxes [N, 4]; returns the indices of those that stay, best first.
+
+    Rows of `dets`, [N, 5], become these boxes with their lowered scores.
+    """
+    from torchvision.ops import box_iou
+
+    whole, left = _whole(boxes, offset), scores.clone()
+    kept: list[int] = []
+    alive = torch.ones_like(left, dtype=torch.bool)
+    while bool(alive.any()):
+        best = int(left.masked_fill(~alive, -torch.inf).argmax())
+        dets[len(kept), :4], dets[len(kept), 4] = boxes[best], left[best]
+        kept.append(best)
+        alive[best] = False
+        overlap = box_iou(whole[best : best + 1], whole)[0]
+        if method == GAUSSIAN:
+            left = torch.where(alive, left * torch.exp(-(overlap**2) / sigma), left)
+        else:
+            lowered = left * (1 - overlap) if method == LINEAR else torch.zeros_like(left)
+            left = torch.where(alive & (overlap >= iou_threshold), lowered, left)
+        alive &= left >= min_score
+    return torch.tensor(kept, dtype=torch.long)
+
+
+def roi_align_forward(
+    features: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """RoIAlign of `features` [B, C, H, W] at `rois` [N, 5] (image, x1, y1, x2, y2), into `output` [N, C, h, w]."""
+    from torchvision.ops import roi_align
+
+    _only_average(pool_mode)
+    size = (aligned_height, aligned_width)
+    output.copy_(roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned))
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """The gradient of RoIAlign at the features, from the one at its output, into `grad_input` [B, C, H, W]."""
+    import torchvision  # noqa: F401 (registers the operator)
+
+    _only_average(pool_mode)
+    size = (aligned_height, aligned_width)
+    backward = torch.ops.torchvision._roi_align_backward
+    grad_input.copy_(backward(grad_output, rois, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned))
+
+
+def _only_average(pool_mode: int) -> None:
+    if pool_mode != 1:
+        raise NotImplementedError("roi_align: pool_mode='max' is not in torchvision; use pool_mode='avg'")
+
+
+def _whole(boxes: Tensor, offset: int) -> Tensor:
+    return boxes if offset == 0 else boxes + boxes.new_tensor([0, 0, offset, offset])
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "nms": nms,
+    "softnms": softnms,
+    "roi_align_forward": roi_align_forward,
+    "roi_align_backward": roi_align_backward,
+}
+"""What MMCV asks `mmcv._ext` for and torchvision can do."""

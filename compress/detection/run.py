@@ -1,0 +1,181 @@
+"""Runs of detectors: what differs from runs of classifiers, stage by stage (`pipeline`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from torch import Tensor, nn
+
+from ..engine.settings import TrainConfig
+from ..engine.training import run
+from ..measure import MeasureConfig
+from ..pipeline.context import CONTEXTS, Context, Stage
+from ..pipeline.recipe import RECIPES, Recipe
+from ..plan import UserError, replacing, write_text
+from ..spaces import Card
+from .data import CocoData, DetectionData, evenly, head_classes
+from .evaluation import average_precision, detect
+from .space import FAULTS, BackboneAlone, DetectorSpace
+from .task import DetectionTask, DetectorTraining
+
+
+@dataclass(frozen=True)
+class DetectionRecipe(Recipe):
+    """A run on an MMDetection detector: `space` is {"type": "detector", "config": its config file}."""
+
+    data: DetectionData  # type: ignore[assignment]
+    measure: MeasureConfig = field(default_factory=lambda: MeasureConfig(backends=("onnxruntime",)))
+
+
+@dataclass
+class DetectionContext(Context):
+    """What the stages of a detector's run are given."""
+
+    own_stages: ClassVar[Mapping[str, Stage]] = {}
+
+    @cached_property
+    def config(self) -> Config:
+        """The MMDetection config that the recipe names."""
+        return load_config(self.recipe.space.get("config"))
+
+    @cached_property
+    def data(self) -> CocoData:  # type: ignore[override]
+        """The config's COCO data, checked."""
+        try:
+            return CocoData(self.config, self.recipe.data)  # type: ignore[arg-type]
+        except UserError as error:
+            raise UserError(f"recipe: {error}") from None
+
+    @cached_property
+    def full_space(self) -> Any:
+        """The config's detector."""
+        more = {key: value for key, value in self.recipe.space.items() if key not in ("type", "config")}
+        if more:
+            raise UserError(f"recipe: space.{next(iter(more))}: a detector has no such setting; it has type, config")
+        model = self.config.model.to_dict()
+        return DetectorSpace(num_classes=head_classes(model), model=model)
+
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """The config settles the model."""
+        return ("model",)
+
+    @cached_property
+    def task(self) -> DetectionTask:
+        """The detector's own losses."""
+        return DetectionTask(self.data)
+
+    def evaluate(self, network: nn.Module) -> dict[str, float]:
+        """Box and mask AP in percent on the validation images, with `data.evaluate_train` on the training ones too."""
+        figures = self._precision(network, self.data.test)
+        if self.recipe.data.evaluate_train:  # type: ignore[attr-defined]
+            figures |= {f"train_{k}": v for k, v in self._precision(network, self.data.train_evaluation).items()}
+        return figures
+
+    def watch(self, network: nn.Module) -> dict[str, float]:
+        """Box AP on `data.watch` validation and training images."""
+        n = self.recipe.data.watch  # type: ignore[attr-defined]
+        if n == 0:
+            return {}
+        parts = {"": self.data.test, "train_": self.data.train_evaluation}
+        return {
+            f"{side}bbox_mAP": self._precision(network, part.get_subset(evenly(len(part), n)))["bbox_mAP"]
+            for side, part in parts.items()
+        }
+
+    def _precision(self, network: nn.Module, dataset: Any) -> dict[str, float]:
+        home = next(network.parameters()).device
+        found = detect(network.to(get_device()), dataset, num_workers=self.recipe.data.num_workers)
+        network.to(home)
+        figures = average_precision(found, dataset.ann_file)
+        return {
+            name: figures[name] for name in ("bbox_mAP", "segm_mAP", "bbox_mAP_50", "segm_mAP_50") if name in figures
+        }
+
+    def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
+        """Train `network` in place on all training images."""
+        if teacher is not None:
+            raise UserError("recipe: finetune.distill: detectors are fine-tuned without a teacher; leave it away")
+        job = self.job(stage)
+        run(
+            DetectorTraining(network, bf16=config.amp == "bf16"),
+            self.task.loader(config.batch_size, job),
+            job,
+            loop={"by_epoch": True, "max_epochs": config.epochs},
+            optimizers=self.task.training_optimizer(config, network, name=f"{stage}.optimizer"),
+            schedule=self.task.schedule(config),
+            evaluate=lambda: self.watch(network),
+        )
+
+    def counted(self, network: nn.Module) -> nn.Module:
+        """MACs are the backbone's: those of the heads depend on what is in the image."""
+        return BackboneAlone(network)
+
+    def save(self, stem: str, network: nn.Module, card: Card) -> None:
+        """Write a network into the run's folder, and for MMDetection as `<stem>.py` and `<stem>.pth`."""
+        super().save(stem, network, card)
+        if is_main_process() and stem in ("baseline", "model"):
+            space = DetectorSpace(**card.arch)
+            write_mmdetection(self.folder / stem, network, space, self.data)
+
+    def _filled(self, space: Any, state: Mapping[str, Tensor]) -> nn.Module:
+        return super()._filled(space, in_mmdetection_layout(state))
+
+
+def load_config(path: Any) -> Config:
+    """The MMDetection config file `path`; UserError when it is missing, broken, or no detector's."""
+    if not isinstance(path, str) or not (path.startswith("mmdet::") or Path(path).is_file()):
+        raise UserError(
+            f"recipe: space.config = {path!r}: no such file; give an MMDetection config, or one that it brings along "
+            "as 'mmdet::swin/NAME.py'"
+        )
+    try:
+        if path.startswith("mmdet::"):
+            from mmengine.hub import get_config
+
+            config = get_config(path)
+        else:
+            config = Config.fromfile(path)
+    except (*FAULTS, SyntaxError, OSError, NameError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"recipe: space.config {path}: cannot be read ({type(error).__name__}: {reason})") from None
+    if missing := [key for key in ("model", "train_dataloader", "val_dataloader") if key not in config]:
+        raise UserError(f"recipe: space.config {path}: has no {', '.join(missing)}; give a whole detector's config")
+    return config
+
+
+def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` under MMDetection's names: backbones of the official Swin repository are converted."""
+    from mmdet.models.backbones.swin import swin_converter
+
+    own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
+    if not any(name.startswith("layers.") for name in own):
+        return dict(state)
+    kept = {name: value for name, value in own.items() if not name.endswith("attn_mask")}
+    rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
+    return {**swin_converter(kept), **rest}
+
+
+def write_mmdetection(stem: Path, network: nn.Module, space: DetectorSpace, data: CocoData) -> None:
+    """Write `stem`.py and `stem`.pth: a config and a checkpoint that MMDetection trains, tests and runs by itself."""
+    config = Config(dict(data.config.to_dict()))
+    config.model = space.config()
+    imports = dict(config.get("custom_imports") or {})
+    modules = dict.fromkeys([*imports.get("imports", []), "compress.detection"])
+    config.custom_imports = {"imports": list(modules), "allow_failed_imports": False}
+    write_text(stem.with_name(f"{stem.name}.py"), config.pretty_text)
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    with replacing(stem.with_name(f"{stem.name}.pth")) as tmp:
+        torch.save({"meta": {"dataset_meta": {"classes": list(data.classes)}}, "state_dict": state}, tmp)
+
+
+RECIPES[DetectorSpace.name] = DetectionRecipe
+CONTEXTS[DetectorSpace.name] = DetectionContext

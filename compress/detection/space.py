@@ -1,0 +1,202 @@
+"""MMDetection's detectors with a Swin backbone as a search space: the backbone's blocks are scored (thesis 4.4)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..plan import UserError
+from ..spaces import SPACES, Group, Operator
+from ..spaces.traced import bare_parameters, traced_operators
+from .swin import SlicedSwinTransformer, swin_dims, swin_groups
+
+BACKBONE = "backbone"
+FAMILY = ("SwinTransformer", "SlicedSwinTransformer")
+EXAMPLE = "recipes/detection/mmdet/cascade_mask_rcnn_swin_t_coco.py"
+FAULTS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError, IndexError, RuntimeError)
+"""What MMDetection raises for a model section that it cannot build."""
+
+
+@dataclass(frozen=True)
+class DetectorSpace:
+    """A detector of MMDetection, `model` being its config's model section as plain values.
+
+    Scored are the dimensions of heads and the MLPs' hidden units of its Swin backbone, as in `spaces.transformer`.
+    `widths` holds the groups that differ from the original. Raises UserError for a model that MMDetection cannot build,
+    another backbone, and widths out of range.
+
+    Example::
+
+        space = DetectorSpace(num_classes=80, model=Config.fromfile(path).model.to_dict())
+        small, small_space = slice_model(space.build(), space, plan)
+    """
+
+    num_classes: int
+    model: Mapping[str, Any]
+    in_channels: int = 3
+    widths: Mapping[str, int] = field(default_factory=dict)
+    name = "detector"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", json.loads(json.dumps(unpretrained(self.model))))
+        full = {group.name: group.size for group in self._full_groups}
+        for name, width in self.widths.items():
+            if name not in full:
+                raise UserError(f"widths[{name!r}]: the detector has no such group; see space.groups")
+            if not isinstance(width, int) or not 1 <= width <= full[name]:
+                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+
+    @property
+    def arch(self) -> dict[str, Any]:
+        """Plain keyword arguments that rebuild this space."""
+        return {
+            "num_classes": self.num_classes,
+            "model": deepcopy(dict(self.model)),
+            "in_channels": self.in_channels,
+            "widths": dict(self.widths),
+        }
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The scored groups at their present widths."""
+        return tuple(replace(group, size=self.widths.get(group.name, group.size)) for group in self._full_groups)
+
+    @property
+    def normalised(self) -> dict[str, str]:
+        """No scored layer feeds a BatchNorm."""
+        return {}
+
+    @property
+    def classifier(self) -> tuple[str, ...]:
+        """Detectors keep their classes."""
+        return ()
+
+    def config(self) -> dict[str, Any]:
+        """The model section at this space's widths: what MMDetection builds the network from."""
+        model = deepcopy(dict(self.model))
+        if self.widths:
+            model[BACKBONE] |= swin_dims(self.groups)
+        return model
+
+    def build(self) -> nn.Module:
+        """A freshly initialised detector."""
+        network = self.empty()
+        with quiet():
+            network.init_weights()
+        return network
+
+    def empty(self) -> Any:
+        """A detector whose weights are yet to be loaded."""
+        return build_model(self.config())
+
+    def with_widths(self, widths: Mapping[str, int]) -> DetectorSpace:
+        """This space with `widths` in place of the present ones for the groups they name."""
+        return replace(self, widths={**self.widths, **widths})
+
+    def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
+        """The backbone's layers in forward order for an image of (C, H, W), then the parameters of all that follows.
+
+        The heads' MACs depend on what is in the image: they are not counted.
+        """
+        network = BackboneAlone(build_model(self.config()))
+        found = traced_operators(network, self.groups, input_size)
+        heads = [name for name, _ in network.named_children() if name != BACKBONE]
+        rest = [
+            Operator(f"{head}.{name}", "parameter", 1, 1, macs=0, weights=value.numel())
+            for head in heads
+            for name, value in network.get_submodule(head).named_parameters()
+        ]
+        own = [op for op in bare_parameters(network) if op.name.startswith(f"{BACKBONE}.")]
+        return (*found, *own, *rest)
+
+    @property
+    def _full_groups(self) -> tuple[Group, ...]:
+        return _groups(json.dumps(self.model, sort_keys=True))
+
+
+class BackboneAlone(nn.Module):
+    """The modules of `detector` under their own names; its forward pass is the backbone's, [B, C, H, W] -> maps."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        for name, module in detector.named_children():
+            self.add_module(name, module)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of all levels."""
+        backbone: Any = self.backbone
+        return backbone(images)
+
+
+def unpretrained(model: Mapping[str, Any]) -> dict[str, Any]:
+    """`model` without weights to download, and with the Swin that can be sliced in place of MMDetection's."""
+    found = deepcopy(dict(model))
+    backbone = dict(found.get(BACKBONE) or {})
+    if backbone.get("type") not in FAMILY:
+        raise UserError(
+            f"space.config: its backbone is {backbone.get('type')!r}, which is not scored; choose a detector with a "
+            f"SwinTransformer, for example {EXAMPLE}"
+        )
+    for key in ("init_cfg", "pretrained", "convert_weights"):
+        backbone.pop(key, None)
+    found[BACKBONE] = {**backbone, "type": SlicedSwinTransformer.__name__}
+    found.pop("init_cfg", None)
+    return found
+
+
+def build_model(model: Mapping[str, Any]) -> Any:
+    """The detector of a config's model section, its weights as PyTorch initialises them; UserError if it is broken."""
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.config import ConfigDict
+    from mmengine.registry import DefaultScope
+
+    if DefaultScope.get_current_instance() is None:
+        register_all_modules()
+    try:
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            return MODELS.build(ConfigDict(deepcopy(dict(model))))
+    except UserError:
+        raise
+    except FAULTS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"space.config: MMDetection refuses its model section ({type(error).__name__}: {reason}); correct it"
+        ) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """MMDetection logs every tensor that it initialises and every group of an optimiser."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@lru_cache(maxsize=8)
+def _groups(model: str) -> tuple[Group, ...]:
+    """Groups of the unpruned detector; `model` as JSON, because results are kept."""
+    backbone = build_model(json.loads(model)).backbone
+    return tuple(
+        replace(
+            group,
+            name=f"{BACKBONE}.{group.name}",
+            outputs=tuple(f"{BACKBONE}.{name}" for name in group.outputs),
+            inputs=tuple(f"{BACKBONE}.{name}" for name in group.inputs),
+        )
+        for group in swin_groups(backbone)
+    )
+
+
+SPACES[DetectorSpace.name] = DetectorSpace

@@ -1,0 +1,21 @@
+"""The twin of table 4.6 for two CPU cores: a small Cascade Mask R-CNN on a few hundred images of COCO."""
+
+custom_imports = dict(imports=["compress.detection"])
+
+_adamw = dict(type="AdamW", lr=5e-4, weight_decay=0.05)
+
+space = dict(type="detector", config="{{ fileDirname }}/mmdet/cascade_mask_rcnn_swin_tiny_coco_mini.py")
+data = dict(root="data/coco", input_size=(256, 256), limit=120, watch=16, evaluate_train=True)
+train = dict(epochs=100, batch_size=4, optimizer=_adamw, warmup_epochs=1)
+search = dict(
+    method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
+    epochs=4,
+    batch_size=4,
+    gamma=0.01,
+    fixed_scale=True,
+    optimizer=dict(type="AdamW", lr=1e-4, weight_decay=0.05),
+    alpha_optimizer=dict(type="SGD", lr=0.5, momentum=0.9),
+)
+finetune = dict(epochs=8, batch_size=4, optimizer=dict(type="AdamW", lr=2e-4, weight_decay=0.05))
+select = dict(ranking="kind")
+measure = dict(backends=["onnxruntime"])
