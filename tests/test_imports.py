@@ -98,7 +98,7 @@ print(json.dumps(found))
     assert json.loads(python(code)) == {}
 
 
-@pytest.mark.parametrize("tool", ["prune", "train", "profile_latency", "export", "benchmark", "evaluate"])
+@pytest.mark.parametrize("tool", ["prune", "train", "finetune", "profile_latency", "export", "benchmark", "evaluate"])
 def test_help_answers_at_once_and_without_torch(tool):
     started = time.perf_counter()
     done = subprocess.run(

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 RANKS = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
@@ -16,6 +16,16 @@ GRACE_SECONDS = 30
 def first_process(launcher: str) -> bool:
     """Whether this process is the one that talks to the user."""
     return launcher == "none" or os.environ.get(RANKS[launcher], "0") == "0"
+
+
+def training_arguments(parser: ArgumentParser, *, override: str) -> None:
+    """What tools that train share; `override` is an example of --cfg-options."""
+    parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
+    parser.add_argument("--launcher", choices=("none", *RANKS), default="none")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help=f"recipe overrides: {override}"
+    )
 
 
 def run_tool(main: Callable[[Namespace], None], args: Namespace) -> None:

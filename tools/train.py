@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from _command import first_process, run_tool
+from _command import first_process, run_tool, training_arguments
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -20,12 +20,7 @@ def parse() -> argparse.Namespace:
         metavar="F",
         help="start from these weights, of another number of classes too: .pth, .safetensors, or a run folder",
     )
-    parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides: train.epochs=4"
-    )
+    training_arguments(parser, override="train.epochs=4")
     return parser.parse_args()
 
 

@@ -72,7 +72,7 @@ class Context:
         check_batches(self, stages)
         if "measure" in stages:
             check_backends(self.recipe.measure.backends)
-        if "train" in stages and self.checkpoint is not None:
+        if self.checkpoint is not None and stages[0] in ("train", "finetune"):
             _, space = self.baseline
         if "load" in stages:
             _, space = self.baseline

@@ -12,7 +12,8 @@ from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 from ..engine.hooks import LAST, Progress
 from ..plan import UserError, sha256
 from ..pruning import Budget
-from .context import Context, make_context
+from ..spaces import load_model
+from .context import Context, Stage, make_context
 from .folder import RunFolder
 from .latency_budget import table_record
 from .recipe import Recipe
@@ -59,8 +60,11 @@ def prune(
     _start_processes(launcher)
     goes_on = resume or stage is not None
     found = (RunFolder.recorded(work_dir) if goes_on else None) or {}
-    if found and "checkpoint" not in found:
-        raise UserError(f"--work-dir {work_dir}: holds a run of tools/train.py; give a new folder")
+    if found and "budget" not in found:
+        raise UserError(
+            f"--work-dir {work_dir}: holds a run of tools/{'train' if 'train' in found else 'finetune'}.py; "
+            "give a new folder"
+        )
     record: dict[str, Any] = {
         "recipe": recipe.to_json(),
         "checkpoint": _checkpoint(checkpoint, found, loaded="load" in RunFolder(work_dir).stages),
@@ -85,7 +89,7 @@ def prune(
     context.check(stages)
     context.create(record)
     for name in stages:
-        _run_stage(context, name)
+        _run_stage(context, name, {**STAGES, **context.own_stages}[name])
     return context.folder
 
 
@@ -110,28 +114,94 @@ def train_baseline(
         with TerminalProgress() as progress:
             train_baseline(load_recipe("recipes/width/preresnet20_digits_rarts.py"), "runs/base", progress=progress)
     """
+    return _train_alone("train", _train, recipe, work_dir, progress, checkpoint, trust, resume, launcher)
+
+
+def finetune(
+    recipe: Recipe,
+    work_dir: str | Path,
+    *,
+    progress: Progress,
+    checkpoint: str | None = None,
+    teacher: str | None = None,
+    trust: bool = False,
+    resume: bool = False,
+    launcher: str = "none",
+) -> RunFolder:
+    """Train a network of any widths, such as a run's `sliced`, as the recipe's finetune section says.
+
+    `teacher` is the network of ours (run folder or card) that `finetune.distill` learns from. Writes what
+    `train_baseline` writes. Bad input raises UserError before anything is written.
+
+    Example::
+
+        with TerminalProgress() as progress:
+            finetune(recipe, "runs/tuned", checkpoint="runs/demo/sliced.safetensors", progress=progress)
+    """
+    distills = recipe.finetune.distill is not None
+    if distills != (teacher is not None):
+        raise UserError(
+            "--teacher: missing, finetune.distill needs one; give the unpruned network, or set finetune.distill=None"
+            if distills
+            else f"--teacher {teacher}: finetune.distill is None, so nothing is learnt from it; leave it away"
+        )
+    found = (RunFolder.recorded(work_dir) if resume else None) or {}
+    if checkpoint is None and "checkpoint" not in found:
+        raise UserError("--checkpoint: missing; give the network to fine-tune, such as RUN/sliced.safetensors")
+
+    def stage(c: Context, figures: dict[str, Any]) -> None:
+        network, space = c.baseline
+        figures["before"] = c.evaluate(network)
+        c.train(network, c.recipe.finetune, "finetune", teacher=None if teacher is None else load_model(teacher)[0])
+        figures.update(c.evaluate(network))
+        c.save("model", network, c.card(space))
+
+    more = {} if teacher is None else {"teacher": _checkpoint(teacher, {}, loaded=False, argument="--teacher")}
+    return _train_alone("finetune", stage, recipe, work_dir, progress, checkpoint, trust, resume, launcher, more)
+
+
+def _train_alone(
+    section: str,
+    stage: Stage,
+    recipe: Recipe,
+    work_dir: str | Path,
+    progress: Progress,
+    checkpoint: str | None,
+    trust: bool,
+    resume: bool,
+    launcher: str,
+    more: Mapping[str, Any] | None = None,
+) -> RunFolder:
+    """A run of one stage, which trains as the recipe's `section` says; `more` is recorded too."""
     _start_processes(launcher)
     folder = RunFolder(work_dir)
     found = (RunFolder.recorded(work_dir) if resume else None) or {}
-    found = found if "train" in found else {}
+    found = found if section in found else {}
     if checkpoint is not None and found and "checkpoint" not in found:
         raise UserError(
             f"--checkpoint {checkpoint}: the run in {work_dir} began without one; leave it away, or give a new folder"
         )
-    record: dict[str, Any] = {"train": recipe.to_json()}
+    record: dict[str, Any] = {section: recipe.to_json(), **(more or {})}
     start = None
     if checkpoint is not None or "checkpoint" in found:
-        begun = resume and ((folder / "train" / LAST).is_file() or "train" in folder.stages)
+        # A network of other widths than the recipe's is built from its checkpoint, whose weights resuming replaces.
+        begun = section == "train" and resume and ((folder / section / LAST).is_file() or section in folder.stages)
         record["checkpoint"] = _checkpoint(checkpoint, found, loaded=begun)
         start = None if begun else checkpoint or record["checkpoint"]["path"]
     c = make_context(
-        recipe, progress, checkpoint=start, fresh_classifier=True, trust=trust, resume=resume, launcher=launcher
+        recipe,
+        progress,
+        checkpoint=start,
+        fresh_classifier=section == "train",
+        trust=trust,
+        resume=resume,
+        launcher=launcher,
     )
-    stages = [] if "train" in c.open(work_dir, record) else ["train"]
-    c.check(stages)
+    names = [] if section in c.open(work_dir, record) else [section]
+    c.check(names)
     c.create(record)
-    for name in stages:
-        _run_stage(c, name)
+    for name in names:
+        _run_stage(c, name, stage)
     return c.folder
 
 
@@ -163,9 +233,8 @@ def _to_run(stage: str | None, done: Mapping[str, Any], work_dir: str | Path) ->
     return [name for name in dict.fromkeys(["load", stage]) if name not in done]
 
 
-def _run_stage(context: Context, name: str) -> None:
+def _run_stage(context: Context, name: str, run: Stage) -> None:
     """Run one stage: on every process if it is parallel, else on the first while the others wait."""
-    run = {**STAGES, "train": _train, **context.own_stages}[name]
     context.progress.announce(name)
     if is_main_process():
         with context.folder.stage(name) as figures:
@@ -176,7 +245,9 @@ def _run_stage(context: Context, name: str) -> None:
     barrier()
 
 
-def _checkpoint(given: str | None, found: Mapping[str, Any], *, loaded: bool) -> dict[str, Any]:
+def _checkpoint(
+    given: str | None, found: Mapping[str, Any], *, loaded: bool, argument: str = "--checkpoint"
+) -> dict[str, Any]:
     """Path and hash of the checkpoint, as recipe.json records them; `loaded`: the run has no more need of the file."""
     if given is None:
         if not found:
@@ -190,7 +261,7 @@ def _checkpoint(given: str | None, found: Mapping[str, Any], *, loaded: bool) ->
     if not file.is_file():
         what = f"holds no {file.name}" if path.is_dir() else "no such file"
         raise UserError(
-            f"--checkpoint {path}: {what}; give a .pth, a .safetensors or a finished run folder, "
+            f"{argument} {path}: {what}; give a .pth, a .safetensors or a finished run folder, "
             "or train one with tools/train.py"
         )
     digest = sha256(file)
