@@ -1,4 +1,4 @@
-"""Accuracy of a run's network, an ONNX file or a TensorRT engine on the evaluation images of a recipe."""
+"""Accuracy of a run's network, an ONNX file or a TensorRT engine on a recipe's evaluation images; AP of a detector."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ def parse() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from compress.measure import torch_threads
-    from compress.measure.accuracy import evaluate_model
     from compress.measure.models import open_model
-    from compress.pipeline.context import Context
+    from compress.pipeline.context import make_context
     from compress.pipeline.recipe import load_recipe
     from compress.pipeline.recorded import recorded_recipe
-    from compress.plan import write_json
+    from compress.plan import UserError, write_json
+    from compress.report import print_figures
     from compress.report.progress import TerminalProgress
 
-    model = open_model(args.source, threads=args.threads)
     if args.recipe:
         recipe = load_recipe(args.recipe, args.cfg_options)
     else:
-        recipe = recorded_recipe(args.source, args.cfg_options, remedy="give --recipe RECIPE")
+        try:
+            recipe = recorded_recipe(args.source, args.cfg_options, remedy="give --recipe RECIPE")
+        except UserError:
+            open_model(args.source, threads=args.threads)  # what is wrong with the file itself is said first
+            raise
     with TerminalProgress() as progress, torch_threads(args.threads):
-        data = Context(recipe, progress).data
-        figures = evaluate_model(model, data, batch=args.batch, num_workers=recipe.data.num_workers)
-    accuracy = ", ".join(f"{name.replace('top', 'top-')} {figures[name]:.2f} %" for name in figures if "top" in name)
-    images = f"{figures['n_images']} {figures['evaluated_on']} images of {figures['dataset']}"
-    print(f"{args.source} ({figures['backend']}): {accuracy}, loss {figures['loss']:.4f} on {images}")
+        context = make_context(recipe, progress)
+        figures = context.evaluate_file(args.source, batch=args.batch, threads=args.threads)
+    print_figures(args.source, figures)
     if args.json:
         write_json(args.json, {"file": args.source, **figures})
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..plan import UserError, read_json
 
@@ -75,6 +75,8 @@ class CocoData:
     def __init__(self, config: Config, settings: DetectionData) -> None:
         self.settings = settings
         self.config = deepcopy(config)
+        if settings.root is not None:
+            move_data(self.config, settings.root)
         for side, part in (("train", "train_dataloader"), ("val", "val_dataloader")):
             dataset = self.config[part].dataset
             if dataset.get("type") != "CocoDataset":
@@ -82,9 +84,7 @@ class CocoData:
                     f"space.config: its {part} reads a {dataset.get('type')!r}; only CocoDataset is supported, in the "
                     "format of COCO's instances files"
                 )
-            if settings.root is not None:
-                dataset.data_root = settings.root
-            check_annotations(_annotations(dataset), _images(dataset), self.config.model, side)
+            check_annotations(_annotations(dataset), _images(dataset), self.config.model, _classes(dataset), side)
 
     @cached_property
     def train(self) -> Any:
@@ -136,13 +136,29 @@ class CocoData:
         return dataset
 
 
+def move_data(config: Config, root: str) -> None:
+    """Let all of `config` read from `root` what it reads from its data sets' `data_root`, MMDetection's tests too."""
+    old = set()
+    for part in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        dataset = (config.get(part) or {}).get("dataset") or {}
+        old.add(str(dataset.get("data_root") or ""))
+        dataset["data_root"] = root
+    for part in ("val_evaluator", "test_evaluator"):
+        found = config.get(part) or []
+        for evaluator in found if isinstance(found, list) else [found]:
+            file = str(evaluator.get("ann_file") or "")
+            if start := next((start for start in old if start and file.startswith(start)), None):
+                evaluator["ann_file"] = str(Path(root) / file.removeprefix(start).lstrip("/"))
+
+
 def evenly(total: int, n: int) -> list[int]:
-    """`n` indices out of `total`, evenly spread."""
-    return [i * total // n for i in range(min(n, total))]
+    """`n` indices out of `total`, evenly spread; all of them where there are no more."""
+    n = min(n, total)
+    return [i * total // n for i in range(n)]
 
 
-def check_annotations(file: Path, images: Path, model: Any, side: str) -> None:
-    """UserError unless `file` is a COCO instances file for `model` whose images lie in `images`."""
+def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[str], side: str) -> None:
+    """UserError unless `file` is a COCO instances file of `classes` for `model` whose images lie in `images`."""
     if not file.is_file():
         raise UserError(f"data.root: {file}, the {side} annotations, is missing; set data.root to COCO's folder")
     value = read_json(file)
@@ -163,6 +179,14 @@ def check_annotations(file: Path, images: Path, model: Any, side: str) -> None:
         raise UserError(
             f"data.root: {file} has {len(names)} categories, the model's heads have {n}; set num_classes of the "
             "config's heads (and metainfo.classes) to the data's"
+        )
+    if names != list(classes):
+        # MMDetection would leave out the categories of other names, and number the others in the file's order.
+        odd = next((i for i, pair in enumerate(zip(names, classes, strict=False)) if len(set(pair)) > 1), n - 1)
+        there, here = (part[odd] if odd < len(part) else None for part in (names, classes))
+        raise UserError(
+            f"data.root: category {odd + 1} of {file} is {there!r}, the config's data set has {here!r} there; set "
+            "metainfo.classes of its data sets to the file's names, in the file's order"
         )
 
 
@@ -189,12 +213,19 @@ def _annotations(dataset: Any) -> Path:
     return Path(dataset.get("data_root") or "") / dataset.ann_file
 
 
+def _classes(dataset: Any) -> list[str]:
+    from mmdet.datasets import CocoDataset
+
+    return list((dataset.get("metainfo") or {}).get("classes") or CocoDataset.METAINFO["classes"])
+
+
 def _images(dataset: Any) -> Path:
     return Path(dataset.get("data_root") or "") / dataset.data_prefix.get("img", "")
 
 
 class EpochLoader:
-    """Shuffled batches of `dataset` (or of its `indices`), which depend on the seed and the epoch alone.
+    """Shuffled batches of `dataset` (or of its `indices`), which depend on the seed and the epoch alone, down to how
+    every image is augmented.
 
     A batch is what MMDetection's models take: {"inputs": [uint8 [3, H, W]], "data_samples": [...]}. Of `world_size`
     processes each gets its own part of every batch of world_size * batch_size images.
@@ -228,26 +259,30 @@ class EpochLoader:
         generator = np.random.default_rng((self.seed, self.epoch, int(self.indices[0])))
         order = generator.permutation(self.indices)[: len(self) * self.batch_size * self.world_size]
         batches = order.reshape(len(self), self.world_size, self.batch_size)[:, self.rank]
-        seed_augmentation(int(generator.integers(2**31)) + self.rank)
         loader: DataLoader[Any] = DataLoader(
-            self.dataset,
+            Augmented(self.dataset, seed=int(generator.integers(2**31))),
             batch_sampler=batches.tolist(),
             num_workers=self.num_workers,
             collate_fn=pseudo_collate,
             generator=torch.Generator(),
-            worker_init_fn=partial(_seed_worker, seed=int(generator.integers(2**31)) + self.rank),
         )
         yield from loader
 
 
-def seed_augmentation(seed: int) -> None:
-    """Seed what MMDetection's transforms draw from; PyTorch's own state stays."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (the transforms use the global generator)
+class Augmented(Dataset[Any]):
+    """The images of `dataset`, each augmented by its index and `seed` alone, whoever loads it and when."""
 
+    def __init__(self, dataset: Any, *, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
 
-def _seed_worker(worker: int, seed: int) -> None:
-    seed_augmentation(seed + 1000 * worker)
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        (seed,) = np.random.SeedSequence((self.seed, index)).generate_state(1).tolist()
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 (MMDetection's transforms use the global generators)
+        return self.dataset[index]
 
 
 def halves(n: int, seed: int) -> tuple[list[int], list[int]]:

@@ -65,16 +65,23 @@ def average_precision(found: Detections, annotations: str | Path) -> dict[str, A
     """AP in percent of `found` against the instances file `annotations`, over the images that `found` is of.
 
     Returns {"bbox_mAP", "bbox_mAP_50", ..., "segm_mAP", ..., "per_category": {name: {"bbox_mAP": AP or None}}}: None
-    for categories without an object in these images. No detection at all gives 0.
+    for categories without an object in these images. No detection at all gives 0; boxes without masks get no figures
+    for masks.
     """
     truth = _quietly(_coco().COCO, str(annotations))
     names = {category["id"]: category["name"] for category in truth.loadCats(truth.getCatIds())}
-    kinds = {"bbox": found.boxes} | ({"segm": found.masks} if found.masks or _has_masks(truth) else {})
+    kinds = {"bbox": found.boxes}
+    if found.masks or (not found.boxes and _has_masks(truth)):
+        kinds["segm"] = found.masks
+    objects = truth.loadAnns(truth.getAnnIds(imgIds=found.image_ids, iscrowd=False))
+    present = {names[annotation["category_id"]] for annotation in objects}
     figures: dict[str, Any] = {}
     per_category: dict[str, dict[str, float | None]] = {name: {} for name in names.values()}
     for kind, entries in kinds.items():
         if not entries:
             figures |= {f"{kind}_{stat}": 0.0 for stat in STATS}
+            for name, own in per_category.items():
+                own[f"{kind}_mAP"] = 0.0 if name in present else None
             continue
         evaluation = _evaluated(truth, entries, kind, found.image_ids)
         figures |= {
@@ -90,7 +97,7 @@ def average_precision(found: Detections, annotations: str | Path) -> dict[str, A
 
 def _evaluated(truth: Any, entries: list[dict[str, Any]], kind: str, image_ids: list[int]) -> Any:
     module = _coco()
-    results = _quietly(truth.loadRes, entries)
+    results = _quietly(truth.loadRes, [dict(entry) for entry in entries])  # it adds to what it is given
     evaluation = module.COCOeval(truth, results, kind)
     evaluation.params.imgIds = image_ids
     for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):

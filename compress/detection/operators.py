@@ -61,7 +61,8 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
     to the box."""
     from torchvision.ops import nms as suppress
 
-    return suppress(_whole(boxes, offset), scores, iou_threshold)
+    # MMCV compares in float32, in which an overlap of exactly 0.3 is not above a threshold of 0.3.
+    return suppress(_whole(boxes, offset), scores, torch.tensor(iou_threshold, dtype=torch.float32).item())
 
 
 def softnms(

@@ -23,7 +23,9 @@ from ..plan import UserError, replacing, write_text
 from ..spaces import Card
 from .data import CocoData, DetectionData, evenly, head_classes
 from .evaluation import average_precision, detect
+from .files import evaluate_file
 from .space import FAULTS, BackboneAlone, DetectorSpace
+from .stages import OWN_STAGES
 from .task import DetectionTask, DetectorTraining
 
 
@@ -39,7 +41,7 @@ class DetectionRecipe(Recipe):
 class DetectionContext(Context):
     """What the stages of a detector's run are given."""
 
-    own_stages: ClassVar[Mapping[str, Stage]] = {}
+    own_stages: ClassVar[Mapping[str, Stage]] = OWN_STAGES
 
     @cached_property
     def config(self) -> Config:
@@ -79,6 +81,10 @@ class DetectionContext(Context):
         if self.recipe.data.evaluate_train:  # type: ignore[attr-defined]
             figures |= {f"train_{k}": v for k, v in self._precision(network, self.data.train_evaluation).items()}
         return figures
+
+    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
+        """AP of a run folder's network or an exported detector on the validation images."""
+        return evaluate_file(self, source, threads=threads)
 
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Box AP on `data.watch` validation and training images."""

@@ -44,6 +44,9 @@ class SlicedWindowMSA(WindowMSA):
 class MaskedShiftWindowMSA(ShiftWindowMSA):
     """Shifted-window attention that computes its mask without assignments to slices, which ONNX would scatter."""
 
+    apart = -100.0
+    """What is added to the logits between tokens of two regions."""
+
     def forward(self, query: Tensor, hw_shape: Sequence[int]) -> Tensor:
         """Tokens [B, H * W, C] of a map of `hw_shape` (H, W) -> the same shape."""
         batch, _, c = query.shape
@@ -65,7 +68,7 @@ class MaskedShiftWindowMSA(ShiftWindowMSA):
         return self.drop(x.view(batch, height * width, c))
 
     def mask(self, height: int, width: int, like: Tensor) -> Tensor:
-        """[windows, n, n]: 0 between tokens of one region of the shifted map, -100 between those of two."""
+        """[windows, n, n]: 0 between tokens of one region of the shifted map, `apart` between those of two."""
         size, shift = self.window_size, self.shift_size
         rows, columns = (
             (torch.arange(side, device=like.device) >= side - size).to(like.dtype)
@@ -73,7 +76,7 @@ class MaskedShiftWindowMSA(ShiftWindowMSA):
             for side in (height, width)
         )
         regions = self.window_partition((3 * rows[:, None] + columns)[None, :, :, None]).view(-1, size**2)
-        return (regions.unsqueeze(1) != regions.unsqueeze(2)).to(like.dtype) * -100.0
+        return (regions.unsqueeze(1) != regions.unsqueeze(2)).to(like.dtype) * self.apart
 
 
 @MODELS.register_module()
@@ -98,7 +101,7 @@ class SlicedSwinTransformer(SwinTransformer):
         }
         for group in groups:
             width = widths.get(group.name, group.size)
-            if not isinstance(width, int) or not 1 <= width <= group.size:
+            if type(width) is not int or not 1 <= width <= group.size:
                 raise UserError(
                     f"backbone: width {width!r} for {group.name}: must be a whole number, 1 to {group.size}"
                 )
@@ -149,6 +152,10 @@ def _named(dims: Dims | None, argument: str, stages: list[list[Group]]) -> dict[
     if dims is None:
         return {}
     shape = [len(stage) for stage in stages]
-    if [len(stage) for stage in dims] != shape:
+    if not _is_list(dims) or [len(stage) if _is_list(stage) else None for stage in dims] != shape:
         raise UserError(f"backbone.{argument} = {dims!r}: must be one list per stage with {shape} widths; correct it")
     return {group.name: n for stage, own in zip(stages, dims, strict=True) for group, n in zip(stage, own, strict=True)}
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)

@@ -15,7 +15,7 @@ from ..engine.settings import SearchConfig, TrainConfig, make_optimizer, make_sc
 from ..engine.training import Job, Prepared, optim_wrapper
 from ..plan import UserError
 from .data import CocoData, EpochLoader, halves
-from .space import quiet
+from .space import FAULTS, quiet
 
 GROUP_SETTINGS = ("lr", "weight_decay")
 
@@ -23,8 +23,8 @@ GROUP_SETTINGS = ("lr", "weight_decay")
 class DetectionTask:
     """The sum of a detector's losses on the training images of `data`.
 
-    Frozen stages stay frozen, because their parameters want no gradients; `paramwise_cfg` (and a layer-wise
-    `constructor`) and `clip_grad` are those of the config's `optim_wrapper`, type and rates the recipe's.
+    Frozen stages stay frozen, because their parameters want no gradients; `paramwise_cfg`, `constructor` and
+    `clip_grad` are those of the config's `optim_wrapper`, type and rates the recipe's.
     """
 
     def __init__(self, data: CocoData) -> None:
@@ -94,22 +94,30 @@ class DetectionTask:
         paramwise = self.wrapper.get("paramwise_cfg")
         if not paramwise:
             return make_optimizer(settings, parameters, name=name)
-        make_optimizer(settings, [nn.Parameter(torch.zeros(1))], name=name)  # the user's errors
+        defaults = make_optimizer(settings, [nn.Parameter(torch.zeros(1))], name=name).defaults  # or the user's errors
+        base = {key: defaults.get(key, 0.0) for key in GROUP_SETTINGS}  # what the factors multiply
         kind = self.wrapper.get("constructor", "DefaultOptimWrapperConstructor")
-        with DefaultScope.overwrite_default_scope("mmdet"):
-            constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(kind)(
-                {"type": "OptimWrapper", "optimizer": dict(settings)}, paramwise_cfg=dict(paramwise)
-            )
         groups: list[dict[str, Any]] = []
-        with quiet():
-            constructor.add_params(groups, network)
+        try:
+            with DefaultScope.overwrite_default_scope("mmdet"), quiet():
+                constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(kind)(
+                    {"type": "OptimWrapper", "optimizer": {**base, **settings}}, paramwise_cfg=dict(paramwise)
+                )
+                constructor.add_params(groups, network)
+        except FAULTS as error:
+            raise UserError(
+                f"space.config: its optim_wrapper.constructor, {kind}, refuses this network ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}); leave it away, or correct paramwise_cfg"
+            ) from None
         wanted = {id(parameter) for parameter in parameters}
-        groups = [
-            {"params": group["params"], **{key: group[key] for key in GROUP_SETTINGS if key in group}}
+        kept = [
+            {
+                "params": [parameter for parameter in group["params"] if id(parameter) in wanted],
+                **{key: group[key] for key in GROUP_SETTINGS if key in group},
+            }
             for group in groups
-            if id(group["params"][0] if isinstance(group["params"], list) else group["params"]) in wanted
         ]
-        return make_optimizer(settings, groups, name=name)
+        return make_optimizer(settings, [group for group in kept if group["params"]], name=name)
 
 
 def scaled(entry: dict[str, Any], factor: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,9 @@ def measure_latency(
     check_backends(config.backends)
     shape = (config.batch, *input_size)
     images_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    backends = {}
-    with torch_threads(config.threads), torch.inference_mode():
-        reference_before = time_reference()
+
+    def compare() -> dict[str, Any]:
+        backends = {}
         for name in config.backends:
             pair: dict[str, Callable[[], object]] = {}
             seconds: dict[str, float] = {}
@@ -155,9 +155,25 @@ def measure_latency(
                 started = time.perf_counter()
                 pair[side] = BACKENDS[name](model, onnx_path, images_BCHW, config.threads)
                 seconds[side] = round(time.perf_counter() - started, 2)
-            backends[name] = _compare(pair, config)
+            backends[name] = compare_calls(pair, config)
             if name == COMPILED:
                 backends[name]["compile_seconds"] = seconds
+        return backends
+
+    with torch.inference_mode():
+        return latency_record(compare, input_size=input_size, config=config)
+
+
+def latency_record(
+    compare: Callable[[], dict[str, Any]], *, input_size: Sequence[int], config: MeasureConfig
+) -> dict[str, Any]:
+    """The content of `latency.json` around what `compare` returns, {backend: entry of `compare_calls`}.
+
+    A fixed matrix product is timed before and after it; PyTorch has `config.threads` threads meanwhile.
+    """
+    with torch_threads(config.threads):
+        reference_before = time_reference()
+        backends = compare()
         reference_after = time_reference()
     return {
         "device": device_name(),
@@ -173,8 +189,8 @@ def measure_latency(
     }
 
 
-def _compare(pair: dict[str, Callable[[], object]], config: MeasureConfig) -> dict[str, dict[str, float]]:
-    """One backend's entry of `latency.json`."""
+def compare_calls(pair: Mapping[str, Callable[[], object]], config: MeasureConfig) -> dict[str, Any]:
+    """One backend's entry of `latency.json`: the calls `before` and `after` timed in turn, as `config` says."""
     samples = interleaved(
         pair,
         repeats=config.repeats,

@@ -96,11 +96,15 @@ def summarise_ratio(before: Sequence[float], after: Sequence[float]) -> dict[str
 def torch_threads(threads: int) -> Iterator[None]:
     """Let PyTorch's operators use `threads` threads inside the block; the former number is restored.
 
+    Raises UserError when `threads` is below 1.
+
     Example::
 
         with torch_threads(1):
             model(images)
     """
+    if threads < 1:
+        raise UserError(f"threads={threads}: must be at least 1")
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -22,7 +22,9 @@ from ..engine.settings import TrainConfig
 from ..engine.tasks import Classification, Task
 from ..engine.training import Job, evaluate_top1, train
 from ..measure import TableConfig, table_key
+from ..measure.accuracy import evaluate_model
 from ..measure.latency import check_backends
+from ..measure.models import open_model
 from ..plan import UserError, load_scores, read_json, sha256
 from ..pruning import Budget, Priced, select
 from ..search import METHODS
@@ -183,6 +185,11 @@ class Context:
         figures = evaluate_top1(network.to(get_device()), loader)
         network.to(home)
         return figures
+
+    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
+        """Figures of a run folder's network, an ONNX file or an engine on the evaluation split."""
+        model = open_model(source, threads=threads)
+        return evaluate_model(model, self.data, batch=batch, num_workers=self.recipe.data.num_workers)
 
     def watch(self, network: nn.Module) -> dict[str, float]:
         """The figures of `network` after an epoch."""

@@ -22,5 +22,5 @@ def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy
         raise UserError(f"{source}: no {RECIPE} in {folder}, which would name its data; {remedy}")
     with tempfile.TemporaryDirectory() as scratch:
         written = Path(scratch) / RECIPE
-        write_json(written, next(record[key] for key in ("recipe", "train", "finetune") if key in record))
+        write_json(written, next((record[key] for key in ("recipe", "train", "finetune") if key in record), None))
         return load_recipe(written, overrides)

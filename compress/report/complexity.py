@@ -7,6 +7,7 @@ from typing import Any
 
 from . import wording
 from .markup import absent, note, section
+from .rows import BACKBONE, is_detector
 from .run_folder import RunFolder
 
 COSTS = {"macs": "MACs", "params": "Parameters"}
@@ -18,6 +19,7 @@ PARTS = {
     "norms": ("Norms", "layers"),
     "classifier": ("Classifier", "layers"),
     "parameters": ("Other parameters", "tensors"),
+    "heads": ("Neck and heads", "tensors"),
 }
 """Part of an operator -> its name and what its operators are called together."""
 
@@ -44,7 +46,7 @@ def complexity(run: RunFolder) -> str:
     if run.complexity is None:
         return section("Complexity", absent("complexity.json"))
     shape = " \u00d7 ".join(str(side) for side in run.complexity.get("input_size", ()))
-    notes = note(COUNTING.format(shape=shape))
+    notes = note(COUNTING.format(shape=shape) + (f" {BACKBONE}" if is_detector(run.summary) else ""))
     if "attention" in ((run.plan or {}).get("kinds") or {}).values():
         notes += note(ATTENTION)
     return section("Complexity", "".join(_cost(run.complexity, cost) for cost in COSTS) + notes)
@@ -53,7 +55,7 @@ def complexity(run: RunFolder) -> str:
 def _cost(found: dict[str, Any], cost: str) -> str:
     """The tables of one cost; what has none of it is left out."""
     operators = [row for row in found["operators"] if any(_cells(row[cost]))]
-    by_part = {part: [row for row in operators if row["part"] == part] for part in PARTS}
+    by_part = {part: [row for row in operators if _part_of(row, found) == part] for part in PARTS}
     names = PARTS if any(row["part"] == "attention_products" for row in found["operators"]) else PARTS | PLAIN
     parts = "".join(_part(part, *names[part], rows, cost) for part, rows in by_part.items() if rows)
     layers = "".join(
@@ -66,6 +68,12 @@ def _cost(found: dict[str, Any], cost: str) -> str:
         f"<details><summary>{COSTS[cost]} of all {len(operators)} operators</summary>"
         f"{_table(layers, kind='operators')}</details>"
     )
+
+
+def _part_of(row: dict[str, Any], found: dict[str, Any]) -> str:
+    """The part of an operator; of a detector's parameters, those behind the backbone make a part of their own."""
+    in_backbone = [other["name"].startswith("backbone.") for other in (row, found["operators"][0])]
+    return "heads" if row["part"] == "parameters" and in_backbone == [False, True] else str(row["part"])
 
 
 def _part(part: str, label: str, plural: str, rows: list[dict[str, Any]], cost: str) -> str:

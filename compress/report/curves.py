@@ -1,4 +1,4 @@
-"""Training curves: search losses, scores and zeros, fine-tuning losses, top-1 along the way."""
+"""Training curves: search losses, scores and zeros, fine-tuning losses, top-1 or box AP along the way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ LOSSES = {
     "search": (("loss_p", "primary half, L_p"), ("loss_a", "auxiliary half, L_a")),
     "finetune": (("loss", "total"), ("loss_ce", "cross-entropy"), ("loss_kd", "distillation")),
 }
-COLOURS = ("c1", "c2", "c3")
+PARTS = {"region proposals": ("loss_rpn_cls", "loss_rpn_bbox"), "classes": ("loss_cls",), "boxes": ("loss_bbox",)}
+PARTS |= {"masks": ("loss_mask",)}
+"""Parts of a detector's loss -> their names, before which the stages of a cascade are told apart: s0.loss_cls."""
+
+COLOURS = ("c1", "c2", "c3", "c4", "c5")
 
 
 def figures(rows: list[dict[str, Any]], *, top1_before: float | None) -> list[str]:
@@ -29,6 +33,7 @@ def figures(rows: list[dict[str, Any]], *, top1_before: float | None) -> list[st
                 panels.append(_panel(rows, stage=stage, key="zeros", title=title_zeros, zero=True))
         reference = None if stage == "train" else top1_before
         panels.append(_panel(rows, stage=stage, key="top1", title=f"{title}: top-1 accuracy, %", reference=reference))
+        panels.append(_average_precision(rows, stage=stage, title=f"{title}: box AP, %"))
     return [panel for panel in panels if panel]
 
 
@@ -38,10 +43,37 @@ def _losses(rows: list[dict[str, Any]], *, stage: str, title: str) -> str:
         points = series(rows, stage=stage, key=key)
         if points:
             curves.append(svg.Curve(points, colour, name))
+    if parts := _parts(rows, stage=stage):
+        curves = _named({"total": series(rows, stage=stage, key="loss"), **parts})
     if not curves:
         points = series(rows, stage=stage, key="loss")
         curves = [svg.Curve(points, "c1", "loss")] if points else []
     return _figure(curves, title=title)
+
+
+def _parts(rows: list[dict[str, Any]], *, stage: str) -> dict[str, list[tuple[float, float]]]:
+    """Points of the parts of a detector's loss, each summed over the stages of a cascade; empty for classifiers."""
+    found = {}
+    for part, names in PARTS.items():
+        sums = [
+            {**row, part: sum(value for key, value in row.items() if key.rpartition(".")[2] in names)}
+            for row in rows
+            if any(key.rpartition(".")[2] in names for key in row)
+        ]
+        if points := series(sums, stage=stage, key=part):
+            found[part] = points
+    return found
+
+
+def _average_precision(rows: list[dict[str, Any]], *, stage: str, title: str) -> str:
+    named = {"bbox_mAP": "validation images", "train_bbox_mAP": "training images"}
+    curves = _named({name: series(rows, stage=stage, key=key) for key, name in named.items()})
+    return _figure(curves, title=title, zero=True)
+
+
+def _named(found: dict[str, list[tuple[float, float]]]) -> list[svg.Curve]:
+    """A curve for each name that has points, each name in a colour of its own."""
+    return [svg.Curve(points, c, name) for c, (name, points) in zip(COLOURS, found.items(), strict=False) if points]
 
 
 def _panel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..plan.files import write_text
-from . import complexity, latency, sections
+from . import complexity, detections, latency, sections
 from .markup import document
 from .run_folder import RunFolder, read_run_folder
 
@@ -44,6 +44,8 @@ def _page(run: RunFolder) -> str:
         sections.header,
         sections.tiles,
         sections.comparison,
+        detections.predictions,
+        detections.categories,
         latency.latency,
         complexity.complexity,
         sections.stages,

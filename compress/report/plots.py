@@ -25,7 +25,7 @@ PANELS = {
 def kept_bars(plan: dict[str, Any]) -> str:
     """One horizontal bar per scored group: the kept share, with kept and size as text; columns when there are many."""
     groups: dict[str, dict[str, Any]] = plan["groups"]
-    label = min(max((len(name) for name in groups), default=1), 34)
+    label = min(max((len(name) for name in groups), default=1), 38)
     items = []
     for name, group in groups.items():
         kept, size = len(group["kept"]), int(group["size"])

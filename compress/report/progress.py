@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from .rows import SHORT
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -81,7 +83,7 @@ class TerminalProgress:
     def done(self, stage: str, figures: dict[str, Any]) -> None:
         """Close the bar and print the stage's result."""
         self._close()
-        result = f"  top-1 {figures['top1']:.2f} %" if "top1" in figures else ""
+        result = "".join(f"  {name} {figures[key]:.2f} %" for key, name in SHORT.items() if key in figures)
         self.console.print(f"  [green]done[/green] in {_duration(time.perf_counter() - self.started)}{result}")
 
     def _close(self) -> None:

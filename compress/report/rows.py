@@ -8,6 +8,19 @@ from typing import Any
 from . import wording
 
 ACCURACIES = {"top1": "Top-1 accuracy", "bbox_mAP": "Box AP", "segm_mAP": "Mask AP"}
+SHORT = {"top1": "top-1", "bbox_mAP": "box AP", "segm_mAP": "mask AP"}
+"""Within a line or above a column."""
+
+TRAIN = "train_"
+"""The same figure on the training images."""
+
+BACKBONE = (
+    "MACs are the backbone's: those of the heads depend on what is in the image. Parameters and latency are the whole "
+    "detector's."
+)
+LOW_AP = 1.0
+"""Box AP in percent below which a detector finds too little for a comparison."""
+
 WEAK_SEARCH = "scores had little room to move; their ranking is mostly noise: raise gamma or search longer"
 
 
@@ -41,8 +54,9 @@ def comparison(
 def headline(summary: dict[str, Any]) -> str:
     """The result in one line: '1.72 times fewer MACs, 1.67 times faster in ONNX Runtime, error +0.28 points'."""
     macs = summary["macs"]
-    change = wording.times(_ratio(macs), less="fewer MACs", more="more MACs")
-    parts = ["MACs unchanged" if change == "unchanged" else change]
+    counted = "backbone MACs" if is_detector(summary) else "MACs"
+    change = wording.times(_ratio(macs), less=f"fewer {counted}", more=f"more {counted}")
+    parts = [f"{counted} unchanged" if change == "unchanged" else change]
     backend = main_backend(summary)
     if backend is not None:
         name = wording.backend(backend)
@@ -50,7 +64,20 @@ def headline(summary: dict[str, Any]) -> str:
         parts.append(f"latency unchanged in {name}" if speed == "unchanged" else f"{speed} in {name}")
     if "top1" in summary:
         parts.append(f"error {wording.points(summary['top1']['before'] - summary['top1']['after'])}")
+    for key in ("bbox_mAP", "segm_mAP"):
+        if key in summary:
+            parts.append(f"{SHORT[key]} {wording.points(summary[key]['after'] - summary[key]['before'])}")
     return ", ".join(parts)
+
+
+def is_detector(summary: dict[str, Any]) -> bool:
+    """Whether the run pruned a detector, whose MACs are counted in the backbone alone."""
+    return bool(summary["model"] == "detector")
+
+
+def judged_by(summary: dict[str, Any]) -> str:
+    """What the network is judged by, and where: 'accuracy on the test split'."""
+    return f"{'AP' if is_detector(summary) else 'accuracy'} on the {split(summary)}"
 
 
 def main_backend(summary: dict[str, Any]) -> str | None:
@@ -80,6 +107,14 @@ def warnings(summary: dict[str, Any], *, parity: dict[str, Any] | None = None) -
     strength = (summary.get("search") or {}).get("strength")
     if strength is not None and strength < 1:
         found.append(f"Search strength {wording.digits(strength)} is below 1: {WEAK_SEARCH}.")
+    before = (summary.get("bbox_mAP") or {}).get("before")
+    if before is not None and before < LOW_AP:
+        train = (summary.get(f"{TRAIN}bbox_mAP") or {}).get("before", 0.0)
+        more = "; that on the training images says more" if train >= LOW_AP else ""
+        found.append(
+            f"Box AP before pruning is {wording.percent(before)} on the {split(summary)}: too low for its change to "
+            f"say what pruning costs{more}."
+        )
     for side, name in (("baseline", "unpruned"), ("model", "pruned")):
         check = (parity or {}).get(side)
         tolerance = (parity or {}).get("tolerance")
@@ -97,7 +132,8 @@ def _ratio(pair: dict[str, Any]) -> float:
 
 def _cost_rows(summary: dict[str, Any]) -> list[Row]:
     rows = []
-    for key, label in (("params", "Parameters"), ("macs", "MACs")):
+    macs = "MACs of the backbone" if is_detector(summary) else "MACs"
+    for key, label in (("params", "Parameters"), ("macs", macs)):
         before, after = summary[key]["before"], summary[key]["after"]
         change = wording.times(_ratio(summary[key]), less="fewer", more="more")
         detail = wording.relative(before, after)
@@ -116,6 +152,8 @@ def _accuracy_rows(summary: dict[str, Any]) -> list[Row]:
         rows.append(_percent_row(key, f"{label} ({split(summary)})", before, after))
         if key == "top1":
             rows.append(_percent_row("top1_error", f"Top-1 error ({split(summary)})", 100 - before, 100 - after))
+        if pair := summary.get(TRAIN + key):
+            rows.append(_percent_row(TRAIN + key, f"{label} (training images)", pair["before"], pair["after"]))
     return rows
 
 
@@ -169,10 +207,21 @@ def _parity_rows(summary: dict[str, Any], parity: dict[str, Any]) -> list[Row]:
     if not pair:
         return []
     checks = [parity.get(side) for side in ("baseline", "model")]
-    before, after = (f"{c['n_images']} images, {c['top1_agreement']:g} % agree" if c else "" for c in checks)
+    before, after = (_checked(check) if check else "" for check in checks)
     texts = wording.scientific(pair["before"]), wording.scientific(pair["after"])
     relative = ""
     if parity.get("model") and "tolerance" in parity:
         relative = f"relative {wording.scientific(parity['model']['max_rel_diff'])}, tolerance {parity['tolerance']:g}"
-    label = "Parity: largest |ONNX \u2212 PyTorch|"
+    if "max_box_diff" in (parity.get("model") or {}):
+        relative = f"boxes {wording.scientific(parity['model']['max_box_diff'])} pixels, "
+        relative += f"masks {wording.scientific(parity['model']['max_mask_diff'])}"
+    label = "Parity: largest |ONNX \u2212 PyTorch|" + (" of a score" if is_detector(summary) else "")
     return [Row("parity", label, *texts, wording.DASH, (pair["before"], pair["after"]), before, after, relative)]
+
+
+def _checked(check: dict[str, Any]) -> str:
+    """On how many images ONNX was compared, and how far their classes, or the detections in them, agree."""
+    text = f"{check['n_images']} images"
+    if "n_detections" in check:
+        return f"{text}, {wording.count(check['n_detections'])} detections, {check['n_unmatched']} unmatched"
+    return f"{text}, {check['top1_agreement']:g} % agree"

@@ -21,6 +21,8 @@ WRITERS = {
     "parity.json": "the export stage",
     "latency.json": "the measure stage",
     "recipe.json": "the start of a run",
+    "predictions.json": "the report stage",
+    "categories.json": "the report stage",
 }
 
 
@@ -38,6 +40,8 @@ class RunFolder:
     latency: dict[str, Any] | None
     recipe: dict[str, Any] | None
     stages: dict[str, Any] | None
+    predictions: dict[str, Any] | None
+    categories: dict[str, Any] | None
 
 
 def read_run_folder(path: str | Path) -> RunFolder:
@@ -61,9 +65,13 @@ def read_run_folder(path: str | Path) -> RunFolder:
         latency=_optional_json(path / "latency.json"),
         recipe=_optional_json(path / "recipe.json"),
         stages=_optional_json(path / "stages.json"),
+        predictions=_optional_json(path / "predictions.json"),
+        categories=_optional_json(path / "categories.json"),
     )
     _check_plan(run)
-    _check_complexity(run)
+    _check_rows(run, run.complexity, "complexity.json: operators", ("name", "kind", "part", "params", "macs"))
+    _check_rows(run, run.predictions, "predictions.json: images", ("image", "objects", "before", "after", "coincide"))
+    _check_rows(run, run.categories, "categories.json: categories", ("name", "objects", "bbox_mAP"))
     return run
 
 
@@ -129,12 +137,12 @@ def _check_plan(run: RunFolder) -> None:
             )
 
 
-def _check_complexity(run: RunFolder) -> None:
-    if run.complexity is None:
+def _check_rows(run: RunFolder, content: dict[str, Any] | None, where: str, needed: tuple[str, ...]) -> None:
+    """Raise UserError unless the list at `where`, "FILE: KEY", has objects that give what is `needed`."""
+    if content is None:
         return
-    operators, needed = run.complexity.get("operators"), {"name", "kind", "part", "params", "macs"}
-    if not (isinstance(operators, list) and all(isinstance(row, dict) and needed <= row.keys() for row in operators)):
-        raise UserError(
-            f"{run.path / 'complexity.json'}: `operators` must give name, kind, part, params and macs; "
-            "run the slice stage again"
-        )
+    name, _, key = where.partition(": ")
+    rows = content.get(key)
+    if not (isinstance(rows, list) and all(isinstance(row, dict) and set(needed) <= row.keys() for row in rows)):
+        listed = f"{', '.join(needed[:-1])} and {needed[-1]}"
+        raise UserError(f"{run.path / name}: `{key}` must give {listed}; run {WRITERS[name]} again")

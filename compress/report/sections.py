@@ -28,7 +28,7 @@ def header(run: RunFolder) -> str:
     facts = [f"budget: {wording.budget(summary.get('budget'))}"]
     if summary.get("pruned_ratio") is not None:
         facts.append(f"{100 * summary['pruned_ratio']:.1f} % of the scored channels pruned")
-    facts.append(f"accuracy on the {rows.split(summary)}")
+    facts.append(rows.judged_by(summary))
     result = rows.headline(summary)
     alerts = "".join(
         f'<p class="warning" role="note"><b>Warning</b> {escape(text)}</p>'
@@ -37,19 +37,19 @@ def header(run: RunFolder) -> str:
     return (
         f'<header><p class="overline">{escape(str(summary.get("recipe") or "compress run"))}</p>'
         f"<h1>{escape(str(summary['model']))} <span>on</span> {escape(str(summary['dataset']))}</h1>"
-        f'<p class="lead">{escape(result[0].upper() + result[1:])}.</p>'
+        f'<p class="lead">{escape(_sentence(result))}</p>'
         f'<p class="facts">{" &middot; ".join(escape(fact) for fact in facts)}</p>{alerts}</header>'
     )
 
 
 def tiles(run: RunFolder) -> str:
-    """The four numbers that most readers came for."""
+    """The few numbers that most readers came for."""
     found = {row.key: row for row in rows.comparison(run.summary)}
     backend = rows.main_backend(run.summary)
-    wanted = {"params": "Parameters", "macs": "MACs"}
+    wanted = {"params": "Parameters", "macs": "Backbone MACs" if rows.is_detector(run.summary) else "MACs"}
     if backend is not None:
         wanted[f"latency_{backend}"] = wording.backend(backend)
-    wanted["top1_error"] = "Top-1 error"
+    wanted |= {"top1_error": "Top-1 error", "bbox_mAP": "Box AP", "segm_mAP": "Mask AP"}
     cells = []
     for key, label in wanted.items():
         row = found.get(key)
@@ -58,7 +58,8 @@ def tiles(run: RunFolder) -> str:
         before, after = row.before.removesuffix(" %").removesuffix(" ms"), row.after
         if key in ("params", "macs"):
             before, after = (wording.short_count(value) for value in row.values)
-        number, _, unit = row.change.replace(" times", "\u00d7").partition(" ")
+        change = "\u00b10 unchanged" if row.change == "unchanged" else row.change.replace(" times", "\u00d7")
+        number, _, unit = change.partition(" ")
         cells.append(tile(label, number, unit, f"{escape(before)} &rarr; <b>{escape(after)}</b>"))
     return f'<div class="tiles">{"".join(cells)}</div>'
 
@@ -80,7 +81,8 @@ def comparison(run: RunFolder) -> str:
     )
     notes = [
         "One multiply-add counts as one MAC.",
-        f"Accuracy: {rows.split(run.summary)}.",
+        *([rows.BACKBONE] if rows.is_detector(run.summary) else []),
+        _sentence(rows.judged_by(run.summary)),
         conditions(run),
     ]
     if run.parity is None:
@@ -108,25 +110,23 @@ def stages(run: RunFolder) -> str:
     times: dict[str, float] = run.summary.get("seconds") or {}
     if not times:
         return section("Stages", note("The summary holds no times: no stage has reported any."))
-    along = run.summary.get("top1_stages") or {}
-    top1 = run.summary.get("top1") or {}
-    after = {"load": top1.get("before"), "search": along.get("searched"), "slice": along.get("sliced")}
-    after["finetune"] = top1.get("after")
+    judged = [key for key in rows.SHORT if key in run.summary] or ["top1"]
     longest = max(times.values()) or 1.0
     body = []
     for name in [*(name for name in STAGES if name in times), *(name for name in times if name not in STAGES)]:
         job, written = STAGES.get(name, ("", ""))
-        accuracy = after.get(name)
-        top1_text = "" if accuracy is None else wording.percent(accuracy)
+        accuracies = "".join(f"<td>{_accuracy(run.summary, key, name)}</td>" for key in judged)
         bar = f'<span class="track"><i style="width:{100 * times[name] / longest:.1f}%"></i></span>'
         body.append(
             f'<tr data-stage="{escape(name)}"><th scope="row">{escape(name)}<small>{escape(job)}</small></th>'
-            f'<td class="file">{escape(written)}</td><td>{top1_text}</td><td>{wording.seconds(times[name])}</td>'
+            f'<td class="file">{escape(written)}</td>{accuracies}<td>{wording.seconds(times[name])}</td>'
             f'<td class="time">{bar}</td></tr>'
         )
-    head = '<th scope="col">stage</th><th scope="col" class="file">writes</th><th scope="col">top-1 after</th>'
+    head = '<th scope="col">stage</th><th scope="col" class="file">writes</th>'
+    head += "".join(f'<th scope="col">{rows.SHORT[key]} after</th>' for key in judged)
     head += '<th scope="col">time</th><td></td>'
-    total = f'<th scope="row">total</th><td class="file"></td><td></td><td>{wording.seconds(sum(times.values()))}</td>'
+    total = f'<th scope="row">total</th><td class="file"></td>{"<td></td>" * len(judged)}'
+    total += f"<td>{wording.seconds(sum(times.values()))}</td>"
     table = (
         f'<table class="stages"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
         f"<tfoot><tr>{total}<td></td></tr></tfoot></table>"
@@ -134,12 +134,29 @@ def stages(run: RunFolder) -> str:
     return section("Stages", f'<div class="wide">{table}</div>')
 
 
+def _accuracy(summary: dict[str, Any], key: str, stage: str) -> str:
+    """One figure after a stage, under it the same on the training images; nothing where none was computed."""
+    pair, along = summary.get(key) or {}, summary.get(f"{key}_stages") or {}
+    after = {"load": pair.get("before"), "search": along.get("searched"), "slice": along.get("sliced")}
+    value = (after | {"finetune": pair.get("after")}).get(stage)
+    if value is None:
+        return ""
+    train = "" if key.startswith(rows.TRAIN) else _accuracy(summary, rows.TRAIN + key, stage)
+    return wording.percent(value) + (f"<small>training {train}</small>" if train else "")
+
+
 def training(run: RunFolder) -> str:
     """Curves of the search and of the fine-tuning."""
     if run.metrics is None:
         return section("Training curves", absent("metrics.jsonl"))
     panels = curves.figures(run.metrics, top1_before=(run.summary.get("top1") or {}).get("before"))
-    text = f"One point per epoch; accuracy on the {rows.split(run.summary)}."
+    text = "One point per epoch"
+    watched = ((run.recipe or {}).get("recipe") or {}).get("data", {}).get("watch")
+    if watched:
+        text += f"; AP on {watched} validation and {watched} training images, evenly chosen"
+    elif not rows.is_detector(run.summary):
+        text += f"; {rows.judged_by(run.summary)}"
+    text += "."
     return section("Training curves", f'<div class="panels">{"".join(panels)}</div>{note(text)}')
 
 
@@ -201,6 +218,10 @@ def provenance(run: RunFolder) -> str:
         text = escape(json.dumps(run.recipe, indent=2))
         recipe = f"<details><summary>The resolved recipe</summary><pre>{text}</pre></details>"
     return section("How it was made", f"{definitions(facts)}{recipe}")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _unbroken(detail: str) -> str:

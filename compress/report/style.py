@@ -4,13 +4,13 @@ CSS = """
 :root {
   color-scheme: light dark;
   --page: #ffffff; --ink: #1b2430; --muted: #5d6875; --line: #e2e6eb; --panel: #f6f8fa; --track: #e9edf1;
-  --c1: #2463c7; --c2: #c8640a; --c3: #1f8a5b; --kept: #2463c7; --pruned: #a3adb9;
+  --c1: #2463c7; --c2: #c8640a; --c3: #1f8a5b; --c4: #8a4fbf; --c5: #b8326a; --kept: #2463c7; --pruned: #a3adb9;
   --warn: #7a4b00; --warn-page: #fff6e0; --warn-line: #f0d48a;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #11161d; --ink: #e4e9ef; --muted: #97a3b1; --line: #29313b; --panel: #181f28; --track: #252d37;
-    --c1: #6aa6ff; --c2: #f0a04b; --c3: #58c793; --kept: #6aa6ff; --pruned: #7e8b99;
+    --c1: #6aa6ff; --c2: #f0a04b; --c3: #58c793; --c4: #bd93f2; --c5: #f2789f; --kept: #6aa6ff; --pruned: #7e8b99;
     --warn: #f3cf83; --warn-page: #2a2312; --warn-line: #5a4a20;
   }
 }
@@ -64,7 +64,17 @@ table small { display: block; color: var(--muted); font-size: 0.8rem; line-heigh
 .complexity.operators { margin-top: 8px; font-size: 0.8rem; }
 .complexity.operators tbody th, .complexity.operators tbody td { padding-top: 3px; padding-bottom: 3px; }
 .complexity i { margin-left: 6px; color: var(--muted); font-style: normal; }
-.stages td { white-space: nowrap; }
+.stages td { white-space: nowrap; } .stages tbody th { min-width: 10.5em; }
+.pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 6px 14px; margin: 0 0 26px; break-inside: avoid; }
+.pictures p { grid-column: 1 / -1; margin: 0; font-size: 0.87rem; color: var(--muted); }
+.pictures p b { color: var(--ink); font-weight: 560; }
+.pictures img { display: block; max-width: 100%; max-height: 436px; align-self: start; border-radius: 4px; }
+.pictures figcaption { margin: 4px 0 0; font-size: 0.84rem; font-weight: 400; color: var(--muted); }
+.pictures figcaption b { color: var(--ink); font-weight: 560; }
+.categories { font-size: 0.84rem; margin-top: 8px; }
+.categories th, .categories td { padding-top: 3px; padding-bottom: 3px; white-space: nowrap; }
+.categories thead tr:first-child th { text-align: right; padding-bottom: 0; } .categories td b { font-weight: 600; }
+.categories thead span { display: block; border-bottom: 1px solid var(--line); padding-bottom: 4px; }
 .comparison td:nth-child(3), tfoot { font-weight: 600; }
 .comparison td:nth-child(3) small { font-weight: 400; }
 tfoot th { font-weight: 600; }
@@ -80,6 +90,7 @@ figcaption { font-size: 0.9rem; font-weight: 560; margin-bottom: 4px; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; color: var(--muted); font-size: 0.8rem; margin-bottom: 4px; }
 .swatch { display: inline-block; width: 14px; height: 3px; margin-right: 6px; vertical-align: middle; }
 .swatch.c1 { background: var(--c1); } .swatch.c2 { background: var(--c2); } .swatch.c3 { background: var(--c3); }
+.swatch.c4 { background: var(--c4); } .swatch.c5 { background: var(--c5); }
 .swatch.kept, .swatch.pruned { height: 10px; width: 10px; border-radius: 2px; }
 .swatch.kept { background: var(--kept); } .swatch.pruned { background: var(--pruned); }
 .swatch.dashed { height: 0; border-top: 2px dashed var(--muted); }
@@ -101,7 +112,9 @@ svg { display: block; overflow: visible; }
   fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; vector-effect: non-scaling-stroke;
 }
 .curve.c1 { stroke: var(--c1); } .curve.c2 { stroke: var(--c2); } .curve.c3 { stroke: var(--c3); }
+.curve.c4 { stroke: var(--c4); } .curve.c5 { stroke: var(--c5); }
 .dot.c1, rect.c1 { fill: var(--c1); } .dot.c2 { fill: var(--c2); } .dot.c3 { fill: var(--c3); }
+.dot.c4 { fill: var(--c4); } .dot.c5 { fill: var(--c5); }
 rect.kept, circle.kept { fill: var(--kept); } rect.pruned, circle.pruned { fill: var(--pruned); }
 rect.full { fill: var(--track); } #remaining-dimensions-per-block .plot { padding-top: 20px; }
 rect.faint { opacity: 0.22; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import wording
-from .rows import comparison, headline, split, warnings
+from .rows import comparison, headline, judged_by, warnings
 from .run_folder import check_summary
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def summary_table(summary: dict[str, Any]) -> Table:
 
     check_summary(summary)
     title = f"{summary['model']} on {summary['dataset']}, budget: {wording.budget(summary.get('budget'))}"
-    caption = f"accuracy: {split(summary)}; latency: median (p10, p90, n) in ms per batch"
+    caption = f"{judged_by(summary)}; latency: median (p10, p90, n) in ms per batch"
     table = Table(title=Text(title), caption=Text(caption), box=box.SIMPLE_HEAD, title_justify="left")
     table.caption_justify = "left"
     table.add_column("")

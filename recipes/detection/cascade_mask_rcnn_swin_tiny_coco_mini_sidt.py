@@ -11,7 +11,7 @@ search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
     epochs=4,
     batch_size=4,
-    gamma=0.01,
+    gamma=0.03,
     fixed_scale=True,
     optimizer=dict(type="AdamW", lr=1e-4, weight_decay=0.05),
     alpha_optimizer=dict(type="SGD", lr=0.5, momentum=0.9),

@@ -1,0 +1,175 @@
+"""Write a whole detector as one ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...export.onnx_file import HARD_MASK, _check_opset, _strip_traces, inference_copy
+from ...export.rewriting import rewrite
+from ...plan import UserError, replacing
+from ..swin import MaskedShiftWindowMSA
+from .graph import FORMS, DetectorGraph
+from .roi_align import FIXED_RATIO
+from .supported import check_detector, check_sizes
+
+INPUTS = ("images", "image_size")
+OUTPUTS = ("boxes", "scores", "labels", "masks")
+CANDIDATES = 2000
+
+
+def export_detector(
+    network: nn.Module,
+    path: str | Path,
+    *,
+    input_size: Sequence[int],
+    form: str = "onnxruntime",
+    max_detections: int | None = None,
+    candidates: int = CANDIDATES,
+    opset: int = 18,
+    metadata: dict[str, str] | None = None,
+) -> Path:
+    """Write `network`, a two-stage detector of MMDetection, as a float32 ONNX file from image to masks.
+
+    Inputs are `images`, float32 [1, 3, H, W] as the data preprocessor makes them, of `input_size` (3, H, W), multiples
+    of 32, and `image_size`, float32 [1, 2]: height and width of the image in its upper left, the rest being padding.
+    Outputs are `boxes` [1, K, 4] (x1, y1, x2, y2 in pixels of the input), `scores` [1, K], `labels` [1, K], int64, and,
+    with a mask head, `masks` [1, K, 28, 28], probabilities within the box; K is `max_detections`, by default the
+    config's `max_per_img`. What is no detection has score 0 and label -1.
+
+    `form` "onnxruntime" uses ONNX's RoiAlign and NonMaxSuppression; "plugin-free" has neither, and no operator of
+    data-dependent shape, for TensorRT. There RoIs are sampled at 2 x 2 points a bin where the config has
+    `sampling_ratio=0` (as many as the box needs), with a warning, because results then differ from MMDetection's.
+    `candidates`: see `DetectorGraph`. `metadata` joins the file's own entries `preprocessing` and `detector` (JSON).
+
+    The file is checked before it takes its name. Raises UserError, in one line, for detectors and sizes that are not
+    exported.
+
+    Example::
+
+        export_detector(network, "detector.onnx", input_size=(3, 800, 1344))
+        session = onnx_session("detector.onnx")
+        boxes, scores, labels, masks = session.run(None, {"images": images, "image_size": [[750.0, 1333.0]]})
+    """
+    import onnx
+
+    _check_opset(opset)
+    if form not in FORMS:
+        raise UserError(f"form = {form!r}: must be one of {', '.join(FORMS)}")
+    size = _checked_size(input_size)
+    check_detector(network)
+    copied = prepared(network)
+    count = copied.roi_head.test_cfg.max_per_img if max_detections is None else max_detections
+    check_sizes(copied, count, candidates, form=form)
+    graph = DetectorGraph(copied, input_size=size, form=form, max_detections=count, candidates=candidates).eval()
+    if _substitutes(graph, form):
+        warnings.warn(
+            f"sampling_ratio = 0: form plugin-free takes {FIXED_RATIO} samples a bin and axis instead of as many as "
+            f"the box needs; its results differ from MMDetection's unless the config has sampling_ratio={FIXED_RATIO}",
+            stacklevel=2,
+        )
+    proto = _traced(graph, size, opset=opset)
+    entries = {"preprocessing": _preprocessing(network, size), "detector": _settings(graph, form)}
+    onnx.helper.set_model_props(
+        proto, {**{key: json.dumps(value) for key, value in entries.items()}, **(metadata or {})}
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    with replacing(path) as tmp:
+        onnx.save_model(proto, str(tmp))
+    return Path(path)
+
+
+def prepared(network: nn.Module) -> Any:
+    """A float32 copy of a detector on the CPU in eval mode; attention across regions of shifted windows is exactly 0,
+    which changes outputs by less than float32 resolves and spares processors denormal numbers."""
+    copied = inference_copy(network)
+    for module in copied.modules():
+        if isinstance(module, MaskedShiftWindowMSA):
+            module.apart = HARD_MASK
+    return copied
+
+
+def _checked_size(input_size: Sequence[int]) -> tuple[int, int, int]:
+    size = tuple(input_size)
+    if len(size) != 3 or size[0] != 3 or any(not isinstance(n, int) or n < 32 or n % 32 for n in size[1:]):
+        raise UserError(
+            f"input_size = {size}: must be (3, height, width), both multiples of 32; for example (3, 800, 1344)"
+        )
+    return size
+
+
+def _traced(graph: DetectorGraph, size: tuple[int, int, int], *, opset: int) -> Any:
+    """The `onnx.ModelProto` of `graph`; UserError when torch cannot trace it."""
+    chatter = io.StringIO()
+    examples = (
+        torch.randn(1, *size, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[*map(float, size[1:])]]),
+    )
+    try:
+        with contextlib.redirect_stderr(chatter), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)  # torchvision's nms
+            program = torch.onnx.export(
+                rewrite(graph, opset=opset),
+                examples,
+                dynamo=True,
+                external_data=False,
+                opset_version=opset,
+                input_names=list(INPUTS),
+                output_names=list(OUTPUTS[: 4 if graph.mask_heads else 3]),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        error.add_note(chatter.getvalue())
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise UserError(
+            f"network: cannot be exported to ONNX ({reason}); its backbone, neck and heads must be traceable by "
+            "torch.export; choose others"
+        ) from error
+    sys.stderr.write(chatter.getvalue())
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    proto = program.model_proto
+    _strip_traces(proto)
+    return proto
+
+
+def _preprocessing(network: Any, size: tuple[int, int, int]) -> dict[str, Any]:
+    """How an image as OpenCV reads it (uint8, BGR) becomes `images`."""
+    found = network.data_preprocessor
+    order = "RGB" if found._channel_conversion else "BGR"
+    mean, std = (getattr(found, name, None) for name in ("mean", "std"))
+    return {
+        "input_size": list(size),
+        "resize": "into input_size, bilinear, aspect ratio kept, upper left",
+        "channel_order": order,
+        "mean": [0.0] * 3 if mean is None else mean.flatten().tolist(),
+        "std": [1.0] * 3 if std is None else std.flatten().tolist(),
+        "pad_value": float(found.pad_value),
+    }
+
+
+def _settings(graph: DetectorGraph, form: str) -> dict[str, Any]:
+    """What whoever runs the file, or compares it, has to know."""
+    cfg = graph.rcnn_cfg
+    return {
+        "form": form,
+        "max_detections": graph.max_detections,
+        "candidates": graph.candidates,
+        "score_threshold": cfg.score_thr,
+        "mask_threshold": cfg.get("mask_thr_binary", 0.5) if graph.mask_heads else None,
+        "fixed_sampling": FIXED_RATIO if _substitutes(graph, form) else None,
+    }
+
+
+def _substitutes(graph: DetectorGraph, form: str) -> bool:
+    """Whether RoIs that the config samples adaptively are sampled at a fixed ratio."""
+    return form == "plugin-free" and any(pooling.ratio == 0 for pooling in (*graph.box_pooling, *graph.mask_pooling))

@@ -1,0 +1,107 @@
+"""The last stages of a detector's run: whole-detector ONNX files, their latency, and what the report shows."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+from torch.nn import functional as F
+
+from ..export import onnx_session
+from ..measure.latency import compare_calls, latency_record
+from ..pipeline.context import Stage
+from ..pipeline.stages import run_report
+from ..plan import UserError, write_json
+from ..spaces import load_model
+from .evaluation import detect
+from .export import compare_detections, export_detector
+from .pictures import write_categories, write_predictions
+
+PLUGIN_FREE = "model_plugin_free"
+"""Stem of the file that TensorRT builds without plugins."""
+
+PARITY_IMAGES = 24
+"""At most; an image takes a second of a full detector."""
+
+
+def export_detectors(c: Any, figures: dict[str, Any]) -> None:
+    """baseline, model -> baseline.onnx, model.onnx, model_plugin_free.onnx, parity.json."""
+    config, size = c.recipe.export, (3, *c.recipe.data.input_size)
+    images = fitting(c.data.test, size[1:], min(config.parity_images, PARITY_IMAGES))
+    parity: dict[str, Any] = {"opset": config.opset}
+    files = {"baseline": ("baseline", "onnxruntime"), "model": ("model", "onnxruntime")}
+    for name, (source, form) in {**files, PLUGIN_FREE: ("model", "plugin-free")}.items():
+        network, _, _ = load_model(c.folder / source)
+        file = c.folder / f"{name}.onnx"
+        export_detector(network, file, input_size=size, form=form, opset=config.opset)
+        parity[name] = compare_detections(network, file, images)
+        parity[name]["max_abs_diff"] = parity[name]["max_score_diff"]
+    write_json(c.folder / "parity.json", parity)
+
+
+def fitting(dataset: Any, size: tuple[int, ...], n: int) -> list[Any]:
+    """Up to `n` images of a `dataset` in test mode, in a fixed random order, that are not larger than `size` (h, w).
+
+    Raises UserError when none is that small.
+    """
+    chosen = []
+    for i in np.random.default_rng(0).permutation(len(dataset)).tolist():
+        sample = dataset[i]
+        if all(side <= most for side, most in zip(sample["inputs"].shape[1:], size, strict=True)):
+            chosen.append(sample)
+        if len(chosen) >= n:
+            break
+    if not chosen:
+        raise UserError(
+            f"recipe: data.input_size = {size}: every validation image is larger after the config's test pipeline; "
+            "raise it to the pipeline's scale, in multiples of 32"
+        )
+    return chosen
+
+
+def measure_detectors(c: Any, figures: dict[str, Any]) -> None:
+    """baseline.onnx, model.onnx -> latency.json: whole detectors on one validation image."""
+    config, size = c.recipe.measure, (3, *c.recipe.data.input_size)
+    if config.backends != ("onnxruntime",) or config.batch != 1:
+        raise UserError(
+            f"recipe: measure.backends = {list(config.backends)}, batch = {config.batch}: detectors are exported for "
+            "one image and timed in ONNX Runtime; set measure.backends to ['onnxruntime'] and batch to 1"
+        )
+    feed = detector_feed(load_model(c.folder / "model")[0], fitting(c.data.test, size[1:], 1)[0], size[1:])
+    pair = {
+        side: partial(onnx_session(c.folder / file, threads=config.threads).run, None, feed)
+        for side, file in (("before", "baseline.onnx"), ("after", "model.onnx"))
+    }
+    record = latency_record(lambda: {"onnxruntime": compare_calls(pair, config)}, input_size=size, config=config)
+    write_json(c.folder / "latency.json", record)
+
+
+def detector_feed(network: Any, sample: dict[str, Any], size: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """What an exported detector of `size` (height, width) takes for one `sample` of MMDetection's test pipeline."""
+    with torch.no_grad():
+        data = network.data_preprocessor({key: [sample[key]] for key in ("inputs", "data_samples")})
+    height, width = data["data_samples"][0].img_shape
+    image = data["inputs"][:, :, :height, :width]
+    padded = F.pad(image, (0, size[1] - width, 0, size[0] - height), value=float(network.data_preprocessor.pad_value))
+    return {"images": padded.numpy(), "image_size": np.array([[height, width]], np.float32)}
+
+
+def report_detectors(c: Any, figures: dict[str, Any]) -> None:
+    """baseline, model -> predictions/, predictions.json, categories.json; then as for every run."""
+    before, after = (load_model(c.folder / name)[0].to(get_device()) for name in ("baseline", "model"))
+    write_predictions(c.folder.path, before, after, c.data.test)
+    found = [detect(network, c.data.test, num_workers=c.recipe.data.num_workers) for network in (before, after)]
+    write_categories(c.folder.path, found[0], found[1], Path(c.data.test.ann_file))
+    run_report(c, figures)
+
+
+OWN_STAGES: dict[str, Stage] = {
+    "export": export_detectors,
+    "measure": measure_detectors,
+    "report": report_detectors,
+}
+"""What a detector's run does otherwise than a classifier's."""

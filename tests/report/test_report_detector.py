@@ -1,0 +1,292 @@
+"""The page and the terminal of a detector's run: AP in place of accuracy, pictures within the page, categories."""
+
+import base64
+import copy
+import json
+import re
+
+import pytest
+from rich.console import Console
+from test_report_page import Page, make_complexity, make_run, operator
+
+from compress.engine.hooks import describe
+from compress.plan import UserError
+from compress.report import print_summary, write_report
+from compress.report.progress import TerminalProgress
+
+SUMMARY = {
+    "model": "detector",
+    "dataset": "coco",
+    "evaluated_on": "val",
+    "bbox_mAP": {"before": 43.5, "after": 42.75},
+    "bbox_mAP_stages": {"searched": 41.0, "sliced": 20.5},
+    "segm_mAP": {"before": 38.25, "after": 38.5},
+    "segm_mAP_stages": {"searched": 36.0, "sliced": 17.5},
+    "train_bbox_mAP": {"before": 61.0, "after": 59.0},
+    "train_bbox_mAP_stages": {"searched": 60.0, "sliced": 30.0},
+    "distill": None,
+}
+CATEGORIES = {
+    "format": 1,
+    "images": 5000,
+    "categories": [
+        {"name": "sheep & <lamb>", "objects": 1, "bbox_mAP": (20.0, 10.0), "segm_mAP": (9.0, 9.0)},
+        {"name": "cat", "objects": 1234, "bbox_mAP": (50.0, 50.001), "segm_mAP": (40.0, 41.5)},
+        {"name": "dog", "objects": 20, "bbox_mAP": (30.0, 32.5), "segm_mAP": (25.0, 24.0)},
+        {"name": "zebra", "objects": 0, "bbox_mAP": (None, None), "segm_mAP": (None, None)},
+    ],
+}
+PICTURES = {"a_before": b"\xff\xd8 before", "a_after": b"\xff\xd8 after", "b_before": b"\xff\xd8 other"}
+
+
+def predictions():
+    """Two images; the picture of the second after pruning is not in the folder."""
+    sides = {"a": ((3, 2), (2, 1)), "b": ((0, 0), (0, 0))}
+    images = []
+    for name, counts in sides.items():
+        image = {"image": f"{name}<1>.jpg", "objects": 4, "coincide": counts[1][1]}
+        for side, (detections, correct) in zip(("before", "after"), counts, strict=True):
+            file = f"predictions/{name}_{side}.jpg"
+            image[side] = {"file": file, "detections": detections, "correct": correct}
+        images.append(image)
+    return {"format": 1, "threshold": 0.3, "iou": 0.5, "images": images}
+
+
+def metrics():
+    rows = []
+    for epoch in (1, 2, 3):
+        row = {"stage": "search", "epoch": epoch, "epochs": 3, "loss_p": 5.0 - epoch, "loss_a": 5.5 - epoch}
+        rows.append(row | {"mean_abs_score": 0.9, "zeros": 0, "bbox_mAP": 30.0 + epoch, "train_bbox_mAP": 50.0})
+        row = {"stage": "finetune", "epoch": epoch, "epochs": 3, "loss": 4.0 / epoch, "s0.acc": 90.0}
+        row |= {"loss_rpn_cls": 0.5, "loss_rpn_bbox": 0.25, "s0.loss_cls": 1.0, "s1.loss_cls": 0.5}
+        rows.append(row | {"s0.loss_bbox": 0.75, "s0.loss_mask": 0.375, "bbox_mAP": 40.0 + epoch})
+    return rows
+
+
+def detector(folder, *, without=(), **changes):
+    """The folder of a finished detector's run."""
+    changes = SUMMARY | changes
+    run = make_run(folder, without=("scores.safetensors",), **changes)
+    summary = json.loads((run / "summary.json").read_text())
+    for key in ("top1", "top1_stages"):
+        del summary[key]
+    groups, kinds = {}, {}
+    for stage, blocks in enumerate((1, 2)):
+        for block in range(blocks):
+            name = f"backbone.stages.{stage}.blocks.{block}"
+            groups |= {f"{name}.attn.w_msa": {"size": 8, "kept": [0, 1]}, f"{name}.ffn": {"size": 4, "kept": [3]}}
+            kinds |= {f"{name}.attn.w_msa": "attention", f"{name}.ffn": "mlp"}
+    operators = [
+        operator("backbone.stages.0.blocks.0.attn.w_msa.qkv", "linear", "attention_projections", (90, 45), (900, 450)),
+        operator("backbone.stages.0.blocks.0.attn.products", "attention", "attention_products", (0, 0), (80, 40)),
+        operator("backbone.stages.0.blocks.0.attn.bias", "parameter", "parameters", (7, 7), (0, 0)),
+        operator("neck.lateral.weight", "parameter", "parameters", (64, 64), (0, 0)),
+        operator("roi_head.fc.weight", "parameter", "parameters", (36, 36), (0, 0)),
+    ]
+    categories = copy.deepcopy(CATEGORIES)
+    for row in categories["categories"]:
+        row |= {kind: dict(zip(("before", "after"), row[kind], strict=True)) for kind in ("bbox_mAP", "segm_mAP")}
+    check = {"n_images": 16, "n_detections": 1200, "n_unmatched": 0, "min_iou": 0.9999, "max_box_diff": 0.012}
+    check |= {"max_score_diff": 2e-6, "max_mask_diff": 0.0021, "max_abs_diff": 2e-6}
+    files = {
+        "summary.json": summary,
+        "plan.json": {"format": 1, "groups": groups, "kinds": kinds, "select": {}},
+        "complexity.json": make_complexity(operators),
+        "parity.json": {"baseline": check, "model": check, "opset": 18},
+        "predictions.json": predictions(),
+        "categories.json": categories,
+        "recipe.json": {"recipe": {"data": {"watch": 16}}},
+    }
+    for name, value in files.items():
+        (run / name).write_text(json.dumps(value))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics()))
+    (run / "predictions").mkdir()
+    for name, content in PICTURES.items():
+        (run / f"predictions/{name}.jpg").write_bytes(content)
+    for name in without:
+        (run / name).unlink()
+    return run
+
+
+def of_section(page, name):
+    """The source of one section."""
+    return re.search(rf'<section id="{name}">(.*?)</section>', page.source, re.DOTALL).group(1)
+
+
+def test_ap_stands_where_accuracy_stands_for_classifiers(tmp_path):
+    page = Page(write_report(detector(tmp_path)))
+    assert page.cells["bbox_mAP"] == ["Box AP (val split)", "43.50 %", "42.75 %", "\u22120.75 points"]
+    assert page.cells["train_bbox_mAP"] == ["Box AP (training images)", "61.00 %", "59.00 %", "\u22122.00 points"]
+    assert page.cells["segm_mAP"][3] == "+0.25 points"
+    assert "train_segm_mAP" not in page.cells
+    text = page.visible()
+    assert (
+        "1.72 times fewer backbone MACs, 1.67 times faster in ONNX Runtime, box AP \u22120.75 points, mask AP" in text
+    )
+    assert "Box AP \u22120.75 points 43.50 \u2192 42.75 %" in text  # the tile
+    assert "AP on the val split" in text
+    assert "top-1" not in text.lower()
+    assert "accuracy" not in text.lower()
+
+
+@pytest.mark.parametrize(("before", "warned"), [(0.99, True), (1.0, False)])
+def test_ap_too_low_to_compare_is_warned_of(tmp_path, before, warned):
+    page = Page(write_report(detector(tmp_path, bbox_mAP={"before": before, "after": before})))
+    text = "too low for its change to say what pruning costs; that on the training images says more."
+    assert (text in page.visible()) == warned
+    assert "Box AP \u00b10 unchanged" in page.visible()  # the tile
+
+
+def test_parity_is_of_detections(tmp_path):
+    label, before, after, change = Page(write_report(detector(tmp_path))).cells["parity"]
+    assert label == "Parity: largest |ONNX \u2212 PyTorch| of a score"
+    assert (before, after, change) == ("1.9e\u221206", "1.4e\u221206", "\u2013")
+    text = Page(tmp_path / "report.html").visible().replace("\xa0", " ")
+    assert text.count("16 images, 1,200 detections, 0 unmatched") == 2
+    assert "boxes 1.2e\u221202 pixels, masks 2.1e\u221203" in text
+
+
+def test_page_says_that_macs_are_the_backbones(tmp_path):
+    page = Page(write_report(detector(tmp_path / "a")))
+    assert page.cells["macs"][0] == "MACs of the backbone"
+    assert page.visible().count("MACs are the backbone's: those of the heads depend on what is in the image") == 2
+    assert "backbone" not in Page(write_report(make_run(tmp_path / "b"))).visible()
+
+
+def test_stages_show_both_ap_and_those_of_training_images(tmp_path):
+    run = detector(tmp_path)
+    summary = json.loads((run / "summary.json").read_text())
+    source = of_section(Page(write_report(run)), "stages")
+    cells = dict(re.findall(r'<tr data-stage="(\w+)">.*?</td>(.*?)<td class="time">', source))
+    assert cells["load"].startswith("<td>43.50 %<small>training 61.00 %</small></td><td>38.25 %</td>")
+    assert cells["search"].startswith("<td>41.00 %<small>training 60.00 %</small></td><td>36.00 %</td>")
+    assert cells["slice"].startswith("<td>20.50 %<small>training 30.00 %</small></td><td>17.50 %</td>")
+    assert cells["finetune"].startswith("<td>42.75 %<small>training 59.00 %</small></td><td>38.50 %</td>")
+    assert cells["select"].startswith("<td></td><td></td><td>")
+    assert cells.keys() == summary["seconds"].keys()
+    assert "box AP after" in source
+    assert "mask AP after" in source
+
+
+def test_curves_of_ap_per_epoch_and_of_the_parts_of_the_loss(tmp_path):
+    source = of_section(Page(write_report(detector(tmp_path))), "training-curves")
+    labels = re.findall(r'aria-label="([^"]*)"', source)
+    assert labels == [
+        "Search: loss, over 3 epochs; at the end: primary half, L_p 2, auxiliary half, L_a 2.5",
+        "Search: mean |score|, over 3 epochs; at the end: value 0.9",
+        "Search: box AP, %, over 3 epochs; at the end: validation images 33, training images 50",
+        "Fine-tuning: loss, over 3 epochs; at the end: total 1.333, region proposals 0.75, classes 1.5, boxes 0.75, "
+        "masks 0.375",
+        "Fine-tuning: box AP, %, over 3 epochs; at the end: validation images 43",
+    ]
+    assert "AP on 16 validation and 16 training images, evenly chosen" in source
+    assert "dashed" not in source  # AP before pruning is of all images
+
+
+def test_pictures_are_in_the_page_itself_side_by_side(tmp_path):
+    page = Page(write_report(detector(tmp_path)))
+    shown = [a for tag, a in page.tags if tag == "img"]
+    contents = [base64.b64decode(a["src"].removeprefix("data:image/jpeg;base64,")) for a in shown]
+    assert contents == list(PICTURES.values())
+    assert [a["alt"] for a in shown][:2] == [
+        "a<1>.jpg before: 3 detections, 2 correct",
+        "a<1>.jpg after: 2 detections, 1 correct",
+    ]
+    text = page.visible()
+    assert "a<1>.jpg \u00b7 4 annotated objects \u00b7 1 detection coincides before" in text
+    assert "b<1>.jpg \u00b7 4 annotated objects before" in text
+    assert "b_after.jpg is no longer in this run folder" in text
+    assert "score above 0.3 on 2 images of the val split" in text
+    without_pictures = re.sub(r'src="data:[^"]*"', "", page.source)
+    assert not re.search(r"https?:|//\w|url\(|@import|src=|href=", without_pictures)
+    assert page.unbalanced == page.open == []
+
+
+def test_categories_are_folded_away_under_a_line_about_them(tmp_path):
+    page = Page(write_report(detector(tmp_path)))
+    source = of_section(page, "ap-of-every-category")
+    assert "<details><summary>AP of all 4 categories on 5,000 images</summary>" in source
+    rows = re.findall(r'<tr data-category="([^"]*)">(.*?)</tr>', source)
+    assert [name for name, _ in rows] == ["sheep &amp; &lt;lamb&gt;", "cat", "dog", "zebra"]
+    cells = [re.sub(r"<[^>]*>", "|", row).strip("|").replace("||", "|").split("|") for _, row in rows]
+    assert cells[0][1:] == ["1", "20.00", "10.00", "", "\u221210.00", "", "9.00", "9.00", "0.00"]
+    assert cells[1][1:] == ["1,234", "50.00", "50.00", "0.00", "40.00", "41.50", "", "+1.50"]
+    assert cells[3][1:] == ["0"] + ["\u2013"] * 6
+    text = page.visible()
+    assert "Box AP rose in 1 of 3 categories with objects, fell in 1 and stayed in 1." in text
+    assert "Most lost: sheep & <lamb> \u221210.00 points. Most gained: dog +2.50 points." in text
+
+
+def test_boxes_alone_make_a_table_without_masks(tmp_path):
+    run = detector(tmp_path)
+    content = json.loads((run / "categories.json").read_text())
+    for row in content["categories"]:
+        del row["segm_mAP"]
+    (run / "categories.json").write_text(json.dumps(content))
+    source = of_section(Page(write_report(run)), "ap-of-every-category")
+    assert "Box AP, %" in source
+    assert "Mask" not in source
+
+
+def test_share_of_remaining_dimensions_is_drawn_for_blocks_of_mmdetection(tmp_path):
+    page = Page(write_report(detector(tmp_path)))
+    columns = {a["data-share-of"]: a["data-share"] for _, a in page.tags if "data-share-of" in a}
+    assert len(columns) == 6
+    assert columns["backbone.stages.1.blocks.1.attn.w_msa"] == columns["backbone.stages.1.blocks.1.ffn"] == "0.2500"
+    source = of_section(page, "remaining-dimensions-per-block")
+    assert [source.count(title) for title in ("Attention: dimensions of a head", "MLP: hidden units")] == [2, 2]
+    assert len(re.findall(r'<line class="base" x1="33.33%"', source)) == 2  # between the stages
+
+
+def test_parameters_of_neck_and_heads_are_a_part_of_their_own(tmp_path):
+    page = Page(write_report(detector(tmp_path)))
+    assert page.cells["params:heads"][0].startswith("Neck and heads")
+    assert page.cells["params:heads"][1] == "100"
+    assert page.cells["params:parameters"][1] == "7"
+    assert "macs:heads" not in page.cells
+
+
+@pytest.mark.parametrize("name", ["predictions.json", "categories.json"])
+def test_missing_file_is_named_for_detectors_only(tmp_path, name):
+    sentence = f"{name} is not in this run folder; the report stage writes it."
+    assert sentence in Page(write_report(detector(tmp_path / "a", without=(name,)))).visible()
+    assert name not in Page(write_report(make_run(tmp_path / "b"))).visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "predictions.json",
+            '{"images": [{"image": "a.jpg"}]}',
+            "must give image, objects, before, after and coincide",
+        ),
+        ("categories.json", '{"categories": {}}', "`categories` must give name, objects and bbox_mAP; run the report"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, name, content, message):
+    run = detector(tmp_path)
+    (run / name).write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        write_report(run)
+    assert name in str(caught.value)
+
+
+def test_terminal_prints_ap(tmp_path):
+    summary = json.loads((detector(tmp_path) / "summary.json").read_text())
+    console = Console(width=200, record=True, quiet=False, file=(tmp_path / "out").open("w"), color_system=None)
+    print_summary(summary, console)
+    text = console.export_text()
+    assert re.search(r"MACs of the backbone +31,021,056", text)
+    assert re.search(r"Box AP \(val split\) +43.50 % +42.75 % +\u22120.75 points", text)
+    assert re.search(r"Mask AP \(val split\) +38.25 % +38.50 % +\+0.25 points", text)
+    assert "AP on the val split; latency" in text
+    assert "box AP \u22120.75 points, mask AP +0.25 points" in text
+
+
+def test_progress_tells_ap_of_epochs_and_stages(capsys):
+    TerminalProgress().done("finetune", {"bbox_mAP": 42.754, "segm_mAP": 38.5, "train_bbox_mAP": 60.0})
+    assert capsys.readouterr().out.endswith(" s  box AP 42.75 %  mask AP 38.50 %\n")
+    row = {"epoch": 3, "epochs": 8, "loss": 1.5, "bbox_mAP": 12.5, "train_bbox_mAP": 40.125}
+    assert describe(row) == "epoch 3/8  loss 1.500  box AP 12.50  in training images 40.12"
+    assert describe({"epoch": 1, "epochs": 2, "loss_p": 2.0, "zeros": 4}) == "epoch 1/2  loss 2.000  zeros 4"
