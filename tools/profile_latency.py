@@ -10,7 +10,9 @@ from _command import run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-BACKENDS = {"ort": "onnxruntime"}
+BACKENDS = {"ort": "onnxruntime", "pytorch": "pytorch"}
+MEASURING = ("backend", "threads", "batch", "designs", "max_designs", "target", "multiple", "rounds", "seed")
+"""Options that say how networks are measured."""
 
 
 def parse() -> argparse.Namespace:
@@ -20,15 +22,33 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--report", metavar="F", help="a page on the table: its errors and its stairs (default: beside it, as .html)"
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="ort", help="ort: ONNX Runtime")
-    parser.add_argument("--device", choices=("cpu",), default="cpu")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images of one call")
-    parser.add_argument("--designs", type=int, default=20, metavar="N", help="networks to profile")
     parser.add_argument(
-        "--multiple", type=int, default=8, metavar="N", help="widths are its multiples, as with select.round_to=N"
+        "--checkpoint",
+        metavar="F",
+        help="a pruned network of this recipe (a run folder, or a .json or .safetensors of ours), to prune it again: "
+        "the full widths are its own; its weights do not matter",
     )
-    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="calls per network, twice")
+    parser.add_argument(
+        "--merge", nargs="+", metavar="F", help="measure nothing: make one table of these, of other networks each"
+    )
+    parser.add_argument("--backend", choices=BACKENDS, help="ort: ONNX Runtime (default); pytorch: eagerly")
+    parser.add_argument("--device", choices=("cpu",), default="cpu")
+    parser.add_argument("--threads", type=int, metavar="N", help="of one call (1)")
+    parser.add_argument("--batch", type=int, metavar="N", help="images of one call (1)")
+    parser.add_argument("--designs", type=int, metavar="N", help="networks to profile (20)")
+    parser.add_argument(
+        "--max-designs",
+        type=int,
+        metavar="N",
+        help="profile up to N networks while unseen ones are predicted worse than --target, the further ones at widths "
+        "of the groups that are predicted worst (as many as --designs)",
+    )
+    parser.add_argument("--target", type=float, metavar="E", help="median relative error to reach (0.02)")
+    parser.add_argument(
+        "--multiple", type=int, metavar="N", help="widths are its multiples, as with select.round_to=N (8)"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="calls per network, twice (20)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the widths (0); tables to merge need different ones")
     parser.add_argument("--resume", action="store_true", help="go on with the profiles kept beside the output")
     parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides")
     return parser.parse_args()
@@ -36,7 +56,7 @@ def parse() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from compress.costs.stairs import table_stairs
-    from compress.measure import TableConfig, build_table, describe_table
+    from compress.measure import TableConfig, build_table, describe_table, merge_tables
     from compress.pipeline.context import Context
     from compress.pipeline.recipe import load_recipe
     from compress.plan import UserError
@@ -46,19 +66,23 @@ def main(args: argparse.Namespace) -> None:
     page = Path(args.report) if args.report else Path(args.output).with_suffix(".html")
     if page.resolve() == Path(args.output).resolve():
         raise UserError(f"--output {args.output}: is the report's name too; give the table the suffix .json")
-    config = TableConfig(
-        backend=BACKENDS[args.backend],
-        threads=args.threads,
-        batch=args.batch,
-        designs=args.designs,
-        multiple=args.multiple,
-        rounds=args.rounds,
-    )
+    given = {name: value for name in MEASURING if (value := getattr(args, name)) is not None}
+    if args.merge and (given or args.resume):
+        odd = [f"--{name.replace('_', '-')}" for name in (*given, *(["resume"] if args.resume else []))]
+        raise UserError(f"--merge: measures nothing, so {', '.join(odd)} would do nothing; leave it away")
+    if args.target is not None and args.max_designs is None:
+        raise UserError(f"--target {args.target}: needs --max-designs, how many networks may be profiled to reach it")
+    config = TableConfig(**{**given, "backend": BACKENDS[args.backend or "ort"]})
     with TerminalProgress() as progress:
-        context = Context(load_recipe(args.recipe, args.cfg_options), progress)
-        space = context.full_space
+        context = Context(load_recipe(args.recipe, args.cfg_options), progress, checkpoint=args.checkpoint)
+        space = context.full_space if args.checkpoint is None else context.baseline[1]
         size = context.card(space).input_size
-        table = build_table(space, args.output, input_size=size, config=config, resume=args.resume, progress=progress)
+        if args.merge:
+            table = merge_tables(space, args.output, args.merge, input_size=size)
+        else:
+            table = build_table(
+                space, args.output, input_size=size, config=config, resume=args.resume, progress=progress
+            )
     print(describe_table(table))
     print(f"Table: {args.output}")
     print(f"Report: {write_table_report(args.output, table_stairs(table), page)}")

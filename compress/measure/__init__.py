@@ -4,7 +4,7 @@ from .environment import device_name, versions
 from .fitting import describe_table, prediction_error
 from .latency import BACKENDS, MeasureConfig, measure_latency
 from .plan_timer import PlanTimer
-from .table import TableConfig, build_table, table_key
+from .table import TableConfig, build_table, merge_tables, table_key
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "device_name",
     "interleaved",
     "measure_latency",
+    "merge_tables",
     "prediction_error",
     "summarise",
     "summarise_ratio",

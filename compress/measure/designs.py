@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,9 @@ from ..spaces import Group
 
 TOGETHER = 0.5
 """Correlation of two groups' widths: networks are narrow or wide as a whole, as pruned networks are."""
+
+DRAWN = 8
+"""Networks of a draw, out of which `next_design` takes one after the other."""
 
 
 def allowed_widths(groups: Iterable[Group], multiple: int) -> dict[str, list[int]]:
@@ -42,3 +46,49 @@ def sample_designs(allowed: Mapping[str, Sequence[int]], n: int, *, seed: int) -
         for design, part in zip(designs, parts, strict=True):
             design[group] = widths[int(part * len(widths))]
     return designs
+
+
+def next_design(
+    allowed: Mapping[str, Sequence[int]],
+    measured: Sequence[Mapping[str, int]],
+    errors: Mapping[str, np.ndarray],
+    *,
+    seed: int,
+) -> dict[str, int]:
+    """One set of widths more, {group: width}, for the groups that were predicted worst; the same for the same input.
+
+    `measured` are the widths of the networks so far, `errors` the absolute errors of each group's prediction in each of
+    them. The groups that together make half of all errors get one of their widths that were measured least often: the
+    one beside the largest error, in the middle of those that are all beside it. All others are drawn.
+
+    Example::
+
+        next_design(allowed, [p.widths for p in profiles], group_errors(operators, grids, profiles), seed=0)
+    """
+    turn, place = divmod(len(measured), DRAWN)
+    design = sample_designs(allowed, DRAWN, seed=seed + 1 + turn)[place]
+    means = {group: float(np.mean(errors[group])) for group in allowed}
+    left = sum(means.values()) / 2
+    for group in sorted(means, key=lambda name: (-means[name], name)):
+        design[group] = _wanted(allowed[group], [widths[group] for widths in measured], errors[group])
+        left -= means[group]
+        if left <= 0:
+            break
+    return design
+
+
+def _wanted(grid: Sequence[int], measured: Sequence[int], errors: np.ndarray) -> int:
+    """The width of `grid` to measure next. Its last one, the full width, is measured beside every network."""
+    at: dict[int, list[float]] = {grid.index(width): [] for width in (*measured, grid[-1])}
+    for width, error in zip(measured, errors, strict=True):
+        at[grid.index(width)].append(float(error))
+    known = sorted(at)
+    mean = [float(np.mean(at[i] or [0.0])) for i in known]
+
+    def rank(i: int) -> tuple[int, float, int]:
+        number = len(measured) if i == len(grid) - 1 else len(at.get(i, ()))
+        above = bisect_left(known, i)
+        beside = [above] if known[above] == i else [max(above - 1, 0), above]
+        return -number, max(mean[k] for k in beside), min(abs(known[k] - i) for k in beside)
+
+    return grid[max(range(len(grid)), key=rank)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -50,13 +51,44 @@ def held_out(
     gathered: Collection[str] = (),
 ) -> np.ndarray:
     """The latency ratio of every profiled network, predicted by a table that was fitted without its quarter of them."""
-    predicted = np.zeros(len(profiles))
-    for fold in range(FOLDS):
-        rest = [profile for i, profile in enumerate(profiles) if i % FOLDS != fold]
-        table = fit_table({}, operators, widths, rest, gathered=gathered)
-        for i in range(fold, len(profiles), FOLDS):
-            predicted[i] = table.predict(operators, profiles[i].widths).ratio
-    return predicted
+    tables = _without_own_quarter(operators, widths, profiles, gathered)
+    return np.array([t.predict(operators, p.widths).ratio for t, p in zip(tables, profiles, strict=True)])
+
+
+def group_errors(
+    operators: Sequence[Operator],
+    widths: Mapping[str, Sequence[int]],
+    profiles: Sequence[Profile],
+    *,
+    gathered: Collection[str] = (),
+) -> dict[str, np.ndarray]:
+    """{group: by how much the operators that make or read it were mispredicted in every network}, held out.
+
+    In shares of the unpruned network's time, without sign.
+    """
+    tables = _without_own_quarter(operators, widths, profiles, gathered)
+    overhead = profiler_overhead(profiles)
+    errors = {group: np.zeros(len(profiles)) for group in widths}
+    for op in operators:
+        if op.kind in UNTIMED:
+            continue
+        rows = _samples(op, profiles, overhead)[:-1]
+        found = [t.price(op, int(n_in), int(n_out)) - s for t, (n_in, n_out, s) in zip(tables, rows, strict=True)]
+        for group in {op.n_in, op.n_out} & errors.keys():
+            errors[str(group)] += found
+    return {group: np.abs(sums) for group, sums in errors.items()}
+
+
+def _without_own_quarter(
+    operators: Sequence[Operator],
+    widths: Mapping[str, Sequence[int]],
+    profiles: Sequence[Profile],
+    gathered: Collection[str],
+) -> list[LatencyTable]:
+    """For every profile the table of the profiles that are in no quarter with it."""
+    quarters = [[p for i, p in enumerate(profiles) if i % FOLDS != fold] for fold in range(FOLDS)]
+    tables = [fit_table({}, operators, widths, rest, gathered=gathered) for rest in quarters]
+    return [tables[i % FOLDS] for i in range(len(profiles))]
 
 
 def prediction_error(predicted: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
@@ -98,7 +130,7 @@ def profiler_overhead(profiles: Sequence[Profile]) -> float:
     so that a few disturbed networks do not count.
     """
     nodes = np.array([sum(p.nodes.values()) / sum(p.unpruned_nodes.values()) for p in profiles])
-    sums = np.array([sum(p.operators.values()) for p in profiles])
+    sums = np.array([math.fsum(p.operators.values()) for p in profiles])  # in whatever order they are
     ratios = np.array([p.ratio for p in profiles])
     # ratio = (sum - overhead * nodes) / (1 - overhead), solved for every network; then the weighted median.
     weights = np.abs(ratios - nodes)

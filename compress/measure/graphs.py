@@ -70,9 +70,13 @@ class WidthGraphs:
         self.gathers: dict[int, tuple[str, int]] = {}  # node -> group, axis
         self._writers: set[int] = set()
         self._readers: set[int] = set()
+        buffers = dict(model.named_buffers())
         for group in space.groups:
             self._plan_layers(group)
-            self._plan_gather(group)
+            if group.index in buffers:
+                layers[self._plan_own_gather(group)] = first_layer(group)
+            elif group.index is not None:
+                self._plan_gather(group)
             if group.kind == "attention":
                 self._plan_heads(group)
         self._forget_shapes()
@@ -134,13 +138,34 @@ class WidthGraphs:
 
     def _plan_gather(self, group: Group) -> None:
         """Where the group's channels are gathered from a wider stream: at the first layer that has their width."""
-        if group.index is not None:
-            first = (*group.outputs, *group.inputs)[0]
-            if first not in self._nodes:
-                raise RuntimeError(f"{first}: no node of the exported graph reads the stream of group {group.name}")
-            index = self._nodes[first][0]
-            tokens = self.proto.graph.node[index].op_type in ("MatMul", "Gemm")
-            self.gathers[index] = (group.name, -1 if tokens else 1)
+        index = self._first_node(group)
+        tokens = self.proto.graph.node[index].op_type in ("MatMul", "Gemm")
+        self.gathers[index] = (group.name, -1 if tokens else 1)
+
+    def _plan_own_gather(self, group: Group) -> int:
+        """Plan the cut of a gather that the network has already, because it is pruned; returns its node.
+
+        It is the first node of the first layer that has the group's width, or the one before. Equal indices are one
+        tensor in the graph: each gather gets its own.
+        """
+        nodes, first = self.proto.graph.node, self._first_node(group)
+        made = {output: index for index, node in enumerate(nodes) for output in node.output}
+        for index in (first, made.get(nodes[first].input[0], first)):
+            node = nodes[index]
+            kept = self.tensors.get(node.input[1]) if node.op_type == "Gather" else None
+            if kept is not None and kept.shape == (group.size,):
+                own = f"{node.input[1]}.{index}"
+                self.tensors[own] = kept
+                node.input[1] = own
+                self.cuts.append(Cut(own, 0, group.name, 1))
+                self._writers.add(index)
+                return index
+        raise RuntimeError(f"{group.name}: no gather of {group.size} channels in the exported graph")
+
+    def _first_node(self, group: Group) -> int:
+        if (first := first_layer(group)) not in self._nodes:
+            raise RuntimeError(f"{first}: no node of the exported graph reads the stream of group {group.name}")
+        return self._nodes[first][0]
 
     def _plan_heads(self, group: Group) -> None:
         """The target shapes behind query, key, value (..., heads, size) and before the projection (..., heads * size).
@@ -174,3 +199,8 @@ class WidthGraphs:
         graph.value_info.extend(known)
         used = {name for node in graph.node for name in node.input}
         self.tensors = {name: value for name, value in self.tensors.items() if name in used}
+
+
+def first_layer(group: Group) -> str:
+    """The first layer that has the group's width: where it is gathered from a wider stream, if it is."""
+    return (*group.outputs, *group.inputs)[0]

@@ -41,6 +41,13 @@ def timing_network(space: Space, input_size: tuple[int, int, int], *, seed: int 
     return model.eval()
 
 
+def sliced_network(model: nn.Module, space: Space, widths: Mapping[str, int]) -> nn.Module:
+    """The network `model` of `space` cut to its first `widths` {group: channels}; all other groups keep theirs."""
+    full = sizes(space.groups)
+    plan = WidthPlan(space.name, full, {name: tuple(range(widths.get(name, n))) for name, n in full.items()})
+    return slice_model(model, space, plan)[0]
+
+
 def check_graphs(
     graphs: WidthGraphs, model: nn.Module, space: Space, widths: Mapping[str, int], images: Tensor
 ) -> float:
@@ -50,9 +57,7 @@ def check_graphs(
     """
     import onnxruntime as ort
 
-    full = sizes(space.groups)
-    plan = WidthPlan(space.name, full, {name: tuple(range(widths.get(name, n))) for name, n in full.items()})
-    small, _ = slice_model(model, space, plan)
+    small = sliced_network(model, space, widths)
     with torch.inference_mode():
         wanted = small(images)
     session = ort.InferenceSession(graphs.at(widths), providers=["CPUExecutionProvider"])

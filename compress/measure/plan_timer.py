@@ -11,20 +11,22 @@ from pathlib import Path
 
 import torch
 
-from ..export import INPUT_NAME, onnx_session
+from ..export import INPUT_NAME, inference_copy, onnx_session
 from ..spaces import Space
 from .graphs import WidthGraphs
-from .networks import check_graphs, timing_network
-from .timing import interleaved, summarise_ratio
+from .networks import check_graphs, sliced_network, timing_network
+from .timing import interleaved, summarise_ratio, torch_threads
 
+NAMES = ("unpruned", "pruned")
 SESSIONS = 3
 """Pairs of sessions per plan: where a session's memory lies makes it up to 2 % faster or slower."""
 
 
 class PlanTimer:
-    """Times networks of `space` in ONNX Runtime on the CPU, for `batch` images of (C, H, W) on `threads` threads.
+    """Times networks of `space` on the CPU, for `batch` images of (C, H, W) on `threads` threads.
 
-    Networks are cut from one export with random weights, as those of latency tables are. Nothing else should run.
+    `backend` is that of a latency table: "onnxruntime", or "pytorch", eagerly. Networks have random weights, as those
+    of latency tables have; for ONNX Runtime they are cut from one export. Nothing else should run.
 
     Example::
 
@@ -33,43 +35,57 @@ class PlanTimer:
     """
 
     def __init__(
-        self, space: Space, input_size: tuple[int, int, int], folder: Path, *, threads: int, batch: int
+        self, space: Space, input_size: tuple[int, int, int], folder: Path, *, threads: int, batch: int, backend: str
     ) -> None:
         self.space, self.threads = space, threads
         self.model = timing_network(space, input_size)
-        self.graphs = WidthGraphs(self.model, space, input_size=input_size)
         self.images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(1))
+        self.graphs = WidthGraphs(self.model, space, input_size=input_size) if backend == "onnxruntime" else None
         self.checked = False
-        self.files = {name: folder / f"{name}.onnx" for name in ("unpruned", "pruned")}
-        self.files["unpruned"].write_bytes(self.graphs.at({}))
+        self.files = {name: folder / f"{name}.onnx" for name in NAMES}
+        self.networks = {"unpruned": self.model}
+        if self.graphs is not None:
+            self.files["unpruned"].write_bytes(self.graphs.at({}))
 
     @classmethod
     @contextmanager
     def open(
-        cls, space: Space, input_size: tuple[int, int, int], *, threads: int = 1, batch: int = 1
+        cls,
+        space: Space,
+        input_size: tuple[int, int, int],
+        *,
+        threads: int = 1,
+        batch: int = 1,
+        backend: str = "onnxruntime",
     ) -> Iterator[PlanTimer]:
         """A timer whose temporary files are removed at the end."""
         with tempfile.TemporaryDirectory(prefix="latency") as folder:
-            yield cls(space, input_size, Path(folder), threads=threads, batch=batch)
+            yield cls(space, input_size, Path(folder), threads=threads, batch=batch, backend=backend)
 
     def ratio(self, widths: Mapping[str, int], *, repeats: int = 45) -> float:
         """Median over SESSIONS of the latency at `widths` {group: channels} over the unpruned network's.
 
-        Both are called alternately, `repeats` times in all. RuntimeError when the first network that is timed does not
-        compute what the sliced one computes.
+        Both are called alternately, `repeats` times in all. RuntimeError when the first exported network that is timed
+        does not compute what the sliced one computes.
         """
-        if not self.checked:
-            check_graphs(self.graphs, self.model, self.space, widths, self.images)
-            self.checked = True
-        self.files["pruned"].write_bytes(self.graphs.at(widths))
+        if self.graphs is None:
+            self.networks["pruned"] = sliced_network(self.model, self.space, widths)
+        else:
+            if not self.checked:
+                check_graphs(self.graphs, self.model, self.space, widths, self.images)
+                self.checked = True
+            self.files["pruned"].write_bytes(self.graphs.at(widths))
         ratios = []
-        for turn in range(SESSIONS):
-            calls = {name: self._call(name) for name in (self.files if turn % 2 else reversed(self.files))}
-            samples = interleaved(calls, repeats=-(-repeats // SESSIONS))
-            ratios.append(summarise_ratio(samples["unpruned"], samples["pruned"])["median"])
+        with torch_threads(self.threads), torch.inference_mode():
+            for turn in range(SESSIONS):
+                calls = {name: self._call(name) for name in (NAMES if turn % 2 else reversed(NAMES))}
+                samples = interleaved(calls, repeats=-(-repeats // SESSIONS))
+                ratios.append(summarise_ratio(samples["unpruned"], samples["pruned"])["median"])
         return statistics.median(ratios)
 
     def _call(self, name: str) -> Callable[[], object]:
-        """A call of the network `name` in a session of its own."""
+        """A call of the network `name` in a session of its own, or of a copy of its own."""
+        if self.graphs is None:
+            return partial(inference_copy(self.networks[name]), self.images)
         session = onnx_session(self.files[name], threads=self.threads)
         return partial(session.run, None, {INPUT_NAME: self.images.numpy()})

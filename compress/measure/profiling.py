@@ -6,12 +6,12 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -56,6 +56,13 @@ class Profile:
     reference_ms: float
 
 
+class Profiler(Protocol):
+    """Profiles networks of one space, each in turn with the unpruned one."""
+
+    def profile(self, widths: Mapping[str, int]) -> Profile:
+        """Profile the network at `widths`, {group: channels}; all others keep theirs."""
+
+
 class OrtProfiler:
     """Profiles the networks of `graphs` in ONNX Runtime on the CPU, fed `images` float32 [B, C, H, W].
 
@@ -93,7 +100,7 @@ class OrtProfiler:
         path = self.folder / "sliced.onnx"
         path.write_bytes(self.graphs.at(widths))
         pair = [self._profiled_session(path), self._profiled_session(self.unpruned)]
-        counted = self._take_turns([session for session, _ in pair])
+        counted = take_turns([partial(session.run, None, self.feed) for session, _ in pair], self.rounds)
         own, full = (
             _operator_us(session.end_profiling(), owners, calls)
             for (session, owners), calls in zip(pair, counted, strict=True)
@@ -101,9 +108,8 @@ class OrtProfiler:
         nodes, full_nodes = (dict(Counter(owners.values())) for _, owners in pair)
         total = sum(full.values())
         del pair
-        plain = {"sliced": self.open_plain(path), "unpruned": self.open_plain(self.unpruned)}
-        calls = {name: partial(session.run, None, self.feed) for name, session in plain.items()}
-        samples = interleaved(calls, repeats=self.rounds, min_sample_ms=SAMPLE_MS)
+        sessions = [self.open_plain(file) for file in (path, self.unpruned)]
+        ratio, unpruned_ms = time_pair([partial(session.run, None, self.feed) for session in sessions], self.rounds)
         return Profile(
             {**self.graphs.sizes, **widths},
             self.graphs.sizes,
@@ -111,31 +117,10 @@ class OrtProfiler:
             {name: us / total for name, us in full.items()},
             nodes,
             full_nodes,
-            steady_mean(samples["sliced"]) / steady_mean(samples["unpruned"]),
-            steady_mean(samples["unpruned"]),
+            ratio,
+            unpruned_ms,
             reference_ms,
         )
-
-    def _take_turns(self, sessions: Sequence[onnxruntime.InferenceSession]) -> list[int]:
-        """Call every session in each round, as `interleaved` does: short networks several times in a row.
-
-        Returns the number of calls of each since it was warm.
-        """
-        calls = [math.ceil(SAMPLE_MS / 1e3 / self._warm_up(session)) for session in sessions]
-        for turn in range(self.rounds):
-            for i in range(len(sessions)) if turn % 2 else reversed(range(len(sessions))):
-                for _ in range(calls[i]):
-                    sessions[i].run(None, self.feed)
-        return [n * self.rounds for n in calls]
-
-    def _warm_up(self, session: onnxruntime.InferenceSession) -> float:
-        """Call until WARMUP_SECONDS are over; returns the seconds of the last call."""
-        end = time.perf_counter() + WARMUP_SECONDS
-        while True:
-            start = time.perf_counter()
-            session.run(None, self.feed)
-            if (now := time.perf_counter()) >= end:
-                return now - start
 
     def _profiled_session(self, path: Path) -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
         """A session under the profiler, and the operator of each of its nodes."""
@@ -150,6 +135,41 @@ class OrtProfiler:
         for file in (optimised, self.folder / "weights"):
             file.unlink(missing_ok=True)
         return session, owners
+
+
+def take_turns(calls: Sequence[Callable[[], object]], rounds: int) -> list[int]:
+    """Call each of `calls` in every round, as `interleaved` does: short networks several times in a row.
+
+    Returns the number of calls of each since it was warm.
+    """
+    numbers = [math.ceil(SAMPLE_MS / 1e3 / _warm_up(call)) for call in calls]
+    for turn in range(rounds):
+        for i in range(len(calls)) if turn % 2 else reversed(range(len(calls))):
+            for _ in range(numbers[i]):
+                calls[i]()
+    return [n * rounds for n in numbers]
+
+
+def time_pair(calls: Sequence[Callable[[], object]], rounds: int) -> tuple[float, float]:
+    """Time of a sliced network's call over the unpruned one's, and the latter in milliseconds; `calls` in this order.
+
+    Networks are called in turn, without a profiler.
+    """
+    samples = interleaved(
+        dict(zip(("sliced", "unpruned"), calls, strict=True)), repeats=rounds, min_sample_ms=SAMPLE_MS
+    )
+    unpruned_ms = steady_mean(samples["unpruned"])
+    return steady_mean(samples["sliced"]) / unpruned_ms, unpruned_ms
+
+
+def _warm_up(call: Callable[[], object]) -> float:
+    """Call until WARMUP_SECONDS are over; returns the seconds of the last call."""
+    end = time.perf_counter() + WARMUP_SECONDS
+    while True:
+        start = time.perf_counter()
+        call()
+        if (now := time.perf_counter()) >= end:
+            return now - start
 
 
 def _operator_us(profile: str, owners: Mapping[str, str], calls: int) -> dict[str, float]:

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..costs.latency import FORMAT, LatencyTable
-from ..plan import UserError, read_json, write_json
+from ..plan import UserError
 from ..spaces import Space
-from .designs import allowed_widths, sample_designs
+from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, versions
-from .fitting import FOLDS, fit_table, held_out, prediction_error
+from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
 from .graphs import WidthGraphs
+from .kept import EQUAL, merged, pack, resumed, save_profiles
 from .networks import check_graphs, timing_network
-from .profiling import OrtProfiler, Profile
+from .profiling import OrtProfiler, Profile, Profiler
 from .timing import torch_threads
+from .torch_profiling import TorchProfiler
 
 if TYPE_CHECKING:
     from ..engine.hooks import Progress
 
-BACKENDS = ("onnxruntime",)
-ENGINE = ("onnxruntime", "torch")
-"""Packages whose versions decide the graph that runs, and how."""
+BACKENDS = {"onnxruntime": ("onnxruntime", "torch"), "pytorch": ("torch",)}
+"""Backend -> packages whose versions decide what runs, and how."""
 
 STAGE = "Profiling networks"
 
@@ -35,9 +38,11 @@ STAGE = "Profiling networks"
 class TableConfig:
     """How a table is measured.
 
-    `backend`: "onnxruntime", on the CPU. `threads`, `batch`: of one call. `designs`: networks that are profiled.
-    `multiple`: widths are its multiples, or the full width. `rounds`: timed calls of each network under the profiler,
-    and as many without. `seed`: of the widths. Raises UserError for values out of range.
+    `backend`: "onnxruntime", or "pytorch", eagerly; both on the CPU. `threads`, `batch`: of one call. `designs`:
+    networks that are profiled. While the median error of networks that a table has not seen exceeds `target`, more are,
+    up to `max_designs` in all (0: no more). `multiple`: widths are its multiples, or the full width. `rounds`: timed
+    calls of each network under the profiler, and as many without. `seed`: of the widths. Raises UserError for values
+    out of range.
 
     Example::
 
@@ -51,6 +56,8 @@ class TableConfig:
     multiple: int = 8
     rounds: int = 20
     seed: int = 0
+    max_designs: int = 0
+    target: float = 0.02
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -58,6 +65,12 @@ class TableConfig:
         for name, least in (("threads", 1), ("batch", 1), ("designs", 2 * FOLDS), ("multiple", 1), ("rounds", 4)):
             if not isinstance(value := getattr(self, name), int) or value < least:
                 raise UserError(f"{name}={value!r}: must be a whole number of at least {least}")
+        if self.max_designs and not (isinstance(self.max_designs, int) and self.max_designs >= self.designs):
+            raise UserError(
+                f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs"
+            )
+        if not 0 < self.target < 1:
+            raise UserError(f"target={self.target!r}: must lie between 0 and 1; 0.02 is a median error of 2 %")
 
 
 def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> dict[str, Any]:
@@ -71,7 +84,7 @@ def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfi
     return {
         "device": device_name(),
         "backend": config.backend,
-        "versions": {name: found[name] for name in ENGINE if name in found},
+        "versions": {name: found[name] for name in BACKENDS[config.backend] if name in found},
         "dtype": "float32",
         "batch": config.batch,
         "threads": config.threads,
@@ -105,54 +118,108 @@ def build_table(
     """
     path = Path(path)
     key = table_key(space, input_size, config)
-    settings = {"format": FORMAT, "key": key, **{k: v for k, v in asdict(config).items() if k not in key}}
+    fixed = {name: getattr(config, name) for name in ("designs", "multiple", "rounds", "seed")}
+    settings = {"format": FORMAT, "key": key, **fixed}
     kept = path.with_name(f"{path.stem}.profiles.json")
-    profiles = _resumed(kept, settings) if resume else []
-    widths = allowed_widths(space.groups, config.multiple)
-    designs = sample_designs(widths, config.designs, seed=config.seed)
+    profiles = resumed(kept, settings) if resume else []
+    total = max(config.designs, config.max_designs)
     if progress is not None:
-        progress.start(STAGE, len(designs), len(profiles))
-    if len(profiles) < len(designs):
-        for profile in _profiles(space, input_size, config, designs[len(profiles) :]):
-            profiles.append(profile)
-            write_json(kept, {**settings, "profiles": [asdict(p) for p in profiles]})
-            if progress is not None:
-                progress.advance()
-                progress.note(f"network {len(profiles)} of {len(designs)}: {profile.ratio:.3f} of the unpruned latency")
-    table = _fitted(space, input_size, key, widths, profiles)
+        progress.start(STAGE, total, len(profiles))
+    for profile in _profiles(space, input_size, config, _designs(space, input_size, config, profiles)):
+        profiles.append(profile)
+        save_profiles(kept, settings, profiles)
+        if progress is not None:
+            progress.advance()
+            progress.note(f"network {len(profiles)} of {total}: {profile.ratio:.3f} of the unpruned latency")
+    table = _fitted(space, input_size, key, fixed, profiles)
     table.save(path)
     kept.unlink(missing_ok=True)
     return table
 
 
+def merge_tables(
+    space: Space, path: str | Path, sources: Sequence[str | Path], *, input_size: tuple[int, int, int]
+) -> LatencyTable:
+    """Make one table of the profiles of several, the files `sources`, write it to `path`, return it; nothing is timed.
+
+    They may also be files of profiles that a stopped run has left. Of a network that is in several the first counts.
+
+    Raises UserError where the tables differ in more than their networks, or are not of `space`.
+
+    Example::
+
+        merge_tables(space, "table.json", ["monday.json", "tuesday.json"], input_size=(3, 224, 224))
+    """
+    key, settings, profiles = merged(sources)
+    try:
+        LatencyTable(key, 0.0, {}, {}, 0.0).check_space(space, input_size)
+    except UserError as error:
+        raise UserError(f"{sources[0]}: {error}") from None
+    if len(profiles) < 2 * FOLDS:
+        raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
+    table = _fitted(space, input_size, key, settings, profiles)
+    table.save(path)
+    return table
+
+
+def _designs(
+    space: Space, input_size: tuple[int, int, int], config: TableConfig, profiles: Sequence[Profile]
+) -> Iterator[dict[str, int]]:
+    """The networks to profile one by one; `profiles` are those behind, and grow meanwhile."""
+    widths = allowed_widths(space.groups, config.multiple)
+    yield from sample_designs(widths, config.designs, seed=config.seed)[len(profiles) :]
+    operators, gathered = space.operators(input_size), _gathered(space)
+    while len(profiles) < config.max_designs:
+        predicted = held_out(operators, widths, profiles, gathered=gathered)
+        if prediction_error(predicted.tolist(), [p.ratio for p in profiles])["median"] <= config.target:
+            return
+        errors = group_errors(operators, widths, profiles, gathered=gathered)
+        yield next_design(widths, [p.widths for p in profiles], errors, seed=config.seed)
+
+
 def _profiles(
-    space: Space, input_size: tuple[int, int, int], config: TableConfig, designs: Sequence[Mapping[str, int]]
+    space: Space, input_size: tuple[int, int, int], config: TableConfig, designs: Iterator[dict[str, int]]
 ) -> Iterator[Profile]:
-    """The profiles of the networks `designs`, one by one; the first graph is checked against the sliced network."""
+    """The profiles of the networks `designs`, one by one; nothing is made ready where there are none."""
+    if (first := next(designs, None)) is not None:
+        with torch_threads(config.threads), _profiler(space, input_size, config, first) as profiler:
+            for widths in chain([first], designs):
+                yield profiler.profile(widths)
+
+
+@contextmanager
+def _profiler(
+    space: Space, input_size: tuple[int, int, int], config: TableConfig, first: Mapping[str, int]
+) -> Iterator[Profiler]:
+    """The backend's profiler. Where it slices graphs, that of the network `first` is checked against the sliced one."""
     model = timing_network(space, input_size)
-    graphs = WidthGraphs(model, space, input_size=input_size)
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(0))
-    check_graphs(graphs, model, space, designs[0], images)
-    with (
-        torch_threads(config.threads),
-        OrtProfiler.open(graphs, images.numpy(), threads=config.threads, rounds=config.rounds) as profiler,
-    ):
-        for widths in designs:
-            yield profiler.profile(widths)
+    if config.backend == "pytorch":
+        yield TorchProfiler(model, space, images, input_size=input_size, rounds=config.rounds)
+        return
+    graphs = WidthGraphs(model, space, input_size=input_size)
+    check_graphs(graphs, model, space, first, images)
+    with OrtProfiler.open(graphs, images.numpy(), threads=config.threads, rounds=config.rounds) as profiler:
+        yield profiler
+
+
+def _gathered(space: Space) -> set[str]:
+    """The groups that are gathered from a wider stream."""
+    return {group.name for group in space.groups if group.index is not None}
 
 
 def _fitted(
     space: Space,
     input_size: tuple[int, int, int],
     key: Mapping[str, Any],
-    widths: Mapping[str, Sequence[int]],
+    settings: Mapping[str, int],
     profiles: Sequence[Profile],
 ) -> LatencyTable:
     """The table of all profiles; its `residual` is that of tables fitted without the networks that they predict."""
-    operators = space.operators(input_size)
+    operators, gathered = space.operators(input_size), _gathered(space)
+    widths = allowed_widths(space.groups, settings["multiple"])
     removable = {group.name for group in space.groups if group.block is not None}
-    grids = {name: [0] * (name in removable) + list(grid) for name, grid in widths.items()}
-    gathered = {group.name for group in space.groups if group.index is not None}
+    grids = {name: [0] * (name in removable) + grid for name, grid in widths.items()}
     predicted = held_out(operators, grids, profiles, gathered=gathered)
     table = fit_table(key, operators, grids, profiles, gathered=gathered)
     record = {
@@ -164,17 +231,7 @@ def _fitted(
             {"widths": dict(p.widths), "ratio": p.ratio, "held_out": ratio}
             for p, ratio in zip(profiles, predicted.tolist(), strict=True)
         ],
+        **{name: settings[name] for name in EQUAL},
+        "profiles": pack(profiles),
     }
     return replace(table, record={**record, **table.record})
-
-
-def _resumed(kept: Path, settings: Mapping[str, Any]) -> list[Profile]:
-    """The profiles in the file `kept`, none when there is no such file; UserError when they are of other settings."""
-    if not kept.exists():
-        return []
-    value = read_json(kept)
-    profiles = value.pop("profiles")
-    if value != settings:
-        odd = [name for name in settings if value.get(name) != settings[name]]
-        raise UserError(f"{kept}: profiles of other settings ({', '.join(odd)}); delete it, or leave --resume away")
-    return [Profile(**profile) for profile in profiles]

@@ -105,13 +105,18 @@ class Context:
         if self.table is None:
             return None
         path, size = self.table["path"], self.card(space).input_size
-        config = TableConfig(threads=self.recipe.measure.threads, batch=self.recipe.measure.batch)
         try:
             if not Path(path).is_file():
                 raise UserError("no such file; where it lies elsewhere today, give it as --latency-table again")
             if sha256(path) != self.table["sha256"]:
                 raise UserError("has changed since the run began; restore it, or start a new run")
             table = LatencyTable.load(path)
+            backends = [name for name in self.recipe.measure.backends if name == table.key.get("backend")]
+            config = TableConfig(
+                backend=backends[0] if backends else "onnxruntime",
+                threads=self.recipe.measure.threads,
+                batch=self.recipe.measure.batch,
+            )
             table.check_space(space, size)
             table.check_key(table_key(space, size, config), force=self.table["forced"])
         except UserError as error:

@@ -65,7 +65,8 @@ def _selected(c: Context, space: Space, scores: Mapping[str, Tensor], priced: Pr
     if priced is None or c.budget.latency is None or (c.table or {})["forced"]:
         return plan
     measure = c.recipe.measure
-    with PlanTimer.open(space, size, threads=measure.threads, batch=measure.batch) as timer:
+    backend = priced.table.key["backend"]
+    with PlanTimer.open(space, size, threads=measure.threads, batch=measure.batch, backend=backend) as timer:
         return corrected(plan, plan_with, priced, timer.ratio, c.progress.note)
 
 

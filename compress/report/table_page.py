@@ -80,7 +80,7 @@ def _tiles(table: dict[str, Any]) -> str:
         tile("Median error", f"{100 * residual['median']:.1f}", "%", "predicted / measured \u2212 1"),
         tile("90 % of networks within", f"{100 * residual['p90']:.1f}", "%", "of what was measured"),
         tile("Rank correlation", f"{residual['rank_correlation']:.3f}", "", "predicted and measured (Spearman)"),
-        tile("Networks", str(residual["n"]), "", "at random widths"),
+        tile("Networks", str(residual["n"]), "", "that were profiled"),
     ]
     return f'<div class="tiles">{"".join(cells)}</div>'
 
@@ -90,7 +90,7 @@ def _predictions(table: dict[str, Any]) -> str:
     measured = [float(design["ratio"]) for design in table["designs"]]
     predicted = [float(design["held_out"]) for design in table["designs"]]
     errors = [100 * (p / m - 1) for p, m in zip(predicted, measured, strict=True)]
-    text = "Each dot is a profiled network at random widths, predicted by a table that was fitted without its quarter "
+    text = "Each dot is a profiled network, predicted by a table that was fitted without its quarter "
     text += "of the networks, and measured end to end, in turn with the unpruned network."
     charts = _scatter(predicted, measured, table) + _errors(errors, measured, 100 * table["residual"]["p90"])
     return section("Predicted against measured", f'{note(text)}<div class="panels">{charts}</div>')
@@ -145,7 +145,7 @@ def _measuring(table: dict[str, Any]) -> str:
     facts = {
         "device": key.get("device"),
         "backend": wording.backend(str(key.get("backend"))),
-        "network": ", ".join([str(key.get("space")), *(f"{k} {v}" for k, v in arch.items() if v not in ({}, None))]),
+        "network": ", ".join([str(key.get("space")), *_arguments(arch)]),
         "unpruned network": wording.milliseconds(table["unpruned_ms"]),
         "fixed matrix product": f"{wording.digits(low)} to {wording.milliseconds(high)} along the way",
         "profiler's share of its times": wording.percent(100 * table.get("profiler_overhead", 0.0)),
@@ -155,3 +155,10 @@ def _measuring(table: dict[str, Any]) -> str:
     text = "All times are shares of the unpruned network's, which was timed in turn with every other. The matrix "
     text += "product shows how steady the machine was."
     return section("How it was measured", definitions(facts) + note(text))
+
+
+def _arguments(arch: Mapping[str, Any]) -> list[str]:
+    """The arguments of a space in words; of the widths of a pruned network, which may be many, their number."""
+    told = [f"{name} {value}" for name, value in arch.items() if name != "widths" and value not in ({}, None)]
+    number = len(arch.get("widths") or ())
+    return [*told, f"pruned in {number} group{'' if number == 1 else 's'} of channels"] if number else told

@@ -136,7 +136,7 @@ def test_a_whole_run_measures_corrects_and_tells(
     fake = timer(1.3)
     going(run_folder, resume=True)
     plan, summary = WidthPlan.load(run_folder / "plan.json"), read_json(run_folder / "summary.json")
-    assert (fake.timed, fake.settings) == (2, {"threads": 1, "batch": 1})
+    assert (fake.timed, fake.settings) == (2, {"threads": 1, "batch": 1, "backend": "onnxruntime"})
     assert plan.record["budget"] == {"kind": "latency_ratio", "value": 0.6}
     assert 0.5 < 1.3 * uncorrected(plan, table_file()) <= 0.6
     assert set(plan.widths.values()) <= {4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64}
@@ -309,6 +309,21 @@ def test_a_forced_table_of_another_device_is_taken_and_not_measured(
     assert "path" not in plan.record["latency"]
     assert plan.record["latency"]["device"] == "another processor, 8 cores"
     assert read_json(tmp_path / "run/recipe.json")["latency_table"]["forced"] is True
+
+
+def test_a_table_of_another_backend_needs_that_backend_among_the_measured_ones(
+    prune: Refused, going, timer, table_file, finished, baseline: Path, tmp_path: Path
+) -> None:
+    fake = timer(1.0)
+    key = table_key(SPACE, SIZE, TableConfig(backend="pytorch"))
+    eager = table_file("eager", backend=key["backend"], versions=key["versions"])
+    only = {"measure__backends": "['onnxruntime']"}
+    prune(*RATIO, "--latency-table", eager, options=only, says=("backend = 'pytorch' there, 'onnxruntime' here",))
+    first = {"checkpoint": str(baseline), "search_from": str(finished[0]), "latency_table": str(eager)}
+    going(tmp_path / "run", stage="search", budget=HALF, **first)
+    going(tmp_path / "run", stage="select")
+    assert fake.settings["backend"] == "pytorch"
+    assert fake.timed > 0
 
 
 def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(

@@ -233,6 +233,13 @@ def test_names_are_escaped(tmp_path):
     assert page.unbalanced == []
 
 
+def test_a_table_of_a_pruned_network_says_so(tmp_path):
+    table = small_table()
+    for widths, told in (({"a": 9}, "pruned in 1 group of"), ({"a": 9, "b": 3}, "pruned in 2 groups of")):
+        replace(table, key={**table.key, "arch": {"depth": 2, "widths": widths}}).save(tmp_path / "table.json")
+        assert f"tiny, depth 2, {told} channels" in Page(page_of(tmp_path / "table.json")).visible()
+
+
 def test_tables_without_their_networks_and_pages_in_their_place_are_refused(tmp_path):
     table = small_table()
     replace(table, record={"date": "today"}).save(tmp_path / "bare.json")

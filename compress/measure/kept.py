@@ -1,0 +1,117 @@
+"""Profiles on file: those of a stopped run go on, those of several tables become one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..plan import UserError, read_json, write_json
+from .profiling import Profile
+
+EQUAL = ("multiple", "rounds")
+"""What tables that are merged must agree in, beside their keys."""
+
+
+def pack(profiles: Sequence[Profile]) -> dict[str, Any]:
+    """`profiles`, of one space, as plain values: names once, numbers as rows; `unpack` gives them back exactly.
+
+    Example::
+
+        unpack(pack(profiles)) == profiles  # True
+    """
+    groups = list(profiles[0].sizes) if profiles else []
+    names = sorted({name for p in profiles for name in (*p.nodes, *p.unpruned_nodes)})
+    return {
+        "groups": groups,
+        "sizes": [profiles[0].sizes[group] for group in groups] if profiles else [],
+        "widths": [[p.widths[group] for group in groups] for p in profiles],
+        "operators": names,
+        "shares": [[p.operators.get(name, 0.0) for name in names] for p in profiles],
+        "unpruned_shares": [[p.unpruned.get(name, 0.0) for name in names] for p in profiles],
+        "nodes": [[p.nodes.get(name, 0) for name in names] for p in profiles],
+        "unpruned_nodes": [[p.unpruned_nodes.get(name, 0) for name in names] for p in profiles],
+        "ratio": [p.ratio for p in profiles],
+        "unpruned_ms": [p.unpruned_ms for p in profiles],
+        "reference_ms": [p.reference_ms for p in profiles],
+    }
+
+
+def unpack(value: Mapping[str, Any]) -> list[Profile]:
+    """What `pack` was given. KeyError, TypeError or ValueError when `value` is something else."""
+    groups, names = value["groups"], value["operators"]
+    columns = [
+        value[key] for key in ("widths", "shares", "unpruned_shares", "nodes", "unpruned_nodes", "ratio", "unpruned_ms")
+    ]
+    sizes = dict(zip(groups, value["sizes"], strict=True))
+    found = []
+    for widths, shares, full, nodes, full_nodes, *rest in zip(*columns, value["reference_ms"], strict=True):
+        pairs = [
+            {name: (share, n) for name, share, n in zip(names, row, numbers, strict=True) if n}
+            for row, numbers in ((shares, nodes), (full, full_nodes))
+        ]
+        own, unpruned = ({name: share for name, (share, _) in pair.items()} for pair in pairs)
+        counts, unpruned_counts = ({name: n for name, (_, n) in pair.items()} for pair in pairs)
+        at = dict(zip(groups, widths, strict=True))
+        found.append(Profile(at, sizes, own, unpruned, counts, unpruned_counts, *rest))
+    return found
+
+
+def save_profiles(path: Path, settings: Mapping[str, Any], profiles: Sequence[Profile]) -> None:
+    """Keep `profiles`, which were measured with `settings`, in the file `path`."""
+    write_json(path, {**settings, "profiles": pack(profiles)})
+
+
+def resumed(path: Path, settings: Mapping[str, Any]) -> list[Profile]:
+    """The profiles in the file `path`, none when there is no such file; UserError when they are of other settings."""
+    if not path.exists():
+        return []
+    value = read_json(path)
+    if odd := [name for name in settings if value.get(name) != settings[name]]:
+        raise UserError(f"{path}: profiles of other settings ({', '.join(odd)}); delete it, or leave --resume away")
+    return _profiles_of(path, value)
+
+
+def merged(paths: Sequence[str | Path]) -> tuple[dict[str, Any], dict[str, int], list[Profile]]:
+    """The key, the settings (EQUAL) and the profiles of several tables, or of stopped runs; the first of each network.
+
+    Raises UserError for a file without profiles, for one whose key or settings are not the first one's, and for one
+    all of whose networks are in those before it.
+    """
+    key, settings, profiles = dict[str, Any](), dict[str, int](), dict[tuple[int, ...], Profile]()
+    for path in paths:
+        value = read_json(path)
+        found = _profiles_of(path, value)
+        own_key, own = value["key"], {name: value[name] for name in EQUAL}
+        if not profiles:
+            key, settings = own_key, own
+        _check_equal(path, {**own_key, **own}, paths[0], {**key, **settings})
+        known = len(profiles)
+        for profile in found:
+            profiles.setdefault(tuple(profile.widths.values()), profile)
+        if len(profiles) == known:
+            raise UserError(f"{path}: all of its networks are in the tables before it; profile others with --seed")
+    return key, settings, list(profiles.values())
+
+
+def _check_equal(path: str | Path, own: Mapping[str, Any], first_path: str | Path, first: Mapping[str, Any]) -> None:
+    """UserError that names what differs between the key and settings of two tables."""
+    name, *others = [name for name in {**first, **own} if own.get(name) != first.get(name)] or [""]
+    if name:
+        more = f" ({', '.join(others)} differ too)" if others else ""
+        raise UserError(
+            f"{path}: {name} = {own.get(name)!r}, but {first_path} has {first.get(name)!r}{more}; only tables of one "
+            "network, machine and way of measuring can be merged"
+        )
+
+
+def _profiles_of(path: str | Path, value: Any) -> list[Profile]:
+    """The profiles in the content `value` of the file `path`; UserError unless it has a key and settings, too."""
+    try:
+        if not (isinstance(value["key"], dict) and all(isinstance(value[name], int) for name in EQUAL)):
+            raise TypeError("key")
+        return unpack(value["profiles"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: not a latency table with its profiles ({error!r}); profile again with tools/profile_latency.py"
+        ) from None

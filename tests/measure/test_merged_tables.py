@@ -1,0 +1,113 @@
+"""Tables made of the profiles of several, and what cannot be merged. About two seconds."""
+
+import json
+
+import pytest
+from made_up_profiles import SIZE, SPACE, Formula, use
+
+from compress.costs import LatencyTable
+from compress.measure import TableConfig, build_table, merge_tables
+from compress.measure.kept import pack, unpack
+from compress.plan import UserError
+from compress.spaces import PreResNetSpace, sizes
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """A function that makes a table of 8 networks and returns its file."""
+    use(monkeypatch, Formula())
+
+    def make(name, **config):
+        build_table(SPACE, tmp_path / name, input_size=SIZE, config=TableConfig(**{"designs": 8, **config}))
+        return tmp_path / name
+
+    return make
+
+
+def merge(folder, *sources, space=SPACE):
+    return merge_tables(space, folder / "merged.json", sources, input_size=SIZE)
+
+
+def test_profiles_come_back_exactly():
+    profiles = [Formula().profile(dict.fromkeys(sizes(SPACE.groups), n)) for n in (3, 5)]
+    profiles[1].operators.pop("fc")
+    profiles[1].nodes.pop("fc")
+    assert unpack(json.loads(json.dumps(pack(profiles)))) == profiles
+    assert unpack(pack([])) == []
+
+
+def test_a_merged_table_is_fitted_to_all_networks(made, tmp_path):
+    first, second = made("first.json"), made("second.json", seed=1)
+    table = merge(tmp_path, first, second)
+    parts = [json.loads(path.read_text()) for path in (first, second)]
+    assert [d["widths"] for d in table.record["designs"]] == [d["widths"] for p in parts for d in p["designs"]]
+    assert table.record["residual"]["n"] == len(table.record["reference_ms"]) == 16
+    assert len(table.record["samples"]["fc"]) == 17
+    again = LatencyTable.load(tmp_path / "merged.json")
+    assert again.key == parts[0]["key"]
+    full = sizes(SPACE.groups)
+    assert again.predict(SPACE.operators(SIZE), full).ratio == pytest.approx(1, abs=1e-3)
+    third = made("third.json", seed=2)
+    assert merge(tmp_path, tmp_path / "merged.json", third).record["residual"]["n"] == 24, "merged tables merge, too"
+
+
+def test_one_table_alone_is_made_again(made, tmp_path):
+    table = LatencyTable.load(made("first.json"))
+    again = merge(tmp_path, tmp_path / "first.json")
+    for name, costs in table.operators.items():
+        assert again.operators[name].shares == pytest.approx(costs.shares, rel=1e-4, abs=1e-9)
+    assert again.record["residual"] == pytest.approx(table.record["residual"])
+
+
+def test_networks_that_were_measured_twice_count_once(made, tmp_path):
+    first, second = made("first.json"), made("second.json", seed=1)
+    value = json.loads(second.read_text())
+    twice = json.loads(first.read_text())["profiles"]
+    for column in ("widths", "shares", "unpruned_shares", "nodes", "unpruned_nodes", "unpruned_ms", "reference_ms"):
+        value["profiles"][column][:3] = twice[column][:3]
+    value["profiles"]["ratio"][:3] = [9.0] * 3
+    second.write_text(json.dumps(value))
+    table = merge(tmp_path, first, second)
+    assert table.record["residual"]["n"] == 13
+    assert max(design["ratio"] for design in table.record["designs"]) < 2, "the first measurement counts"
+    with pytest.raises(UserError, match=r"first\.json: all of its networks are in the tables before it.*--seed"):
+        merge(tmp_path, second, first, first)
+
+
+def test_profiles_of_stopped_runs_merge_too(made, monkeypatch, tmp_path):
+    first = made("first.json")
+    use(monkeypatch, Formula(stop_after=3))
+    with pytest.raises(KeyboardInterrupt):
+        made("second.json", seed=1)
+    assert merge(tmp_path, first, tmp_path / "second.profiles.json").record["residual"]["n"] == 11
+    with pytest.raises(UserError, match=r"3 networks in all; a table needs 8"):
+        merge(tmp_path, tmp_path / "second.profiles.json")
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"threads": 2}, "threads = 2, but .*first.json has 1;"),
+        ({"batch": 4, "rounds": 30}, r"batch = 4, but .* has 1 \(rounds differ too\)"),
+        ({"multiple": 16}, "multiple = 16, but .* has 8"),
+        ({"backend": "pytorch"}, "backend = 'pytorch', but .* has 'onnxruntime'"),
+    ],
+)
+def test_tables_of_other_settings_do_not_merge(made, tmp_path, other, named):
+    first, second = made("first.json"), made("second.json", seed=1, **other)
+    with pytest.raises(UserError, match=rf"second\.json: {named}"):
+        merge(tmp_path, first, second)
+    assert not (tmp_path / "merged.json").exists()
+
+
+def test_tables_of_other_networks_and_other_files_are_refused(made, tmp_path):
+    first = made("first.json")
+    with pytest.raises(UserError, match=r"first\.json: latency table: arch\.depth = 11 there, 20 here"):
+        merge(tmp_path, first, space=PreResNetSpace(20, 5))
+    with pytest.raises(UserError, match="no such file"):
+        merge(tmp_path, tmp_path / "none.json")
+    value = json.loads(first.read_text())
+    for broken in ([], {}, {**value, "profiles": []}, {**value, "rounds": None}, {**value, "key": None}):
+        (tmp_path / "odd.json").write_text(json.dumps(broken))
+        with pytest.raises(UserError, match=r"odd\.json: not a latency table with its profiles"):
+            merge(tmp_path, first, tmp_path / "odd.json")
