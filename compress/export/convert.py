@@ -19,6 +19,7 @@ from .agreement import check_agrees
 from .half import export_half
 from .int8 import CHUNK, Int8Config, quantize_int8
 from .onnx_file import export_onnx
+from .onnx_read import check_other
 from .pixels import export_pixels
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False, uint
     if source.suffix == ".onnx":
         if not (fp16 or uint8_input):
             raise UserError(f"{source}: is an ONNX file already; --fp16 or --uint8-input makes another of it")
-        if path.resolve() == source.resolve():
-            raise UserError(f"{path}: is the file to read; give another name")
+        check_other(path, source)
     with tempfile.TemporaryDirectory() as folder:
         if source.suffix != ".onnx":
             model, _, card = load_model(source)
@@ -133,8 +133,8 @@ def export_engine(
 ) -> Path:
     """Build the engine of a run folder or an ONNX file at `path`; returns the ONNX file that it was built from.
 
-    That is `source` itself, or, where it has to be made, a file beside the engine: `model.engine.onnx`. Raises as
-    `write_onnx` and `build_engine` do.
+    That is `source` itself, or, where it has to be made, a file beside the engine: `model.engine.onnx`. After a failure
+    both are as they were. Raises as `write_onnx` and `build_engine` do.
 
     Example::
 
@@ -144,7 +144,17 @@ def export_engine(
 
     load_backend(config.backend)  # known before minutes are spent
     source, path = Path(source), Path(path)
-    if source.suffix != ".onnx" or fp16 or uint8_input:
-        source = write_onnx(source, path.with_name(f"{path.name}.onnx"), fp16=fp16, uint8_input=uint8_input)
-    build_engine(source, path, config=config, progress=progress)
-    return source
+    if source.suffix == ".onnx" and not (fp16 or uint8_input):
+        build_engine(source, path, config=config, progress=progress)
+        return source
+    kept = path.with_name(f"{path.name}.onnx")
+    check_other(kept, source)
+    with tempfile.TemporaryDirectory() as folder:
+        made = write_onnx(source, Path(folder) / kept.name, fp16=fp16, uint8_input=uint8_input)
+        try:
+            build_engine(made, path, config=config, progress=progress)
+        except UserError as error:  # in the user's words: the file made on the way is gone
+            raise UserError(str(error).replace(str(made), str(source))) from error
+        with replacing(kept) as tmp:
+            shutil.copyfile(made, tmp)
+    return kept

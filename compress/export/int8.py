@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..plan import UserError, replacing
 from .half import is_half, is_quantised
-from .onnx_read import read_onnx, takes_pixels
+from .onnx_read import check_other, read_onnx, takes_pixels
 
 Calibration = Literal["minmax", "entropy", "percentile"]
 Activations = Literal["uint8", "int8"]
@@ -85,8 +85,7 @@ def quantize_int8(
     source, path, config = Path(source), Path(path), config or Int8Config()
     proto = read_onnx(source, weights=True)
     name, shape = _input(proto, source)
-    if path.resolve() == source.resolve():
-        raise UserError(f"{path}: is the file to read; give another name")
+    check_other(path, source)
     chunks = _chunks(images, shape)
     transformer = any(node.op_type == NORM for node in proto.graph.node)
     operators = [*OPERATORS, *([] if transformer else [SUM])]

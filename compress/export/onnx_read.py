@@ -9,10 +9,10 @@ from ..plan import UserError
 
 
 def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
-    """The `onnx.ModelProto` at `path`; weights that lie in other files are read only when `weights` is set.
+    """The `onnx.ModelProto` at `path`; with `weights` those in other files too, and the whole is checked.
 
     Raises UserError when the file is missing, has another extension, is no ONNX model, or when a file that its weights
-    lie in is missing.
+    lie in is missing or cut off; with `weights` also when the model breaks ONNX's rules.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -31,12 +31,26 @@ def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
         raise UserError(f"{path}: not an ONNX model, or cut off; export it again")
     tensors = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
     for tensor in tensors:
-        file = path.parent / ExternalDataInfo(tensor).location
+        info = ExternalDataInfo(tensor)
+        file = path.parent / info.location
         if not file.is_file():
             raise UserError(f"{path}: weight {tensor.name!r} lies in {file.name}, which is missing; put it beside")
-    if weights and tensors:
-        onnx.load_external_data_for_model(proto, str(path.parent))
+        if (info.offset or 0) + (info.length or 0) > file.stat().st_size:
+            raise UserError(f"{path}: weight {tensor.name!r} lies in {file.name}, which is cut off; copy it again")
+    if weights:
+        try:
+            onnx.load_external_data_for_model(proto, str(path.parent))
+            onnx.checker.check_model(proto, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: not a valid ONNX model ({reason}); export it again") from error
     return proto
+
+
+def check_other(path: str | Path, source: str | Path) -> None:
+    """UserError when writing `path` would replace `source`, which it is made from."""
+    if Path(path).resolve() == Path(source).resolve():
+        raise UserError(f"{path}: is the file to read; give another name")
 
 
 def takes_pixels(proto: Any) -> bool:

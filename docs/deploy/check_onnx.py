@@ -16,6 +16,17 @@ import sys
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+REFUSED = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NoSuchFile,
+    state.NotImplemented,
+)
+"""What ONNX Runtime raises for a file that is missing, broken, or of operators that it has not."""
 
 
 def resize_weights(old: int, new: int) -> np.ndarray:
@@ -59,7 +70,10 @@ def preprocess(images: np.ndarray, how: dict) -> np.ndarray:
 def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
     """Accuracy in percent, and the number of images."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    how = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    if "preprocessing" not in metadata:
+        raise ValueError(f"{model}: its metadata tell no preprocessing; give a file that tools/export.py wrote")
+    how = json.loads(metadata["preprocessing"])
     with np.load(archive, allow_pickle=False) as arrays:
         images, labels = arrays["test_images"], arrays["test_labels"]
     (entry,) = session.get_inputs()
@@ -78,8 +92,9 @@ def main() -> None:
     args = parser.parse_args()
     try:
         accuracy, count = top1(args.model, args.archive)
-    except (OSError, KeyError) as error:
-        sys.exit(f"error: {error}")
+    except (OSError, KeyError, ValueError, *REFUSED) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
     print(f"top-1 {accuracy:.4f} % of {count} images")
 
 

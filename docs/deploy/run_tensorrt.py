@@ -51,7 +51,8 @@ class Network:
             self.card = json.load(file)
         trt = importlib.import_module(MODULES[self.card["backend"]])
         if trt.__version__ != self.card["version"] and not self.card["flags"]["version_compatible"]:
-            raise RuntimeError(f"{path}: built by {self.card['version']}, and this is {trt.__version__}")
+            built = f"{self.card['backend']} {self.card['version']}"
+            raise RuntimeError(f"{path}: built by {built}, and this is {trt.__version__}; build it again with this one")
         self.logger = trt.Logger(trt.Logger.ERROR)
         self.runtime = trt.Runtime(self.logger)
         if self.card["flags"]["version_compatible"]:
@@ -59,7 +60,9 @@ class Network:
         with open(path, "rb") as file:
             self.engine = self.runtime.deserialize_cuda_engine(file.read())
         if self.engine is None:
-            raise RuntimeError(f"{path}: cannot be loaded")
+            listed = ", ".join(self.card["compute_capabilities"]) or "8.6 and later"
+            target = (self.card["device"] or {"name": f"compute capability {listed}"})["name"]
+            raise RuntimeError(f"{path}: cannot be loaded; it was built for {target}; build it again for this GPU")
         self.context = self.engine.create_execution_context()
         (self.input,), (self.output,) = self.card["inputs"], self.card["outputs"]
         profile = self.card["profile"][self.input["name"]]
@@ -112,6 +115,8 @@ def main() -> None:
     args = arguments.parse_args()
     try:
         model = Network(args.engine)
+        if "preprocessing" not in model.card["metadata"]:
+            raise ValueError(f"{args.engine}.json: tells no preprocessing; build the engine from an exported network")
         how = json.loads(model.card["metadata"]["preprocessing"])
         with np.load(args.archive, allow_pickle=False) as arrays:
             images, labels = preprocess(arrays["test_images"], how), arrays["test_labels"]
@@ -121,7 +126,8 @@ def main() -> None:
             hits += int((logits.argmax(1) == labels[start : start + model.largest]).sum())
             times_ms.append(ms)
     except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     print(f"top-1 {100 * hits / len(images):.4f} % of {len(images)} images")
     print(f"median {np.median(times_ms):.3f} ms a batch of {model.largest}, on the device")
 

@@ -1,22 +1,20 @@
-"""Engines of TensorRT-RTX, built for real and without a GPU: every network we prune, and every way to go wrong."""
+"""Engines of TensorRT-RTX, built for real and without a GPU: options, interruptions, and every way to go wrong."""
 
 import json
 import os
 import signal
 import sys
 import threading
-import time
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_networks import CASES, IDS, SPACES, onnx_file
+from small_networks import onnx_file
 
-from compress.export import EngineConfig, build_engine, export_half, export_onnx
+from compress.export import EngineConfig, build_engine
 from compress.export.tensorrt import backend, card_path, load_engine_card
 from compress.plan import UserError, sha256
-from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, VitSpace
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 RTX = EngineConfig(backend="tensorrt-rtx", batch=(1, 2, 8))
@@ -44,49 +42,17 @@ class Heard:
         self.told.append(("done", stage))
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_parses_and_builds_in_float32_and_float16(case, tmp_path):
-    name, pruned = case
-    full = onnx_file(tmp_path, name, pruned=pruned)
-    half = export_half(full, tmp_path / "half.onnx")
-    side = SPACES[name][1]
-    for source, precision in ((full, "float32"), (half, "float16")):
-        engine = build_engine(source, tmp_path / f"{precision}.engine", config=RTX)
-        card = load_engine_card(engine)
-        assert card["precision"] == precision
-        assert card["version"] == trt.__version__
-        assert card["onnx"] == {"file": source.name, "sha256": sha256(source)}
-        assert card["metadata"] == {"classes": '["a"]'}
-        assert card["inputs"] == [{"name": "images", "dtype": "float32", "shape": [-1, 3, side, side]}]
-        assert [(t["name"], t["dtype"], t["shape"][0]) for t in card["outputs"]] == [("logits", "float32", -1)]
-        shapes = {key: [n, 3, side, side] for key, n in (("min", 1), ("opt", 2), ("max", 8))}
-        assert card["profile"] == {"images": shapes}
-
-
-FULL = {
-    "swin_t": (SwinSpace(1000, "swin_tiny_patch4_window7_224"), 224),
-    "mobilenetv2": (MobileNetV2Space(num_classes=1000), 224),
-    "preresnet164": (PreResNetSpace(depth=164, num_classes=10), 32),
-    "deit_small": (VitSpace(1000, "deit_small_patch16_224"), 224),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FULL)
-def test_full_size_networks_build_in_float32_and_float16(name, tmp_path):
-    space, side = FULL[name]
-    full = export_onnx(space.build().eval(), tmp_path / "full.onnx", input_size=(3, side, side))
-    half = export_half(full, tmp_path / "half.onnx")
-    for source in (full, half):
-        started = time.perf_counter()
-        engine = build_engine(source, tmp_path / f"{source.stem}.engine", config=RTX)
-        print(f"{name} {source.stem}: {engine.stat().st_size / 1e6:.1f} MB in {time.perf_counter() - started:.1f} s")
-        assert load_engine_card(engine)["inputs"][0]["shape"] == [-1, 3, side, side]
-
-
 @pytest.fixture(scope="module")
 def preresnet(tmp_path_factory):
     return onnx_file(tmp_path_factory.mktemp("preresnet"), "preresnet")
+
+
+def test_the_card_says_what_the_engine_was_built_from(preresnet, tmp_path):
+    card = load_engine_card(build_engine(preresnet, tmp_path / "m.engine", config=RTX))
+    assert card["version"] == trt.__version__
+    assert card["onnx"] == {"file": preresnet.name, "sha256": sha256(preresnet)}
+    assert card["metadata"] == {"classes": '["a"]'}
+    assert card["device"] is None
 
 
 def test_compute_capabilities_make_another_engine(preresnet, tmp_path):

@@ -12,6 +12,7 @@ import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from small_networks import SPACES, network, onnx_file
 
 from compress.export import EngineConfig, onnx_session
@@ -88,6 +89,47 @@ def test_an_onnx_file_is_used_as_it_is(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json", "preresnet.onnx"]
 
 
+def test_a_failed_build_leaves_the_older_engine_and_its_onnx_file(run_folder, tmp_path):
+    """The file made on the way to a refused engine does not replace that of the engine which is there."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    names = ("m.engine", "m.engine.json", "m.engine.onnx")
+    for name in names:
+        (tmp_path / name).write_text("the last good one")
+    config = EngineConfig(backend="tensorrt-rtx", compute_capabilities=("9.0",))
+    with pytest.raises(UserError, match=r"9\.0 is not one of this version's"):
+        export_engine(run_folder, tmp_path / "m.engine", config=config, fp16=True)
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+    assert {(tmp_path / name).read_text() for name in names} == {"the last good one"}
+
+
+def test_a_failed_build_names_what_the_user_gave(tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    x, y = (
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2, 2][:rank]) for n, rank in (("x", 3), ("y", 1))
+    )
+    weight = numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Det", ["m"], ["y"], name="my_Det")]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], [weight]), opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(UserError) as caught:
+        export_engine(
+            tmp_path / "m.onnx", tmp_path / "m.engine", config=EngineConfig(backend="tensorrt-rtx"), fp16=True
+        )
+    assert str(caught.value).startswith(f"{tmp_path}/m.onnx: tensorrt_rtx ")
+    assert "node 'my_Det' (operator Det: unsupported node)" in str(caught.value)
+    assert os.listdir(tmp_path) == ["m.onnx"]
+
+
+def test_an_engine_beside_its_own_source_does_not_replace_it(tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    source = onnx_file(tmp_path, "preresnet").rename(tmp_path / "m.engine.onnx")
+    with pytest.raises(UserError, match="is the file to read; give another name"):
+        export_engine(source, tmp_path / "m.engine", config=EngineConfig(backend="tensorrt-rtx"), fp16=True)
+    assert os.listdir(tmp_path) == ["m.engine.onnx"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -154,12 +196,32 @@ def test_run_tensorrt_preprocesses_as_the_card_says():
     assert RUN["preprocess"](images, PREPROCESSING | {"input": "uint8 NHWC"}) is images
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "File doesn't exist"), (b"garbage", "Protobuf parsing failed"), ("network", "tell no preprocessing")],
+)
+def test_check_onnx_refuses_files_in_one_line(content, message, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "m.onnx"
+    if content == "network":
+        onnx_file(tmp_path, "preresnet").rename(path)
+    elif content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["check_onnx.py", str(path), "none.npz"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "docs/deploy/check_onnx.py"), run_name="__main__")
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.skipif(cuda_device() is not None, reason="this machine has a GPU")
 def test_run_tensorrt_without_a_gpu_is_one_line(tmp_path):
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     command = [sys.executable, "docs/deploy/run_tensorrt.py", "m.engine", "test.npz"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: CUDA: cudaError")
     assert len(done.stderr.splitlines()) == 1
 
@@ -205,11 +267,15 @@ def test_fake_run_tensorrt_gives_what_the_engine_computes(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
     monkeypatch.setattr(
-        fake_tensorrt, "Logger", type("Logger", (), {"ERROR": 1, "__init__": lambda *_: None}), raising=False
+        fake_tensorrt,
+        "Logger",
+        type("Logger", (), {"ERROR": 1, "__init__": lambda *_: None, "log": lambda *_: None}),
+        raising=False,
     )
     tensor = {"dtype": "float32", "shape": [-1, 3, 2, 2]}
     card = {
         "backend": "tensorrt", "version": fake_tensorrt.__version__, "flags": {"version_compatible": False},
+        "device": {"name": "NVIDIA A10"}, "compute_capabilities": [],
         "inputs": [{**tensor, "name": "images"}], "outputs": [{**tensor, "name": "logits", "shape": [-1, 2]}],
         "profile": {"images": {"min": [2, 3, 2, 2], "max": [4, 3, 2, 2]}},
     }  # fmt: skip
@@ -227,5 +293,14 @@ def test_fake_run_tensorrt_gives_what_the_engine_computes(tmp_path, monkeypatch)
         engine.run(np.zeros((5, 3, 2, 2)))
     card["version"] = "9.0"
     (tmp_path / "m.engine.json").write_text(json.dumps(card))
-    with pytest.raises(RuntimeError, match=r"built by 9\.0, and this is 10\.13\.2"):
+    with pytest.raises(
+        RuntimeError, match=r"built by tensorrt 9\.0, and this is 10\.13\.2; build it again with this one"
+    ):
+        RUN["Network"](str(tmp_path / "m.engine"))
+    card["version"] = fake_tensorrt.__version__
+    (tmp_path / "m.engine.json").write_text(json.dumps(card))
+    monkeypatch.setitem(fake_tensorrt.state, "no_engine", True)
+    with pytest.raises(
+        RuntimeError, match=r"cannot be loaded; it was built for NVIDIA A10; build it again for this GPU"
+    ):
         RUN["Network"](str(tmp_path / "m.engine"))
