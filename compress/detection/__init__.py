@@ -7,12 +7,16 @@ Importing this package makes MMDetection usable where MMCV has no compiled opera
 
 import contextlib
 import io
+import warnings
 
 from .operators import install
 
 install()
 with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
     import mmdet.datasets  # noqa: F401
+
+# MMDetection's mask heads copy a tensor in a way that PyTorch advises against, once for every image.
+warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, module="mmdet")
 
 from .run import DetectionContext, DetectionRecipe  # noqa: E402
 from .space import DetectorSpace  # noqa: E402

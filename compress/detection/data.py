@@ -141,8 +141,9 @@ def move_data(config: Config, root: str) -> None:
     old = set()
     for part in ("train_dataloader", "val_dataloader", "test_dataloader"):
         dataset = (config.get(part) or {}).get("dataset") or {}
-        old.add(str(dataset.get("data_root") or ""))
-        dataset["data_root"] = root
+        if dataset.get("type") == "CocoDataset":
+            old.add(str(dataset.get("data_root") or ""))
+            dataset["data_root"] = root
     for part in ("val_evaluator", "test_evaluator"):
         found = config.get(part) or []
         for evaluator in found if isinstance(found, list) else [found]:

@@ -5,8 +5,8 @@ after epochs 27 and 33. `batch_size` is that of each process: with 8 of them sta
 
     torchrun --nproc-per-node 8 tools/prune.py RECIPE --launcher pytorch --checkpoint F --pruning-ratio 0.2
 
-and on one GPU set search.batch_size=16 search.accumulate=8, and finetune.accumulate=8. Prune with --pruning-ratio 0.2 or
-0.4; a second ratio takes the first run's scores by --search-from.
+and on one GPU set search.batch_size=16 search.accumulate=8, and finetune.accumulate=8. Prune with --pruning-ratio 0.2
+or 0.4; a second ratio takes the first run's scores by --search-from.
 """
 
 custom_imports = dict(imports=["compress.detection"])

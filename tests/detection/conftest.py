@@ -10,6 +10,15 @@ from drawn_coco import draw_coco, write_config
 from torch import nn
 
 
+@pytest.fixture(autouse=True)
+def scope():
+    """MMDetection's names are found, whatever ran in this process before; its own tools set the same scope."""
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 8 training and 4 validation images. Only read it."""

@@ -30,16 +30,12 @@ def model_section(model: dict[str, Any], kind: str = "cascade-mask", **rcnn: Any
     return found
 
 
-CERTAIN = {"cascade-mask": 8, "cascade": 7.5, "mask": 4, "faster": 4}
-"""How much larger the classifiers' weights are made: some images then have fewer detections than fit."""
-
-
-def spread(network: Any, certain: float) -> Any:
+def spread(network: Any) -> Any:
     """`network` in eval mode with larger weights in its last layers: scores and boxes differ from each other.
 
     Not so large that scores become 1: MMDetection sorts equal ones in any order.
     """
-    factors = {"rpn_cls": 20, "rpn_reg": 5, "fc_cls": certain, "fc_reg": 10, "conv_logits": 10}
+    factors = {"rpn_cls": 20, "rpn_reg": 5, "fc_cls": 8, "fc_reg": 10, "conv_logits": 10}
     with torch.no_grad():
         for name, module in network.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -52,7 +48,7 @@ def detector(model: dict[str, Any], kind: str = "cascade-mask", *, seed: int = 0
     from compress.detection import DetectorSpace
 
     torch.manual_seed(seed)
-    return spread(DetectorSpace(num_classes=80, model=model_section(model, kind, **rcnn)).build(), CERTAIN[kind])
+    return spread(DetectorSpace(num_classes=80, model=model_section(model, kind, **rcnn)).build())
 
 
 def prepared(network: Any, sample: dict[str, Any], size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, Any]:
@@ -61,3 +57,14 @@ def prepared(network: Any, sample: dict[str, Any], size: tuple[int, int]) -> tup
     images, described = data["inputs"], data["data_samples"]
     images = F.pad(images, (0, size[1] - images.shape[3], 0, size[0] - images.shape[2]))
     return images, torch.tensor([[float(side) for side in described[0].img_shape]]), described
+
+
+def halved(network: Any, samples: list[dict[str, Any]], size: tuple[int, int]) -> Any:
+    """`network` with a `score_thr` that half of its detections in `samples` reach: images have different numbers."""
+    scores = []
+    for sample in samples:
+        images, _, described = prepared(network, sample, size)
+        with torch.no_grad():
+            scores.append(network.predict(images, described, rescale=False)[0].pred_instances.scores)
+    network.roi_head.test_cfg.score_thr = float(torch.cat(scores).quantile(0.5, interpolation="midpoint"))
+    return network

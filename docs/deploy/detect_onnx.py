@@ -1,0 +1,116 @@
+"""Find objects in an image with a detector's ONNX file: ONNX Runtime, NumPy, and OpenCV to read and scale the image.
+
+    python detect_onnx.py detector.onnx photo.jpg --masks masks.npz
+
+Everything else is in the file: its metadata entry `preprocessing` says how an image becomes the network's input, and
+`detector` at which probability a pixel belongs to a mask. Copy this file to start a deployment of your own; `prepare`
+and `paste` are all that has to be rebuilt in another language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+
+import cv2
+import numpy as np
+import onnxruntime
+
+
+def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """uint8 [h, w, 3], BGR -> `images` float32 [1, 3, H, W], `image_size` [1, 2], and the scales of x and y."""
+    _, height, width = how["input_size"]
+    h, w = image.shape[:2]
+    factor = min(height / h, width / w)
+    h_new, w_new = int(h * factor + 0.5), int(w * factor + 0.5)
+    scaled = cv2.resize(image, (w_new, h_new), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    if how["channel_order"] == "RGB":
+        scaled = scaled[:, :, ::-1]
+    scaled = (scaled - np.array(how["mean"], np.float32)) / np.array(how["std"], np.float32)
+    padded = np.full((1, 3, height, width), how["pad_value"], np.float32)
+    padded[0, :, :h_new, :w_new] = scaled.transpose(2, 0, 1)
+    return padded, np.array([[h_new, w_new]], np.float32), (w_new / w, h_new / h)
+
+
+def taps(length: int, start: float, end: float, cells: int) -> np.ndarray:
+    """[length, cells]: how much of each cell between `start` and `end` a pixel takes, by bilinear interpolation."""
+    pixels = np.arange(length)[:, None]
+    at = (pixels + 0.5 - start) / max(end - start, 1e-6) * cells - 0.5
+    near = (pixels >= math.floor(start) - 1) & (pixels <= math.ceil(end))
+    return np.maximum(0, 1 - np.abs(at - np.arange(cells))) * near
+
+
+def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int], threshold: float) -> np.ndarray:
+    """bool [h, w] of an image of `shape`: where the probabilities [28, 28] within `box` reach `threshold`."""
+    rows, columns = taps(shape[0], box[1], box[3], mask.shape[0]), taps(shape[1], box[0], box[2], mask.shape[1])
+    return rows @ mask @ columns.T >= threshold
+
+
+def detect(session: onnxruntime.InferenceSession, image: np.ndarray) -> dict[str, np.ndarray]:
+    """`boxes` [n, 4] in pixels of the image (uint8 [h, w, 3], BGR), `scores`, `labels`, and `masks` bool [n, h, w]."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    how, settings = json.loads(metadata["preprocessing"]), json.loads(metadata["detector"])
+    images, image_size, (scale_x, scale_y) = prepare(image, how)
+    outputs = session.run(None, {"images": images, "image_size": image_size})
+    found = {entry.name: values[0] for entry, values in zip(session.get_outputs(), outputs, strict=True)}
+    real = found["scores"] > 0
+    found = {name: values[real] for name, values in found.items()}
+    found["boxes"] = found["boxes"] / np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+    if "masks" in found:
+        pairs = zip(found["masks"], found["boxes"], strict=True)
+        pasted = [paste(mask, box, image.shape[:2], settings["mask_threshold"]) for mask, box in pairs]
+        found["masks"] = np.stack(pasted) if pasted else np.zeros((0, *image.shape[:2]), bool)
+    return found
+
+
+def latency(session: onnxruntime.InferenceSession, image: np.ndarray, *, repeat: int) -> list[float]:
+    """Milliseconds of each of `repeat` calls of the network alone, after three that do not count."""
+    images, image_size, _ = prepare(image, json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"]))
+    times = []
+    for _ in range(repeat + 3):
+        start = time.perf_counter()
+        session.run(None, {"images": images, "image_size": image_size})
+        times.append(1000 * (time.perf_counter() - start))
+    return times[3:]
+
+
+def main() -> None:
+    """Parse the arguments, print one line for each object, and write the masks."""
+    parser = argparse.ArgumentParser(description="Objects in an image, by a detector's ONNX file.")
+    parser.add_argument("model", help="ONNX file that export_detector wrote")
+    parser.add_argument("image", help="JPEG or PNG")
+    parser.add_argument("--score", type=float, default=0.3, help="print objects of at least this score (0.3)")
+    parser.add_argument("--masks", metavar="FILE", help="write them to this .npz: masks bool [n, h, w], boxes, ...")
+    parser.add_argument("--repeat", type=int, metavar="N", help="also time N calls of the network")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
+    )
+    args = parser.parse_args()
+    image = cv2.imread(args.image)
+    if image is None:
+        sys.exit(f"error: {args.image}: no image that OpenCV can read")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    try:
+        session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
+        found = detect(session, image)
+    except (OSError, KeyError, onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile) as error:
+        sys.exit(f"error: {args.model}: {error}")
+    classes = json.loads(session.get_modelmeta().custom_metadata_map.get("classes", "[]"))
+    shown = found["scores"] >= args.score
+    for label, score, box in zip(*(found[name][shown] for name in ("labels", "scores", "boxes")), strict=True):
+        name = classes[label] if label < len(classes) else f"class {label}"
+        print(f"{name:<16} {score:.3f}  {' '.join(f'{x:7.1f}' for x in box)}")
+    print(f"{int(shown.sum())} objects")
+    if args.masks:
+        np.savez_compressed(args.masks, **{name: values[shown] for name, values in found.items()})
+    if args.repeat:
+        low, median, high = np.percentile(latency(session, image, repeat=args.repeat), [10, 50, 90])
+        print(f"{median:.1f} ms (10th percentile {low:.1f}, 90th {high:.1f}, {args.repeat} calls)")
+
+
+if __name__ == "__main__":
+    main()

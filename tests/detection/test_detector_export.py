@@ -1,0 +1,244 @@
+"""Whole detectors as ONNX files: both forms answer as MMDetection does, and TensorRT-RTX builds the plugin-free one."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_coco import FULL, ROOT, TWIN
+from whole_detectors import detector, halved, model_section, spread
+
+pytest.importorskip("mmdet")
+pytest.importorskip("onnxruntime")
+import onnx
+
+from compress.detection import DetectorSpace
+from compress.detection.data import CocoData, DetectionData
+from compress.detection.export import compare_detections, export_detector
+from compress.detection.run import load_config
+from compress.export import ParityError, onnx_session
+from compress.plan import UserError
+
+SCRIPT = ROOT / "docs/deploy/detect_onnx.py"
+COCO_MINI = Path(os.environ.get("COMPRESS_SHARED_DATA", ROOT.parent / "shared/data")) / "coco-mini"
+SIZE = (3, 128, 128)
+FORMS = ("onnxruntime", "plugin-free")
+NEED_PLUGINS = {"NonMaxSuppression", "RoiAlign", "NonZero", "Loop", "If", "Scan", "ScatterND", "ScatterElements"}
+real_images = pytest.mark.skipif(not COCO_MINI.is_dir(), reason="the COCO subset is not here")
+
+
+@pytest.fixture(scope="module")
+def samples(data):
+    return [data.test[i] for i in range(len(data.test))]
+
+
+@pytest.fixture(scope="module")
+def network(config, samples):
+    return halved(detector(config.model.to_dict()), samples, SIZE[1:])
+
+
+@pytest.fixture(scope="module")
+def files(network, tmp_path_factory):
+    """{form: file} of the small cascade with masks."""
+    folder = tmp_path_factory.mktemp("files")
+    metadata = {"classes": json.dumps([f"class {i}" for i in range(80)])}
+    return {
+        form: export_detector(network, folder / f"{form}.onnx", input_size=SIZE, form=form, metadata=metadata)
+        for form in FORMS
+    }
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("detect_onnx", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_file_detects_what_mmdetection_detects(form, files, network, samples):
+    entry = compare_detections(network, files[form], samples)
+    assert entry["n_images"] == 4
+    assert 20 < entry["n_detections"] < 80
+    assert entry["n_unmatched"] == 0
+    assert entry["max_box_diff"] < 1e-2
+    assert entry["max_score_diff"] < 1e-4
+    assert 0 < entry["max_mask_diff"] < 1e-2
+
+
+def test_inputs_outputs_and_metadata(files):
+    for form, file in files.items():
+        session = onnx_session(file)
+        assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
+            ("images", "tensor(float)", [1, *SIZE]),
+            ("image_size", "tensor(float)", [1, 2]),
+        ]
+        assert [(o.name, o.type, o.shape) for o in session.get_outputs()] == [
+            ("boxes", "tensor(float)", [1, 20, 4]),
+            ("scores", "tensor(float)", [1, 20]),
+            ("labels", "tensor(int64)", [1, 20]),
+            ("masks", "tensor(float)", [1, 20, 28, 28]),
+        ]
+        metadata = session.get_modelmeta().custom_metadata_map
+        assert len(json.loads(metadata["classes"])) == 80
+        how, settings = json.loads(metadata["preprocessing"]), json.loads(metadata["detector"])
+        assert (how["channel_order"], how["input_size"], how["pad_value"]) == ("RGB", list(SIZE), 0)
+        assert how["mean"] == pytest.approx([123.675, 116.28, 103.53])
+        assert (settings["form"], settings["fixed_sampling"], settings["mask_threshold"]) == (form, None, 0.5)
+
+
+def test_the_plugin_free_form_has_no_operator_that_needs_a_plugin(files):
+    used = {form: {node.op_type for node in onnx.load(file).graph.node} for form, file in files.items()}
+    assert not used["plugin-free"] & NEED_PLUGINS
+    assert {"RoiAlign", "NonMaxSuppression"} <= used["onnxruntime"]
+
+
+def test_a_file_of_other_weights_is_told_by_image_and_detection(files, config, samples):
+    other = detector(config.model.to_dict(), seed=1)
+    with pytest.raises(
+        ParityError, match=r"image .*\.png: .* detection \d+, label \d+, score 0\.\d+, box \("
+    ) as caught:
+        compare_detections(other, files["onnxruntime"], samples)
+    assert "\n" not in str(caught.value)
+    assert compare_detections(other, files["onnxruntime"], samples, unmatched_share=1)["n_unmatched"] > 0
+
+
+def test_unfit_images_and_files_are_refused(files, network, samples, tmp_path):
+    with pytest.raises(UserError, match="samples: none"):
+        compare_detections(network, files["onnxruntime"], [])
+    large = {**samples[0], "inputs": torch.zeros(3, 160, 128, dtype=torch.uint8)}
+    large["data_samples"] = samples[0]["data_samples"].clone()
+    large["data_samples"].set_metainfo({"img_shape": (160, 128)})
+    with pytest.raises(UserError, match="an image of 160 x 128 is larger"):
+        compare_detections(network, files["onnxruntime"], [large])
+    stripped = onnx.load(files["onnxruntime"])
+    del stripped.metadata_props[:]
+    onnx.save(stripped, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="no detector of this project"):
+        compare_detections(network, tmp_path / "other.onnx", samples)
+
+
+def test_a_failed_export_leaves_the_older_file(files, network, tmp_path, monkeypatch):
+    file = tmp_path / "m.onnx"
+    file.write_bytes(b"older")
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **kwargs: None)
+    with pytest.raises(RuntimeError, match="returned no program"):
+        export_detector(network, file, input_size=SIZE)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.onnx"]
+    assert file.read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_script_without_torch_finds_the_same_in_the_original_image(form, files, network, samples):
+    import cv2
+
+    detect, session = script().detect, onnx_session(files[form])
+    for sample in samples:
+        image = cv2.imread(sample["data_samples"].img_path)
+        found = detect(session, image)
+        data = network.data_preprocessor({key: [value] for key, value in sample.items()})
+        height, width = data["inputs"].shape[2:]
+        images = torch.nn.functional.pad(data["inputs"], (0, SIZE[2] - width, 0, SIZE[1] - height))
+        with torch.no_grad():
+            expected = network.predict(images, data["data_samples"], rescale=True)[0].pred_instances.numpy()
+        np.testing.assert_allclose(found["boxes"], expected.bboxes, atol=1e-2)
+        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
+        np.testing.assert_array_equal(found["labels"], expected.labels)
+        assert found["masks"].shape == (len(expected), *image.shape[:2])
+        differing = (found["masks"] != expected.masks).sum()
+        assert differing <= 1e-3 * expected.masks.sum()
+
+
+def test_the_script_imports_no_torch():
+    text = SCRIPT.read_text()
+    assert "torch" not in text
+    assert "compress" not in text.replace("savez_compressed", "")
+
+
+@pytest.fixture(scope="module")
+def adaptive(config):
+    """As the full detector: RoIs are sampled as finely as they need."""
+    section = model_section(config.model.to_dict())
+    for extractor in ("bbox_roi_extractor", "mask_roi_extractor"):
+        section["roi_head"][extractor]["roi_layer"]["sampling_ratio"] = 0
+    torch.manual_seed(0)
+    return spread(DetectorSpace(num_classes=80, model=section).build())
+
+
+@pytest.mark.slow
+def test_adaptive_sampling_is_exact_in_one_form_and_replaced_in_the_other(adaptive, samples, tmp_path):
+    exact = export_detector(adaptive, tmp_path / "exact.onnx", input_size=SIZE)
+    assert compare_detections(adaptive, exact, samples)["max_score_diff"] < 1e-4
+    with pytest.warns(UserWarning, match="sampling_ratio = 0: form plugin-free takes 2 samples"):
+        fixed = export_detector(adaptive, tmp_path / "fixed.onnx", input_size=SIZE, form="plugin-free")
+    assert compare_detections(adaptive, fixed, samples)["max_score_diff"] < 1e-4  # MMDetection at that ratio too
+    assert all(layer.sampling_ratio == 0 for layer in adaptive.roi_head.bbox_roi_extractor[0].roi_layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cascade", "mask", "faster"])
+def test_other_two_stage_detectors_are_exported_too(kind, config, samples, tmp_path):
+    network = detector(config.model.to_dict(), kind)
+    for form in FORMS:
+        file = export_detector(network, tmp_path / f"{form}.onnx", input_size=SIZE, form=form)
+        entry = compare_detections(network, file, samples)
+        assert entry["n_detections"] > 20
+        assert (entry["max_mask_diff"] > 0) == ("mask" in kind)
+
+
+def build_for_8_9(file):
+    """An engine of TensorRT-RTX for compute capability 8.9, which needs no GPU."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    from compress.export import EngineConfig, build_engine
+
+    config = EngineConfig(backend="tensorrt-rtx", batch=(1, 1, 1), compute_capabilities=("8.9",))
+    return build_engine(file, file.with_suffix(".engine"), config=config)
+
+
+@pytest.mark.slow
+def test_tensorrt_builds_the_plugin_free_form(files):
+    from compress.export.tensorrt import load_engine_card
+
+    card = load_engine_card(build_for_8_9(files["plugin-free"]))
+    assert [(o["name"], o["dtype"]) for o in card["outputs"]][:3] == [
+        ("boxes", "float32"),
+        ("scores", "float32"),
+        ("labels", "int64"),
+    ]
+    assert json.loads(card["metadata"]["detector"])["form"] == "plugin-free"
+
+
+def real(path, side, n):
+    """The detector of the config at `path`, and `n` validation images of COCO whose longer side has `side` pixels."""
+    config = load_config(str(path))
+    resize = next(step for step in config.val_dataloader.dataset.pipeline if step["type"] == "Resize")
+    resize["scale"] = (side, side)
+    data = CocoData(config, DetectionData(root=str(COCO_MINI), input_size=(side, side)))
+    torch.manual_seed(0)
+    network = spread(DetectorSpace(num_classes=80, model=config.model.to_dict()).build())
+    return network, [data.test[i] for i in range(n)]
+
+
+@pytest.mark.slow
+@real_images
+def test_the_twin_agrees_on_twenty_real_images(tmp_path):
+    network, samples = real(TWIN, 256, 20)
+    for form in FORMS:
+        file = export_detector(network, tmp_path / f"{form}.onnx", input_size=(3, 256, 256), form=form)
+        entry = compare_detections(network, file, samples)
+        assert entry["n_images"] == 20
+        assert entry["n_detections"] > 400
+
+
+@pytest.mark.slow
+@real_images
+@pytest.mark.filterwarnings("ignore:sampling_ratio = 0")
+def test_the_full_cascade_mask_rcnn_agrees_and_is_built(tmp_path):
+    network, samples = real(FULL, 320, 2)
+    for form in FORMS:
+        file = export_detector(network, tmp_path / f"{form}.onnx", input_size=(3, 320, 320), form=form)
+        assert compare_detections(network, file, samples)["n_detections"] > 50
+    assert build_for_8_9(file).stat().st_size > 1e8
