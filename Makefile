@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# One process a core; a folder of tests, with what it prepares, stays in one of them.
+PARALLEL := -n 2 --dist loadgroup
 
 .PHONY: help install demo test test-slow check format lint types clean
 
@@ -33,10 +35,10 @@ demo: $(READY)
 		--pruning-ratio 0.4 --work-dir runs/demo --resume
 
 test: $(READY)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-slow: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 check: format lint types test
 

@@ -27,7 +27,7 @@ setup(
     entry_points={"compress.spaces": ["detector = compress.detection"]},
     extras_require={
         "detection": ["onedl-mmcv>=2.3.6", "onedl-mmdetection>=3.5.1", "pycocotools>=2.0.8"],
-        "dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8", "ruff>=0.11"],
+        "dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11"],
         "tensorrt": ["tensorrt>=10"],
         "tensorrt-rtx": ["tensorrt-rtx>=1.7"],
     },

@@ -40,7 +40,7 @@ def test_gradients_are_those_of_the_whole_batch_where_batchnorm_keeps_its_statis
         loss = model.criterion(model.w, (images, labels))
         parameters = [p for wanted in model.parameter_sets().values() for p in wanted]
         gradients.append(torch.autograd.grad(loss, parameters))
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)  # taken in float32
     for whole, summed in zip(*gradients, strict=True):
         torch.testing.assert_close(summed, whole, rtol=1e-5, atol=1e-8)
