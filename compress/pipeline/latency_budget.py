@@ -17,8 +17,8 @@ from ..pruning import Budget, Priced, plan_for
 from ..spaces import Space
 from .context import Context
 
-TOLERANCE = 0.05
-"""A prediction that misses the measured latency by more is corrected,"""
+TOLERANCE = 0.03
+"""A prediction that misses the measured latency by more is corrected: two sessions of a network differ by up to 2 %,"""
 MOST_CORRECTIONS = 3
 """but not more often than this."""
 
@@ -43,7 +43,7 @@ def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> Width
     """The plan of the run's scores under its budget.
 
     Under a latency budget the selected network is measured, with random weights, in turn with the unpruned one. Where
-    the prediction misses by more than 5 %, it is scaled to what was measured and the selection is repeated, at most
+    the prediction misses by more than 3 %, it is scaled to what was measured and the selection is repeated, at most
     three times; the plan's record has the path. Not measured: under a forced table, which may be another machine's.
     Where the budget or the search used a latency table, the record also says where the plan lies on its stairs.
     """
