@@ -114,11 +114,15 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """RoIAlign of `features` [B, C, H, W] at `rois` [N, 5] (image, x1, y1, x2, y2), into `output` [N, C, h, w]."""
+    """RoIAlign of `features` [B, C, H, W] at `rois` [N, 5] (image, x1, y1, x2, y2), into `output` [N, C, h, w].
+
+    Half precision is computed in float32: torchvision has no gradient in bfloat16.
+    """
     from torchvision.ops import roi_align
 
     _only_average(pool_mode)
     size = (aligned_height, aligned_width)
+    features, rois = _at_least_single(features), _at_least_single(rois)
     output.copy_(roi_align(features, rois, size, spatial_scale, sampling_ratio, aligned))
 
 
@@ -141,8 +145,13 @@ def roi_align_backward(
 
     _only_average(pool_mode)
     size = (aligned_height, aligned_width)
+    grad_output, rois = _at_least_single(grad_output), _at_least_single(rois)
     backward = torch.ops.torchvision._roi_align_backward
     grad_input.copy_(backward(grad_output, rois, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned))
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _only_average(pool_mode: int) -> None:

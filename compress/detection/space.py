@@ -153,7 +153,12 @@ def unpretrained(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_model(model: Mapping[str, Any]) -> Any:
-    """The detector of a config's model section, its weights as PyTorch initialises them; UserError if it is broken."""
+    """The detector of a config's model section, its weights as PyTorch initialises them; UserError if it is broken.
+
+    Under autocast its RoI heads are given float32 maps: MMDetection rounds RoIs to the maps' type, and bfloat16 knows
+    only every eighth pixel from 1024 on.
+    """
+    from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     from mmengine.config import ConfigDict
@@ -163,7 +168,7 @@ def build_model(model: Mapping[str, Any]) -> Any:
         register_all_modules()
     try:
         with DefaultScope.overwrite_default_scope("mmdet"):
-            return MODELS.build(ConfigDict(deepcopy(dict(model))))
+            network = MODELS.build(ConfigDict(deepcopy(dict(model))))
     except UserError:
         raise
     except FAULTS as error:
@@ -171,6 +176,15 @@ def build_model(model: Mapping[str, Any]) -> Any:
         raise UserError(
             f"space.config: MMDetection refuses its model section ({type(error).__name__}: {reason}); correct it"
         ) from None
+    for module in network.modules():
+        if isinstance(module, BaseRoIExtractor):
+            module.register_forward_pre_hook(_single_precision)
+    return network
+
+
+def _single_precision(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    maps, *rest = inputs
+    return tuple(level.float() for level in maps), *rest
 
 
 @contextmanager
