@@ -21,7 +21,8 @@ from ..spaces import Operator, Space
 FORMAT = 1
 AGAIN = "profile this one with tools/profile_latency.py"
 UNTIMED = ("parameter", "shift")
-"""Kinds of operators that a table does not hold: they cost memory, or what is left of a removed block's addition."""
+"""Kinds of operators that a table has no entries of: they cost memory, or are left of a removed block's addition; that
+time is in `rest`."""
 
 
 class Latency(NamedTuple):
@@ -46,7 +47,8 @@ class LatencyTable:
 
     `key` says what was measured, on what: device, backend, versions, dtype, batch, threads, input_size, space, arch.
     `widths` are the measured widths of every group, ascending; 0 where its block can go. `rest` is the share of the
-    time that depends on no width. `record` holds how good the table is (`residual`) and the measurements behind it.
+    time that belongs to no entry of `operators` and depends on no width. `record` holds how good the table is
+    (`residual`) and the measurements behind it.
 
     Example::
 

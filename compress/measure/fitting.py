@@ -11,7 +11,6 @@ import numpy as np
 from ..costs.latency import UNTIMED, LatencyTable, OperatorCosts
 from ..spaces import Operator
 from .latency import DRIFT
-from .owners import REST
 from .profiling import Profile
 
 BLOCKS = (1, 8, 16)
@@ -32,12 +31,13 @@ def fit_table(
 
     An operator's cost is a sum of steps in its widths with non-negative factors, fitted to its time in all networks.
     Groups that are `gathered` from a wider stream cost a copy unless they have their full width. At width 0 an operator
-    is gone and costs nothing.
+    is gone and costs nothing. All time that no timed operator owns is `rest`: what comes before the first layer, and
+    what was left of blocks when the network was pruned before.
     """
     overhead = profiler_overhead(profiles)
     samples = {op.name: _samples(op, profiles, overhead) for op in operators if op.kind not in UNTIMED}
     found = {op.name: _fit(op, widths, samples[op.name], gathered) for op in operators if op.name in samples}
-    rest = _samples(Operator(REST, "norm", 1, 1, macs=0, weights=0), profiles, overhead)[:-1, 2].mean()
+    rest = np.mean([_untimed(p, samples.keys(), overhead) for p in profiles])
     unpruned_ms = float(np.median([p.unpruned_ms for p in profiles]))
     record = {"profiler_overhead": overhead, "samples": {name: value.tolist() for name, value in samples.items()}}
     return LatencyTable(key, unpruned_ms, widths, found, float(rest), record)
@@ -146,17 +146,25 @@ def profiler_overhead(profiles: Sequence[Profile]) -> float:
 def _samples(op: Operator, profiles: Sequence[Profile], overhead: float) -> np.ndarray:
     """Rows of (n_in, n_out, share): of every network, then, averaged, of the unpruned one timed beside them."""
 
-    def share(us: float, nodes: int, all_nodes: int) -> float:
-        return (us - overhead * nodes / all_nodes) / (1 - overhead)
-
     rows, full = [], []
     for p in profiles:
-        all_nodes = sum(p.unpruned_nodes.values())
         n_in, n_out = (p.widths[n] if isinstance(n, str) else n for n in (op.n_in, op.n_out))
-        rows.append([n_in, n_out, share(p.operators.get(op.name, 0), p.nodes.get(op.name, 0), all_nodes)])
-        full.append(share(p.unpruned.get(op.name, 0), p.unpruned_nodes.get(op.name, 0), all_nodes))
+        rows.append([n_in, n_out, _share(p, p.operators.get(op.name, 0), p.nodes.get(op.name, 0), overhead)])
+        full.append(_share(p, p.unpruned.get(op.name, 0), p.unpruned_nodes.get(op.name, 0), overhead))
     n_in, n_out = (p.sizes[n] if isinstance(n, str) else n for n in (op.n_in, op.n_out))
     return np.array([*rows, [n_in, n_out, np.mean(full)]])
+
+
+def _untimed(profile: Profile, timed: Collection[str], overhead: float) -> float:
+    """The share of all that none of the operators `timed` owns."""
+    owners = profile.operators.keys() - timed
+    us, nodes = (math.fsum(of.get(name, 0) for name in owners) for of in (profile.operators, profile.nodes))
+    return _share(profile, us, nodes, overhead)
+
+
+def _share(profile: Profile, us: float, nodes: float, overhead: float) -> float:
+    """`us` of `nodes` nodes in a profile, a share of the unpruned network's time, without the profiler's own part."""
+    return (us - overhead * nodes / sum(profile.unpruned_nodes.values())) / (1 - overhead)
 
 
 def _fit(

@@ -300,6 +300,36 @@ def test_fit_finds_staircases_and_the_profilers_overhead():
     assert table.unpruned_ms == 10
 
 
+def test_time_that_no_timed_operator_owns_is_the_rest():
+    """What is left of removed blocks, when a network is pruned again, and what comes before the first layer."""
+    found, _ = profiles(16, overhead=0.1, seed=6)
+    untimed = {"left": 0.08, REST: 0.03}
+
+    def with_more(p, shares, nodes):
+        """Each an untimed node, paid for like all others; shares are of a total that is 1.11 times as large."""
+        n, all_nodes = len(untimed), sum(p.unpruned_nodes.values())
+        whole = 1 + sum(untimed.values())
+        costs = {name: 0.9 * share / whole + 0.1 / (all_nodes + n) for name, share in untimed.items()}
+        own = {
+            k: (s - 0.1 * nodes[k] / all_nodes) / whole + 0.1 * nodes[k] / (all_nodes + n) for k, s in shares.items()
+        }
+        return {**own, **costs}, {**nodes, **dict.fromkeys(untimed, 1)}
+
+    more = []
+    for p in found:
+        (own, nodes), (full, full_nodes) = (
+            with_more(p, p.operators, p.nodes),
+            with_more(p, p.unpruned, p.unpruned_nodes),
+        )
+        more.append(Profile(p.widths, p.sizes, own, full, nodes, full_nodes, (p.ratio + 0.11) / 1.11, 10.0, 0.2))
+    left = Operator("left", "shift", 1, 96, macs=0, weights=0, biases=1)
+    table = fit_table({}, (*OPERATORS, left), GRIDS, more)
+    assert table.record["profiler_overhead"] == pytest.approx(0.1)
+    assert table.rest == pytest.approx(0.11 / 1.11)
+    assert "left" not in table.operators
+    assert table.predict((*OPERATORS, left), dict.fromkeys("abc", 96)).ratio == pytest.approx(1, abs=1e-3)
+
+
 def test_a_disturbed_network_does_not_change_the_overhead():
     found, _ = profiles(16, overhead=0.1, seed=4)
     found[3] = Profile(**{**vars(found[3]), "ratio": 2 * found[3].ratio})
