@@ -50,6 +50,25 @@ val_evaluator = dict(ann_file="{root}/annotations/instances_val2017.json")
 test_evaluator = val_evaluator
 """
 
+SETTINGS = (
+    "train.epochs=1", "train.batch_size=2", "train.warmup_epochs=0", "search.epochs=1", "search.batch_size=2",
+    "finetune.epochs=1", "finetune.batch_size=2", "data.limit=None", "data.watch=0", "data.evaluate_train=False",
+    "data.input_size=[128,128]",
+)  # fmt: skip
+"""--cfg-options by which RECIPE trains for an epoch on the drawn images."""
+
+
+def options_of(config_file: Path, root: Path, *more: str) -> list[str]:
+    """--cfg-options of a short run of RECIPE on the data in `root`."""
+    return [*SETTINGS, f"space.config={config_file}", f"data.root={root}", *more]
+
+
+class Silent:
+    """A progress display that shows nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: None
+
 
 def categories() -> list[dict[str, Any]]:
     """COCO's 80, under numbers with gaps, as COCO's own are."""

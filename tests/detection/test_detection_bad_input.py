@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from drawn_coco import RECIPE, TWIN, annotation_file
+from drawn_coco import RECIPE, TWIN, Silent, annotation_file, options_of
 from run_tool import run_tool
 
 pytest.importorskip("mmdet")
@@ -14,16 +14,6 @@ from compress.detection.run import in_mmdetection_layout
 from compress.pipeline.context import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import UserError
-
-SETTINGS = (
-    "train.epochs=1", "train.batch_size=2", "train.warmup_epochs=0", "search.epochs=1", "search.batch_size=2",
-    "finetune.epochs=1", "finetune.batch_size=2", "data.limit=None", "data.watch=0", "data.evaluate_train=False",
-    "data.input_size=[128,128]",
-)  # fmt: skip
-
-
-def options_of(config_file, coco, *more):
-    return [*SETTINGS, f"space.config={config_file}", f"data.root={coco}", *more]
 
 
 @pytest.fixture
@@ -76,13 +66,6 @@ def official(state):
         if name.endswith("blocks.1.attn.proj.bias"):
             found[f"{name.partition('attn')[0]}attn_mask"] = torch.zeros(4, 49, 49)
     return found
-
-
-class Silent:
-    """A progress display that shows nothing."""
-
-    def __getattr__(self, name):
-        return lambda *args: None
 
 
 def baseline(path, config_file, coco):
