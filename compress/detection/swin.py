@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmdet.models.backbones.swin import ShiftWindowMSA, SwinTransformer, WindowMSA
+from mmdet.models.backbones.swin import ShiftWindowMSA, SwinBlock, SwinTransformer, WindowMSA
 from mmdet.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ..plan import UserError
 from ..spaces import Group
@@ -79,6 +80,14 @@ class MaskedShiftWindowMSA(ShiftWindowMSA):
         return (regions.unsqueeze(1) != regions.unsqueeze(2)).to(like.dtype) * self.apart
 
 
+class RecomputedSwinBlock(SwinBlock):
+    """A block whose backward pass computes it again (`with_cp`), in the way that `torch.autograd.grad` allows."""
+
+    def forward(self, x: Tensor, hw_shape: Sequence[int]) -> Tensor:
+        """Tokens [B, H * W, C] of a map of `hw_shape` (H, W) -> the same shape."""
+        return checkpoint(super().forward, x, hw_shape, use_reentrant=False)
+
+
 @MODELS.register_module()
 class SlicedSwinTransformer(SwinTransformer):
     """MMDetection's Swin with `head_dims` dimensions in every head and `mlp_dims` hidden units, [stage][block] each.
@@ -111,6 +120,8 @@ class SlicedSwinTransformer(SwinTransformer):
                 module.__class__ = MaskedShiftWindowMSA
             elif isinstance(module, WindowMSA):
                 module.__class__ = SlicedWindowMSA
+            elif isinstance(module, SwinBlock) and module.with_cp:
+                module.__class__, module.with_cp = RecomputedSwinBlock, False
         for group in groups:
             if group.kind == "attention" and group.name in widths and widths[group.name] < group.size:
                 attention: Any = self.get_submodule(group.name)

@@ -86,10 +86,10 @@ def rarts_step(sets: TwoSets, method: Rarts, penalty: Penalty) -> dict[str, Tens
 def _gauss_seidel(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
     # w' = w - eta_w (lambda grad_w L_a(w, alpha) + beta (w - u))
     loss_a = s.loss_a()
-    _descend(s.opt_w, s.w, _averaged(s, torch.autograd.grad(m.lam * loss_a, s.w)), s.u, m.beta)
+    _descend(s.opt_w, s.w, _gradients(s, m.lam * loss_a, s.w), s.u, m.beta)
     # u' = u - eta_u (grad_u L_p(u, alpha) + beta (u - w'))
     loss_p = s.loss_p()
-    _descend(s.opt_u, s.u, _averaged(s, torch.autograd.grad(loss_p, s.u)), s.w, m.beta)
+    _descend(s.opt_u, s.u, _gradients(s, loss_p, s.u), s.w, m.beta)
     # a' = a - eta_a (lambda grad_a L_a(w', a) + grad_a L_p(u', a) + gamma grad P(a)); no weight gradients here
     grad_a = torch.autograd.grad(m.lam * s.loss_a(), s.alpha)
     grad_p = torch.autograd.grad(s.loss_p(), s.alpha)
@@ -101,9 +101,9 @@ def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
     # One pass of each loss gives the gradients of its weights and of alpha, all at the present point. The coupling of u
     # still sees the new w', which costs nothing.
     loss_a = s.loss_a()
-    grad_wa = _averaged(s, torch.autograd.grad(m.lam * loss_a, [*s.w, *s.alpha]))
+    grad_wa = _gradients(s, m.lam * loss_a, [*s.w, *s.alpha])
     loss_p = s.loss_p()
-    grad_up = _averaged(s, torch.autograd.grad(loss_p, [*s.u, *s.alpha]))
+    grad_up = _gradients(s, loss_p, [*s.u, *s.alpha])
     _descend(s.opt_w, s.w, grad_wa[: len(s.w)], s.u, m.beta)
     _descend(s.opt_u, s.u, grad_up[: len(s.u)], s.w, m.beta)
     grad_alpha = list(torch._foreach_add(grad_wa[len(s.w) :], grad_up[len(s.u) :]))
@@ -112,6 +112,13 @@ def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
 
 
 _ORDERS = {"gauss-seidel": _gauss_seidel, "fused": _fused}
+
+
+def _gradients(s: TwoSets, loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Averaged over processes; 0 for weights that the loss does not depend on, as a detector may have."""
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    pairs = zip(found, parameters, strict=True)
+    return _averaged(s, [torch.zeros_like(p) if gradient is None else gradient for gradient, p in pairs])
 
 
 def _averaged(s: TwoSets, gradients: Sequence[Tensor]) -> list[Tensor]:

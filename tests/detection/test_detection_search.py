@@ -74,6 +74,23 @@ def test_an_iteration_of_rarts_moves_scores_and_all_that_is_not_frozen(frozen, t
     assert torch.isfinite(task.loss(folded, batch_of(data, 0)))
 
 
+@pytest.mark.parametrize("order", ["gauss-seidel", "fused"])
+def test_weights_that_no_loss_depends_on_stay(space, randomised, task, data, order):
+    """The neck leaves the first level away, and with it the norm of that level."""
+    model = deepcopy(space.model)
+    model["neck"] |= {"start_level": 1, "add_extra_convs": "on_output"}
+    own = DetectorSpace(num_classes=80, model=model)
+    network, sgd = randomised(own), {"type": "SGD", "lr": 1e-3}
+    config = SearchConfig(1, {"type": "rarts", "order": order}, 1, optimizer=sgd, alpha_optimizer=sgd)
+    searched = TwoNetworks(network, own, config, objective=task)
+    optimizers = searched.optimizers()
+    searched.train()
+    searched.train_step({"p": batch_of(data, 0), "a": batch_of(data, 2)}, optimizers)
+    changed = moved(network, searched.u)
+    assert "backbone.stages.0.blocks.0.ffn.layers.1.weight" in changed
+    assert not {name for name in changed if "norm0" in name}
+
+
 @pytest.mark.parametrize("penalty", ["subgradient", "proximal"])
 def test_a_joint_step_under_l1_lowers_scores_more_than_one_without(frozen, task, data, penalty):
     network, space = frozen
