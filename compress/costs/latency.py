@@ -133,7 +133,8 @@ class LatencyTable:
     def price(self, op: Operator | str, n_in: int, n_out: int, *, interpolate: bool = False) -> float:
         """One operator's share of the unpruned network's time at widths `n_in` and `n_out`.
 
-        Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them.
+        Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them. The 0 of
+        a removed block is not one of the two: nothing is known between it and the narrowest width.
         """
         costs = self.costs_of(op)
         rows = _corners(self.grid(costs.n_in), n_in, f"{costs.n_in} of {_name(op)}", interpolate)
@@ -169,6 +170,11 @@ class LatencyTable:
         return len(self.grid(costs.n_in)), len(self.grid(costs.n_out))
 
 
+def present(grid: Sequence[int]) -> list[int]:
+    """The widths of `grid` at which there is a layer: all but the 0 of a removed block."""
+    return [n for n in grid if n > 0]
+
+
 def _network(space: str, arch: Mapping[str, Any], input_size: Sequence[int]) -> dict[str, Any]:
     """The part of a key that says which network, every argument of it an entry."""
     return {"space": space, "input_size": list(input_size), **{f"arch.{name}": value for name, value in arch.items()}}
@@ -195,11 +201,12 @@ def _width(width: int | str, widths: Mapping[str, int]) -> int:
 
 
 def _corners(grid: Sequence[int], n: int, what: str, interpolate: bool) -> list[tuple[int, float]]:
-    """Indices into `grid` and their weights; UserError off the grid, or, with `interpolate`, outside of it."""
+    """Indices into `grid` and their weights; UserError off the grid, or, with `interpolate`, outside of it or below its
+    narrowest width, which is not the 0 of a removed block."""
     below = bisect_right(grid, n) - 1
     if below >= 0 and grid[below] == n:
         return [(below, 1.0)]
-    if interpolate and 0 <= below < len(grid) - 1:
+    if interpolate and 0 <= below < len(grid) - 1 and grid[below] > 0:
         part = (n - grid[below]) / (grid[below + 1] - grid[below])
         return [(below, 1 - part), (below + 1, part)]
     shown = ", ".join(map(str, grid if len(grid) < 8 else [*grid[:3], "...", *grid[-2:]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,14 +11,15 @@ from torch import Tensor
 
 from ..plan import UserError
 from ..spaces import Operator
-from .latency import UNTIMED, LatencyTable
+from .latency import UNTIMED, LatencyTable, OperatorCosts, present
 
 
 class SoftLatency:
     """The latency ratio that `table` predicts for `operators`, as a differentiable function of soft widths.
 
     Between measured widths it is multilinear, at them it equals `LatencyTable.predict`. Narrower than the narrowest
-    width that was measured, nothing can be gained: there the value stays and the gradient is zero.
+    width that was measured, nothing can be gained: there the value stays and the gradient is zero. That removing a
+    block costs nothing is left out, or it would be a pull towards 0 at widths that nobody measured.
 
     Example::
 
@@ -26,13 +28,13 @@ class SoftLatency:
     """
 
     def __init__(self, table: LatencyTable, operators: Iterable[Operator]) -> None:
-        timed = [table.costs_of(op) for op in operators if op.kind not in UNTIMED]
+        timed = [_present(table, table.costs_of(op)) for op in operators if op.kind not in UNTIMED]
         self.groups = sorted({n for costs in timed for n in (costs.n_in, costs.n_out) if isinstance(n, str)})
         position: dict[int | str, int] = {group: i for i, group in enumerate(self.groups)}
         self.constant = table.rest + sum(float(costs.shares.item()) for costs in timed if costs.shares.size == 1)
         varying = [costs for costs in timed if costs.shares.size > 1]
         self.axes = [
-            _Axis([table.grid(n) for n in side], [position.get(n, -1) for n in side])
+            _Axis([present(table.grid(n)) for n in side], [position.get(n, -1) for n in side])
             for side in ([costs.n_in for costs in varying], [costs.n_out for costs in varying])
         ]
         self.shares = torch.tensor(np.concatenate([costs.shares.ravel() for costs in varying] or [np.zeros(0)]))
@@ -54,6 +56,12 @@ class SoftLatency:
         shares, offsets_O = self.shares.to(x_G), self.offsets.to(x_G.device)
         parts = [a_O * b_O * shares[offsets_O + i_O * stride_O + j_O] for i_O, a_O in rows for j_O, b_O in columns]
         return self.constant + sum(parts[1:], parts[0]).sum()
+
+
+def _present(table: LatencyTable, costs: OperatorCosts) -> OperatorCosts:
+    """`costs` without the rows and columns of removed blocks."""
+    rows, columns = (len(present(table.grid(n))) for n in (costs.n_in, costs.n_out))
+    return replace(costs, shares=costs.shares[-rows:, -columns:])
 
 
 class _Axis:

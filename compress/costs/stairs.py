@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .latency import LatencyTable
+from .latency import LatencyTable, present
 
 SHOWN = 8
 """Groups that are shown one by one, those with the largest share of the unpruned network's time."""
@@ -51,7 +51,7 @@ def chosen_stairs(table: LatencyTable, widths: Mapping[str, int]) -> dict[str, A
     for name in shown:
         grid, width = table.widths[name], widths[name]
         shares = [_rounded(_share(table, name, w, widths)) for w in grid]
-        share = _rounded(_share(table, name, width, widths)) if grid[0] <= width <= grid[-1] else None
+        share = _rounded(_share(table, name, width, widths)) if _nearest(grid, width) == width else None
         groups[name] = {"widths": list(grid), "shares": shares, "width": width, "share": share}
     made = {name: table.key.get(name) for name in ("device", "backend")}
     return {**made, "unpruned_ms": table.unpruned_ms, "others": len(table.widths) - len(shown), "groups": groups}
@@ -76,10 +76,15 @@ def _share(table: LatencyTable, name: str, width: int, others: Mapping[str, int]
     def at(n: int | str) -> int:
         if n == name:
             return width
-        return min(max(others[n], table.widths[n][0]), table.widths[n][-1]) if isinstance(n, str) else n
+        return _nearest(table.widths[n], others[n]) if isinstance(n, str) else n
 
     touching = [(key, op) for key, op in table.operators.items() if name in (op.n_in, op.n_out)]
     return sum(table.price(key, at(op.n_in), at(op.n_out), interpolate=True) for key, op in touching)
+
+
+def _nearest(grid: Sequence[int], width: int) -> int:
+    """`width` where the table has it or lies on both sides of it, else the end of the table's range."""
+    return width if width in grid else min(max(width, present(grid)[0]), grid[-1])
 
 
 def _together(table: LatencyTable, names: Sequence[str], kept: float) -> float:

@@ -9,6 +9,7 @@ import torch
 
 from compress.costs import LatencyTable, SoftLatency
 from compress.costs.latency import OperatorCosts
+from compress.costs.stairs import chosen_stairs
 from compress.plan import UserError
 from compress.spaces import Operator
 
@@ -65,7 +66,7 @@ def test_interpolation_is_asked_for_and_multilinear(table):
     assert table.predict(OPERATORS[:2], {"a": 20}, interpolate=True).ratio == pytest.approx(0.01 + 0.2 + 0.16)
 
 
-@pytest.mark.parametrize(("n_in", "n_out"), [(7, 8), (25, 8), (8, 13), (8, -1)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(7, 8), (25, 8), (8, 13), (8, -1), (8, 7), (8, 1)])
 def test_nothing_is_extrapolated(table, n_in, n_out):
     with pytest.raises(UserError, match="not measured"):
         table.price("second", n_in, n_out, interpolate=True)
@@ -128,11 +129,11 @@ def soft(**widths):
 def test_soft_latency_equals_the_table_at_measured_widths(table):
     latency = SoftLatency(table, OPERATORS)
     for a in WIDTHS["a"]:
-        for b in WIDTHS["b"]:
+        for b in WIDTHS["b"][1:]:
             assert latency(soft(a=a, b=b)).item() == pytest.approx(table.predict(OPERATORS, {"a": a, "b": b}).ratio)
 
 
-@pytest.mark.parametrize(("a", "b"), [(10.5, 3.0), (17.0, 11.9), (8.25, 7.5)])
+@pytest.mark.parametrize(("a", "b"), [(10.5, 9.0), (17.0, 11.9), (8.25, 8.5)])
 def test_soft_latency_interpolates_with_exact_gradients(table, a, b):
     latency, widths = SoftLatency(table, OPERATORS), soft(a=a, b=b)
     value = latency(widths)
@@ -151,6 +152,44 @@ def test_below_the_narrowest_width_nothing_can_be_gained(table):
     assert value.item() == pytest.approx(table.predict(OPERATORS, {"a": 8, "b": 8}).ratio)
     assert widths["a"].grad.item() == 0
     assert widths["b"].grad.item() > 0
+
+
+@pytest.mark.parametrize("b", [0.0, 3.0, 7.9])
+def test_nothing_pulls_towards_the_removal_of_a_block(table, b):
+    """Between no channel and the narrowest measured width nothing is known."""
+    latency, widths = SoftLatency(table, OPERATORS), soft(a=16.0, b=b)
+    value = latency(widths)
+    value.backward()
+    assert value.item() == pytest.approx(table.predict(OPERATORS, {"a": 16, "b": 8}).ratio)
+    assert widths["b"].grad.item() == 0
+    assert widths["a"].grad.item() > 0
+
+
+def test_a_group_of_one_width_has_no_slope(table):
+    """Its only other width is none, as in a block narrower than the table's step."""
+    one = replace(
+        table,
+        widths={"a": (8, 16, 24), "b": (0, 12)},
+        operators={
+            **table.operators,
+            "second": OperatorCosts("a", "b", SECOND[:, [0, 2]]),
+            "depthwise": OperatorCosts(1, "b", np.array([[0.0, 0.05]])),
+        },
+    )
+    latency, widths = SoftLatency(one, OPERATORS), soft(a=16.0, b=7.0)
+    value = latency(widths)
+    value.backward()
+    assert value.item() == pytest.approx(one.predict(OPERATORS, {"a": 16, "b": 12}).ratio)
+    assert widths["b"].grad.item() == 0
+
+
+def test_stairs_between_no_channel_and_the_narrowest_width_are_not_known(table):
+    """Other groups' plots then have the narrowest width in its place."""
+    found = {b: chosen_stairs(table, {"a": 16, "b": b})["groups"] for b in (0, 3, 8, 10)}
+    assert [found[b]["b"]["share"] for b in (0, 3, 8)] == [0.0, None, pytest.approx(0.15 + 0.04)]
+    assert found[3]["a"] == found[8]["a"]
+    assert found[0]["a"]["share"] == pytest.approx(0.12)
+    assert found[10]["b"]["share"] == pytest.approx(0.16 + 0.045)
 
 
 def test_the_ends_have_the_inner_gradient(table):

@@ -163,6 +163,17 @@ def test_other_budgets_have_their_latency_predicted_between_measured_widths_alon
     assert (plan.record["latency"]["ratio"], plan.record["latency"]["ms"]) == (None, None)
 
 
+def test_widths_narrower_than_measured_have_no_latency_though_their_block_may_go():
+    removable = MobileNetV2Space(10, 0.35, score_outputs=True)
+    priced, operators = Priced(made_up_table(removable, SIZE)), removable.operators(SIZE)
+    full = sizes(removable.groups)
+    name = next(group.name for group in removable.groups if group.block is not None)
+    assert priced.table.widths[name][:2] == [0, 4]
+    found = [priced.ratio(operators, {**full, name: width}) for width in (0, 3, 4, 5)]
+    assert found[1] is None
+    assert found[0] < found[2] < found[3]
+
+
 def test_the_plan_survives_its_file_and_the_order_of_scores(tmp_path):
     budget = Budget("latency_ratio", 0.6, also=(Budget("macs_ratio", 0.5),))
     equal = {name: torch.ones(n) for name, n in sizes(SPACES["preresnet"].groups).items()}
