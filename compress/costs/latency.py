@@ -45,7 +45,8 @@ class OperatorCosts:
 class LatencyTable:
     """Measured costs of a space's operators.
 
-    `key` says what was measured, on what: device, backend, versions, dtype, batch, threads, input_size, space, arch.
+    `key` says what was measured, on what: device, processor, backend, versions, dtype, batch, threads, input_size,
+    space, arch.
     `widths` are the measured widths of every group, ascending; 0 where its block can go. `rest` is the share of the
     time that belongs to no entry of `operators` and depends on no width. `record` holds how good the table is
     (`residual`) and the measurements behind it.
@@ -133,8 +134,8 @@ class LatencyTable:
     def price(self, op: Operator | str, n_in: int, n_out: int, *, interpolate: bool = False) -> float:
         """One operator's share of the unpruned network's time at widths `n_in` and `n_out`.
 
-        Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them. The 0 of
-        a removed block is not one of the two: nothing is known between it and the narrowest width.
+        Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them. The 0
+        of a removed block is not one of the two: nothing is known between it and the narrowest width.
         """
         costs = self.costs_of(op)
         rows = _corners(self.grid(costs.n_in), n_in, f"{costs.n_in} of {_name(op)}", interpolate)

@@ -19,6 +19,16 @@ DISTRIBUTIONS = {
 }
 
 
+IDENTITY = ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part")
+"""Lines of /proc/cpuinfo that say which generation of processor it is: those of x86, then those of ARM."""
+
+VECTORS = (
+    *("avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+)
+"""Extensions that engines choose their kernels by."""
+
+
 def device_name(cpuinfo: str | Path = "/proc/cpuinfo") -> str:
     """Return the processor's name and the number of cores this process may use.
 
@@ -28,9 +38,28 @@ def device_name(cpuinfo: str | Path = "/proc/cpuinfo") -> str:
 
         device_name()  # 'Intel(R) Xeon(R) Processor, 2 cores'
     """
-    name = _model_name(Path(cpuinfo)) or platform.processor() or platform.machine() or "unknown processor"
+    names = _cpuinfo(Path(cpuinfo)).get("model name", [""])  # none on ARM
+    name = names[0] or platform.processor() or platform.machine() or "unknown processor"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"{name}, {cores} core{'' if cores == 1 else 's'}"
+
+
+def processor(cpuinfo: str | Path = "/proc/cpuinfo") -> str:
+    """Return which processor this is, by its generation and vector extensions: hypervisors give many the same name.
+
+    Read from `cpuinfo` (Linux); what `platform` knows where there is none.
+
+    Example::
+
+        processor()  # 'vendor_id GenuineIntel, cpu family 6, model 143, stepping 8: avx avx2 fma avx512f ...'
+    """
+    found = _cpuinfo(Path(cpuinfo))
+    # Processors with cores of several kinds have several values.
+    identity = ", ".join(f"{name} {'/'.join(sorted(set(found[name])))}" for name in IDENTITY if name in found)
+    flags = [*found.get("flags", ()), *found.get("Features", ())] or [""]
+    vectors = " ".join(name for name in VECTORS if name in flags[0].split())
+    known = ": ".join(part for part in (identity, vectors) if part)
+    return known or platform.processor() or platform.machine() or "unknown processor"
 
 
 def versions() -> dict[str, str]:
@@ -53,12 +82,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _model_name(cpuinfo: Path) -> str | None:
-    """The first `model name` in a /proc/cpuinfo file; None where there is no such file or no such line (ARM)."""
-    if not cpuinfo.is_file():
-        return None
-    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name" and value.strip():
-            return value.strip()
-    return None
+def _cpuinfo(path: Path) -> dict[str, list[str]]:
+    """{name: its values, one for every core} in a /proc/cpuinfo file; nothing where there is none."""
+    found: dict[str, list[str]] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = (part.strip() for part in line.partition(":"))
+            if value:
+                found.setdefault(name, []).append(value)
+    return found

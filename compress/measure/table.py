@@ -16,7 +16,7 @@ from ..costs.latency import FORMAT, LatencyTable
 from ..plan import UserError
 from ..spaces import Space
 from .designs import allowed_widths, next_design, sample_designs
-from .environment import device_name, versions
+from .environment import device_name, processor, versions
 from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
 from .graphs import WidthGraphs
 from .kept import EQUAL, merged, pack, resumed, save_profiles
@@ -83,6 +83,7 @@ def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfi
     found = versions()
     return {
         "device": device_name(),
+        "processor": processor(),
         "backend": config.backend,
         "versions": {name: found[name] for name in BACKENDS[config.backend] if name in found},
         "dtype": "float32",
