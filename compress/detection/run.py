@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,8 @@ from ..plan import UserError, replacing, write_text
 from ..spaces import Card
 from .data import CocoData, DetectionData, evenly, head_classes
 from .evaluation import average_precision, detect
+from .export.convert import CANDIDATES
+from .export.supported import check_detector, check_sizes
 from .files import evaluate_file
 from .space import FAULTS, BackboneAlone, DetectorSpace
 from .stages import OWN_STAGES
@@ -64,6 +67,23 @@ class DetectionContext(Context):
             raise UserError(f"recipe: space.{next(iter(more))}: a detector has no such setting; it has type, config")
         model = self.config.model.to_dict()
         return DetectorSpace(num_classes=head_classes(model), model=model)
+
+    @cached_property
+    def unexported(self) -> str | None:
+        """Why runs leave out the stages export and measure: what of the detector is not exported; None: they do not."""
+        network = self.full_space.empty()
+        try:
+            check_detector(network)
+            check_sizes(network, network.roi_head.test_cfg.max_per_img, CANDIDATES, form="plugin-free")
+        except UserError as error:
+            return str(error)
+        return None
+
+    def check(self, stages: Sequence[str]) -> None:
+        """As for every run; warns, on the first process, of stages that will be left out."""
+        super().check(stages)
+        if "export" in stages and self.unexported and is_main_process():
+            warnings.warn(f"stages export and measure will be left out: {self.unexported}", stacklevel=2)
 
     @property
     def settled(self) -> tuple[str, ...]:

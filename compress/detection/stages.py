@@ -34,6 +34,8 @@ UNMATCHED_SHARE = 0.02
 
 def export_detectors(c: Any, figures: dict[str, Any]) -> None:
     """baseline, model -> baseline.onnx, model.onnx, model_plugin_free.onnx, parity.json."""
+    if _left_out(c, figures):
+        return
     config, size = c.recipe.export, (3, *c.recipe.data.input_size)
     images = fitting(c.data.test, size[1:], min(config.parity_images, PARITY_IMAGES))
     parity: dict[str, Any] = {"opset": config.opset}
@@ -47,6 +49,14 @@ def export_detectors(c: Any, figures: dict[str, Any]) -> None:
         parity[name] = compare_detections(network, file, images, unmatched_share=UNMATCHED_SHARE)
         parity[name]["max_abs_diff"] = parity[name]["max_score_diff"]
     write_json(c.folder / "parity.json", parity)
+
+
+def _left_out(c: Any, figures: dict[str, Any]) -> bool:
+    """Whether the run's detector is not exported, which is noted and recorded."""
+    if c.unexported:
+        c.progress.note(f"left out: {c.unexported}")
+        figures["left_out"] = c.unexported
+    return bool(c.unexported)
 
 
 def fitting(dataset: Any, size: tuple[int, ...], n: int) -> list[Any]:
@@ -71,6 +81,8 @@ def fitting(dataset: Any, size: tuple[int, ...], n: int) -> list[Any]:
 
 def measure_detectors(c: Any, figures: dict[str, Any]) -> None:
     """baseline.onnx, model.onnx -> latency.json: whole detectors on one validation image."""
+    if _left_out(c, figures):
+        return
     config, size = c.recipe.measure, (3, *c.recipe.data.input_size)
     if config.backends != ("onnxruntime",) or config.batch != 1:
         raise UserError(

@@ -17,8 +17,9 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: Any) -> dict[str, Any
     """Gather the run's files into summary.json and return it."""
     stages = folder.stages
     plan = WidthPlan.load(folder / "plan.json")
-    parity = read_json(folder / "parity.json")
-    latency = read_json(folder / "latency.json")
+    # Runs of networks that are not exported leave these two stages out.
+    parity = None if "left_out" in stages["export"] else read_json(folder / "parity.json")
+    latency = {"backends": {}} if "left_out" in stages["measure"] else read_json(folder / "latency.json")
     distill = recipe.finetune.distill
     summary = {
         "format": 1,
@@ -33,10 +34,8 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: Any) -> dict[str, Any
         },
         "latency_ratio": {name: backend["ratio"]["median"] for name, backend in latency["backends"].items()},
         **_predicted(plan.record.get("latency")),
-        "parity_max_abs_diff": {
-            "before": parity["baseline"]["max_abs_diff"],
-            "after": parity["model"]["max_abs_diff"],
-        },
+        "parity_max_abs_diff": parity
+        and {"before": parity["baseline"]["max_abs_diff"], "after": parity["model"]["max_abs_diff"]},
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
         "seed": recipe.seed,
         "search": {"method": stages["search"]["info"].pop("type"), **stages["search"]["info"]},

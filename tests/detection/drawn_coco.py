@@ -50,6 +50,39 @@ val_evaluator = dict(ann_file="{root}/annotations/instances_val2017.json")
 test_evaluator = val_evaluator
 """
 
+ONE_STAGE = """
+model = dict(
+    _delete_=True,
+    type="RetinaNet",
+    data_preprocessor=dict(
+        type="DetDataPreprocessor", mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], pad_size_divisor=32
+    ),
+    backbone=dict(
+        type="SwinTransformer", embed_dims=16, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], out_indices=[1, 2, 3]
+    ),
+    neck=dict(type="FPN", in_channels=[32, 64, 128], out_channels=16, num_outs=3),
+    bbox_head=dict(
+        type="RetinaHead",
+        num_classes=80,
+        in_channels=16,
+        stacked_convs=1,
+        feat_channels=16,
+        anchor_generator=dict(
+            type="AnchorGenerator", octave_base_scale=4, scales_per_octave=1, ratios=[1.0], strides=[8, 16, 32]
+        ),
+    ),
+    train_cfg=dict(
+        assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
+        sampler=dict(type="PseudoSampler"),
+        allowed_border=-1,
+        pos_weight=-1,
+        debug=False,
+    ),
+    test_cfg=dict(nms_pre=64, score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5), max_per_img=5),
+)
+"""
+"""For the end of a config: a detector without RoIs."""
+
 SETTINGS = (
     "train.epochs=1", "train.batch_size=2", "train.warmup_epochs=0", "search.epochs=1", "search.batch_size=2",
     "finetune.epochs=1", "finetune.batch_size=2", "data.limit=None", "data.watch=0", "data.evaluate_train=False",

@@ -1,12 +1,15 @@
-"""What a detector's last stages hand to the exporter."""
+"""A detector's last stages: what they hand to the exporter, and what of them is left out."""
 
 import json
 
 import pytest
-from drawn_coco import RECIPE, Silent, options_of
+import torch
+from drawn_coco import ONE_STAGE, RECIPE, Silent, options_of, write_config
+from run_tool import run_tool
 
 pytest.importorskip("mmdet")
-from compress.detection import stages
+from compress.detection import DetectorSpace, stages
+from compress.detection.run import load_config
 from compress.pipeline.context import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.spaces import Card, save_model
@@ -40,3 +43,27 @@ def test_exported_files_know_their_classes_and_rounding_may_decide_a_few_detecti
     stages.export_detectors(context, {})
     assert calls == [(f"{name}.onnx", 0.02) for name in ("baseline", "model", "model_plugin_free")]
     assert json.loads((context.folder / "parity.json").read_text())["model"]["n_unmatched"] == 1
+
+
+def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(coco, tmp_path, capsys):
+    """Known before anything is trained, and everything else is as for other detectors."""
+    file = write_config(tmp_path / "retina.py", coco, ONE_STAGE)
+    config = load_config(str(file))
+    network = DetectorSpace(num_classes=80, model=config.model.to_dict()).build()
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "retina.pth")
+    run = tmp_path / "run"
+    arguments = ("--checkpoint", tmp_path / "retina.pth", "--work-dir", run, "--pruning-ratio", 0.2)
+    with pytest.warns(UserWarning, match="stages export and measure will be left out: network: RetinaNet is no two"):
+        code = run_tool("prune", RECIPE, *arguments, "--cfg-options", *options_of(file, coco))
+    out = capsys.readouterr()
+    assert code == 0, out.err
+    assert out.out.count("left out: network: RetinaNet is no two-stage detector") == 2
+    stages_done = json.loads((run / "stages.json").read_text())
+    assert "RetinaNet" in stages_done["export"]["left_out"]
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["params"]["after"] < summary["params"]["before"]
+    assert summary["bbox_mAP"].keys() == {"before", "after"}
+    assert (summary["latency_ms"], summary["parity_max_abs_diff"]) == ({}, None)
+    assert (run / "report.html").is_file()
+    assert (run / "model.pth").is_file()
+    assert not list(run.glob("*.onnx"))
