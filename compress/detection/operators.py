@@ -1,7 +1,8 @@
 """Stands in for `mmcv._ext`, MMCV's compiled operators, where they are not installed.
 
-Non-maximum suppression and RoIAlign come from torchvision, CPU and CUDA alike; every other operator raises one clear
-sentence when it is called. Where MMCV has its own operators, nothing is replaced.
+Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss is written in PyTorch, CPU and CUDA
+alike; every other operator raises one clear sentence when it is called. Where MMCV has its own operators, nothing is
+replaced.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 EXTENSION = "mmcv._ext"
 NAIVE, LINEAR, GAUSSIAN = range(3)
@@ -49,7 +51,7 @@ class _Operators(ModuleType):
 def _absent(name: str) -> Callable[..., Any]:
     def operator(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(
-            f"mmcv operator {name!r}: this MMCV was installed without compiled operators, and torchvision has none "
+            f"mmcv operator {name!r}: this MMCV was installed without compiled operators, and there is none here "
             "for it; install an MMCV that was built with its operators, or choose a model that does not use it"
         )
 
@@ -150,6 +152,36 @@ def roi_align_backward(
     grad_input.copy_(backward(grad_output, rois, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned))
 
 
+def sigmoid_focal_loss_forward(
+    logits: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
+) -> None:
+    """Focal loss (Lin et al., arXiv 1708.02002) of `logits` [N, C] at labels `target` [N], into `output` [N, C].
+
+    Label C is background. Factors of the classes, `weight`, are refused: MMDetection gives none.
+    """
+    _sign, factor, log_p, q = _focal_terms(logits, target, weight, alpha)
+    output.copy_(-factor * q**gamma * log_p)
+
+
+def sigmoid_focal_loss_backward(
+    logits: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
+) -> None:
+    """The derivative of each entry of the focal loss by its own logit, into `grad_input` [N, C]."""
+    sign, factor, log_p, q = _focal_terms(logits, target, weight, alpha)
+    grad_input.copy_(sign * factor * q**gamma * (gamma * (1 - q) * log_p - q))
+
+
+def _focal_terms(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sign of the logit in favour of the truth, weights, and with p the probability of the truth log p and 1 - p."""
+    if weight.numel():
+        raise NotImplementedError("sigmoid_focal_loss: is computed without weights of classes; use weight=None")
+    x = _at_least_single(logits)
+    is_class = target[:, None] == torch.arange(x.shape[1], device=x.device)
+    sign = torch.where(is_class, 1.0, -1.0).to(x.dtype)
+    factor = torch.where(is_class, alpha, 1 - alpha).to(x.dtype)
+    return sign, factor, F.logsigmoid(sign * x), torch.sigmoid(-sign * x)
+
+
 def _at_least_single(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -168,5 +200,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "softnms": softnms,
     "roi_align_forward": roi_align_forward,
     "roi_align_backward": roi_align_backward,
+    "sigmoid_focal_loss_forward": sigmoid_focal_loss_forward,
+    "sigmoid_focal_loss_backward": sigmoid_focal_loss_backward,
 }
-"""What MMCV asks `mmcv._ext` for and torchvision can do."""
+"""What MMCV asks `mmcv._ext` for and is here."""

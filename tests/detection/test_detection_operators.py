@@ -126,13 +126,48 @@ def test_max_pooling_of_regions_is_refused():
 
 
 @needs_stand_in
+@pytest.mark.parametrize("gamma", [2.0, 1.5])
+def test_the_focal_loss_and_its_gradient_are_mmdetections(gamma):
+    """On CUDA MMDetection calls the operator; on the CPU it computes the loss by automatic differentiation."""
+    from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss, sigmoid_focal_loss
+
+    torch.manual_seed(0)
+    logits = [(8 * torch.randn(40, 5, dtype=torch.float64)).requires_grad_() for _ in range(2)]
+    logits[1].data.copy_(logits[0].data)
+    labels, weights = torch.arange(40) % 6, torch.rand(40, 5)  # the last is background
+    settings = {"gamma": gamma, "alpha": 0.3, "reduction": "none"}
+    losses = [
+        sigmoid_focal_loss(logits[0], labels, weights, **settings),
+        py_sigmoid_focal_loss(logits[1], torch.nn.functional.one_hot(labels, 6)[:, :5], weights, **settings),
+    ]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        (loss * torch.linspace(-1, 2, 5)).sum().backward()
+    torch.testing.assert_close(logits[0].grad, logits[1].grad)
+    assert float(logits[0].grad.abs().sum()) > 0
+
+
+@needs_stand_in
+def test_the_focal_loss_stays_finite():
+    from mmcv.ops import sigmoid_focal_loss
+
+    logits, labels = torch.tensor([[-200.0, 200.0], [200.0, -200.0]], requires_grad=True), torch.tensor([0, 2])
+    loss = sigmoid_focal_loss(logits, labels, 2.0, 0.25, None, "none")
+    assert torch.allclose(loss, torch.tensor([[50.0, 150.0], [150.0, 0.0]]))
+    loss.sum().backward()
+    assert torch.allclose(logits.grad, torch.tensor([[-0.25, 0.75], [0.75, 0.0]]))
+    with pytest.raises(NotImplementedError, match="without weights of classes; use weight=None"):
+        sigmoid_focal_loss(logits, labels, 2.0, 0.25, torch.ones(2), "none")
+
+
+@needs_stand_in
 def test_an_absent_operator_complains_when_it_is_called():
-    from mmcv.ops import sigmoid_focal_loss  # importing it is fine
+    from mmcv.ops import softmax_focal_loss  # importing it is fine
 
     with pytest.raises(
-        NotImplementedError, match=r"mmcv operator 'sigmoid_focal_loss_forward': .*install an MMCV"
+        NotImplementedError, match=r"mmcv operator 'softmax_focal_loss_forward': .*install an MMCV"
     ) as e:
-        sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
+        softmax_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
     assert "\n" not in str(e.value)
 
 
