@@ -31,13 +31,35 @@ from .space import FAULTS, BackboneAlone, DetectorSpace
 from .stages import OWN_STAGES
 from .task import DetectionTask, DetectorTraining
 
+TRAINING = ("train", "search", "finetune")
+"""Sections of a recipe that train."""
+
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe):
-    """A run on an MMDetection detector: `space` is {"type": "detector", "config": its config file}."""
+    """A run on an MMDetection detector: `space` is {"type": "detector", "config": its config file}.
+
+    Detectors are exported for one image, timed in ONNX Runtime, compared on at most 24 of `export.parity_images`, and
+    trained by their config's losses. Raises UserError for settings that would need anything else.
+    """
 
     data: DetectionData  # type: ignore[assignment]
     measure: MeasureConfig = field(default_factory=lambda: MeasureConfig(backends=("onnxruntime",)))
+
+    def __post_init__(self) -> None:
+        if self.measure.backends != ("onnxruntime",) or self.measure.batch != 1:
+            raise UserError(
+                f"measure.backends = {list(self.measure.backends)}, batch = {self.measure.batch}: detectors are "
+                "exported for one image and timed in ONNX Runtime; set measure.backends to ['onnxruntime'] and batch "
+                "to 1"
+            )
+        if self.finetune.distill is not None:
+            raise UserError("finetune.distill: detectors are fine-tuned without a teacher; leave it away")
+        for section in TRAINING:
+            if smoothing := getattr(self, section).label_smoothing:
+                raise UserError(
+                    f"{section}.label_smoothing = {smoothing}: a detector's losses are its config's; leave it away"
+                )
 
 
 @dataclass
@@ -80,10 +102,20 @@ class DetectionContext(Context):
         return None
 
     def check(self, stages: Sequence[str]) -> None:
-        """As for every run; warns, on the first process, of stages that will be left out."""
+        """As for every run; warns, on the first process, of what will be left out or has no effect."""
         super().check(stages)
-        if "export" in stages and self.unexported and is_main_process():
+        if not is_main_process():
+            return
+        if "export" in stages and self.unexported:
             warnings.warn(f"stages export and measure will be left out: {self.unexported}", stacklevel=2)
+        for name in TRAINING:
+            section = getattr(self.recipe, name)
+            if name in stages and section.warmup_epochs and self.task.follows(section):
+                warnings.warn(
+                    f"{name}.warmup_epochs has no effect with schedule='step': the config's param_scheduler is "
+                    "followed, with its own warm-up",
+                    stacklevel=2,
+                )
 
     @property
     def settled(self) -> tuple[str, ...]:
@@ -127,9 +159,7 @@ class DetectionContext(Context):
         }
 
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
-        """Train `network` in place on all training images."""
-        if teacher is not None:
-            raise UserError("recipe: finetune.distill: detectors are fine-tuned without a teacher; leave it away")
+        """Train `network` in place on all training images; there is no `teacher`, because recipes refuse one."""
         job = self.job(stage)
         run(
             DetectorTraining(network, bf16=config.amp == "bf16"),

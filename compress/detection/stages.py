@@ -37,7 +37,9 @@ def export_detectors(c: Any, figures: dict[str, Any]) -> None:
     if _left_out(c, figures):
         return
     config, size = c.recipe.export, (3, *c.recipe.data.input_size)
-    images = fitting(c.data.test, size[1:], min(config.parity_images, PARITY_IMAGES))
+    images, seen = fitting(c.data.test, size[1:], min(config.parity_images, PARITY_IMAGES))
+    figures["fitting"] = {"images": len(images), "of": seen}
+    c.progress.note(f"data.input_size {size[1:]}: {len(images)} of {seen} validation images are not larger")
     parity: dict[str, Any] = {"opset": config.opset}
     files = {"baseline": ("baseline", "onnxruntime"), "model": ("model", "onnxruntime")}
     for name, (source, form) in {**files, PLUGIN_FREE: ("model", "plugin-free")}.items():
@@ -59,14 +61,16 @@ def _left_out(c: Any, figures: dict[str, Any]) -> bool:
     return bool(c.unexported)
 
 
-def fitting(dataset: Any, size: tuple[int, ...], n: int) -> list[Any]:
-    """Up to `n` images of a `dataset` in test mode, in a fixed random order, that are not larger than `size` (h, w).
+def fitting(dataset: Any, size: tuple[int, ...], n: int) -> tuple[list[Any], int]:
+    """Up to `n` images of a `dataset` in test mode, in a fixed random order, that are not larger than `size` (h, w);
+    and how many had to be looked at.
 
     Raises UserError when none is that small.
     """
-    chosen = []
+    chosen: list[Any] = []
+    seen = 0
     for i in np.random.default_rng(0).permutation(len(dataset)).tolist():
-        sample = dataset[i]
+        sample, seen = dataset[i], seen + 1
         if all(side <= most for side, most in zip(sample["inputs"].shape[1:], size, strict=True)):
             chosen.append(sample)
         if len(chosen) >= n:
@@ -76,7 +80,7 @@ def fitting(dataset: Any, size: tuple[int, ...], n: int) -> list[Any]:
             f"recipe: data.input_size = {size}: every validation image is larger after the config's test pipeline; "
             "raise it to the pipeline's scale, in multiples of 32"
         )
-    return chosen
+    return chosen, seen
 
 
 def measure_detectors(c: Any, figures: dict[str, Any]) -> None:
@@ -84,12 +88,8 @@ def measure_detectors(c: Any, figures: dict[str, Any]) -> None:
     if _left_out(c, figures):
         return
     config, size = c.recipe.measure, (3, *c.recipe.data.input_size)
-    if config.backends != ("onnxruntime",) or config.batch != 1:
-        raise UserError(
-            f"recipe: measure.backends = {list(config.backends)}, batch = {config.batch}: detectors are exported for "
-            "one image and timed in ONNX Runtime; set measure.backends to ['onnxruntime'] and batch to 1"
-        )
-    feed = detector_feed(load_model(c.folder / "model")[0], fitting(c.data.test, size[1:], 1)[0], size[1:])
+    (image,), _ = fitting(c.data.test, size[1:], 1)
+    feed = detector_feed(load_model(c.folder / "model")[0], image, size[1:])
     pair = {
         side: partial(onnx_session(c.folder / file, threads=config.threads).run, None, feed)
         for side, file in (("before", "baseline.onnx"), ("after", "model.onnx"))

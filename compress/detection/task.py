@@ -64,11 +64,15 @@ class DetectionTask:
         size = len(batch["inputs"]) // n
         return [{key: values[i * size : (i + 1) * size] for key, values in batch.items()} for i in range(n)]
 
+    def follows(self, config: TrainConfig | SearchConfig) -> bool:
+        """Whether training by `config` follows the schedule of MMDetection's config."""
+        return config.schedule == "step" and bool(self.data.config.get("param_scheduler"))
+
     def schedule(self, config: TrainConfig | SearchConfig) -> list[dict[str, Any]]:
         """`step`: the config's own schedule, its epochs scaled to the recipe's; else the recipe's cosine."""
-        own = self.data.config.get("param_scheduler")
-        if config.schedule != "step" or not own:
+        if not self.follows(config):
             return make_schedule(config)
+        own = self.data.config.param_scheduler
         epochs = max([entry["end"] for entry in own if entry.get("by_epoch", True) and "end" in entry], default=None)
         if epochs is None:
             raise UserError("search.schedule = 'step': the config's param_scheduler has no end; use 'cosine'")
@@ -127,6 +131,8 @@ def scaled(entry: dict[str, Any], factor: float) -> dict[str, Any]:
     for key in ("begin", "end", "T_max"):
         if key in entry:
             entry[key] = round(entry[key] * factor)
+    if "end" in entry:
+        entry["end"] = max(entry.get("begin", 0) + 1, entry["end"])
     if "milestones" in entry:
         entry["milestones"] = sorted({max(1, round(epoch * factor)) for epoch in entry["milestones"]})
     return entry

@@ -196,3 +196,20 @@ def test_a_model_whose_heads_disagree_on_the_classes(space):
     model["roi_head"]["mask_head"]["num_classes"] = 20
     with pytest.raises(UserError, match=r"its heads have \[20, 80\] num_classes; give all of them the same"):
         head_classes(model)
+
+
+def test_settings_that_detectors_do_not_have(refused, checkpoint):
+    for option, says in (
+        ("measure.batch=2", ("recipe: measure.backends", "batch = 2", "batch to 1")),
+        ("measure.backends=['pytorch']", ("recipe: measure.backends = ['pytorch']", "ONNX Runtime")),
+        ("finetune.distill={'temperature': 4.0}", ("recipe: finetune.distill", "without a teacher")),
+        ("search.label_smoothing=0.1", ("recipe: search.label_smoothing = 0.1", "its config's")),
+    ):
+        refused("prune", "--checkpoint", checkpoint, says=says, more=[option])
+
+
+def test_a_warm_up_beside_the_configs_own_schedule_has_no_effect(config_file, coco):
+    step = ["train.schedule=step", "train.epochs=3", "train.warmup_epochs=1"]
+    context = make_context(load_recipe(RECIPE, options_of(config_file, coco, *step)), Silent())
+    with pytest.warns(UserWarning, match=r"^train.warmup_epochs has no effect with schedule='step'"):
+        context.check(["train"])

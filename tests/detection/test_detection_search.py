@@ -216,6 +216,9 @@ def test_the_configs_schedule_is_stretched_to_the_recipes_epochs(config, data):
     assert task.schedule(FinetuneConfig(12, optimizer=ADAMW))[-1]["type"] == "CosineAnnealingLR"
     entry = {"type": "CosineAnnealingLR", "begin": 4, "end": 36, "T_max": 32}
     assert scaled(entry, 0.5) == {"type": "CosineAnnealingLR", "begin": 2, "end": 18, "T_max": 16}
+    warmup = {"type": "LinearLR", "begin": 0, "end": 1, "by_epoch": True}
+    assert scaled(dict(warmup), 1 / 3)["end"] == 1, "MMEngine takes no schedule that ends where it begins"
+    assert scaled({**warmup, "begin": 1, "end": 2}, 1 / 3) == {**warmup, "begin": 0, "end": 1}
 
 
 # Accumulation

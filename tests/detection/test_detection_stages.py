@@ -40,9 +40,19 @@ def test_exported_files_know_their_classes_and_rounding_may_decide_a_few_detecti
 
     monkeypatch.setattr(stages, "export_detector", exported)
     monkeypatch.setattr(stages, "compare_detections", compared)
-    stages.export_detectors(context, {})
+    figures = {}
+    stages.export_detectors(context, figures)
+    assert figures["fitting"] == {"images": 4, "of": 4}
     assert calls == [(f"{name}.onnx", 0.02) for name in ("baseline", "model", "model_plugin_free")]
     assert json.loads((context.folder / "parity.json").read_text())["model"]["n_unmatched"] == 1
+
+
+def test_images_that_are_larger_than_the_file_takes_are_counted(data):
+    """A file that lies on its side takes no upright ones."""
+    tall = [sample["inputs"].shape[1] > 96 for sample in (data.test[i] for i in range(len(data.test)))]
+    assert 0 < sum(tall) < len(tall)
+    chosen, seen = stages.fitting(data.test, (96, 128), 24)
+    assert (len(chosen), seen) == (len(tall) - sum(tall), len(tall))
 
 
 def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(coco, tmp_path, capsys):
