@@ -70,6 +70,14 @@ class Context:
         """Read and check all that a user can get wrong in what `stages` are given: data, checkpoint, budget, search."""
         if not stages:
             return
+        budget = self.budget.latency
+        for argument, given in (
+            (budget.argument if budget else "", budget),
+            ("--latency-table", self.table),
+            ("search.latency_table", self.recipe.search.latency_table),
+        ):
+            if given is not None:
+                check_has_tables(self, argument)
         space = self.full_space
         check_batches(self, stages)
         if "measure" in stages:
@@ -99,8 +107,9 @@ class Context:
         """The run's latency table, for networks of `space`; None without one.
 
         Raises UserError for a file that is gone or has changed, for another network's table, and, unless it is forced,
-        for one of another device, engine, number of threads or batch size than this run measures with
-        (`measure.threads`, `measure.batch`).
+        for one of another device, version of its engine, number of threads or batch size than this run measures with
+        (`measure.threads`, `measure.batch`), and under a latency budget for one of an engine that it does not measure
+        with (`measure.backends`).
         """
         if self.table is None:
             return None
@@ -111,14 +120,15 @@ class Context:
             if sha256(path) != self.table["sha256"]:
                 raise UserError("has changed since the run began; restore it, or start a new run")
             table = LatencyTable.load(path)
-            backends = [name for name in self.recipe.measure.backends if name == table.key.get("backend")]
-            config = TableConfig(
-                backend=backends[0] if backends else "onnxruntime",
-                threads=self.recipe.measure.threads,
-                batch=self.recipe.measure.batch,
-            )
             table.check_space(space, size)
+            measure, backend = self.recipe.measure, str(table.key.get("backend"))
+            config = TableConfig(backend=backend, threads=measure.threads, batch=measure.batch)
             table.check_key(table_key(space, size, config), force=self.table["forced"])
+            if self.budget.latency and backend not in measure.backends and not self.table["forced"]:
+                raise UserError(
+                    f"is of {backend!r}, whose latency {self.budget.latency.argument} limits, but measure.backends = "
+                    f"{list(measure.backends)} does not have it; add it there, or give a table of one that it has"
+                )
         except UserError as error:
             raise UserError(f"--latency-table {path}: {error}") from None
         return Priced(table)
@@ -239,6 +249,15 @@ CONTEXTS: dict[str, type[Context]] = {}
 def make_context(recipe: Recipe, progress: Progress, **options: Any) -> Context:
     """The context of a run of `recipe`; `options` are the fields of Context."""
     return CONTEXTS.get(recipe.space["type"], Context)(recipe, progress, **options)
+
+
+def check_has_tables(c: Context, argument: str) -> None:
+    """UserError, beginning with `argument`, where the runs of `c` time networks otherwise than tables are measured."""
+    if "measure" in c.own_stages:
+        raise UserError(
+            f"{argument}: a {c.recipe.space['type']} has no latency table, which only image classifiers have; prune it "
+            "to a --pruning-ratio, --macs-ratio or --params-ratio"
+        )
 
 
 def check_budget(recipe: Recipe, budget: Budget) -> None:

@@ -20,8 +20,10 @@ import torch
 from latency_tables import made_up_table
 
 from compress.costs import LatencyTable
-from compress.measure import TableConfig, table_key
+from compress.measure import MeasureConfig, TableConfig, table_key
 from compress.pipeline import latency_budget
+from compress.pipeline.context import CONTEXTS, Context, make_context
+from compress.pipeline.latency_budget import table_record
 from compress.pipeline.recipe import load_recipe
 from compress.pipeline.run import prune as prune_run
 from compress.plan import UserError, WidthPlan, read_json
@@ -317,13 +319,47 @@ def test_a_table_of_another_backend_needs_that_backend_among_the_measured_ones(
     fake = timer(1.0)
     key = table_key(SPACE, SIZE, TableConfig(backend="pytorch"))
     eager = table_file("eager", backend=key["backend"], versions=key["versions"])
-    only = {"measure__backends": "['onnxruntime']"}
-    prune(*RATIO, "--latency-table", eager, options=only, says=("backend = 'pytorch' there, 'onnxruntime' here",))
+    own = (eager, "pytorch", "onnxruntime"), (table_file(), "onnxruntime", "pytorch")
+    for file, backend, other in own:
+        says = (f"--latency-table {file}: is of '{backend}'", "--latency-ratio", f"measure.backends = ['{other}'] does")
+        prune(*RATIO, "--latency-table", file, options={"measure__backends": f"['{other}']"}, says=says)
     first = {"checkpoint": str(baseline), "search_from": str(finished[0]), "latency_table": str(eager)}
     going(tmp_path / "run", stage="search", budget=HALF, **first)
     going(tmp_path / "run", stage="select")
     assert fake.settings["backend"] == "pytorch"
     assert fake.timed > 0
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "pytorch"])
+@pytest.mark.parametrize(("budget", "forced"), [(Budget("macs_ratio", 0.5), False), (HALF, True)])
+def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
+    table_file, backend: str, budget: Budget, forced: bool
+) -> None:
+    key = table_key(SPACE, SIZE, TableConfig(backend=backend))
+    file = table_file(f"of {backend}", backend=backend, versions=key["versions"])
+    table = table_record(str(file), forced, {})
+    other = MeasureConfig(backends=({"onnxruntime": "pytorch", "pytorch": "onnxruntime"}[backend],))
+    recipe = replace(load_recipe(RECIPE), measure=other)
+    context = make_context(recipe, TerminalProgress(quiet=True), table=table, budget=budget)
+    assert context.priced(SPACE).table.key["backend"] == backend
+
+
+def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As all whose runs measure in their own way; the remedy is another budget, not tools/profile_latency.py."""
+    own = type("Own", (Context,), {"own_stages": {"measure": None}})
+    monkeypatch.setitem(CONTEXTS, "preresnet", own)
+    recipe = load_recipe(RECIPE)
+    searched = replace(recipe, search=replace(recipe.search, penalty="latency", latency_table="t.json"))
+    for says, recipe_given, options in (
+        ("--latency-ratio", recipe, {"budget": HALF}),
+        ("--latency-ms", recipe, {"budget": Budget("macs_ratio", 0.5, also=(Budget("latency_ms", 5),))}),
+        ("--latency-table", recipe, {"table": {"path": "t.json", "sha256": "", "forced": True}}),
+        (r"search\.latency_table", searched, {}),
+    ):
+        context = make_context(recipe_given, TerminalProgress(quiet=True), **options)
+        with pytest.raises(UserError, match=f"^{says}: a preresnet has no latency table.*--macs-ratio") as refusal:
+            context.check(["load", "search", "select"])
+        assert "profile_latency" not in str(refusal.value)
 
 
 def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
