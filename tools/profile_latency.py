@@ -57,7 +57,7 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from compress.costs.stairs import table_stairs
     from compress.measure import TableConfig, build_table, describe_table, merge_tables
-    from compress.pipeline.context import Context
+    from compress.pipeline.context import check_has_tables, make_context
     from compress.pipeline.recipe import load_recipe
     from compress.plan import UserError
     from compress.report import write_table_report
@@ -74,7 +74,8 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"--target {args.target}: needs --max-designs, how many networks may be profiled to reach it")
     config = TableConfig(**{**given, "backend": BACKENDS[args.backend or "ort"]})
     with TerminalProgress() as progress:
-        context = Context(load_recipe(args.recipe, args.cfg_options), progress, checkpoint=args.checkpoint)
+        context = make_context(load_recipe(args.recipe, args.cfg_options), progress, checkpoint=args.checkpoint)
+        check_has_tables(context, f"RECIPE {args.recipe}")
         space = context.full_space if args.checkpoint is None else context.baseline[1]
         size = context.card(space).input_size
         if args.merge:

@@ -10,7 +10,7 @@ import compress.measure
 from compress.measure import TableConfig
 from compress.measure.designs import allowed_widths, sample_designs
 from compress.measure.kept import pack
-from compress.pipeline.context import Context
+from compress.pipeline.context import CONTEXTS, Context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import write_json
 from compress.report.progress import TerminalProgress
@@ -86,6 +86,14 @@ def test_checkpoints_of_other_recipes_are_refused(asked, tmp_path, capsys):
     line = refused(capsys, "-o", tmp_path / "table.json", "--checkpoint", tmp_path)
     assert "another architecture (depth = 11 there, 20 in the recipe)" in line
     assert "no such file" in refused(capsys, "-o", tmp_path / "t.json", "--checkpoint", tmp_path / "none")
+    assert not asked
+
+
+def test_recipes_whose_networks_have_no_tables_are_refused(asked, monkeypatch, tmp_path, capsys):
+    """Detectors, and all that are measured in their own way."""
+    monkeypatch.setitem(CONTEXTS, "preresnet", type("Own", (Context,), {"own_stages": {"measure": None}}))
+    line = refused(capsys, "-o", tmp_path / "table.json")
+    assert line.startswith(f"error: RECIPE {RECIPE}: a preresnet has no latency table")
     assert not asked
 
 
