@@ -88,7 +88,7 @@ class LatencyTable:
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
         """Read what `save` wrote; UserError when it is missing or no table of this version."""
-        value = read_json(path)
+        value = read_table(path)
         try:
             if value["format"] != FORMAT:
                 raise UserError(
@@ -169,6 +169,13 @@ class LatencyTable:
 
     def _shape(self, costs: OperatorCosts) -> tuple[int, int]:
         return len(self.grid(costs.n_in)), len(self.grid(costs.n_out))
+
+
+def read_table(path: str | Path) -> Any:
+    """What is in the JSON file `path` of a table; UserError, with what makes one, when it is missing."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; correct the name, or make a table with tools/profile_latency.py")
+    return read_json(path)
 
 
 def present(grid: Sequence[int]) -> list[int]:

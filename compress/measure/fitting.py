@@ -110,14 +110,17 @@ def prediction_error(predicted: Sequence[float], measured: Sequence[float]) -> d
 
 
 def describe_table(table: LatencyTable) -> str:
-    """In words: how well `table` predicts, and whether the machine was quiet while it was measured."""
+    """In words: how well `table` predicts, and whether the machine was quiet while it was measured.
+
+    Of merged tables nothing is said of the machine: its speed differs from day to day.
+    """
     residual, reference_ms = table.record["residual"], table.record["reference_ms"]
     text = (
         f"Networks that it had not seen were predicted with a median error of {residual['median']:.1%} (90 % of "
         f"{residual['n']} within {residual['p90']:.1%}) and a rank correlation of {residual['rank_correlation']:.3f}."
     )
     change = max(reference_ms) / min(reference_ms) - 1
-    if change > DRIFT:
+    if change > DRIFT and table.record.get("sources", 1) == 1:
         text += f" The machine's speed changed by {change:.0%} meanwhile: measure again when nothing else runs."
     return text
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..costs.latency import read_table
 from ..plan import UserError, read_json, write_json
 from .profiling import Profile
 
@@ -62,36 +63,47 @@ def save_profiles(path: Path, settings: Mapping[str, Any], profiles: Sequence[Pr
     write_json(path, {**settings, "profiles": pack(profiles)})
 
 
-def resumed(path: Path, settings: Mapping[str, Any]) -> list[Profile]:
-    """The profiles in the file `path`, none when there is no such file; UserError when they are of other settings."""
+def resumed(path: Path, settings: Mapping[str, Any], designs: Sequence[Mapping[str, int]]) -> list[Profile]:
+    """The profiles in the file `path`, of a stopped run or a finished table; none when there is no such file.
+
+    Raises UserError when they are of other settings, or not of the networks `designs`, as far as those go.
+    """
     if not path.exists():
         return []
     value = read_json(path)
-    if odd := [name for name in settings if value.get(name) != settings[name]]:
-        raise UserError(f"{path}: profiles of other settings ({', '.join(odd)}); delete it, or leave --resume away")
-    return _profiles_of(path, value)
+    profiles = _profiles_of(path, value)
+    odd = [name for name in settings if value.get(name) != settings[name]]
+    if not odd and any(p.widths != design for p, design in zip(profiles, designs, strict=False)):
+        odd = ["designs or seed"]
+    if odd:
+        raise UserError(f"{path}: profiles of other settings ({', '.join(odd)}); give the same ones, or delete it")
+    return profiles
 
 
 def merged(paths: Sequence[str | Path]) -> tuple[dict[str, Any], dict[str, int], list[Profile]]:
-    """The key, the settings (EQUAL) and the profiles of several tables, or of stopped runs; the first of each network.
+    """The key, the settings and the profiles of several tables, or of stopped runs; the first of each network.
+
+    The settings are EQUAL, and `sources`, how many measurements of tables are in it.
 
     Raises UserError for a file without profiles, for one whose key or settings are not the first one's, and for one
     all of whose networks are in those before it.
     """
     key, settings, profiles = dict[str, Any](), dict[str, int](), dict[tuple[int, ...], Profile]()
+    sources = 0
     for path in paths:
-        value = read_json(path)
+        value = read_table(path)
         found = _profiles_of(path, value)
         own_key, own = value["key"], {name: value[name] for name in EQUAL}
         if not profiles:
             key, settings = own_key, own
         _check_equal(path, {**own_key, **own}, paths[0], {**key, **settings})
+        sources += value.get("sources", 1)
         known = len(profiles)
         for profile in found:
             profiles.setdefault(tuple(profile.widths.values()), profile)
         if len(profiles) == known:
             raise UserError(f"{path}: all of its networks are in the tables before it; profile others with --seed")
-    return key, settings, list(profiles.values())
+    return key, {**settings, "sources": sources}, list(profiles.values())
 
 
 def _check_equal(path: str | Path, own: Mapping[str, Any], first_path: str | Path, first: Mapping[str, Any]) -> None:

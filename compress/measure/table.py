@@ -19,7 +19,7 @@ from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
 from .graphs import WidthGraphs
-from .kept import EQUAL, merged, pack, resumed, save_profiles
+from .kept import merged, pack, resumed, save_profiles
 from .networks import check_graphs, timing_network
 from .profiling import OrtProfiler, Profile, Profiler
 from .timing import torch_threads
@@ -107,10 +107,11 @@ def build_table(
     """Measure a latency table of the networks of `space` for images of (C, H, W), write it to `path`, return it.
 
     Weights are random: they do not matter for the time. Every profile is kept at once in a file beside `path`, which
-    `resume` goes on with, and which goes when the table is written. Nothing else should run on the machine meanwhile.
+    goes when the table is written. `resume` goes on with that file, or with the profiles of a finished table: it stays
+    as it is unless `config.max_designs` asks for more. Nothing else should run on the machine meanwhile.
 
-    Raises UserError when `resume` finds profiles of other settings; RuntimeError when a sliced graph does not compute
-    what the sliced network computes.
+    Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, and where
+    too few networks differ; RuntimeError when a sliced graph does not compute what the sliced network computes.
 
     Example::
 
@@ -119,22 +120,27 @@ def build_table(
     """
     path = Path(path)
     key = table_key(space, input_size, config)
-    fixed = {name: getattr(config, name) for name in ("designs", "multiple", "rounds", "seed")}
+    fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings = {"format": FORMAT, "key": key, **fixed}
     kept = path.with_name(f"{path.stem}.profiles.json")
-    profiles = resumed(kept, settings) if resume else []
-    total = max(config.designs, config.max_designs)
+    if kept.exists() and not resume:
+        raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
+    first = _first_designs(space, config)
+    profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
+    total = max(len(first), config.max_designs)
     if progress is not None:
         progress.start(STAGE, total, len(profiles))
-    for profile in _profiles(space, input_size, config, _designs(space, input_size, config, profiles)):
+    for profile in _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles)):
         profiles.append(profile)
         save_profiles(kept, settings, profiles)
         if progress is not None:
             progress.advance()
             progress.note(f"network {len(profiles)} of {total}: {profile.ratio:.3f} of the unpruned latency")
+    if not kept.exists():  # nothing was missing
+        return LatencyTable.load(path)
     table = _fitted(space, input_size, key, fixed, profiles)
     table.save(path)
-    kept.unlink(missing_ok=True)
+    kept.unlink()
     return table
 
 
@@ -163,19 +169,43 @@ def merge_tables(
     return table
 
 
-def _designs(
-    space: Space, input_size: tuple[int, int, int], config: TableConfig, profiles: Sequence[Profile]
-) -> Iterator[dict[str, int]]:
-    """The networks to profile one by one; `profiles` are those behind, and grow meanwhile."""
+def _first_designs(space: Space, config: TableConfig) -> list[dict[str, int]]:
+    """The networks to profile first, each once: a network that others predict must not be among them."""
     widths = allowed_widths(space.groups, config.multiple)
-    yield from sample_designs(widths, config.designs, seed=config.seed)[len(profiles) :]
+    if all(len(grid) == 1 for grid in widths.values()):
+        raise UserError(f"multiple={config.multiple!r}: no group has a second width, so no network differs; lower it")
+    found: list[dict[str, int]] = []
+    for design in sample_designs(widths, config.designs, seed=config.seed):
+        if design not in found:
+            found.append(design)
+    if len(found) < 2 * FOLDS:
+        raise UserError(
+            f"designs={config.designs!r}: only {len(found)} networks differ and a table needs {2 * FOLDS}; give more "
+            f"designs, or a smaller multiple than {config.multiple}"
+        )
+    return found
+
+
+def _designs(
+    space: Space,
+    input_size: tuple[int, int, int],
+    config: TableConfig,
+    first: Sequence[dict[str, int]],
+    profiles: Sequence[Profile],
+) -> Iterator[dict[str, int]]:
+    """The networks to profile one by one, the `first` ones first; `profiles` are those behind, and grow meanwhile."""
+    yield from first[len(profiles) :]
+    widths = allowed_widths(space.groups, config.multiple)
     operators, gathered = space.operators(input_size), _gathered(space)
     while len(profiles) < config.max_designs:
         predicted = held_out(operators, widths, profiles, gathered=gathered)
         if prediction_error(predicted.tolist(), [p.ratio for p in profiles])["median"] <= config.target:
             return
         errors = group_errors(operators, widths, profiles, gathered=gathered)
-        yield next_design(widths, [p.widths for p in profiles], errors, seed=config.seed)
+        design = next_design(widths, [p.widths for p in profiles], errors, seed=config.seed)
+        if any(p.widths == design for p in profiles):  # there are hardly any others
+            return
+        yield design
 
 
 def _profiles(
@@ -232,7 +262,7 @@ def _fitted(
             {"widths": dict(p.widths), "ratio": p.ratio, "held_out": ratio}
             for p, ratio in zip(profiles, predicted.tolist(), strict=True)
         ],
-        **{name: settings[name] for name in EQUAL},
+        **settings,
         "profiles": pack(profiles),
     }
     return replace(table, record={**record, **table.record})

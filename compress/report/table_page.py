@@ -66,9 +66,9 @@ def _header(table: dict[str, Any]) -> str:
 
 
 def _disturbed(table: dict[str, Any]) -> str:
-    """A warning where the machine was not quiet."""
+    """A warning where the machine was not quiet; merged tables are of several days."""
     change = max(table["reference_ms"]) / min(table["reference_ms"]) - 1
-    if change <= DRIFT:
+    if change <= DRIFT or table.get("sources", 1) > 1:
         return ""
     text = f"The machine's speed changed by {100 * change:.0f} % meanwhile: measure again when nothing else runs."
     return f'<p class="warning" role="note"><b>Warning</b> {escape(text)}</p>'

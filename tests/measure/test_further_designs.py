@@ -1,5 +1,6 @@
 """Networks that are profiled where the first ones did not suffice. A few seconds."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,93 @@ def test_a_stopped_table_may_get_another_target(monkeypatch, tmp_path):
     rest = use(monkeypatch, Formula(late_step))
     build(tmp_path, replace(CONFIG, max_designs=10), resume=True)
     assert len(rest.asked) == 1
+
+
+def test_kept_profiles_are_not_lost_where_resume_is_forgotten(monkeypatch, tmp_path):
+    use(monkeypatch, Formula(stop_after=3))
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, CONFIG)
+    (kept,) = tmp_path.iterdir()
+    before, again = kept.read_text(), use(monkeypatch, Formula())
+    with pytest.raises(
+        UserError, match=r"table\.profiles\.json: profiles of a stopped run; give --resume .* delete it"
+    ):
+        build(tmp_path, CONFIG)
+    assert kept.read_text() == before
+    assert again.asked == []
+
+
+def test_a_finished_table_stays_as_it_is_or_gets_more_networks(monkeypatch, tmp_path):
+    few = replace(CONFIG, max_designs=0)
+    first = use(monkeypatch, Formula(late_step))
+    build(tmp_path, few)
+    before = (tmp_path / "table.json").read_text()
+    again = use(monkeypatch, Formula(late_step))
+    for config in (few, replace(CONFIG, max_designs=8), replace(CONFIG, target=0.5)):
+        table = build(tmp_path, config, resume=True)
+        assert table.record["residual"]["n"] == 8
+    assert again.asked == []
+    assert (tmp_path / "table.json").read_text() == before
+
+    table = build(tmp_path, CONFIG, resume=True)
+    whole = use(monkeypatch, Formula(late_step))
+    (tmp_path / "other").mkdir()
+    at_once = build(tmp_path / "other", CONFIG)
+    assert [*first.asked, *again.asked] == whole.asked
+    for name, costs in at_once.operators.items():
+        assert np.array_equal(table.operators[name].shares, costs.shares)
+    assert [file.name for file in (tmp_path / "other").iterdir()] == ["table.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"multiple": 8}, r"\(multiple\)"),
+        ({"rounds": 30, "threads": 2}, r"\(key, rounds\)"),
+        ({"seed": 1}, r"\(designs or seed\)"),
+        ({"designs": 9}, r"\(designs or seed\)"),
+    ],
+)
+@pytest.mark.parametrize("stop_after", [None, 3])
+def test_profiles_of_other_settings_are_not_gone_on_with(monkeypatch, tmp_path, options, named, stop_after):
+    use(monkeypatch, Formula(stop_after=stop_after))
+    with contextlib.suppress(KeyboardInterrupt):
+        build(tmp_path, CONFIG)
+    before = {file: file.read_text() for file in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=rf"profiles of other settings {named}; give the same ones"):
+        build(tmp_path, replace(CONFIG, **options), resume=True)
+    assert {file: file.read_text() for file in tmp_path.iterdir()} == before
+
+
+def test_every_network_is_profiled_once(monkeypatch, tmp_path):
+    """With few widths many draws are equal: what is held out must not be in what predicts it."""
+    config = TableConfig(designs=40, multiple=16)
+    drawn = sample_designs(allowed_widths(SPACE.groups, 16), 40, seed=0)
+    distinct = [design for i, design in enumerate(drawn) if design not in drawn[:i]]
+    assert 8 < len(distinct) < 40
+    profiler = use(monkeypatch, Formula(late_step))
+    table = build(tmp_path, config)
+    assert profiler.asked == distinct
+    assert table.record["residual"]["n"] == len(distinct)
+    further = use(monkeypatch, Formula(late_step))
+    build(tmp_path, replace(config, max_designs=70, target=1e-9), resume=True)
+    every = {tuple(design.values()) for design in (*distinct, *further.asked)}
+    assert len(every) == len(distinct) + len(further.asked) <= 64, "there are no more"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"multiple": 64}, r"multiple=64: no group has a second width"),
+        ({"multiple": 32}, r"designs=8: only \d networks"),
+    ],
+)
+def test_networks_that_hardly_differ_make_no_table(monkeypatch, tmp_path, options, named):
+    profiler = use(monkeypatch, Formula())
+    with pytest.raises(UserError, match=named):
+        build(tmp_path, TableConfig(designs=8, **options))
+    assert profiler.asked == []
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("options", [{"max_designs": 19}, {"max_designs": 30.5}, {"target": 0}, {"target": 2.0}])

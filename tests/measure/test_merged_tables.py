@@ -6,9 +6,11 @@ import pytest
 from made_up_profiles import SIZE, SPACE, Formula, use
 
 from compress.costs import LatencyTable
-from compress.measure import TableConfig, build_table, merge_tables
+from compress.costs.stairs import table_stairs
+from compress.measure import TableConfig, build_table, describe_table, merge_tables
 from compress.measure.kept import pack, unpack
 from compress.plan import UserError
+from compress.report import write_table_report
 from compress.spaces import PreResNetSpace, sizes
 
 
@@ -49,6 +51,36 @@ def test_a_merged_table_is_fitted_to_all_networks(made, tmp_path):
     assert again.predict(SPACE.operators(SIZE), full).ratio == pytest.approx(1, abs=1e-3)
     third = made("third.json", seed=2)
     assert merge(tmp_path, tmp_path / "merged.json", third).record["residual"]["n"] == 24, "merged tables merge, too"
+
+
+def test_of_merged_tables_nothing_is_said_of_the_machines_speed(made, tmp_path):
+    """It was another day, so another speed means nothing; each table told of its own when it was made."""
+    first, second, third = made("first.json"), made("second.json", seed=1), made("third.json", seed=2)
+    value = json.loads(second.read_text())
+    value["profiles"]["reference_ms"] = [0.3] * 8
+    second.write_text(json.dumps(value))
+    merged = merge(tmp_path, first, second)
+    assert max(merged.record["reference_ms"]) > 1.4 * min(merged.record["reference_ms"])
+    more = merge_tables(SPACE, tmp_path / "more.json", [tmp_path / "merged.json", third], input_size=SIZE)
+    again = merge_tables(SPACE, tmp_path / "again.json", [tmp_path / "more.json"], input_size=SIZE)
+    assert [table.record["sources"] for table in (LatencyTable.load(first), merged, more, again)] == [1, 2, 3, 3]
+    for table in (merged, more, again):
+        assert "speed" not in describe_table(table)
+    for file in ("merged", "more", "again"):
+        table = LatencyTable.load(tmp_path / f"{file}.json")
+        assert "Warning" not in write_table_report(tmp_path / f"{file}.json", table_stairs(table)).read_text()
+    value["profiles"]["reference_ms"][0] = 0.2
+    second.write_text(json.dumps(value))
+    assert "speed changed by 50%" in describe_table(merge(tmp_path, second))
+
+
+def test_merged_tables_do_not_go_on(made, tmp_path):
+    """Their networks are not those of one seed."""
+    first = made("first.json")
+    merge(tmp_path, first, made("second.json", seed=1))
+    config = TableConfig(designs=8, max_designs=9)
+    with pytest.raises(UserError, match=r"merged\.json: profiles of other settings \(sources\)"):
+        build_table(SPACE, tmp_path / "merged.json", input_size=SIZE, config=config, resume=True)
 
 
 def test_one_table_alone_is_made_again(made, tmp_path):
@@ -104,8 +136,9 @@ def test_tables_of_other_networks_and_other_files_are_refused(made, tmp_path):
     first = made("first.json")
     with pytest.raises(UserError, match=r"first\.json: latency table: arch\.depth = 11 there, 20 here"):
         merge(tmp_path, first, space=PreResNetSpace(20, 5))
-    with pytest.raises(UserError, match="no such file"):
-        merge(tmp_path, tmp_path / "none.json")
+    for absent in (lambda path: merge(tmp_path, first, path), LatencyTable.load):
+        with pytest.raises(UserError, match=r"none\.json: no such file; .*make a table with tools/profile_latency"):
+            absent(tmp_path / "none.json")
     value = json.loads(first.read_text())
     for broken in ([], {}, {**value, "profiles": []}, {**value, "rounds": None}, {**value, "key": None}):
         (tmp_path / "odd.json").write_text(json.dumps(broken))
