@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
             launcher=args.launcher,
         )
     if first:
-        print(f"Network: {folder.path} (tools/export.py {folder.path} makes a file to deploy)")
+        print(f"Network: {folder.path} (tools/evaluate.py {folder.path} judges it again)")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..plan import UserError
+
 EXTENSION = "mmcv._ext"
+USERS = ("mmcv.ops", "mmdet.evaluation", "mmdet.models", "mmdet.structures")
+"""What imports operators, and goes without them where it can."""
+
 NAIVE, LINEAR, GAUSSIAN = range(3)
 """MMCV's numbers for what soft NMS does to the score of a box that overlaps a better one."""
 
@@ -26,7 +31,8 @@ NAIVE, LINEAR, GAUSSIAN = range(3)
 def install() -> bool:
     """Make `mmcv.ops` importable; call it before anything of MMDetection is imported.
 
-    Returns whether the operators are these ones. Raises ModuleNotFoundError without MMCV.
+    Returns whether the operators are these ones. Raises ModuleNotFoundError without MMCV, and UserError when parts of
+    MMDetection have been loaded without operators: they would not look for them again.
 
     Example::
 
@@ -34,6 +40,11 @@ def install() -> bool:
         from mmdet.apis import init_detector
     """
     if EXTENSION not in sys.modules and find_spec(EXTENSION) is None:
+        if early := sorted(name for name in sys.modules if name.startswith(USERS)):
+            raise UserError(
+                f"compress.detection: {early[0]} was loaded before it, without MMCV's operators; import "
+                "compress.detection before mmdet (docs/detection.md shows how to start MMDetection's tools)"
+            )
         sys.modules[EXTENSION] = module = _Operators(EXTENSION)
         module.__spec__ = ModuleSpec(EXTENSION, None)  # MMEngine asks whether there is one
     return isinstance(sys.modules.get(EXTENSION), _Operators)

@@ -8,7 +8,8 @@ import torch
 
 pytest.importorskip("mmdet")
 import compress.detection  # noqa: F401
-from compress.detection.operators import GAUSSIAN, LINEAR, NAIVE, OPERATORS, _Operators, install
+from compress.detection.operators import GAUSSIAN, LINEAR, NAIVE, OPERATORS, USERS, _Operators, install
+from compress.plan import UserError
 
 STAND_IN = isinstance(sys.modules.get("mmcv._ext"), _Operators)
 needs_stand_in = pytest.mark.skipif(not STAND_IN, reason="this MMCV has compiled operators of its own")
@@ -184,3 +185,14 @@ def test_operators_of_mmcvs_own_win(monkeypatch):
     monkeypatch.setitem(sys.modules, "mmcv._ext", own)
     assert install() is False
     assert sys.modules["mmcv._ext"] is own
+
+
+@needs_stand_in
+def test_operators_that_come_too_late_are_refused(monkeypatch):
+    """MMDetection's masks, for one, are then without RoIAlign."""
+    monkeypatch.delitem(sys.modules, "mmcv._ext")
+    with pytest.raises(UserError, match=r"mmcv\.ops was loaded before it, .*import compress\.detection before mmdet"):
+        install()
+    for name in [name for name in sys.modules if name.startswith(USERS)]:
+        monkeypatch.delitem(sys.modules, name)
+    assert install()

@@ -1,6 +1,7 @@
 """A detector's last stages: what they hand to the exporter, and what of them is left out."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -55,14 +56,29 @@ def test_images_that_are_larger_than_the_file_takes_are_counted(data):
     assert (len(chosen), seen) == (len(tall) - sum(tall), len(tall))
 
 
-def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(coco, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def one_stage(coco, tmp_path_factory):
+    """Config and checkpoint of a small detector without RoIs."""
+    folder = tmp_path_factory.mktemp("one_stage")
+    file = write_config(folder / "retina.py", coco, ONE_STAGE)
+    network = DetectorSpace(num_classes=80, model=load_config(str(file)).model.to_dict()).build()
+    torch.save({"state_dict": network.state_dict()}, folder / "retina.pth")
+    return file, folder / "retina.pth"
+
+
+def test_what_fine_tuning_recommends_works(one_stage, coco, tmp_path, capsys):
+    file, checkpoint = one_stage
+    options = ("--cfg-options", *options_of(file, coco))
+    assert run_tool("finetune", RECIPE, "--checkpoint", checkpoint, "--work-dir", tmp_path / "run", *options) == 0
+    tool, argument = re.search(r"\(tools/(\w+)\.py (\S+) ", capsys.readouterr().out).groups()
+    assert run_tool(tool, argument) == 0
+
+
+def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(one_stage, coco, tmp_path, capsys):
     """Known before anything is trained, and everything else is as for other detectors."""
-    file = write_config(tmp_path / "retina.py", coco, ONE_STAGE)
-    config = load_config(str(file))
-    network = DetectorSpace(num_classes=80, model=config.model.to_dict()).build()
-    torch.save({"state_dict": network.state_dict()}, tmp_path / "retina.pth")
+    file, checkpoint = one_stage
     run = tmp_path / "run"
-    arguments = ("--checkpoint", tmp_path / "retina.pth", "--work-dir", run, "--pruning-ratio", 0.2)
+    arguments = ("--checkpoint", checkpoint, "--work-dir", run, "--pruning-ratio", 0.2)
     with pytest.warns(UserWarning, match="stages export and measure will be left out: network: RetinaNet is no two"):
         code = run_tool("prune", RECIPE, *arguments, "--cfg-options", *options_of(file, coco))
     out = capsys.readouterr()
