@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -20,8 +19,9 @@ from ..engine.training import run
 from ..measure import MeasureConfig
 from ..pipeline.context import CONTEXTS, Context, Stage
 from ..pipeline.recipe import RECIPES, Recipe
-from ..plan import UserError, replacing, write_text
-from ..spaces import Card
+from ..plan import UserError
+from ..spaces import Card, Space, load_card
+from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, write_mmdetection
 from .data import CocoData, DetectionData, evenly, head_classes
 from .evaluation import average_precision, detect
 from .export.convert import CANDIDATES
@@ -30,6 +30,9 @@ from .files import evaluate_file
 from .space import FAULTS, BackboneAlone, DetectorSpace
 from .stages import OWN_STAGES
 from .task import DetectionTask, DetectorTraining
+
+PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_pos_embed")
+"""What a Swin classifier and a detector's backbone have in common; detectors normalise every level."""
 
 TRAINING = ("train", "search", "finetune")
 """Sections of a recipe that train."""
@@ -108,6 +111,12 @@ class DetectionContext(Context):
             return
         if "export" in stages and self.unexported:
             warnings.warn(f"stages export and measure will be left out: {self.unexported}", stacklevel=2)
+        if "train" in stages and not self.resume and self.checkpoint is None and (lost := pretrained(self.config)):
+            warnings.warn(
+                f"the config's weights, {lost}, are not loaded, so training starts from random ones; give the file, "
+                "of a detector or a backbone alone, as --checkpoint",
+                stacklevel=2,
+            )
         for name in TRAINING:
             section = getattr(self.recipe, name)
             if name in stages and section.warmup_epochs and self.task.follows(section):
@@ -119,8 +128,24 @@ class DetectionContext(Context):
 
     @property
     def settled(self) -> tuple[str, ...]:
-        """The config settles the model."""
-        return ("model",)
+        """Nothing whole: what of the config's model a checkpoint has to agree with, `baseline` checks."""
+        return ()
+
+    @cached_property
+    def baseline(self) -> tuple[nn.Module, Space]:
+        """The network of --checkpoint and its space, with the config's settings for training and testing."""
+        path = Path(self.checkpoint or "")
+        if card := _card(path):
+            try:
+                check_same_model(card.arch["model"], self.full_space.arch["model"])
+            except UserError as error:
+                raise UserError(f"--checkpoint {path}: {error}") from None
+        network, space = super().baseline
+        if space is self.full_space:
+            return network, space
+        again: Any = space.empty()
+        again.load_state_dict(network.state_dict())
+        return again.eval(), space
 
     @cached_property
     def task(self) -> DetectionTask:
@@ -183,7 +208,26 @@ class DetectionContext(Context):
             write_mmdetection(self.folder / stem, network, space, self.data)
 
     def _filled(self, space: Any, state: Mapping[str, Tensor]) -> nn.Module:
-        return super()._filled(space, in_mmdetection_layout(state))
+        alone = backbone_of(state) if self.fresh_classifier else None
+        if alone is None:
+            return super()._filled(space, in_mmdetection_layout(state))
+        fresh = space.build().state_dict()
+        heads = {name: value for name, value in fresh.items() if not name.startswith(PRETRAINED)}
+        if is_main_process():
+            warnings.warn(
+                f"--checkpoint {self.checkpoint}: holds a backbone alone; the weights of all else are random",
+                stacklevel=2,
+            )
+        return super()._filled(space, {**heads, **alone})
+
+
+def _card(path: Path) -> Card | None:
+    """The card of a detector of ours at `path`; None where `path` is anything else, of which others complain."""
+    try:
+        card = load_card(path)
+    except UserError:
+        return None
+    return card if card.space == DetectorSpace.name else None
 
 
 def load_config(path: Any) -> Config:
@@ -208,29 +252,10 @@ def load_config(path: Any) -> Config:
     return config
 
 
-def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` under MMDetection's names: backbones of the official Swin repository are converted."""
-    from mmdet.models.backbones.swin import swin_converter
-
-    own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    if not any(name.startswith("layers.") for name in own):
-        return dict(state)
-    kept = {name: value for name, value in own.items() if not name.endswith("attn_mask")}
-    rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
-    return {**swin_converter(kept), **rest}
-
-
-def write_mmdetection(stem: Path, network: nn.Module, space: DetectorSpace, data: CocoData) -> None:
-    """Write `stem`.py and `stem`.pth: a config and a checkpoint that MMDetection trains, tests and runs by itself."""
-    config = Config(dict(data.config.to_dict()))
-    config.model = space.config()
-    imports = dict(config.get("custom_imports") or {})
-    modules = dict.fromkeys([*imports.get("imports", []), "compress.detection"])
-    config.custom_imports = {"imports": list(modules), "allow_failed_imports": False}
-    write_text(stem.with_name(f"{stem.name}.py"), config.pretty_text)
-    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    with replacing(stem.with_name(f"{stem.name}.pth")) as tmp:
-        torch.save({"meta": {"dataset_meta": {"classes": list(data.classes)}}, "state_dict": state}, tmp)
+def pretrained(config: Config) -> str | None:
+    """The weights that MMDetection would load before training by `config`."""
+    backbone = config.model.backbone
+    return (backbone.get("init_cfg") or {}).get("checkpoint") or backbone.get("pretrained") or config.get("load_from")
 
 
 RECIPES[DetectorSpace.name] = DetectionRecipe

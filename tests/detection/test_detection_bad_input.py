@@ -14,6 +14,7 @@ from compress.detection.run import in_mmdetection_layout
 from compress.pipeline.context import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import UserError
+from compress.spaces import Card, save_model
 
 
 @pytest.fixture
@@ -111,6 +112,63 @@ def test_a_checkpoint_of_another_detector(refused, network, tmp_path):
         path = tmp_path / f"{name}.pth"
         tool = "train" if name == "classes" else "prune"
         refused(tool, "--checkpoint", path, says=(f"--checkpoint {path}", "another architecture", *says))
+
+
+def test_a_checkpoint_of_another_config(refused, space, network, data, tmp_path):
+    """What differs is named, not the whole of two configs."""
+    model = json.loads(json.dumps(space.model))
+    model["neck"]["num_outs"] = 6
+    card = Card(space.name, {**space.arch, "model": model}, data.classes, data.preprocessing)
+    save_model(tmp_path / "other", network, card)
+    path = tmp_path / "other"
+    line = refused("prune", "--checkpoint", path, says=(f"--checkpoint {path}", "neck.num_outs = 6 there, 5 here"))
+    assert line.endswith("correct space.config")
+    assert len(line) < 300
+
+
+def test_settings_that_own_no_weights_are_the_configs(space, network, data, config_file, coco, tmp_path):
+    model = json.loads(json.dumps(space.model))
+    model["test_cfg"]["rcnn"]["max_per_img"] = 3
+    model["backbone"]["frozen_stages"] = 1
+    model["roi_head"]["mask_head"]["loss_mask"]["loss_weight"] = 2.0
+    card = Card(space.name, {**space.arch, "model": model}, data.classes, data.preprocessing)
+    save_model(tmp_path / "other", network, card)
+    found, found_space = baseline(tmp_path / "other", config_file, coco)
+    assert found.roi_head.test_cfg.max_per_img == space.model["test_cfg"]["rcnn"]["max_per_img"] == 10
+    assert found_space.arch == space.arch
+    assert all(parameter.requires_grad for parameter in found.parameters())
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in found.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["official classifier", "backbone"])
+def test_training_starts_from_a_backbone_alone(network, config_file, coco, tmp_path, kind):
+    state = network.state_dict()
+    own = {name: value for name, value in state.items() if name.startswith("backbone.")}
+    if kind == "official classifier":
+        own = {name: value for name, value in official(own).items() if not name.startswith("backbone.norm")}
+        own |= {"backbone.norm.weight": torch.ones(256), "backbone.head.weight": torch.zeros(1000, 256)}
+        wrapped = {"model": {name.removeprefix("backbone."): value for name, value in own.items()}}
+    else:
+        wrapped = {"state_dict": {name.removeprefix("backbone."): value for name, value in own.items()}}
+    torch.save(wrapped, tmp_path / "backbone.pth")
+    recipe = load_recipe(RECIPE, options_of(config_file, coco, "seed=1"))
+    path = str(tmp_path / "backbone.pth")
+    with pytest.warns(UserWarning, match="holds a backbone alone; the weights of all else are random"):
+        found, _ = make_context(recipe, Silent(), checkpoint=path, fresh_classifier=True).baseline
+    same = {name for name, value in found.state_dict().items() if torch.equal(value, state[name])}
+    assert {name for name in state if name.startswith(("backbone.stages", "backbone.patch_embed"))} <= same
+    assert "neck.lateral_convs.0.conv.weight" not in same
+    with pytest.raises(UserError, match="another architecture"):
+        baseline(path, config_file, coco)
+
+
+def test_weights_that_the_config_names_are_missed(coco, config_file, tmp_path):
+    init = "dict(type='Pretrained', checkpoint='https://example.org/swin.pth')"
+    file = tmp_path / "config.py"
+    file.write_text(f"_base_ = '{config_file}'\nmodel = dict(backbone=dict(init_cfg={init}))\n")
+    recipe = load_recipe(RECIPE, options_of(file, coco))
+    with pytest.warns(UserWarning, match=r"the config's weights, https://\S+/swin.pth, are not loaded"):
+        make_context(recipe, Silent()).check(["train"])
 
 
 class Anything:

@@ -1,0 +1,79 @@
+"""Checkpoints of other layouts than MMDetection's, and what a run leaves for MMDetection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from ..plan import UserError, replacing, write_text
+from .data import CocoData
+from .space import DetectorSpace
+
+INERT = ("train_cfg", "test_cfg", "drop_rate", "attn_drop_rate", "drop_path_rate", "frozen_stages", "with_cp")
+"""Keys of a model section, beside those of losses, by which networks with the same weights may differ."""
+
+
+def check_same_model(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """UserError, which names the first differences, unless two model sections are of one architecture."""
+    there, here = dict(_leaves(theirs, "model")), dict(_leaves(ours, "model"))
+    odd = [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]
+    if odd:
+        shown = ", ".join(f"{key} = {there.get(key)!r} there, {here.get(key)!r} here" for key in sorted(odd)[:3])
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise UserError(f"a checkpoint of another architecture ({shown}{more}); correct space.config")
+
+
+def _leaves(section: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """(path, value) of everything in a model section that weights depend on."""
+    if isinstance(section, Mapping):
+        for key, value in section.items():
+            if key not in INERT and not key.startswith("loss"):
+                yield from _leaves(value, f"{path}.{key}")
+    elif isinstance(section, list) and any(isinstance(value, Mapping) for value in section):
+        for i, value in enumerate(section):
+            yield from _leaves(value, f"{path}.{i}")
+    else:
+        yield path, section
+
+
+def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` under MMDetection's names: backbones of the official Swin repository are converted."""
+    from mmdet.models.backbones.swin import swin_converter
+
+    own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
+    if not any(name.startswith("layers.") for name in own):
+        return dict(state)
+    kept = {name: value for name, value in own.items() if not name.endswith("attn_mask")}
+    rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
+    return {**swin_converter(kept), **rest}
+
+
+def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The backbone in `state` under a detector's names, where it is a Swin's alone, with or without a classifier."""
+    own = {name.removeprefix("backbone."): value for name, value in state.items()}
+    own = {name: value for name, value in own.items() if not name.startswith(("head.", "norm."))}
+    if not all(name.startswith(("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm")) for name in own):
+        return None
+    return in_mmdetection_layout({f"backbone.{name}": value for name, value in own.items()})
+
+
+def write_mmdetection(stem: Path, network: nn.Module, space: DetectorSpace, data: CocoData) -> None:
+    """Write `stem`.py and `stem`.pth: a config and a checkpoint that MMDetection trains, tests and runs.
+
+    The config imports `compress.detection` for the backbone. Where MMCV has no compiled operators, that has to be
+    imported before MMDetection's own tools are: docs/detection.md shows how they are started.
+    """
+    config = Config(dict(data.config.to_dict()))
+    config.model = space.config()
+    imports = dict(config.get("custom_imports") or {})
+    modules = dict.fromkeys([*imports.get("imports", []), "compress.detection"])
+    config.custom_imports = {"imports": list(modules), "allow_failed_imports": False}
+    write_text(stem.with_name(f"{stem.name}.py"), config.pretty_text)
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    with replacing(stem.with_name(f"{stem.name}.pth")) as tmp:
+        torch.save({"meta": {"dataset_meta": {"classes": list(data.classes)}}, "state_dict": state}, tmp)
