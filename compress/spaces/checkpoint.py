@@ -18,7 +18,7 @@ from .timm_layouts import in_timm_layout, interpolated
 
 FORMAT = 1
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
-PREFIXES = ("module.", "_orig_mod.", "model.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.")  # the last: of trainings here, last.pth
 ADAPT = "adapt it with tools/train.py RECIPE --checkpoint F --work-dir D, then give --checkpoint D"
 """What to do with a checkpoint of other classes."""
 
