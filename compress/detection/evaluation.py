@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def average_precision(found: Detections, annotations: str | Path) -> dict[str, A
     for categories without an object in these images. No detection at all gives 0; boxes without masks get no figures
     for masks.
     """
-    truth = _quietly(_coco().COCO, str(annotations))
+    truth = _truth(str(annotations), Path(annotations).stat().st_mtime_ns)
     names = {category["id"]: category["name"] for category in truth.loadCats(truth.getCatIds())}
     kinds = {"bbox": found.boxes}
     if found.masks or (not found.boxes and _has_masks(truth)):
@@ -103,6 +104,12 @@ def _evaluated(truth: Any, entries: list[dict[str, Any]], kind: str, image_ids: 
     for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
         _quietly(step)
     return evaluation
+
+
+@lru_cache(maxsize=4)
+def _truth(annotations: str, changed_ns: int) -> Any:
+    """The parsed file `annotations`, as it is since `changed_ns`; an evaluation after every epoch reads it once."""
+    return _quietly(_coco().COCO, annotations)
 
 
 def _has_masks(truth: Any) -> bool:

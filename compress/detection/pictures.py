@@ -6,7 +6,7 @@ Formats of predictions.json and categories.json: docs/formats.md.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from ..plan import read_json, replacing, write_json
 from .data import evenly
 from .drawing import Detection, draw_detections
-from .evaluation import Detections, average_precision, detect
+from .evaluation import Detections, detect
 
 IOU = 0.5
 """Boxes of one class that overlap by more are taken for the same object."""
@@ -63,32 +63,28 @@ def write_predictions(
 
 
 def write_categories(
-    folder: str | Path, before: Detections, after: Detections, annotations: str | Path
+    folder: str | Path, before: Mapping[str, Any], after: Mapping[str, Any], dataset: Any
 ) -> dict[str, Any]:
     """Write the AP of every category, before and after, into `folder`/categories.json, and return it.
 
-    `before` and `after` are what `detect` found in the same images of the instances file `annotations`. Categories are
-    sorted by the change of their box AP, the worst first; those without an object in the images come last, by name.
-    Raises ValueError when the images differ.
+    `before` and `after` are the `per_category` that `average_precision` gives for all images of `dataset`. Categories
+    are sorted by the change of their box AP, the worst first; those without an object in the images come last, by name.
 
     Example::
 
-        found = [detect(network, dataset) for network in (unpruned, pruned)]
-        write_categories(run, *found, dataset.ann_file)
+        write_categories(run, stages["load"]["per_category"], stages["finetune"]["per_category"], dataset)
     """
-    if before.image_ids != after.image_ids:
-        raise ValueError("before and after must be detections in the same images, in the same order")
-    kinds = ("bbox_mAP", "segm_mAP") if before.masks or after.masks else ("bbox_mAP",)
-    by_side = [average_precision(found, annotations)["per_category"] for found in (before, after)]
-    counts = _counts(annotations, before.image_ids)
+    sides = dict(zip(SIDES, (before, after), strict=True))
+    image_ids = [dataset.get_data_info(i)["img_id"] for i in range(len(dataset))]
+    counts = _counts(dataset.ann_file, image_ids)
     categories = []
-    for name in by_side[0]:
+    for name in before:
         entry: dict[str, Any] = {"name": name, "objects": counts[name]}
-        for kind in kinds:
-            entry[kind] = {side: figures[name][kind] for side, figures in zip(SIDES, by_side, strict=True)}
+        for kind in (kind for kind in before[name] if kind in after[name]):
+            entry[kind] = {side: figures[name][kind] for side, figures in sides.items()}
         categories.append(entry)
     categories.sort(key=_by_change)
-    written = {"format": 1, "images": len(before.image_ids), "categories": categories}
+    written = {"format": 1, "images": len(image_ids), "categories": categories}
     write_json(Path(folder) / "categories.json", written)
     return written
 

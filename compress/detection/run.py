@@ -34,6 +34,9 @@ from .task import DetectionTask, DetectorTraining
 PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_pos_embed")
 """What a Swin classifier and a detector's backbone have in common; detectors normalise every level."""
 
+FIGURES = ("bbox_mAP", "segm_mAP", "bbox_mAP_50", "segm_mAP_50", "per_category")
+"""What stages record of a detector's average precision."""
+
 TRAINING = ("train", "search", "finetune")
 """Sections of a recipe that train."""
 
@@ -152,11 +155,15 @@ class DetectionContext(Context):
         """The detector's own losses."""
         return DetectionTask(self.data)
 
-    def evaluate(self, network: nn.Module) -> dict[str, float]:
-        """Box and mask AP in percent on the validation images, with `data.evaluate_train` on the training ones too."""
+    def evaluate(self, network: nn.Module) -> dict[str, Any]:
+        """Box and mask AP in percent on the validation images, with `data.evaluate_train` on the training ones too.
+
+        Those of every category, `per_category`, are for the report.
+        """
         figures = self._precision(network, self.data.test)
         if self.recipe.data.evaluate_train:  # type: ignore[attr-defined]
-            figures |= {f"train_{k}": v for k, v in self._precision(network, self.data.train_evaluation).items()}
+            own = self._precision(network, self.data.train_evaluation)
+            figures |= {f"train_{name}": value for name, value in own.items() if name != "per_category"}
         return figures
 
     def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
@@ -174,14 +181,12 @@ class DetectionContext(Context):
             for side, part in parts.items()
         }
 
-    def _precision(self, network: nn.Module, dataset: Any) -> dict[str, float]:
+    def _precision(self, network: nn.Module, dataset: Any) -> dict[str, Any]:
         home = next(network.parameters()).device
         found = detect(network.to(get_device()), dataset, num_workers=self.recipe.data.num_workers)
         network.to(home)
         figures = average_precision(found, dataset.ann_file)
-        return {
-            name: figures[name] for name in ("bbox_mAP", "segm_mAP", "bbox_mAP_50", "segm_mAP_50") if name in figures
-        }
+        return {name: figures[name] for name in FIGURES if name in figures}
 
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
         """Train `network` in place on all training images; there is no `teacher`, because recipes refuse one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from ..pipeline.context import Stage
 from ..pipeline.stages import run_report
 from ..plan import UserError, write_json
 from ..spaces import load_model
-from .evaluation import detect
 from .export import compare_detections, export_detector
 from .pictures import write_categories, write_predictions
 
@@ -109,11 +107,12 @@ def detector_feed(network: Any, sample: dict[str, Any], size: tuple[int, ...]) -
 
 
 def report_detectors(c: Any, figures: dict[str, Any]) -> None:
-    """baseline, model -> predictions/, predictions.json, categories.json; then as for every run."""
+    """baseline, model -> predictions/, predictions.json; what load and finetune recorded -> categories.json; then as
+    for every run."""
     before, after = (load_model(c.folder / name)[0].to(get_device()) for name in ("baseline", "model"))
     write_predictions(c.folder.path, before, after, c.data.test)
-    found = [detect(network, c.data.test, num_workers=c.recipe.data.num_workers) for network in (before, after)]
-    write_categories(c.folder.path, found[0], found[1], Path(c.data.test.ann_file))
+    done = c.folder.stages
+    write_categories(c.folder.path, done["load"]["per_category"], done["finetune"]["per_category"], c.data.test)
     run_report(c, figures)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 from copy import deepcopy
 
 import numpy as np
@@ -16,6 +17,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from compress.detection import evaluation
 from compress.detection.evaluation import STATS, Detections, add_detections, average_precision, detect
 
 
@@ -89,6 +91,29 @@ def test_detections_are_not_changed_by_being_evaluated(file):
     first = average_precision(found, file)
     assert found == before
     assert average_precision(found, file) == first
+
+
+def test_annotations_are_parsed_once_and_again_when_they_change(file, tmp_path, monkeypatch):
+    parsed = []
+    coco = evaluation._coco
+
+    class Counted(coco().COCO):
+        def __init__(self, path):
+            parsed.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(evaluation, "_coco", lambda: type("M", (), {**vars(coco()), "COCO": Counted}))
+    copied = tmp_path / "instances.json"
+    copied.write_text(file.read_text())
+    found = perfect(file)
+    assert average_precision(found, copied) == average_precision(found, copied)
+    assert parsed == [str(copied)]
+    truth = json.loads(file.read_text())
+    del truth["annotations"][::2]
+    copied.write_text(json.dumps(truth))
+    os.utime(copied, ns=(0, 0))
+    assert average_precision(found, copied)["bbox_mAP"] < 100
+    assert len(parsed) == 2
 
 
 def test_only_the_images_that_were_shown_count(file):

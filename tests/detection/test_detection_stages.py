@@ -90,6 +90,16 @@ def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(one_stage, 
     assert summary["params"]["after"] < summary["params"]["before"]
     assert summary["bbox_mAP"].keys() == {"before", "after"}
     assert (summary["latency_ms"], summary["parity_max_abs_diff"]) == ({}, None)
+    categories = json.loads((run / "categories.json").read_text())
+    assert (categories["images"], len(categories["categories"])) == (4, 80)
+    rows = {row["name"]: row["bbox_mAP"] for row in categories["categories"]}
+    assert rows == {  # nothing is evaluated again for them
+        name: {
+            "before": figures["bbox_mAP"],
+            "after": stages_done["finetune"]["per_category"][name]["bbox_mAP"],
+        }
+        for name, figures in stages_done["load"]["per_category"].items()
+    }
     assert (run / "report.html").is_file()
     assert (run / "model.pth").is_file()
     assert not list(run.glob("*.onnx"))
