@@ -13,13 +13,18 @@ SUMS = ("Softmax", "LogSoftmax", "ReduceSum", "Exp", "Log", "Reciprocal")
 FLOAT32_OPERATORS = (*NORMS, *SUMS)
 """Operators that stay in float32: they add up or divide many values, or leave float16's range of 6e-8 to 65504."""
 
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "Relu")
+"""Operators that become float16 in a detector's heads too."""
+
 
 def half_model(proto: Any) -> Any:
     """A strongly typed float16 copy of the `onnx.ModelProto` `proto`; inputs and outputs stay float32.
 
     Weights and arithmetic become float16, except for FLOAT32_OPERATORS and those ONNX Runtime's converter always keeps;
-    `Cast` nodes stand at the borders. The result is checked (`onnx.checker`, with shape inference). Raises UserError
-    when the network is quantised, takes pixels, or has no float32 weights.
+    `Cast` nodes stand at the borders. Of a detector what follows the first choice of the best boxes (TopK), or depends
+    on a second input, stays in float32 but for WEIGHTED: float16 rounds coordinates and indices beyond 2048, and areas
+    are beyond its largest number. The result is checked (`onnx.checker`, with shape
+    inference). Raises UserError when the network is quantised, takes pixels, or has no float32 weights.
 
     Example::
 
@@ -37,14 +42,48 @@ def half_model(proto: Any) -> Any:
         raise UserError("fp16: this ONNX network takes pixels (uint8); give the float32 one that it was made from")
     source = type(proto)()
     source.CopyFrom(proto)
+    chosen = _after_choices(source.graph)
     half = convert_float_to_float16(
-        source, keep_io_types=True, op_block_list=[*FLOAT32_OPERATORS, *DEFAULT_OP_BLOCK_LIST]
+        source,
+        keep_io_types=True,
+        op_block_list=[*FLOAT32_OPERATORS, *DEFAULT_OP_BLOCK_LIST],
+        node_block_list=chosen,
     )
     ordered = OnnxModel(half)
+    if chosen:
+        _without_detours(half.graph)
+        ordered.prune_graph()
     ordered.topological_sort()  # the converter appends its casts at the end
     del ordered.model.graph.value_info[:]  # and leaves some types as they were
     onnx.checker.check_model(ordered.model, full_check=True)
     return ordered.model
+
+
+def _after_choices(graph: Any) -> list[str]:
+    """Names of the nodes, but for WEIGHTED, that depend on a TopK or on another input than the first."""
+    reached, names = {entry.name for entry in list(graph.input)[1:]}, []
+    for node in graph.node:
+        if node.op_type == "TopK" or not reached.isdisjoint(node.input):
+            reached.update(node.output)
+            if node.op_type not in WEIGHTED:
+                names.append(node.name)
+    return names
+
+
+def _without_detours(graph: Any) -> None:
+    """Let float32 pass from node to node: the converter rounds it to float16 and back between nodes it leaves alone."""
+    from onnx import TensorProto, helper
+
+    casts = [node for node in graph.node if node.op_type == "Cast"]
+    own = [
+        node for node in casts if node.name.endswith("_cast_to_fp16_node") or node.name.startswith("graph_input_cast")
+    ]
+    rounded, kept = {node.output[0]: node.input[0] for node in own}, {}
+    for node in casts:
+        if node.input[0] in rounded and helper.get_node_attr_value(node, "to") == TensorProto.FLOAT:
+            node.input[0] = kept[node.output[0]] = rounded[node.input[0]]
+    for node in graph.node:
+        node.input[:] = [kept.get(name, name) for name in node.input]
 
 
 def is_half(proto: Any) -> bool:

@@ -14,10 +14,11 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 
 
 def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
@@ -49,15 +50,28 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int], threshold: 
     return rows @ mask @ columns.T >= threshold
 
 
-def detect(session: onnxruntime.InferenceSession, image: np.ndarray) -> dict[str, np.ndarray]:
-    """`boxes` [n, 4] in pixels of the image (uint8 [h, w, 3], BGR), `scores`, `labels`, and `masks` bool [n, h, w]."""
-    metadata = session.get_modelmeta().custom_metadata_map
+def detect(session: Any, image: np.ndarray) -> dict[str, np.ndarray]:
+    """What the network of an `onnxruntime.InferenceSession` finds in an image; see `objects`."""
+    names = [entry.name for entry in session.get_outputs()]
+
+    def network(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, feed), strict=True))
+
+    return objects(network, session.get_modelmeta().custom_metadata_map, image)
+
+
+def objects(
+    network: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], metadata: dict[str, str], image: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`boxes` [n, 4] in pixels of the image (uint8 [h, w, 3], BGR), `scores`, `labels`, and `masks` bool [n, h, w].
+
+    `network` computes the file's outputs of its inputs, by name; `metadata` are the file's.
+    """
     how, settings = json.loads(metadata["preprocessing"]), json.loads(metadata["detector"])
     images, image_size, (scale_x, scale_y) = prepare(image, how)
-    outputs = session.run(None, {"images": images, "image_size": image_size})
-    found = {entry.name: values[0] for entry, values in zip(session.get_outputs(), outputs, strict=True)}
-    real = found["scores"] > 0
-    found = {name: values[real] for name, values in found.items()}
+    outputs = network({"images": images, "image_size": image_size})
+    real = outputs["scores"][0] > 0
+    found = {name: values[0][real] for name, values in outputs.items()}
     found["boxes"] = found["boxes"] / np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
     if "masks" in found:
         pairs = zip(found["masks"], found["boxes"], strict=True)
@@ -66,7 +80,7 @@ def detect(session: onnxruntime.InferenceSession, image: np.ndarray) -> dict[str
     return found
 
 
-def latency(session: onnxruntime.InferenceSession, image: np.ndarray, *, repeat: int) -> list[float]:
+def latency(session: Any, image: np.ndarray, *, repeat: int) -> list[float]:
     """Milliseconds of each of `repeat` calls of the network alone, after three that do not count."""
     images, image_size, _ = prepare(image, json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"]))
     times = []
@@ -77,29 +91,28 @@ def latency(session: onnxruntime.InferenceSession, image: np.ndarray, *, repeat:
     return times[3:]
 
 
-def main() -> None:
-    """Parse the arguments, print one line for each object, and write the masks."""
-    parser = argparse.ArgumentParser(description="Objects in an image, by a detector's ONNX file.")
-    parser.add_argument("model", help="ONNX file that export_detector wrote")
+def arguments(model: str, description: str) -> argparse.ArgumentParser:
+    """What this script and the one for TensorRT take."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("model", help=model)
     parser.add_argument("image", help="JPEG or PNG")
     parser.add_argument("--score", type=float, default=0.3, help="print objects of at least this score (0.3)")
     parser.add_argument("--masks", metavar="FILE", help="write them to this .npz: masks bool [n, h, w], boxes, ...")
     parser.add_argument("--repeat", type=int, metavar="N", help="also time N calls of the network")
-    parser.add_argument(
-        "--threads", type=int, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
-    )
-    args = parser.parse_args()
-    image = cv2.imread(args.image)
+    return parser
+
+
+def read(path: str) -> np.ndarray:
+    """The image at `path`, uint8 [h, w, 3], BGR; the program ends where there is none."""
+    image = cv2.imread(path)
     if image is None:
-        sys.exit(f"error: {args.image}: no image that OpenCV can read")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = args.threads
-    try:
-        session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
-        found = detect(session, image)
-    except (OSError, KeyError, onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile) as error:
-        sys.exit(f"error: {args.model}: {error}")
-    classes = json.loads(session.get_modelmeta().custom_metadata_map.get("classes", "[]"))
+        sys.exit(f"error: {path}: no image that OpenCV can read")
+    return image
+
+
+def show(found: dict[str, np.ndarray], metadata: dict[str, str], args: argparse.Namespace) -> None:
+    """Print one line for each object, and write the masks."""
+    classes = json.loads(metadata.get("classes", "[]"))
     shown = found["scores"] >= args.score
     for label, score, box in zip(*(found[name][shown] for name in ("labels", "scores", "boxes")), strict=True):
         name = classes[label] if label < len(classes) else f"class {label}"
@@ -107,9 +120,34 @@ def main() -> None:
     print(f"{int(shown.sum())} objects")
     if args.masks:
         np.savez_compressed(args.masks, **{name: values[shown] for name, values in found.items()})
+
+
+def show_times(times_ms: list[float]) -> None:
+    """Print their median, and the 10th and 90th percentile."""
+    low, median, high = np.percentile(times_ms, [10, 50, 90])
+    print(f"{median:.1f} ms (10th percentile {low:.1f}, 90th {high:.1f}, {len(times_ms)} calls)")
+
+
+def main() -> None:
+    """Parse the arguments, find the objects, show them."""
+    import onnxruntime
+
+    parser = arguments("ONNX file that export_detector wrote", "Objects in an image, by a detector's ONNX file.")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
+    )
+    args = parser.parse_args()
+    image = read(args.image)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    try:
+        session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
+        found = detect(session, image)
+    except (OSError, KeyError, onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile) as error:
+        sys.exit(f"error: {args.model}: {error}")
+    show(found, session.get_modelmeta().custom_metadata_map, args)
     if args.repeat:
-        low, median, high = np.percentile(latency(session, image, repeat=args.repeat), [10, 50, 90])
-        print(f"{median:.1f} ms (10th percentile {low:.1f}, 90th {high:.1f}, {args.repeat} calls)")
+        show_times(latency(session, image, repeat=args.repeat))
 
 
 if __name__ == "__main__":

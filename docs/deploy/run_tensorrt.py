@@ -39,7 +39,7 @@ def preprocess(images: np.ndarray, how: dict[str, Any]) -> np.ndarray:
 
 
 class Network:
-    """One input, one output, buffers for the largest batch. Host arrays go in and come out."""
+    """Any inputs and outputs that have a batch axis, buffers for the largest batch. Host arrays go in and come out."""
 
     def __init__(self, path: str) -> None:
         from cuda.bindings import runtime as cudart
@@ -64,11 +64,12 @@ class Network:
             target = (self.card["device"] or {"name": f"compute capability {listed}"})["name"]
             raise RuntimeError(f"{path}: cannot be loaded; it was built for {target}; build it again for this GPU")
         self.context = self.engine.create_execution_context()
-        (self.input,), (self.output,) = self.card["inputs"], self.card["outputs"]
-        profile = self.card["profile"][self.input["name"]]
+        self.inputs, self.outputs = self.card["inputs"], self.card["outputs"]
+        profile = self.card["profile"][self.inputs[0]["name"]]
         self.smallest, self.largest = profile["min"][0], profile["max"][0]
         self.stream = cuda(cudart.cudaStreamCreate())
-        self.addresses = {t["name"]: cuda(cudart.cudaMalloc(self.n_bytes(t))) for t in (self.input, self.output)}
+        both = (*self.inputs, *self.outputs)
+        self.addresses = {t["name"]: cuda(cudart.cudaMalloc(self.n_bytes(t))) for t in both}
         for name, address in self.addresses.items():
             self.context.set_tensor_address(name, address)
 
@@ -76,35 +77,44 @@ class Network:
         """Bytes of a tensor at the largest batch."""
         return self.largest * int(np.prod(tensor["shape"][1:])) * np.dtype(tensor["dtype"]).itemsize
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, float]:
-        """Outputs for `images` [batch, ...], and the milliseconds that the network itself took on the device.
+    def put(self, entry: dict[str, Any], values: np.ndarray, batch: int) -> np.ndarray:
+        """Start copying `values`, filled up with zeros to `batch` rows, to the input `entry`; returns the copied."""
+        rt, missing = self.cudart, batch - len(values)
+        values = np.concatenate([values, np.zeros((missing, *values.shape[1:]))]) if missing else values
+        values = np.ascontiguousarray(values, entry["dtype"])
+        into, kind = self.addresses[entry["name"]], rt.cudaMemcpyKind.cudaMemcpyHostToDevice
+        cuda(rt.cudaMemcpyAsync(into, values.ctypes.data, values.nbytes, kind, self.stream))
+        self.context.set_input_shape(entry["name"], values.shape)
+        return values
+
+    def run(self, feed: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], float]:
+        """Outputs by name for inputs by name, [batch, ...], and the milliseconds that the network took on the device.
 
         A batch below the engine's smallest is filled up with zeros; ValueError for one above its largest.
         """
-        rt, n_images = self.cudart, len(images)
+        rt, n_images = self.cudart, len(feed[self.inputs[0]["name"]])
         if n_images > self.largest:
             raise ValueError(
                 f"a batch of {n_images}; the engine was built for {self.smallest} to {self.largest} images"
             )
-        missing = max(0, self.smallest - n_images)
-        images = np.concatenate([images, np.zeros((missing, *images.shape[1:]))]) if missing else images
-        images = np.ascontiguousarray(images, self.input["dtype"])
-        result = np.empty((len(images), *self.output["shape"][1:]), self.output["dtype"])
-        into, out = self.addresses[self.input["name"]], self.addresses[self.output["name"]]
-        kinds = rt.cudaMemcpyKind
-        cuda(rt.cudaMemcpyAsync(into, images.ctypes.data, images.nbytes, kinds.cudaMemcpyHostToDevice, self.stream))
-        self.context.set_input_shape(self.input["name"], images.shape)
+        batch = max(self.smallest, n_images)
+        given = [self.put(entry, feed[entry["name"]], batch) for entry in self.inputs]  # kept until they are copied
         start, end = cuda(rt.cudaEventCreate()), cuda(rt.cudaEventCreate())
         cuda(rt.cudaEventRecord(start, self.stream))
         if not self.context.execute_async_v3(int(self.stream)):
             raise RuntimeError("TensorRT did not run")
         cuda(rt.cudaEventRecord(end, self.stream))
-        cuda(rt.cudaMemcpyAsync(result.ctypes.data, out, result.nbytes, kinds.cudaMemcpyDeviceToHost, self.stream))
+        kinds = rt.cudaMemcpyKind
+        results = {t["name"]: np.empty((batch, *t["shape"][1:]), t["dtype"]) for t in self.outputs}
+        for name, array in results.items():
+            out = self.addresses[name]
+            cuda(rt.cudaMemcpyAsync(array.ctypes.data, out, array.nbytes, kinds.cudaMemcpyDeviceToHost, self.stream))
         cuda(rt.cudaStreamSynchronize(self.stream))
+        del given
         elapsed_ms = cuda(rt.cudaEventElapsedTime(start, end))
         for event in (start, end):
             cuda(rt.cudaEventDestroy(event))
-        return result[:n_images], elapsed_ms
+        return {name: array[:n_images] for name, array in results.items()}, elapsed_ms
 
 
 def main() -> None:
@@ -118,12 +128,13 @@ def main() -> None:
         if "preprocessing" not in model.card["metadata"]:
             raise ValueError(f"{args.engine}.json: tells no preprocessing; build the engine from an exported network")
         how = json.loads(model.card["metadata"]["preprocessing"])
+        (into,), (out,) = ([entry["name"] for entry in entries] for entries in (model.inputs, model.outputs))
         with np.load(args.archive, allow_pickle=False) as arrays:
             images, labels = preprocess(arrays["test_images"], how), arrays["test_labels"]
         hits, times_ms = 0, []
         for start in range(0, len(images), model.largest):
-            logits, ms = model.run(images[start : start + model.largest])
-            hits += int((logits.argmax(1) == labels[start : start + model.largest]).sum())
+            found, ms = model.run({into: images[start : start + model.largest]})
+            hits += int((found[out].argmax(1) == labels[start : start + model.largest]).sum())
             times_ms.append(ms)
     except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,7 +19,7 @@ from compress.detection import DetectorSpace
 from compress.detection.data import CocoData, DetectionData
 from compress.detection.export import compare_detections, export_detector
 from compress.detection.run import load_config
-from compress.export import ParityError, onnx_session
+from compress.export import ParityError, export_half, onnx_session
 from compress.plan import UserError
 
 SCRIPT = ROOT / "docs/deploy/detect_onnx.py"
@@ -88,6 +88,14 @@ def test_inputs_outputs_and_metadata(files):
         assert (how["channel_order"], how["input_size"], how["pad_value"]) == ("RGB", list(SIZE), 0)
         assert how["mean"] == pytest.approx([123.675, 116.28, 103.53])
         assert (settings["form"], settings["fixed_sampling"], settings["mask_threshold"]) == (form, None, 0.5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_float16_finds_the_same(form, files, network, samples, tmp_path):
+    """Images of 128 pixels have areas, and scores of 48 boxes and 80 classes indices, that float16 would round."""
+    entry = compare_detections(network, export_half(files[form], tmp_path / "half.onnx"), samples)
+    assert entry["n_detections"] > 20
+    assert (entry["n_unmatched"], entry["max_score_diff"] > 1e-5) == (0, True)
 
 
 def test_the_plugin_free_form_has_no_operator_that_needs_a_plugin(files):
@@ -199,10 +207,15 @@ def build_for_8_9(file):
 
 
 @pytest.mark.slow
-def test_tensorrt_builds_the_plugin_free_form(files):
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_tensorrt_builds_the_plugin_free_form(precision, files, tmp_path):
     from compress.export.tensorrt import load_engine_card
 
-    card = load_engine_card(build_for_8_9(files["plugin-free"]))
+    file = files["plugin-free"]
+    card = load_engine_card(
+        build_for_8_9(file if precision == "float32" else export_half(file, tmp_path / "half.onnx"))
+    )
+    assert card["precision"] == precision
     assert [(o["name"], o["dtype"]) for o in card["outputs"]][:3] == [
         ("boxes", "float32"),
         ("scores", "float32"),

@@ -1,19 +1,49 @@
 """A stand-in for the TensorRT module where there is no GPU. It records calls, and its "engine" runs on CPU memory.
 
 The network that it runs: logits [batch, 2] = (sum of the image, 1), written to the address it was given, which shows
-that the right addresses and shapes arrive. Everything public in it exists in the real module: test_tensorrt_api checks.
+that the right addresses and shapes arrive; `state["network"]` may be another. Everything public in it exists in the
+real module: test_tensorrt_api checks.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from enum import Enum
+from types import SimpleNamespace
 
 import numpy as np
 
 __version__ = "10.13.2"
+A10 = {"name": "NVIDIA A10", "compute_capability": "8.6", "cuda": "13.0"}
+STREAM = 1234
+
+
+def _logits(images):
+    return {"logits": np.stack([images.reshape(len(images), -1).sum(1), np.ones(len(images))], 1)}
+
+
+NETWORK = SimpleNamespace(
+    inputs={"images": ("FLOAT", (-1, 3, 2, 2))}, outputs={"logits": ("FLOAT", (-1, 2))}, compute=_logits
+)
+"""{name: (type, shape)}, -1 being the batch, and a function of arrays by the names of the inputs."""
+
 calls: list[tuple] = []
-state = {"late_shape": False, "refuse_cache": False, "no_engine": False, "no_plan": False}
+state = {"late_shape": False, "refuse_cache": False, "no_engine": False, "no_plan": False, "network": NETWORK}
+
+
+def install(monkeypatch):
+    """Make this module `tensorrt` on a machine that says it has an A10, and whose CUDA device is the CPU."""
+    import torch
+
+    from compress.export.tensorrt import build, runner
+
+    monkeypatch.setitem(sys.modules, "tensorrt", sys.modules[__name__])
+    monkeypatch.setattr(build, "cuda_device", lambda: A10)
+    monkeypatch.setattr(runner, "_current_device", lambda: (torch.device("cpu"), A10))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=STREAM))
+    monkeypatch.setattr(sys.modules[__name__], "state", dict(state))
+    calls.clear()
 
 
 class Severity(Enum):
@@ -40,10 +70,21 @@ class MemoryPoolType(Enum):
 
 class DataType(Enum):
     FLOAT = 0
+    INT64 = 1
 
 
 class ILogger:
     pass
+
+
+class Logger(ILogger):
+    ERROR = Severity.ERROR
+
+    def __init__(self, min_severity):
+        pass
+
+    def log(self, severity, msg):
+        pass
 
 
 class IProfiler:
@@ -59,18 +100,21 @@ class IOutputAllocator:
 
 
 class ITensor:
-    def __init__(self, name, shape):
-        self.name, self.shape, self.dtype = name, shape, DataType.FLOAT
+    def __init__(self, name, kind, shape):
+        self.name, self.dtype, self.shape = name, DataType[kind], shape
 
 
 class INetworkDefinition:
-    num_inputs = num_outputs = 1
+    num_inputs = property(lambda self: len(state["network"].inputs))
+    num_outputs = property(lambda self: len(state["network"].outputs))
 
     def get_input(self, index):
-        return ITensor("images", (-1, 3, 2, 2))
+        name, described = list(state["network"].inputs.items())[index]
+        return ITensor(name, *described)
 
     def get_output(self, index):
-        return ITensor("logits", (-1, 2))
+        name, described = list(state["network"].outputs.items())[index]
+        return ITensor(name, *described)
 
 
 class IOptimizationProfile:
@@ -144,31 +188,35 @@ class IExecutionContext:
     profiler = None
 
     def __init__(self):
-        self._addresses, self._shape, self._allocator = {}, None, None
+        self._addresses, self._shapes, self._allocators = {}, {}, {}
 
     def set_input_shape(self, name, shape):
-        self._shape = shape
+        self._shapes[name] = shape
         calls.append(("set_input_shape", name, shape))
 
     def get_tensor_shape(self, name):
-        return (-1 if state["late_shape"] else self._shape[0], 2)
+        batch = -1 if state["late_shape"] else next(iter(self._shapes.values()))[0]
+        return tuple(batch if size == -1 else size for size in state["network"].outputs[name][1])
 
     def set_tensor_address(self, name, address):
         self._addresses[name] = address
 
     def set_output_allocator(self, name, allocator):
-        self._allocator = allocator
+        self._allocators[name] = allocator
 
     def execute_async_v3(self, stream_handle):
         calls.append(("execute_async_v3", stream_handle))
-        n = self._shape[0]
-        if self._allocator is not None:
-            address = self._allocator.reallocate_output_async("logits", 0, n * 2 * 4, 256, stream_handle)
-            self._allocator.notify_shape("logits", (n, 2))
-        else:
-            address = self._addresses["logits"]
-        images = _floats(self._addresses["images"], self._shape)
-        _floats(address, (n, 2))[:] = np.stack([images.reshape(n, -1).sum(1), np.ones(n)], 1)
+        network = state["network"]
+        given = {
+            name: _array(self._addresses[name], kind, self._shapes[name]) for name, (kind, _) in network.inputs.items()
+        }
+        for name, values in network.compute(**given).items():
+            kind, address = network.outputs[name][0], self._addresses.get(name)
+            if name in self._allocators:
+                size = values.size * np.dtype(NUMPY[kind]).itemsize
+                address = self._allocators[name].reallocate_output_async(name, 0, size, 256, stream_handle)
+                self._allocators[name].notify_shape(name, values.shape)
+            _array(address, kind, values.shape)[:] = values
         if self.profiler is not None:
             self.profiler.report_layer_time("convolution", 0.25)
             self.profiler.report_layer_time("softmax", 0.5)
@@ -197,6 +245,9 @@ class Runtime:
         return ICudaEngine()
 
 
-def _floats(address, shape):
-    count = int(np.prod(shape))
-    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address)).reshape(shape)
+NUMPY = {"FLOAT": np.float32, "INT64": np.int64}
+
+
+def _array(address, kind, shape):
+    size = int(np.prod(shape)) * np.dtype(NUMPY[kind]).itemsize
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(address), NUMPY[kind]).reshape(shape)

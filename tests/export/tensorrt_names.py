@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     *sorted(set((ROOT / "compress/export/tensorrt").glob("*.py")) - {ROOT / "compress/export/tensorrt/card.py"}),
     ROOT / "docs/deploy/run_tensorrt.py",
+    ROOT / "docs/deploy/detect_tensorrt.py",
 ]
 """The card's `engine` is a path."""
 OWNERS = {

@@ -1,25 +1,22 @@
 """Building with TensorRT 10 and running engines, against a recorded fake module: no GPU took part in these tests."""
 
-import copy
 import sys
+from types import SimpleNamespace
 
 import fake_tensorrt
+import numpy as np
 import onnx
 import pytest
 import torch
+from fake_tensorrt import A10
 from onnx import TensorProto, helper
 
 from compress.export import Engine, EngineConfig, build_engine
 from compress.export.tensorrt import build, card, device, load_engine_card, runner
 from compress.plan import UserError
 
-A10 = {"name": "NVIDIA A10", "compute_capability": "8.6", "cuda": "13.0"}
 H100 = {"name": "NVIDIA H100", "compute_capability": "9.0", "cuda": "13.0"}
 T4 = {"name": "Tesla T4", "compute_capability": "7.5", "cuda": "13.0"}
-
-
-class Stream:
-    cuda_stream = 1234
 
 
 class Event:
@@ -41,14 +38,9 @@ class Event:
 @pytest.fixture
 def fake(monkeypatch):
     """The fake module as `tensorrt`, on a machine that says it has an A10."""
-    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
-    monkeypatch.setattr(build, "cuda_device", lambda: A10)
-    monkeypatch.setattr(runner, "_current_device", lambda: (torch.device("cpu"), A10))
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    fake_tensorrt.install(monkeypatch)
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(fake_tensorrt, "state", copy.copy(fake_tensorrt.state))
-    fake_tensorrt.calls.clear()
     return fake_tensorrt
 
 
@@ -150,7 +142,7 @@ def test_fake_engine_computes_on_the_addresses_it_is_given(built, fake):
         logits = engine(images(n))["logits"]
         assert logits.tolist() == [[6.0 * i, 1.0] for i in range(1, n + 1)]
         assert ("set_input_shape", "images", (n, 3, 2, 2)) in fake.calls
-    assert {call[1] for call in fake.calls if call[0] == "execute_async_v3"} == {Stream.cuda_stream}
+    assert {call[1] for call in fake.calls if call[0] == "execute_async_v3"} == {fake.STREAM}
 
 
 def test_fake_engine_reads_images_that_are_not_contiguous(built):
@@ -204,6 +196,62 @@ def test_fake_engine_refuses_images_that_do_not_fit(built, given, message):
         with pytest.raises(UserError) as caught:
             call(given)
         assert str(caught.value) == message
+
+
+@pytest.fixture
+def pair(built, fake):
+    """An engine of two inputs: scaled = images * scales, rows = the number of each image."""
+
+    def compute(images, scales):
+        return {"scaled": images * scales, "rows": np.arange(len(images))}
+
+    inputs = {"images": ("FLOAT", (-1, 2)), "scales": ("FLOAT", (-1, 1))}
+    outputs = {"scaled": ("FLOAT", (-1, 2)), "rows": ("INT64", (-1,))}
+    fake.state["network"] = SimpleNamespace(inputs=inputs, outputs=outputs, compute=compute)
+    return Engine(built())
+
+
+def test_fake_engine_with_several_inputs_and_outputs(pair, fake):
+    images, scales = torch.arange(6.0).view(3, 2), torch.tensor([[1.0], [2.0], [3.0]])
+    for late in (False, True):
+        fake.state["late_shape"] = late
+        found = pair({"scales": scales, "images": images})
+        assert found["scaled"].tolist() == (images * scales).tolist()
+        assert (found["rows"].tolist(), found["rows"].dtype) == ([0, 1, 2], torch.int64)
+    fake.state["late_shape"] = False
+    assert pair.time({"images": images, "scales": scales}, repeats=3) == [1] * 3
+    assert pair.layer_times({"images": images, "scales": scales}, repeats=2) == {"convolution": 0.25, "softmax": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.ones(2, 2), "inputs: one tensor, and this engine takes images, scales; give {name: tensor}"),
+        ({"images": torch.ones(2, 2)}, "inputs: 'scales' is missing; this engine takes images, scales; give each"),
+        ({"images": torch.ones(2, 2), "scale": torch.ones(2, 1)}, "inputs: 'scale' is unknown to this engine, which "
+         "takes images, scales; leave it out"),
+        ({"images": torch.ones(2, 2), "scales": torch.ones(2)}, "scales: (2,) of torch.float32; this engine takes "
+         "(batch, 1) of float32"),
+        ({"images": torch.ones(2, 2), "scales": torch.ones(2, 1).long()}, "scales: (2, 1) of torch.int64; this engine "
+         "takes (batch, 1) of float32"),
+        ({"images": torch.ones(2, 2), "scales": torch.ones(5, 1)}, "scales: a batch of 5; this engine was built for 1 "
+         "to 4 images"),
+        ({"images": torch.ones(2, 2), "scales": torch.ones(2, 1, device="meta")}, "scales: lies on meta, and the "
+         "engine on cpu; move it there"),
+    ],
+)  # fmt: skip
+def test_fake_engine_refuses_inputs_that_do_not_fit(pair, given, message):
+    for call in (pair, pair.time, pair.layer_times):
+        with pytest.raises(UserError) as caught:
+            call(given)
+        assert str(caught.value) == message
+
+
+def test_fake_engine_of_one_input_takes_it_by_name_too(built):
+    engine = Engine(built())
+    assert engine({"images": images(2)})["logits"].tolist() == engine(images(2))["logits"].tolist()
+    with pytest.raises(UserError, match="inputs: 'pixels' is unknown to this engine, which takes images; leave it out"):
+        engine({"images": images(2), "pixels": images(2)})
 
 
 def test_fake_engine_of_another_version(built, fake, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 from small_networks import CASES, case_id, onnx_file
 
 from compress.export import export_half, half_model
@@ -65,6 +66,31 @@ def matmul_model(*, op="MatMul", domain=""):
     )
     opsets = [helper.make_opsetid("", 18)] + ([helper.make_opsetid(domain, 1)] if domain else [])
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def test_what_follows_a_choice_of_the_best_stays_float32():
+    """Index of the largest of x W, times a second input: beyond 2048 float16 has not every whole number."""
+    sizes = {"x": 4, "f": 1, "y": 1}
+    x, factor, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, n]) for name, n in sizes.items())
+    weight = np.zeros((4, 5000), np.float32)
+    weight[:, 4097] = 0.5
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["scores"], name="gemm"),
+        helper.make_node("TopK", ["scores", "k"], ["best", "index"], name="topk"),
+        helper.make_node("Cast", ["index"], ["number"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["number", "f"], ["scaled"], name="mul"),
+        helper.make_node("Add", ["scaled", "one"], ["y"], name="add"),
+    ]
+    constants = {"w": weight, "k": np.array([1]), "one": np.float32([1.0])}
+    graph = helper.make_graph(
+        nodes, "g", [x, factor], [y], [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    )
+    half = half_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
+    types = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    assert (types["w"], types["one"]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
+    feed = {"x": np.ones((1, 4), np.float32), "f": np.float32([[2049.0]])}
+    given = InferenceSession(half.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feed)[0]
+    assert given.tolist() == [[4097 * 2049 + 1]]
 
 
 def test_quantised_is_refused():

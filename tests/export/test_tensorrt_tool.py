@@ -5,13 +5,14 @@ import os
 import runpy
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
+from fake_cuda import FakeCuda
 from onnx import TensorProto, helper, numpy_helper
 from small_networks import SPACES, network, onnx_file
 
@@ -226,52 +227,10 @@ def test_run_tensorrt_without_a_gpu_is_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-class FakeCuda:
-    """CUDA's runtime on host memory."""
-
-    cudaMemcpyKind = Namespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
-
-    def __init__(self):
-        self.kept = []
-
-    def cudaGetDeviceCount(self):
-        return 0, 1
-
-    def cudaStreamCreate(self):
-        return 0, 77
-
-    def cudaMalloc(self, size):
-        self.kept.append(np.zeros(size, np.uint8))
-        return 0, self.kept[-1].ctypes.data
-
-    def cudaMemcpyAsync(self, into, source, size, kind, stream):
-        import ctypes
-
-        ctypes.memmove(into, source, size)
-        return (0,)
-
-    def cudaEventCreate(self):
-        return 0, object()
-
-    def cudaEventElapsedTime(self, start, end):
-        return 0, 1.5
-
-    def __getattr__(self, name):
-        assert name in ("cudaEventRecord", "cudaEventDestroy", "cudaStreamSynchronize")
-        return lambda *_: (0,)
-
-
 def test_fake_run_tensorrt_gives_what_the_engine_computes(tmp_path, monkeypatch):
     """With fakes of TensorRT and of CUDA: no GPU took part."""
-    bindings = Namespace(runtime=FakeCuda())
-    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", SimpleNamespace(runtime=FakeCuda()))
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
-    monkeypatch.setattr(
-        fake_tensorrt,
-        "Logger",
-        type("Logger", (), {"ERROR": 1, "__init__": lambda *_: None, "log": lambda *_: None}),
-        raising=False,
-    )
     tensor = {"dtype": "float32", "shape": [-1, 3, 2, 2]}
     card = {
         "backend": "tensorrt", "version": fake_tensorrt.__version__, "flags": {"version_compatible": False},
@@ -285,12 +244,12 @@ def test_fake_run_tensorrt_gives_what_the_engine_computes(tmp_path, monkeypatch)
     engine = RUN["Network"](str(tmp_path / "m.engine"))
     for n in (4, 1, 3):
         images = np.arange(n * 12, dtype=np.float32).reshape(n, 3, 2, 2)
-        logits, ms = engine.run(images)
-        assert logits.tolist() == [[images[i].sum(), 1.0] for i in range(n)]
+        found, ms = engine.run({"images": images})
+        assert found["logits"].tolist() == [[images[i].sum(), 1.0] for i in range(n)]
         assert ms == 1.5
     assert ("set_input_shape", "images", (2, 3, 2, 2)) in fake_tensorrt.calls  # the batch of one, filled up
     with pytest.raises(ValueError, match="a batch of 5; the engine was built for 2 to 4 images"):
-        engine.run(np.zeros((5, 3, 2, 2)))
+        engine.run({"images": np.zeros((5, 3, 2, 2))})
     card["version"] = "9.0"
     (tmp_path / "m.engine.json").write_text(json.dumps(card))
     with pytest.raises(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Engine:
     Example::
 
         engine = Engine("model.engine")
-        logits = engine(images)["logits"]
+        logits = engine(images)["logits"]  # of a detector: engine({"images": images, "image_size": size})
         times_ms = engine.time(images, repeats=100)
     """
 
@@ -37,8 +38,6 @@ class Engine:
             raise UserError(
                 f"{path}: running needs an NVIDIA GPU with driver, and here is none; building works without"
             )
-        if len(self.card["inputs"]) != 1:
-            raise UserError(f"{path}: has {len(self.card['inputs'])} inputs; only engines with one can be run here")
         trt = load_backend(self.card["backend"])
         check_fits(path, self.card, trt.__version__, found)
         self._trt, self._log = trt, message_log(trt)
@@ -50,59 +49,75 @@ class Engine:
             raise UserError(f"{path}: cannot be loaded ({last_error(self._log)}); build it again here")
         self._context = self._engine.create_execution_context()
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Outputs by name for `images` (batch, ...), a CUDA tensor of the input's type; returns before they are ready.
+    def __call__(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs by name for `inputs`: {name: tensor}, or the tensor alone where there is one; returns before they are
+        ready.
 
-        As with PyTorch's own operators, reading the outputs on the current stream waits for them. Raises UserError for
-        a batch outside of the profile, and for another shape, type or device than the engine's.
+        Tensors lie on the engine's CUDA device, are of the input's type, and (batch, ...). As with PyTorch's own
+        operators, reading the outputs on the current stream waits for them. Raises UserError for a missing or unknown
+        name, a batch outside of the profile, and for another shape, type or device than the engine's.
         """
-        return self._run(self._context, self._checked(images))
+        return self._run(self._context, self._checked(inputs))
 
-    def time(self, images: Tensor, repeats: int = 50) -> list[float]:
+    def time(self, inputs: Tensor | Mapping[str, Tensor], repeats: int = 50) -> list[float]:
         """Milliseconds of `repeats` single calls by CUDA events, after a warm-up; raises as a call does."""
-        images = self._checked(images)
+        given = self._checked(inputs)
         for _ in range(WARMUP):
-            self._run(self._context, images)
+            self._run(self._context, given)
         events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
         for start, end in events:
             start.record()
-            self._run(self._context, images)
+            self._run(self._context, given)
             end.record()
         torch.cuda.synchronize()
         return [start.elapsed_time(end) for start, end in events]
 
-    def layer_times(self, images: Tensor, repeats: int = 20) -> dict[str, float]:
+    def layer_times(self, inputs: Tensor | Mapping[str, Tensor], repeats: int = 20) -> dict[str, float]:
         """Mean milliseconds of each layer over `repeats` calls, in the engine's order; raises as a call does.
 
         Layers are the engine's, after fusion. Profiled calls are slower than others: compare shares, not sums.
         """
-        images = self._checked(images)
+        given = self._checked(inputs)
         context = self._engine.create_execution_context()  # its own: a profiler slows a context down
         for _ in range(WARMUP):
-            self._run(context, images)
+            self._run(context, given)
         context.profiler = profiler = _layer_profiler(self._trt)
         for _ in range(repeats):
-            self._run(context, images)
+            self._run(context, given)
             torch.cuda.synchronize()
         return {name: total / repeats for name, total in profiler.ms.items()}
 
-    def _checked(self, images: Tensor) -> Tensor:
-        (entry,) = self.card["inputs"]
-        name, shape = entry["name"], list(images.shape)
+    def _checked(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{name: contiguous tensor}, in the engine's order."""
+        entries = {entry["name"]: entry for entry in self.card["inputs"]}
+        listed = ", ".join(entries)
+        if isinstance(inputs, Tensor):
+            if len(entries) > 1:
+                raise UserError(f"inputs: one tensor, and this engine takes {listed}; give {{name: tensor}}")
+            inputs = {listed: inputs}
+        if unknown := [name for name in inputs if name not in entries]:
+            raise UserError(f"inputs: {unknown[0]!r} is unknown to this engine, which takes {listed}; leave it out")
+        if missing := [name for name in entries if name not in inputs]:
+            raise UserError(f"inputs: {missing[0]!r} is missing; this engine takes {listed}; give each")
+        return {name: self._fitting(entry, inputs[name]) for name, entry in entries.items()}
+
+    def _fitting(self, entry: dict[str, Any], given: Tensor) -> Tensor:
+        name, shape = entry["name"], list(given.shape)
         low, high = (self.card["profile"][name][key][0] for key in ("min", "max"))
-        if shape[1:] != entry["shape"][1:] or str(images.dtype) != f"torch.{entry['dtype']}":
+        dtype = getattr(torch, entry["dtype"])
+        if not shape or shape[1:] != entry["shape"][1:] or given.dtype != dtype:
             wanted = f"(batch, {', '.join(map(str, entry['shape'][1:]))}) of {entry['dtype']}"
-            raise UserError(f"{name}: {tuple(shape)} of {images.dtype}; this engine takes {wanted}")
+            raise UserError(f"{name}: {tuple(shape)} of {given.dtype}; this engine takes {wanted}")
         if not low <= shape[0] <= high:
             raise UserError(f"{name}: a batch of {shape[0]}; this engine was built for {low} to {high} images")
-        if images.device != self.device:
-            raise UserError(f"{name}: lies on {images.device}, and the engine on {self.device}; move it there")
-        return images.contiguous()
+        if given.device != self.device:
+            raise UserError(f"{name}: lies on {given.device}, and the engine on {self.device}; move it there")
+        return given.contiguous()
 
-    def _run(self, context: Any, images: Tensor) -> dict[str, Tensor]:
-        name = self.card["inputs"][0]["name"]
-        context.set_input_shape(name, tuple(images.shape))
-        context.set_tensor_address(name, images.data_ptr())
+    def _run(self, context: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        for name, given in inputs.items():
+            context.set_input_shape(name, tuple(given.shape))
+            context.set_tensor_address(name, given.data_ptr())
         outputs: dict[str, Tensor] = {}
         late = {}
         for entry in self.card["outputs"]:

@@ -1,0 +1,55 @@
+"""Find objects in an image with a detector's TensorRT engine: TensorRT, cuda-python, NumPy and OpenCV alone.
+
+    python detect_tensorrt.py detector.engine photo.jpg --masks masks.npz
+
+Needs `pip install tensorrt cuda-python numpy opencv-python-headless` (or tensorrt-rtx) in the version that built the
+engine, an NVIDIA GPU, `detector.engine.json` beside the engine, and detect_onnx.py and run_tensorrt.py beside this
+file. Copy the three to start a deployment of your own.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from detect_onnx import arguments, objects, read, show, show_times
+from run_tensorrt import Network
+
+WARMUP = 3
+
+
+def find(path: str, image: np.ndarray, calls: int) -> tuple[dict[str, np.ndarray], dict[str, str], list[float]]:
+    """What the engine at `path` finds in the image, its metadata, and milliseconds on the device of `calls` calls.
+
+    WARMUP calls before these do not count. Raises what `Network` does, and ValueError for an engine of no detector.
+    """
+    model = Network(path)
+    metadata, times_ms = model.card["metadata"], []
+    if "detector" not in metadata:
+        raise ValueError(f"{path}: no detector's engine; build it from a run's model_plugin_free.onnx")
+
+    def network(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for _ in range(calls + WARMUP if calls else 0):
+            times_ms.append(model.run(feed)[1])
+        return model.run(feed)[0]
+
+    found = objects(network, metadata, image)
+    return found, metadata, times_ms[WARMUP:]
+
+
+def main() -> None:
+    """Parse the arguments, find the objects, show them."""
+    described = "Objects in an image, by a detector's TensorRT engine."
+    args = arguments("engine that tools/export.py wrote", described).parse_args()
+    image = read(args.image)
+    try:
+        found, metadata, times_ms = find(args.model, image, args.repeat or 0)
+    except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    show(found, metadata, args)
+    if times_ms:
+        show_times(times_ms)
+
+
+if __name__ == "__main__":
+    main()
