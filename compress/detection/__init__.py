@@ -12,11 +12,11 @@ import warnings
 from .operators import install
 
 install()
+# MMDetection asks for an optional package, and its mask heads copy tensors as PyTorch advises against, image by image.
+warnings.filterwarnings("ignore", "faster_coco_eval is not installed", UserWarning, module="mmdet")
+warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, module="mmdet")
 with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
     import mmdet.datasets  # noqa: F401
-
-# MMDetection's mask heads copy a tensor in a way that PyTorch advises against, once for every image.
-warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, module="mmdet")
 
 from .run import DetectionContext, DetectionRecipe  # noqa: E402
 from .space import DetectorSpace  # noqa: E402
