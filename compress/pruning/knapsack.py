@@ -17,7 +17,7 @@ import numpy as np
 
 from ..plan import UserError
 from ..spaces import Operator
-from .multiple_choice import Choices, keep, promising, smallest, solve, undominated
+from .multiple_choice import Choices, Undecided, keep, promising, smallest, solve, undominated
 
 Widths = dict[str, int]
 Prices = Callable[[Operator, Sequence[int], Sequence[int]], np.ndarray]
@@ -32,7 +32,8 @@ SLACK = 1e-6
 class Limit:
     """One budget: `rest` and the prices of all operators add up to at most `most`, all in one unit.
 
-    `name` is as the user gave it, for messages: "--macs-ratio 0.5"; `unit` follows amounts there.
+    `name` is as the user gave it, for messages: "--macs-ratio 0.5"; `unit` follows amounts there. `whole` is what the
+    unpruned network costs: a budget of as much would not be taken.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Limit:
     most: float
     rest: float = 0.0
     unit: str = ""
+    whole: float = math.inf
 
 
 def best_widths(
@@ -54,8 +56,8 @@ def best_widths(
     the largest there is, to 1e-4 of it (unless HiGHS stops after MOST_NODES), but for 1e-6 of each limit, which stays
     unused. The order in which `values` lists the groups does not matter.
 
-    Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, and for limits that can
-    be kept one by one but not together.
+    Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, for limits that can be
+    kept one by one but not together, and where HiGHS stops before it has found out.
 
     Example::
 
@@ -75,11 +77,17 @@ def best_widths(
     if not pairs:
         for i, kept in enumerate(promising(classes, most)):
             keep(classes, pairs, i, kept)
-    chosen = solve(classes, pairs, [each.score for each in classes], most)
-    if chosen is None:
-        raise UserError(_refusal(classes, pairs, fixed, limits, most))
+    try:
+        solution = solve(classes, pairs, [each.score for each in classes], most)
+        if solution is None:
+            raise UserError(_refusal(classes, pairs, fixed, limits, most))
+    except Undecided:
+        raise UserError(
+            f"{_named(limits)}: could not be decided whether any widths keep {'it' if len(limits) == 1 else 'them'}; "
+            "raise select.round_to, so that there are fewer"
+        ) from None
     found: Widths = {}
-    for each, k in zip(classes, chosen, strict=True):
+    for each, k in zip(classes, solution.chosen, strict=True):
         found |= {name: int(width) for name, width in zip(each.names, each.widths[k], strict=True)}
     return {name: found[name] for name in values}
 
@@ -146,15 +154,21 @@ def _refusal(
 ) -> str:
     """The limit that no choice keeps, with the least that it could be; else that they cannot be kept together."""
     for j, limit in enumerate(limits):
-        least = smallest(classes, pairs, fixed, j)
+        least, proven = smallest(classes, pairs, fixed, j)
         if len(limits) == 1 or least > fixed[j] + most[j]:
+            reached = f"no widths {'' if proven else 'were found that '}take less than {_up(least):.6g}{limit.unit}"
+            remedy = "raise it to that, or lower" if _up(least) < limit.whole else "lower"
             return (
                 f"{limit.name}: out of reach; allowed are {limit.most:.6g}{limit.unit}, and with this floor and "
-                f"rounding no widths take less than {_up(least):.6g}{limit.unit}; raise it to that, or lower "
-                "select.floor or select.round_to"
+                f"rounding {reached}; {remedy} select.floor or select.round_to"
             )
-    named = " and ".join(limit.name for limit in limits)
-    return f"{named}: no widths found that keep them together, though each alone could be kept; raise one of them"
+    return (
+        f"{_named(limits)}: no widths found that keep them together, though each alone could be kept; raise one of them"
+    )
+
+
+def _named(limits: Sequence[Limit]) -> str:
+    return " and ".join(limit.name for limit in limits)
 
 
 def _up(value: float) -> float:

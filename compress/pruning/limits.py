@@ -31,7 +31,7 @@ class Priced:
     correction: float = 1.0
 
     def ratio(self, operators: Sequence[Operator], widths: Widths) -> float | None:
-        """The latency ratio at `widths`; None outside of the measured range. Between measured widths: interpolated."""
+        """The latency ratio at `widths`; None outside of the table's range. Between its widths: interpolated."""
         try:
             return self.correction * self.table.predict(operators, widths, interpolate=True).ratio
         except UserError:
@@ -51,7 +51,7 @@ class Priced:
         }
 
     def prices(self, op: Operator, n_in: Sequence[int], n_out: Sequence[int]) -> np.ndarray:
-        """The table's shares of `op` at measured widths, [n_in, n_out]."""
+        """The table's shares of `op` at widths of its grid, [n_in, n_out]."""
         if op.kind in UNTIMED:
             return np.zeros((len(n_in), len(n_out)))
         costs = self.table.costs_of(op)
@@ -72,8 +72,8 @@ def best_under(
 ) -> dict[str, int]:
     """The `allowed` widths that keep the most of `values` {group: scores, best first} under all of `budget`'s limits.
 
-    With a latency limit only widths that its table measured are allowed. Raises UserError without a table for it, where
-    none of a group's widths was measured, for milliseconds that the unpruned network keeps, and as `best_widths` does.
+    With a latency limit only widths of its table's grid are allowed. Raises UserError without a table for it, where it
+    has none of a group's widths, for milliseconds that the unpruned network keeps, and as `best_widths` does.
     """
     if budget.latency is not None:
         if priced is None:
@@ -81,19 +81,19 @@ def best_under(
                 f"{budget.latency.argument}: needs a latency table of the device; make one with "
                 "tools/profile_latency.py and give it as --latency-table"
             )
-        allowed = {name: _measured(name, widths, priced.table) for name, widths in allowed.items()}
+        allowed = {name: _on_grid(name, widths, priced.table) for name, widths in allowed.items()}
     full = {name: len(value) for name, value in values.items()}
     limits = [_limit(each, operators, full, priced) for each in budget.all]
     return best_widths(values, operators, limits, allowed)
 
 
-def _measured(name: str, widths: Sequence[int], table: LatencyTable) -> list[int]:
+def _on_grid(name: str, widths: Sequence[int], table: LatencyTable) -> list[int]:
     if name not in table.widths:
         raise UserError(f"latency table: has no group {name!r}; it is another network's: profile this one")
     found = sorted(set(widths) & set(table.widths[name]))
     if not found:
         raise UserError(
-            f"latency table: measured none of the allowed widths of {name!r}; set select.round_to to the table's "
+            f"latency table: has none of the allowed widths of {name!r}; set select.round_to to the table's "
             "--multiple, or profile again"
         )
     return found
@@ -105,7 +105,9 @@ def _limit(budget: Budget, operators: Sequence[Operator], full: Widths, priced: 
     if budget.kind in COUNTED:
         cost, cost_of = COUNTED[budget.kind]
         whole = cost(operators, full)
-        return Limit(name, lambda op, i, o: cost_of(op, np.array(i)[:, None], np.array(o)) / whole, budget.value)
+        return Limit(
+            name, lambda op, i, o: cost_of(op, np.array(i)[:, None], np.array(o)) / whole, budget.value, whole=1.0
+        )
     assert priced is not None, "checked by best_under"
     table = priced.table
     if budget.kind == "latency_ms" and budget.value >= table.unpruned_ms:
@@ -113,8 +115,14 @@ def _limit(budget: Budget, operators: Sequence[Operator], full: Widths, priced: 
             f"{name}: the unpruned network takes {table.unpruned_ms:.4g} ms by the latency table, so nothing would be "
             "pruned; give less"
         )
-    scale = priced.correction * (table.unpruned_ms if budget.kind == "latency_ms" else 1.0)
+    unpruned = table.unpruned_ms if budget.kind == "latency_ms" else 1.0
+    scale = priced.correction * unpruned
     unit = " ms" if budget.kind == "latency_ms" else ""
     return Limit(
-        name, lambda op, i, o: scale * priced.prices(op, i, o), budget.value, rest=scale * table.rest, unit=unit
+        name,
+        lambda op, i, o: scale * priced.prices(op, i, o),
+        budget.value,
+        rest=scale * table.rest,
+        unit=unit,
+        whole=unpruned,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,17 @@ GAP = 1e-4
 """HiGHS stops when no choice can hold more than the one found by this share."""
 MOST_NODES = 1000
 """Or after so many nodes of its tree, with what it has found: where costs are coarse stairs, proofs take longest."""
+
+
+class Undecided(Exception):
+    """HiGHS stopped after MOST_NODES without a choice: there may be one or none."""
+
+
+class Solution(NamedTuple):
+    """One combination of each class; `proven` unless HiGHS stopped after MOST_NODES: then a better one may exist."""
+
+    chosen: list[int]
+    proven: bool
 
 
 @dataclass
@@ -127,15 +139,17 @@ def smallest(
     pairs: Mapping[tuple[int, int], np.ndarray],
     fixed: np.ndarray,
     j: int,
-) -> float:
-    """The least that the network can cost of limit `j`."""
+) -> tuple[float, bool]:
+    """The least that the network can cost of limit `j`, and whether that is proven or only the least that was found."""
     if not pairs:
-        return float(fixed[j] + sum(each.costs[:, j].min() for each in classes))
+        return float(fixed[j] + sum(each.costs[:, j].min() for each in classes)), True
     none = np.full(len(fixed), np.inf)
-    chosen = solve(classes, pairs, [-each.costs[:, j] for each in classes], none, pair_cost=j)
-    assert chosen is not None, "one choice of each class is always allowed"
+    found = solve(classes, pairs, [-each.costs[:, j] for each in classes], none, pair_cost=j)
+    assert found is not None, "one choice of each class is always allowed"
+    chosen = found.chosen
     own = sum(each.costs[k, j] for each, k in zip(classes, chosen, strict=True))
-    return float(fixed[j] + own + sum(table[chosen[s], chosen[t], j] for (s, t), table in pairs.items()))
+    linked = sum(table[chosen[s], chosen[t], j] for (s, t), table in pairs.items())
+    return float(fixed[j] + own + linked), found.proven
 
 
 def solve(
@@ -145,8 +159,10 @@ def solve(
     most: np.ndarray,
     *,
     pair_cost: int | None = None,
-) -> list[int] | None:
+) -> Solution | None:
     """One choice of each class with the largest sum of `gains` whose costs are at most `most` [limits]; None if none.
+
+    Raises Undecided.
 
     With `pair_cost` the costs of pairs of that limit count against the gains. Choices are binary variables; a pair's
     variables [K_s, K_t] are 1 where both are chosen: their sums over either side equal the other side's choices.
@@ -194,8 +210,10 @@ def solve(
         constraints=constraints,
         options={"mip_rel_gap": GAP, "node_limit": MOST_NODES},
     )
-    if result.x is None and result.status in (1, 2):  # out of nodes, infeasible
+    if result.status == 2:  # infeasible
         return None
-    if result.x is None:
-        raise RuntimeError(f"HiGHS: {result.message}")
-    return [int(result.x[start:end].argmax()) for start, end in pairwise(starts)]
+    if result.x is not None:
+        return Solution([int(result.x[start:end].argmax()) for start, end in pairwise(starts)], result.status == 0)
+    if result.status == 1 or "limit reached" in result.message:  # SciPy has no status of its own for nodes
+        raise Undecided
+    raise RuntimeError(f"HiGHS: {result.message}")

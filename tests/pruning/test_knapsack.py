@@ -10,13 +10,15 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latency_tables import made_up_table
+from scipy.optimize import OptimizeResult
 
 from compress.plan import UserError
-from compress.pruning import Budget, Priced, SelectConfig, knapsack, select
+from compress.pruning import Budget, Priced, SelectConfig, knapsack, multiple_choice, select
 from compress.pruning.knapsack import SLACK, Limit, best_widths
 from compress.spaces import MobileNetV2Space, Operator, PreResNetSpace, SwinSpace, sizes
 
@@ -182,6 +184,47 @@ def test_the_value_named_works_though_a_part_of_each_limit_stays_unused(least, n
             best_widths(values, operators, [toy_limit("t", costs, most, unit=" ms")], allowed)
     for most in (float(named), least * (1 + 3 * SLACK)):
         assert best_widths(values, operators, [toy_limit("t", costs, most)], allowed) == {"a": 1, "b": 1}
+
+
+def test_a_minimum_that_no_budget_takes_is_not_advised():
+    """The floor is at the full width: all that is left is to lower it."""
+    values, operators, allowed = toy({"a": [1.0, 1.0]})
+    for whole, advice in ((2.0, "; lower select.floor or select.round_to"), (2.1, "; raise it to that, or lower")):
+        with pytest.raises(UserError, match=rf"^t: out of reach; .* no widths take less than 2\.001{advice}"):
+            best_widths(values, operators, [toy_limit("t", {"a": [2.0, 2.0]}, 1.8, whole=whole)], allowed)
+
+
+def test_what_the_solver_did_not_find_out_is_not_said_to_be_impossible(monkeypatch):
+    """Some choice keeps all limits here, but HiGHS may not look for it."""
+    rng = np.random.default_rng(0)
+    values, operators, allowed = toy({f"g{i}": sorted(rng.random(3), reverse=True) for i in range(20)})
+    costs = rng.integers(1, 1000, size=(4, 20, 3)).astype(float)
+    some = costs[:, range(20), rng.integers(3, size=20)].sum(axis=1)
+    limits = [
+        toy_limit(f"t{j}", dict(zip(values, cost, strict=True)), most)
+        for j, (cost, most) in enumerate(zip(costs, some + 1, strict=True))
+    ]
+    assert best_widths(values, operators, limits, allowed)
+    monkeypatch.setattr(multiple_choice, "MOST_NODES", 0)
+    with pytest.raises(
+        UserError, match=r"^t0 and t1 and t2 and t3: could not be decided .* keep them; raise select\.r"
+    ):
+        best_widths(values, operators, limits, allowed)
+
+
+@pytest.mark.parametrize(("proven", "reached"), [(True, "take less than"), (False, "were found that take less than")])
+def test_a_minimum_of_a_solver_that_was_stopped_is_not_called_one(monkeypatch, proven, reached):
+    def stopped(*args, **options):
+        result = milp(*args, **options)
+        return OptimizeResult({**result, "status": 4}) if result.status == 0 and not proven else result
+
+    milp = scipy.optimize.milp
+    monkeypatch.setattr(scipy.optimize, "milp", stopped)
+    monkeypatch.setattr(knapsack, "MOST_COMBINATIONS", 3)
+    operators = [Operator("ab", "conv", "a", "b", macs=1, weights=1)]
+    limit = Limit("t", lambda op, i, o: np.multiply.outer(i, o) + 3.0, 2.0)
+    with pytest.raises(UserError, match=rf"^t: out of reach; .* no widths {reached} 4\.001; raise it to that, or"):
+        best_widths({name: [1.0, 1.0] for name in "ab"}, operators, [limit], {name: [1, 2] for name in "ab"})
 
 
 @pytest.mark.parametrize("most_combinations", [knapsack.MOST_COMBINATIONS, 3], ids=["blocks", "pairs"])

@@ -1,4 +1,4 @@
-"""Budgets of latency, and several at once: kept by the table's own count, on measured widths, by the best channels.
+"""Budgets of latency, and several at once: kept by the table's own count, on the table's widths, by the best channels.
 
 Tables are made up; about ten seconds.
 """
@@ -42,7 +42,7 @@ def run(name, budget, config=DEFAULT, *, scores=None, priced=None):
 
 
 def predicted(name, plan):
-    return TABLES[name].predict(SPACES[name].operators(SIZE), plan.widths)  # refuses widths that were not measured
+    return TABLES[name].predict(SPACES[name].operators(SIZE), plan.widths)  # refuses widths off its grid
 
 
 def held(plan, scores):
@@ -209,6 +209,18 @@ def test_the_smallest_latency_is_named_and_can_be_had():
         assert (" ms;" in str(refusal.value)) == (kind == "latency_ms")
         plan = run("preresnet", Budget(kind, least), config)
         assert set(plan.widths.values()) == {8}
+
+
+def test_no_budget_is_advised_that_would_be_refused():
+    """A floor at the full width leaves nothing to prune, whatever the limit, and limits of 1 or more are refused."""
+    floor, macs_limit = SelectConfig(floor=64), Budget("macs_ratio", 0.9)
+    for budget in (
+        Budget("latency_ratio", 0.9),
+        Budget("latency_ms", 9.0),
+        Budget.of(macs_limit, Budget("params_ratio", 0.9)),
+    ):
+        with pytest.raises(UserError, match=r"out of reach; .*; lower select\.floor or select\.round_to$"):
+            run("preresnet", budget, floor)
 
 
 # Budgets
