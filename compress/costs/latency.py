@@ -43,11 +43,12 @@ class OperatorCosts:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Measured costs of a space's operators.
+    """The costs of a space's operators, fitted to measurements.
 
     `key` says what was measured, on what: device, processor, backend, versions, dtype, batch, threads, input_size,
     space, arch.
-    `widths` are the measured widths of every group, ascending; 0 where its block can go. `rest` is the share of the
+    `widths` are the grid, for every group the widths that `operators` has costs of, fitted to the networks that were
+    profiled; ascending, with 0 where its block can go. `rest` is the share of the
     time that belongs to no entry of `operators` and depends on no width. `record` holds how good the table is
     (`residual`) and the measurements behind it.
 
@@ -164,7 +165,7 @@ class LatencyTable:
         return self.operators[name]
 
     def grid(self, width: int | str) -> Sequence[int]:
-        """The widths at which an operator's `n_in` or `n_out` was measured: a group's, or its only one."""
+        """The widths at which the table has an operator's `n_in` or `n_out`: a group's, or its only one."""
         return self.widths[width] if isinstance(width, str) else (width,)
 
     def _shape(self, costs: OperatorCosts) -> tuple[int, int]:
@@ -219,6 +220,6 @@ def _corners(grid: Sequence[int], n: int, what: str, interpolate: bool) -> list[
         return [(below, 1 - part), (below + 1, part)]
     shown = ", ".join(map(str, grid if len(grid) < 8 else [*grid[:3], "...", *grid[-2:]]))
     raise UserError(
-        f"width {n} for {what}: not measured, the latency table has {shown}; round widths to those (select.round_to), "
-        "or profile with a smaller --multiple"
+        f"width {n} for {what}: not measured, the latency table's grid is {shown}; round widths to those "
+        "(select.round_to), or profile with a smaller --multiple"
     )

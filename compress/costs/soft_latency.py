@@ -17,9 +17,9 @@ from .latency import UNTIMED, LatencyTable, OperatorCosts, present
 class SoftLatency:
     """The latency ratio that `table` predicts for `operators`, as a differentiable function of soft widths.
 
-    Between measured widths it is multilinear, at them it equals `LatencyTable.predict`. Narrower than the narrowest
-    width that was measured, nothing can be gained: there the value stays and the gradient is zero. That removing a
-    block costs nothing is left out, or it would be a pull towards 0 at widths that nobody measured.
+    Between the table's widths it is multilinear, at them it equals `LatencyTable.predict`. Narrower than the narrowest
+    of them, nothing can be gained: there the value stays and the gradient is zero. That removing a
+    block costs nothing is left out, or it would be a pull towards 0 at widths of which nothing is known.
 
     Example::
 

@@ -19,7 +19,7 @@ def table_stairs(table: LatencyTable) -> dict[str, Any]:
 
     `groups`: {name: {"widths", "shares"}}, shares of the unpruned network's time of all operators that make or read the
     group's channels. `together`: None, or of all other groups their number, `kept`, shares of their channels, and the
-    `shares` of the operators that touch no other groups, each at its first measured width from there. `fixed`: the
+    `shares` of the operators that touch no other groups, each at the table's first width from there. `fixed`: the
     share that depends on no width.
 
     Example::
@@ -43,8 +43,8 @@ def chosen_stairs(table: LatencyTable, widths: Mapping[str, int]) -> dict[str, A
     """What a plan notes of `table`: the stairs of its largest groups, and the place of `widths` {group: channels}.
 
     A group's `shares`, of the unpruned network's time, are those of all operators that make or read its channels, at
-    each of its measured `widths`, with all other groups at the plan's. `share` is that at its own `width`, interpolated
-    between measured ones; None outside of them. `others`: number of groups left out.
+    each of the table's `widths`, with all other groups at the plan's. `share` is that at its own `width`, interpolated
+    between those; None outside of them. `others`: number of groups left out.
     """
     shown = _largest(table)
     groups = {}
@@ -71,7 +71,7 @@ def _full(table: LatencyTable) -> dict[str, int]:
 
 def _share(table: LatencyTable, name: str, width: int, others: Mapping[str, int]) -> float:
     """Share of all operators that make or read group `name`, at `width`; where they depend on another group, too, at
-    its width in `others`, or the nearest that was measured."""
+    its width in `others`, or the nearest in the table's range."""
 
     def at(n: int | str) -> int:
         if n == name:

@@ -23,8 +23,8 @@ class LatencyPenalty:
     smaller one counts more exactly.
 
     The pull on a score is gamma s'(alpha) d latency / d n_g: a channel pays for the time that it costs its producers
-    and its readers at the other groups' present widths. Where the table is flat, or a soft width is below the narrowest
-    measured one, there is none; where a narrower layer is slower, the pull is upwards. Tables at multiples of the
+    and its readers at the other groups' present widths. Where the table is flat, or a soft width is below its narrowest
+    one, there is none; where a narrower layer is slower, the pull is upwards. Tables at multiples of the
     engine's block (16 channels with AVX-512) hardly have either. s'(0) = 0: no score becomes exactly zero, and one that
     is stays so as far as the penalty is concerned.
 

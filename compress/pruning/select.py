@@ -71,7 +71,7 @@ def select(
 
     One budget of channels, MACs or parameters drops the worst channels until it is met. A budget of latency, several at
     once, and any cost under `gain="log"` take the widths that keep the most (`best_widths`), for latency among those
-    that the table measured: costs are stairs there, and a channel's worth is what it saves.
+    of the table's grid: costs are stairs there, and a channel's worth is what it saves.
 
     A cost budget is met from below; channels that still fit are added back in order of score, so that without rounding
     the cost ends within 1 % of the budget. Raises UserError for scores that are not finite and for a budget that the

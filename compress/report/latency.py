@@ -90,8 +90,8 @@ def _stairs(plan: dict[str, Any]) -> str:
         return ""
     backend, device = wording.backend(str(stairs["backend"])), stairs["device"]
     text = "Time of the layers that make or read a group's channels, over its width, with all other groups as wide as "
-    text += f"chosen, by the latency table of {backend} on {device}; before any correction. Dots are measured widths. "
-    text += "A layer between two groups is in the plots of both."
+    text += f"chosen, by the latency table of {backend} on {device}; before any correction. Dots are the table's "
+    text += "widths. A layer between two groups is in the plots of both."
     if stairs["others"]:
         text += f" Shown are the groups with the most of the unpruned network's time; {stairs['others']} more are not."
     keys = legend([("c1", "latency by the table"), PROPORTIONAL, ("c2", "chosen width")])

@@ -10,7 +10,7 @@ from .markup import panel
 
 HEIGHT = 120
 MANY = 40
-"""Measured widths whose dots would run into each other are drawn smaller."""
+"""Where there are more widths, their dots would run into each other and are drawn smaller."""
 
 CHANNELS = "channels"
 PROPORTIONAL = ("dashed", "if time fell with the width alone")
@@ -44,7 +44,7 @@ def _panel(
     unit: str = CHANNELS,
     chosen: tuple[int, float | None] | None = None,
 ) -> str:
-    """Share of the unpruned network's latency in percent over the width; dots are measured widths, or `widths`."""
+    """Share of the unpruned network's latency in percent over the width; dots are `widths`."""
     full = widths[-1]
     x = svg.nice_axis(0.0, float(full), whole=True)
     y = svg.nice_axis(0.0, 100 * max([*shares, (chosen and chosen[1]) or 0.0]), count=3)

@@ -125,13 +125,12 @@ def _errors(errors: list[float], measured: list[float], p90: float) -> str:
 
 def _stairs(table: dict[str, Any], stairs: Mapping[str, Any]) -> str:
     text = "Time of the layers that make or read a group's channels, over its width, with all other groups at full "
-    text += (
-        "width. Dots are measured widths; flat parts are widths that cost the same. A layer between two groups is in "
-    )
+    text += "width. Dots are the table's widths, fitted to the profiled networks; flat parts are widths that cost the "
+    text += "same. A layer between two groups is in "
     text += f"the plots of both. {100 * stairs['fixed']:.1f}\u00a0% of the unpruned network's time depends on no width."
     if stairs["together"]:
         text += f" Shown are the {len(stairs['groups'])} groups with the most time; the last plot has the layers that "
-        text += "touch none of them, all other groups at the same share of their channels, or the next one measured."
+        text += "touch none of them, all other groups at the same share of their channels, or the next of the table's."
     keys = legend([("c1", "latency by the table"), PROPORTIONAL])
     return section(
         "Stairs", f'{note(text)}{keys}<div class="panels small">{table_panels(stairs, table["unpruned_ms"])}</div>'
