@@ -14,7 +14,16 @@ from ..plan import UserError, replacing, write_text
 from .data import CocoData
 from .space import DetectorSpace
 
-INERT = ("train_cfg", "test_cfg", "drop_rate", "attn_drop_rate", "drop_path_rate", "frozen_stages", "with_cp")
+INERT = (
+    "init_cfg",
+    "train_cfg",
+    "test_cfg",
+    "drop_rate",
+    "attn_drop_rate",
+    "drop_path_rate",
+    "frozen_stages",
+    "with_cp",
+)
 """Keys of a model section, beside those of losses, by which networks with the same weights may differ."""
 
 
