@@ -55,7 +55,9 @@ def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False, uint
         check_other(path, source)
     with tempfile.TemporaryDirectory() as folder:
         if source.suffix != ".onnx":
-            model, _, card = load_model(source)
+            model, space, card = load_model(source)
+            if not space.classifier:
+                raise UserError(f"{source}: a {card.space}, whose run has exported it; give one of its .onnx files")
             source = _export(model, card, Path(folder) / "model.onnx")
         if fp16:
             source = export_half(source, Path(folder) / "half.onnx")

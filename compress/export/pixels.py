@@ -33,8 +33,8 @@ def export_pixels(source: str | Path, path: str | Path) -> Path:
     some 1e-7 of the largest value, and are float32 for a float16 or INT8 network too: its own nodes are left as they
     are. Resizing and cropping stay outside. The entry `preprocessing` of the metadata gets `"input": "uint8 NHWC"`.
 
-    Raises UserError when `source` takes pixels already, does not take float32 (batch, 3, H, W), or does not tell its
-    preprocessing; further as `read_onnx` does.
+    Raises UserError when `source` takes pixels already, is a detector, does not take float32 (batch, 3, H, W), or does
+    not tell its preprocessing; further as `read_onnx` does.
 
     Example::
 
@@ -47,6 +47,8 @@ def export_pixels(source: str | Path, path: str | Path) -> Path:
     if takes_pixels(proto):
         raise UserError(f"{source}: takes pixels already; leave the option out")
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    if "detector" in metadata:
+        raise UserError(f"{source}: a detector, whose images are scaled and padded outside; leave --uint8-input out")
     _, preprocessing = exported_metadata(source, metadata)
     if absent := [key for key in ("input_size", "mean", "std") if key not in preprocessing]:
         raise UserError(f"{source}: its preprocessing has no {absent[0]}; export the network with tools/export.py")

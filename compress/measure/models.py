@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,10 +103,7 @@ def _open_onnx(path: Path, *, threads: int) -> Model:
     proto = read_onnx(path)
     session = onnx_session(path, threads=threads)
     inputs, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise UserError(
-            f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; only networks with one of each run"
-        )
+    _check_one(path, inputs, outputs)
     name, (fixed, *shape) = inputs[0].name, inputs[0].shape
     if not all(isinstance(size, int) for size in shape) or inputs[0].type not in DTYPES:
         given = f"{inputs[0].type} of shape {inputs[0].shape}"
@@ -131,6 +128,7 @@ def _open_onnx(path: Path, *, threads: int) -> Model:
 
 def _open_engine(path: Path) -> Model:
     engine = Engine(path)
+    _check_one(path, engine.card["inputs"], engine.card["outputs"])
     (entry,), profile = engine.card["inputs"], engine.card["profile"]
 
     def bind(images: Tensor) -> Callable[[], Any]:
@@ -153,6 +151,13 @@ def _open_engine(path: Path) -> Model:
         described=lambda: exported_metadata(path, engine.card["metadata"]),
         bind=bind,
     )
+
+
+def _check_one(path: Path, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise UserError(
+            f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; only networks with one of each run here"
+        )
 
 
 def _open_run(path: Path) -> Model:

@@ -128,6 +128,8 @@ def main() -> None:
         if "preprocessing" not in model.card["metadata"]:
             raise ValueError(f"{args.engine}.json: tells no preprocessing; build the engine from an exported network")
         how = json.loads(model.card["metadata"]["preprocessing"])
+        if len(model.inputs) + len(model.outputs) != 2:
+            raise ValueError(f"{args.engine}: has several inputs or outputs; detectors run in detect_tensorrt.py")
         (into,), (out,) = ([entry["name"] for entry in entries] for entries in (model.inputs, model.outputs))
         with np.load(args.archive, allow_pickle=False) as arrays:
             images, labels = preprocess(arrays["test_images"], how), arrays["test_labels"]

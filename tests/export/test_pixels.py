@@ -226,11 +226,16 @@ def test_what_does_not_serve_is_one_line(pixels, tmp_path):
     bare = onnx.load(half)
     del bare.metadata_props[:]
     onnx.save(bare, tmp_path / "bare.onnx")
+    whole, detector = onnx.load(half), tmp_path / "detector.onnx"
+    whole.metadata_props.add(key="detector", value="{}")
+    onnx.save(whole, detector)
     images = torch.zeros(2, 3, 16, 16)
     target = tmp_path / "out.onnx"
     model = load_model(trained_run())[0]
     for call, message in (
         (lambda: export_pixels(pixels, target), f"{pixels}: takes pixels already; leave the option out"),
+        (lambda: export_pixels(detector, target), f"{detector}: a detector, whose images are scaled and padded "
+         "outside; leave --uint8-input out"),
         (lambda: write_onnx(pixels, target, fp16=True), "fp16: this ONNX network takes pixels (uint8); give the "
          "float32 one that it was made from"),
         (lambda: quantize_int8(pixels, target, [images]), f"{pixels}: takes pixels (uint8); give the float32 network "

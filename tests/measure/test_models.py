@@ -72,6 +72,7 @@ class FakeEngine:
         shape = {"name": "images", "dtype": "float32", "shape": [-1, *SIZE]}
         profile = {"images": {"min": [2, *SIZE], "max": [4, *SIZE]}}
         self.card = {"backend": "tensorrt", "inputs": [shape], "profile": profile, "metadata": {"classes": "[]"}}
+        self.card["outputs"] = [{"name": "logits", "dtype": "float32", "shape": [-1, 1]}]
         self.device, self.seen = torch.device("cpu"), []
         self.path = path
 
@@ -108,6 +109,14 @@ def test_fake_engine_of_an_onnx_file_is_built_for_the_batch(fake, path, monkeypa
     assert (source, engine.suffix, config.backend, config.batch) == (path, ".engine", "tensorrt", (3, 3, 3))
     assert fake[0].path == engine
     assert model.path == path
+
+
+def test_fake_engines_of_detectors_are_refused(fake, monkeypatch):
+    entry = {"name": "masks", "dtype": "float32", "shape": [1, 1]}
+    card = {"backend": "tensorrt", "inputs": [entry] * 2, "outputs": [entry] * 4}
+    monkeypatch.setattr(models_module, "Engine", lambda path: SimpleNamespace(card=card))
+    with pytest.raises(UserError, match=r"m\.engine: has 2 inputs and 4 outputs; only networks with one of each"):
+        open_model("m.engine")
 
 
 def test_fake_engine_of_another_backend(fake):
