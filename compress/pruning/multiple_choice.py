@@ -208,7 +208,8 @@ def solve(
         integrality=np.concatenate([np.ones(n), np.zeros(n_pairs)]),
         bounds=Bounds(0, 1),
         constraints=constraints,
-        options={"mip_rel_gap": GAP, "node_limit": MOST_NODES},
+        # With pairs HiGHS's presolve is slow, and has lost the best choice (HiGHS of SciPy 1.17.1).
+        options={"mip_rel_gap": GAP, "node_limit": MOST_NODES, "presolve": not pairs},
     )
     if result.status == 2:  # infeasible
         return None
