@@ -14,7 +14,7 @@ PATH_HEIGHT = 200
 
 def latency(run: RunFolder) -> str:
     """The latency distribution, before and after, and what a latency table had to do with it."""
-    timed = absent("latency.json")
+    timed = absent("latency.json", run)
     if run.latency is not None:
         timing = run.latency
         text = f"Dot: median. Whisker: 10th to 90th percentile. Batch {timing['batch']}, "

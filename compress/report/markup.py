@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .run_folder import missing
+from .run_folder import RunFolder, missing
 from .style import CSS
 
 
@@ -50,9 +50,9 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
-def absent(name: str) -> str:
+def absent(name: str, run: RunFolder | None = None) -> str:
     """What stands in place of a part whose file is not there."""
-    return f'<p class="absent">{escape(missing(name))}</p>'
+    return f'<p class="absent">{escape(missing(name, run))}</p>'
 
 
 def panel(title: str, chart: str, *, keys: Sequence[tuple[str, str]] = ()) -> str:

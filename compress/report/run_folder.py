@@ -93,8 +93,12 @@ def check_summary(summary: Any, *, name: str = "summary") -> None:
             )
 
 
-def missing(name: str) -> str:
-    """One sentence for a file that is not there: which stage makes it."""
+def missing(name: str, run: RunFolder | None = None) -> str:
+    """One sentence for a file that is not there: which stage makes it, or why that stage of `run` was left out."""
+    stages = (run.stages if run else None) or {}
+    for stage, figures in stages.items():
+        if "left_out" in figures and WRITERS[name] == f"the {stage} stage":
+            return f"The stage {stage} was left out: {figures['left_out']}."
     return f"{name} is not in this run folder; {WRITERS[name]} writes it."
 
 

@@ -86,7 +86,7 @@ def comparison(run: RunFolder) -> str:
         conditions(run),
     ]
     if run.parity is None:
-        notes.append(missing("parity.json"))
+        notes.append(missing("parity.json", run))
     return section("Before and after", f'{table}<p class="note">{escape(" ".join(notes))}</p>')
 
 
@@ -94,7 +94,7 @@ def conditions(run: RunFolder) -> str:
     """How latency was timed, in one sentence."""
     timing = run.latency
     if timing is None:
-        return missing("latency.json")
+        return missing("latency.json", run)
     threads = f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}"
     shape = " \u00d7 ".join(str(side) for side in timing["input_size"])
     versions = ", ".join(f"{name} {version}" for name, version in timing.get("versions", {}).items())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..penalties import Penalty
 from ..plan import check_number
-from .rarts import Optimizer, apply_gradients, descend_scores
+from .rarts import Optimizer, apply_gradients, descend_scores, gradients_of
 
 
 class ProbingLoss(Protocol):
@@ -68,7 +68,7 @@ class Bilevel:
 
     def gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Gradients of `loss`, averaged over processes."""
-        gradients = list(torch.autograd.grad(loss, parameters))
+        gradients = gradients_of(loss, parameters)
         self.average(gradients)
         return gradients
 

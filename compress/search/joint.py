@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..penalties import L1, Penalty, group_soft_threshold, hard_threshold, soft_threshold
 from ..plan import UserError, check_number
-from .rarts import Loss, Optimizer, apply_gradients, descend_scores
+from .rarts import Loss, Optimizer, apply_gradients, descend_scores, gradients_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class OneSet:
 
     def gradients(self, loss: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of w and of alpha, averaged over processes."""
-        gradients = list(torch.autograd.grad(loss, [*self.w, *self.alpha]))
+        gradients = gradients_of(loss, [*self.w, *self.alpha])
         self.average(gradients)
         return gradients[: len(self.w)], gradients[len(self.w) :]
 

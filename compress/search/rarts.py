@@ -114,11 +114,15 @@ def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
 _ORDERS = {"gauss-seidel": _gauss_seidel, "fused": _fused}
 
 
-def _gradients(s: TwoSets, loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Averaged over processes; 0 for weights that the loss does not depend on, as a detector may have."""
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of `loss`, 0 for parameters that it does not depend on: a detector may have some."""
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     pairs = zip(found, parameters, strict=True)
-    return _averaged(s, [torch.zeros_like(p) if gradient is None else gradient for gradient, p in pairs])
+    return [torch.zeros_like(p) if gradient is None else gradient for gradient, p in pairs]
+
+
+def _gradients(s: TwoSets, loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return _averaged(s, gradients_of(loss, parameters))
 
 
 def _averaged(s: TwoSets, gradients: Sequence[Tensor]) -> list[Tensor]:

@@ -100,6 +100,8 @@ def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(one_stage, 
         }
         for name, figures in stages_done["load"]["per_category"].items()
     }
-    assert (run / "report.html").is_file()
+    page = (run / "report.html").read_text()
+    assert "The stage measure was left out: network: RetinaNet is no two-stage detector" in page
+    assert "latency.json is not in this run folder" not in page
     assert (run / "model.pth").is_file()
     assert not list(run.glob("*.onnx"))

@@ -1,4 +1,4 @@
-"""NetSlim's joint step against a reference in numpy with gradients derived by hand."""
+"""Joint steps against a reference in numpy with gradients derived by hand, and with weights of no effect."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from compress.penalties import L1
-from compress.search import NetSlim, OneSet, joint_step
+from compress.search import Bilevel, Darts1, Darts2, Joint, MiLeNas1, NetSlim, OneSet, joint_step
+from compress.search.bilevel import darts1_step, darts2_step, milenas1_step
 
 N = 5
 
@@ -43,3 +44,25 @@ def test_every_step_equals_the_numpy_reference(mode, momentum):
     assert (np.count_nonzero(a == 0) > 0) == (mode == "proximal")
     assert w.grad is None
     assert alpha.grad is None
+
+
+def test_weights_that_the_loss_does_not_depend_on_stay_in_every_method():
+    def fresh():
+        w, idle, alpha = (nn.Parameter(torch.full((2,), value)) for value in (1.0, 3.0, 0.5))
+        options = {
+            "w": [w, idle],
+            "alpha": [alpha],
+            "opt_w": torch.optim.SGD([w, idle], lr=0.1),
+            "opt_alpha": torch.optim.SGD([alpha], lr=0.1),
+        }
+        return lambda **given: (w * alpha - 2).square().sum(), options
+
+    for step, method in ((darts1_step, Darts1()), (darts2_step, Darts2()), (milenas1_step, MiLeNas1())):
+        loss, options = fresh()
+        step(Bilevel(loss_a=loss, loss_p=loss, **options), method, L1(0.0))
+        assert options["w"][0][0] != 1
+        assert torch.equal(options["w"][1], torch.full((2,), 3.0))
+    loss, options = fresh()
+    joint_step(OneSet(loss=loss, **options), Joint(), L1(0.0))
+    assert options["w"][0][0] != 1
+    assert torch.equal(options["w"][1], torch.full((2,), 3.0))
