@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..export import INPUT_NAME, OUTPUT_NAME, inference_copy, onnx_session
+from ..export import INPUT_NAME, OUTPUT_NAME, cuda_device, inference_copy, onnx_session
+from ..export.tensorrt.backend import load_backend
 from ..plan import UserError
 from .environment import device_name, versions
+from .models import open_model
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
 
 REFERENCE_SIZE = 256  # Side of the square float32 matrices of the reference product.
@@ -56,12 +58,24 @@ def _torch_compile(
     return lambda: network(images_BCHW)
 
 
+def _tensorrt(
+    model: nn.Module, onnx_path: str | Path | None, images_BCHW: Tensor, threads: int
+) -> Callable[[], object]:
+    """A TensorRT engine of the ONNX file, built here; from CUDA tensor to CUDA tensor, with a wait for the result."""
+    if onnx_path is None:
+        raise UserError("backends: 'tensorrt' needs the ONNX files of both networks; export them first")
+    return open_model(onnx_path, backend=TENSORRT, batch=len(images_BCHW)).bind(images_BCHW)
+
+
 COMPILED = "torch-compile"
-BACKENDS = {"pytorch": _pytorch, "onnxruntime": _onnxruntime, COMPILED: _torch_compile}
+TENSORRT = "tensorrt"
+BACKENDS = {"pytorch": _pytorch, "onnxruntime": _onnxruntime, COMPILED: _torch_compile, TENSORRT: _tensorrt}
+SLOWLY_MADE = (COMPILED, TENSORRT)
+"""Backends that take seconds to minutes to make what they then run."""
 
 
 def check_backends(backends: Sequence[str]) -> None:
-    """UserError where one of `backends` cannot run on this machine: `torch-compile` needs a C++ compiler.
+    """UserError where one of `backends` cannot run here: `torch-compile` needs a C++ compiler, `tensorrt` a GPU.
 
     Example::
 
@@ -73,6 +87,13 @@ def check_backends(backends: Sequence[str]) -> None:
             f"backends: {COMPILED!r} needs a C++ compiler, and {compiler!r} is not on the PATH; install it, name "
             "another one in the environment variable CXX, or leave the backend out of measure.backends"
         )
+    if TENSORRT in backends:
+        if cuda_device() is None:
+            raise UserError(
+                f"backends: {TENSORRT!r} needs an NVIDIA GPU with driver, and here is none; leave it out of "
+                "measure.backends"
+            )
+        load_backend(TENSORRT)
 
 
 @dataclass(frozen=True)
@@ -125,12 +146,13 @@ def measure_latency(
     """Time both networks in turn on every backend of `config`; returns the content of `latency.json`.
 
     `input_size` is (C, H, W); the images are standard normal, seeded. Times are milliseconds per batch on the CPU in
-    float32. `pytorch` runs eagerly, in eval mode under `torch.inference_mode`; `torch-compile` likewise, compiled by
-    inductor beforehand, which its entry counts apart (`compile_seconds`; fewer where inductor finds an older result in
-    its cache). The ONNX paths may be None where no backend reads them. A fixed matrix product is timed before and after
-    everything (`reference_ms`): when the two differ by more than 20 % the machine's speed changed meanwhile, and
-    `drifted` is true. The number of PyTorch's threads is restored; what else torch.compile has compiled in this process
-    is compiled again when `torch-compile` was measured.
+    float32; `tensorrt` runs on a GPU, which its entry names. `pytorch` runs eagerly, in eval mode under
+    `torch.inference_mode`; `torch-compile` likewise, compiled by inductor beforehand. Compiling and building are
+    counted apart (`compile_seconds`; fewer where inductor finds an older result in its cache). The ONNX paths may be
+    None where no backend reads them. A fixed matrix product is timed before and after everything (`reference_ms`): when
+    the two differ by more than 20 % the machine's speed changed meanwhile, and `drifted` is true. The number of
+    PyTorch's threads is restored; what else torch.compile has compiled in this process is compiled again when
+    `torch-compile` was measured.
 
     Raises UserError when an ONNX file is needed and missing or corrupt, and where a backend cannot run here.
 
@@ -156,8 +178,10 @@ def measure_latency(
                 pair[side] = BACKENDS[name](model, onnx_path, images_BCHW, config.threads)
                 seconds[side] = round(time.perf_counter() - started, 2)
             backends[name] = compare_calls(pair, config)
-            if name == COMPILED:
+            if name in SLOWLY_MADE:
                 backends[name]["compile_seconds"] = seconds
+            if name == TENSORRT:
+                backends[name]["gpu"] = cuda_device()
         return backends
 
     with torch.inference_mode():

@@ -9,6 +9,7 @@ from torch import nn
 from compress.export import export_onnx
 from compress.measure import MeasureConfig, measure_latency
 from compress.measure import latency as latency_module
+from compress.measure.models import open_model
 from compress.plan import UserError
 
 SIZE = (3, 24, 24)
@@ -109,3 +110,28 @@ def test_bad_config(options):
 def test_unknown_backend_names_the_known_ones():
     with pytest.raises(UserError, match=r"'openvino' is unknown; choose from pytorch, onnxruntime"):
         MeasureConfig(backends=("pytorch", "openvino"))
+
+
+def test_tensorrt_needs_a_gpu(pair, monkeypatch):
+    monkeypatch.setattr(latency_module, "cuda_device", lambda: None)
+    with pytest.raises(UserError, match="backends: 'tensorrt' needs an NVIDIA GPU with driver, and here is none"):
+        measure_latency(*pair, input_size=SIZE, config=MeasureConfig(backends=("tensorrt",), **QUICK))
+
+
+def test_fake_engines_of_both_files_are_timed(pair, monkeypatch):
+    """Stands for TensorRT and its GPU: ONNX Runtime answers."""
+    opened = []
+
+    def engine(path, *, backend, batch):
+        opened.append((path, backend, batch))
+        return open_model(path)
+
+    monkeypatch.setattr(latency_module, "cuda_device", lambda: {"name": "a GPU"})
+    monkeypatch.setattr(latency_module, "load_backend", lambda name: None)
+    monkeypatch.setattr(latency_module, "open_model", engine)
+    config = MeasureConfig(backends=("tensorrt",), batch=2, **QUICK)
+    entry = measure_latency(*pair, input_size=SIZE, config=config)["backends"]["tensorrt"]
+    assert opened == [(pair[2], "tensorrt", 2), (pair[3], "tensorrt", 2)]
+    assert entry["ratio"]["median"] < 0.8
+    assert entry["gpu"] == {"name": "a GPU"}
+    assert entry["compile_seconds"].keys() == {"before", "after"}
