@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,12 @@ def compare(
                 budget = Budget("latency_ratio", ratio)
                 return plan_for(space, kept_by[method], budget, SelectConfig(), input_size=size, priced=priced)
 
-            found = corrected(with_table(Priced(table)), with_table, Priced(table), timer.ratio, print)
-            row(found.widths, ratio, method, timer.ratio(found.widths), path=found.record["latency"]["path"])
+            started = time.perf_counter()
+            first = with_table(Priced(table))
+            seconds = round(time.perf_counter() - started, 2)
+            found = corrected(first, with_table, Priced(table), timer.ratio, print)
+            path = found.record["latency"]["path"]
+            row(found.widths, ratio, method, timer.ratio(found.widths), path=path, select_seconds=seconds)
 
         def bisect(ratio: float, method: str, at: Callable[[float], dict[str, int]]) -> None:
             """The limit, between 0 and 1, at which the measured latency comes closest to `ratio`."""
