@@ -25,20 +25,43 @@ SIDES = ("before", "after")
 
 
 def write_predictions(
-    folder: str | Path, before: Any, after: Any, dataset: Any, *, n: int = 6, threshold: float = 0.3
+    folder: str | Path,
+    before: Any,
+    after: Any,
+    dataset: Any,
+    *,
+    training: Any = None,
+    n: int = 6,
+    threshold: float = 0.3,
 ) -> dict[str, Any]:
     """Run two detectors on `n` images of `dataset`, evenly spread, and write what they find into `folder`.
 
-    Writes `predictions/<image>_before.jpg` and `_after.jpg` with the detections whose score is above `threshold`, then
-    `predictions.json`, which it returns. Both networks are MMDetection's, on any device; `dataset` is in test mode.
+    Where a data set `training` is given, `n` images of it follow. Writes `predictions/<image>_before.jpg` and
+    `_after.jpg` with the detections whose score is above `threshold`, then `predictions.json`, which it returns. Both
+    networks are MMDetection's, on any device; data sets are in test mode.
 
     Example::
 
         write_predictions(run, unpruned, pruned, context.data.test)
     """
-    folder = Path(folder)
+    parts = {False: dataset, True: training}
+    images = [
+        entry
+        for is_training, part in parts.items()
+        if part is not None
+        for entry in _pictures(Path(folder), (before, after), part, n, threshold, training=is_training)
+    ]
+    written = {"format": 1, "threshold": threshold, "iou": IOU, "images": images}
+    write_json(Path(folder) / "predictions.json", written)
+    return written
+
+
+def _pictures(
+    folder: Path, networks: Sequence[Any], dataset: Any, n: int, threshold: float, *, training: bool
+) -> list[dict[str, Any]]:
+    """Entries of `n` images of `dataset`, whose pictures are written into `folder`."""
     shown = dataset.get_subset(evenly(len(dataset), n))
-    found = [_by_image(detect(network, shown), shown.cat_ids, threshold) for network in (before, after)]
+    found = [_by_image(detect(network, shown), shown.cat_ids, threshold) for network in networks]
     infos = [shown.get_data_info(i) for i in range(len(shown))]
     names = [Path(info["img_path"]).stem for info in infos]
     if len(set(names)) < len(names):  # of several folders
@@ -47,19 +70,17 @@ def write_predictions(
     for name, info in zip(names, infos, strict=True):
         image = ImageOps.exif_transpose(Image.open(info["img_path"]))
         objects = _objects(info)
-        entry: dict[str, Any] = {"image": Path(info["img_path"]).name, "objects": len(objects)}
+        entry: dict[str, Any] = {"image": Path(info["img_path"]).name, "training": training, "objects": len(objects)}
         detections = [by_image[info["img_id"]] for by_image in found]
         for side, own in zip(SIDES, detections, strict=True):
-            file = f"predictions/{name}_{side}.jpg"
+            file = f"predictions/{'train_' * training}{name}_{side}.jpg"
             remark = "" if own else f"nothing found with a score above {threshold:g}"
             picture = draw_detections(image, own, dataset.metainfo["classes"], remark=remark)
             with replacing(folder / file) as tmp:
                 picture.save(tmp, quality=85)
             entry[side] = {"file": file, "detections": len(own), "correct": coinciding(own, objects)}
         images.append({**entry, "coincide": coinciding(*detections)})
-    written = {"format": 1, "threshold": threshold, "iou": IOU, "images": images}
-    write_json(folder / "predictions.json", written)
-    return written
+    return images
 
 
 def write_categories(

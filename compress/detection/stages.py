@@ -110,7 +110,8 @@ def report_detectors(c: Any, figures: dict[str, Any]) -> None:
     """baseline, model -> predictions/, predictions.json; what load and finetune recorded -> categories.json; then as
     for every run."""
     before, after = (load_model(c.folder / name)[0].to(get_device()) for name in ("baseline", "model"))
-    write_predictions(c.folder.path, before, after, c.data.test)
+    training = c.data.train_evaluation if c.recipe.data.evaluate_train else None
+    write_predictions(c.folder.path, before, after, c.data.test, training=training)
     done = c.folder.stages
     write_categories(c.folder.path, done["load"]["per_category"], done["finetune"]["per_category"], c.data.test)
     run_report(c, figures)

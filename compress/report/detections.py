@@ -21,9 +21,11 @@ def predictions(run: RunFolder) -> str:
     if run.predictions is None:
         return section(title, absent("predictions.json")) if is_detector(run.summary) else ""
     found = run.predictions
+    trained_on = sum(bool(image.get("training")) for image in found["images"])
+    more = f" and {_number(trained_on, 'training image')}" if trained_on else ""
     text = (
-        f"Detections with a score above {found['threshold']:g} on {len(found['images'])} images of the "
-        f"{split(run.summary)}, evenly chosen. Correct: of an annotated object's class, and "
+        f"Detections with a score above {found['threshold']:g} on "
+        f"{_number(len(found['images']) - trained_on, 'image')} of the {split(run.summary)}{more}, evenly chosen. Correct: of an annotated object's class, and "
         f"overlapping it with an IoU above {found['iou']:g}; in the same way detections before and after coincide."
     )
     return section(title, note(text) + "".join(_image(run.path, image) for image in found["images"]))
@@ -42,7 +44,8 @@ def _image(folder: Path, image: dict[str, Any]) -> str:
         text = f"{_number(shown['detections'], 'detection')}, {shown['correct']} correct"
         picture = _picture(folder / shown["file"], f"{image['image']} {side}: {text}")
         figures.append(f"<figure>{picture}<figcaption><b>{side}</b> &middot; {text}</figcaption></figure>")
-    head = f"<p><b>{escape(image['image'])}</b> &middot; {objects}{coincide}</p>"
+    of = " &middot; training image" if image.get("training") else ""
+    head = f"<p><b>{escape(image['image'])}</b>{of} &middot; {objects}{coincide}</p>"
     return f'<div class="pictures">{head}{"".join(figures)}</div>'
 
 

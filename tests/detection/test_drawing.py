@@ -187,6 +187,17 @@ def test_predictions_are_drawn_counted_and_compared(dataset, tmp_path):
     assert np.abs(inside - (0.55 * np.array(GREY) + 0.45 * np.array(colour(2)))).max() < 12
 
 
+def test_training_images_follow_where_they_are_given(dataset, tmp_path):
+    network = Scripted({1: [(CAT, 2, 0.5)]})
+    images = write_predictions(tmp_path, network, network, dataset, training=dataset, n=2)["images"]
+    assert [(image["image"], image["training"]) for image in images] == [
+        ("0001.jpg", False), ("0003.jpg", False), ("0001.jpg", True), ("0003.jpg", True),
+    ]  # fmt: skip
+    files = {image[side]["file"] for image in images for side in ("before", "after")}
+    assert len(files) == 8
+    assert all((tmp_path / file).is_file() for file in files)
+
+
 def test_threshold_decides_what_is_shown(dataset, tmp_path):
     network = Scripted({1: [(CAT, 2, 0.5), (DRIER, 1, 0.25)]})
     counts = [

@@ -44,7 +44,7 @@ def predictions():
     sides = {"a": ((3, 2), (2, 1)), "b": ((0, 0), (0, 0))}
     images = []
     for name, counts in sides.items():
-        image = {"image": f"{name}<1>.jpg", "objects": 4, "coincide": counts[1][1]}
+        image = {"image": f"{name}<1>.jpg", "training": name == "b", "objects": 4, "coincide": counts[1][1]}
         for side, (detections, correct) in zip(("before", "after"), counts, strict=True):
             file = f"predictions/{name}_{side}.jpg"
             image[side] = {"file": file, "detections": detections, "correct": correct}
@@ -194,9 +194,9 @@ def test_pictures_are_in_the_page_itself_side_by_side(tmp_path):
     ]
     text = page.visible()
     assert "a<1>.jpg \u00b7 4 annotated objects \u00b7 1 detection coincides before" in text
-    assert "b<1>.jpg \u00b7 4 annotated objects before" in text
+    assert "b<1>.jpg \u00b7 training image \u00b7 4 annotated objects before" in text
     assert "b_after.jpg is no longer in this run folder" in text
-    assert "score above 0.3 on 2 images of the val split" in text
+    assert "score above 0.3 on 1 image of the val split and 1 training image, evenly chosen" in text
     without_pictures = re.sub(r'src="data:[^"]*"', "", page.source)
     assert not re.search(r"https?:|//\w|url\(|@import|src=|href=", without_pictures)
     assert page.unbalanced == page.open == []
