@@ -23,10 +23,11 @@ def predictions(run: RunFolder) -> str:
     found = run.predictions
     trained_on = sum(bool(image.get("training")) for image in found["images"])
     more = f" and {_number(trained_on, 'training image')}" if trained_on else ""
+    shown = _number(len(found["images"]) - trained_on, "image")
     text = (
-        f"Detections with a score above {found['threshold']:g} on "
-        f"{_number(len(found['images']) - trained_on, 'image')} of the {split(run.summary)}{more}, evenly chosen. Correct: of an annotated object's class, and "
-        f"overlapping it with an IoU above {found['iou']:g}; in the same way detections before and after coincide."
+        f"Detections with a score above {found['threshold']:g} on {shown} of the {split(run.summary)}{more}, evenly "
+        "chosen. Correct: of an annotated object's class, and overlapping it with an IoU above "
+        f"{found['iou']:g}; in the same way detections before and after coincide."
     )
     return section(title, note(text) + "".join(_image(run.path, image) for image in found["images"]))
 
