@@ -10,17 +10,22 @@ from typing import Any
 from _harness import save_results
 
 
+METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")
+"""Those that a run's summary has, in percent."""
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="of the results file")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders with a summary.json")
     parser.add_argument("--commit", required=True, help="the commit that the runs were made with")
+    parser.add_argument("--trainings", nargs="+", default=[], metavar="RUN", help="of tools/train.py: their curves")
     return parser.parse_args()
 
 
 def row_of(run: Path) -> dict[str, Any]:
     summary = json.loads((run / "summary.json").read_text())
-    macs, params, top1 = summary["macs"], summary["params"], summary["top1"]
+    macs, params = summary["macs"], summary["params"]
     prediction = summary.get("prediction")
     latency: dict[str, Any] = {}
     if prediction:
@@ -32,10 +37,16 @@ def row_of(run: Path) -> dict[str, Any]:
         "distilled": summary["distill"] is not None,
         "macs_ratio": round(macs["after"] / macs["before"], 4),
         "params_ratio": round(params["after"] / params["before"], 4),
-        "top1_baseline": top1["before"],
-        "top1_searched": summary["top1_stages"]["searched"],
-        "top1_sliced": summary["top1_stages"]["sliced"],
-        "top1_finetuned": top1["after"],
+        **{
+            f"{metric}_{stage}": value
+            for metric in METRICS
+            if metric in summary
+            for stage, value in {
+                "baseline": summary[metric]["before"],
+                **summary[f"{metric}_stages"],
+                "finetuned": summary[metric]["after"],
+            }.items()
+        },
         "ort_latency_ratio": round(summary["latency_ratio"]["onnxruntime"], 3),
         "strength": summary["search"]["strength"] and round(summary["search"]["strength"], 2),
         "seed": summary["seed"],
@@ -46,13 +57,21 @@ def row_of(run: Path) -> dict[str, Any]:
     }
 
 
+def curve_of(run: Path) -> list[dict[str, Any]]:
+    """Epoch by epoch, of how many, the loss and what was watched."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = ("epoch", "epochs", "loss", *METRICS)
+    return [{key: line[key] for key in kept if key in line} for line in lines]
+
+
 def main(args: argparse.Namespace) -> None:
     rows = [{**row_of(Path(run)), "run_commit": args.commit} for run in args.runs]
     shown = [key for key in rows[0] if key not in ("seed", "run_commit", "device", "versions", "finished")]
     print("| " + " | ".join(shown) + " |\n" + "| --- " * len(shown) + "|")
     for row in rows:
         print("| " + " | ".join(str(row[key]) for key in shown) + " |")
-    print(save_results(args.name, rows))
+    curves = {Path(run).name: curve_of(Path(run)) for run in args.trainings}
+    print(save_results(args.name, rows, **({"trainings": curves} if curves else {})))
 
 
 if __name__ == "__main__":
