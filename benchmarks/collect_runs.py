@@ -9,7 +9,6 @@ from typing import Any
 
 from _harness import save_results
 
-
 METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")
 """Those that a run's summary has, in percent."""
 
