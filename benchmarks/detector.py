@@ -34,7 +34,9 @@ SHARE = 0.02
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, metavar="D", help="folder of COCO: annotations/, val2017/")
-    parser.add_argument("--images", type=int, default=20, metavar="N", help="photographs to compare on")
+    parser.add_argument(
+        "--images", type=int, nargs=len(RATIOS), default=(20, 4, 4), metavar="N", help="photographs to compare on"
+    )
     parser.add_argument("--side", type=int, default=320, metavar="N", help="exported height and width")
     parser.add_argument("--repeats", type=int, default=20, help="samples per network")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "detector", help="keeps files and rows")
@@ -106,7 +108,7 @@ def built(file: Path) -> dict[str, Any]:
     return {"engine_seconds": round(time.perf_counter() - started, 1), "engine_bytes": engine.stat().st_size}
 
 
-def examine(args: argparse.Namespace, name: str, ratio: float, dataset: Any) -> dict[str, Any]:
+def examine(args: argparse.Namespace, name: str, ratio: float, dataset: Any, images: int) -> dict[str, Any]:
     """One network's row, which is kept in the work folder; its ONNX file for ONNX Runtime stays beside it."""
     from compress.costs import macs, params
     from compress.detection.export import compare_detections, export_detector
@@ -131,7 +133,7 @@ def examine(args: argparse.Namespace, name: str, ratio: float, dataset: Any) -> 
     }
     if row["params"] != sum(p.numel() for p in network.parameters()):
         raise RuntimeError(f"{name}: formula and count of parameters differ")
-    samples = [dataset[i] for i in range(min(args.images, len(dataset)))]
+    samples = [dataset[i] for i in range(min(images, len(dataset)))]
     for form in FORMS:
         file = args.work_dir / f"{name}_{form}.onnx"
         with warnings.catch_warnings():
@@ -152,11 +154,13 @@ def main(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     if args.quick:
-        args.images, args.repeats, args.work_dir = 1, 2, args.work_dir / "quick"
+        args.images, args.repeats, args.work_dir = (1,), 2, args.work_dir / "quick"
     args.work_dir.mkdir(parents=True, exist_ok=True)
     dataset = photographs(args.data, args.side)
-    names = {f"{ratio:.0%}": ratio for ratio in RATIOS[: 1 if args.quick else None]}
-    rows = [examine(args, name, ratio, dataset) for name, ratio in names.items()]
+    ratios = RATIOS[: 1 if args.quick else None]
+    names = [f"{ratio:.0%}" for ratio in ratios]
+    settings = zip(names, ratios, args.images, strict=False)
+    rows = [examine(args, name, ratio, dataset, images) for name, ratio, images in settings]
     feed = detector_feed(detector()[0], dataset[0], (args.side, args.side))
     calls = {
         f"{name} {form}": partial(onnx_session(args.work_dir / f"{name}_{form}.onnx").run, None, feed)
