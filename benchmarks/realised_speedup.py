@@ -4,7 +4,8 @@ Rows: networks at latency ratios. `knapsack` is a latency budget. The others are
 by bisecting what they limit: `macs` drops the worst channels of all under a MACs budget, as most tools do, at any width
 or at multiples of 8 or 16; `greedy` goes down the table's widths step by step where the least score is lost per time
 saved, as HALP does. Scores are random: which channels are good does not matter here. `most MACs` is a latency budget
-whose scores are the channels' MACs: no plan of this table realises more of what its MACs promise.
+whose scores are the channels' MACs, which asks how much of their promise plans of this table can realise at most (to
+first order where both sides of a layer are pruned, as in PreResNet).
 """
 
 from __future__ import annotations
