@@ -9,9 +9,6 @@ from typing import Any
 
 from _harness import save_results
 
-METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")
-"""Those that a run's summary has, in percent."""
-
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -23,8 +20,11 @@ def parse() -> argparse.Namespace:
 
 
 def row_of(run: Path) -> dict[str, Any]:
+    from compress.pipeline.summary import METRICS
+
     summary = json.loads((run / "summary.json").read_text())
     macs, params = summary["macs"], summary["params"]
+    latency_ratio = summary["latency_ratio"].get("onnxruntime")
     prediction = summary.get("prediction")
     latency: dict[str, Any] = {}
     if prediction:
@@ -46,7 +46,7 @@ def row_of(run: Path) -> dict[str, Any]:
                 "finetuned": summary[metric]["after"],
             }.items()
         },
-        "ort_latency_ratio": round(summary["latency_ratio"]["onnxruntime"], 3),
+        "ort_latency_ratio": latency_ratio and round(latency_ratio, 3),
         "strength": summary["search"]["strength"] and round(summary["search"]["strength"], 2),
         "seed": summary["seed"],
         "device": summary["device"],
@@ -58,6 +58,8 @@ def row_of(run: Path) -> dict[str, Any]:
 
 def curve_of(run: Path) -> list[dict[str, Any]]:
     """Epoch by epoch, of how many, the loss and what was watched."""
+    from compress.pipeline.summary import METRICS
+
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     kept = ("epoch", "epochs", "loss", *METRICS)
     return [{key: line[key] for key in kept if key in line} for line in lines]

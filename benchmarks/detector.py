@@ -117,10 +117,11 @@ def examine(args: argparse.Namespace, name: str, ratio: float, dataset: Any, ima
     from compress.spaces import sizes
 
     kept = args.work_dir / f"{name}.json"
-    if kept.exists():
-        return read_json(kept)
+    settings = {"network": name, "side": args.side, "proposals": PROPOSALS, "images": images}
+    if kept.exists() and settings.items() <= (row := read_json(kept)).items():
+        return row
     network, space = detector()
-    row: dict[str, Any] = {"network": name}
+    row = dict(settings)
     if ratio:
         whole, plan = network, uniform_plan(space, ratio, 1)
         network, space = slice_model(network, space, plan)

@@ -49,7 +49,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="calls per network, twice (20)")
     parser.add_argument("--seed", type=int, metavar="N", help="of the widths (0); tables to merge need different ones")
-    parser.add_argument("--resume", action="store_true", help="go on with the profiles kept beside the output")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the profiles kept beside the output, or in it"
+    )
     parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides")
     return parser.parse_args()
 
@@ -57,7 +59,8 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from compress.costs.stairs import table_stairs
     from compress.measure import TableConfig, build_table, describe_table, merge_tables
-    from compress.pipeline.context import check_has_tables, make_context
+    from compress.pipeline.checks import check_has_tables
+    from compress.pipeline.context import make_context
     from compress.pipeline.recipe import load_recipe
     from compress.plan import UserError
     from compress.report import write_table_report

@@ -259,8 +259,10 @@ def load_config(path: Any) -> Config:
 
 def pretrained(config: Config) -> str | None:
     """The weights that MMDetection would load before training by `config`."""
-    backbone = config.model.backbone
-    return (backbone.get("init_cfg") or {}).get("checkpoint") or backbone.get("pretrained") or config.get("load_from")
+    model, backbone = config.model, config.model.backbone
+    named = [part.get("init_cfg") for part in (backbone, model)]
+    files = [found.get("checkpoint") for found in named if isinstance(found, dict)]
+    return next((file for file in (*files, backbone.get("pretrained"), config.get("load_from")) if file), None)
 
 
 RECIPES[DetectorSpace.name] = DetectionRecipe

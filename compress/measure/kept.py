@@ -72,6 +72,8 @@ def resumed(path: Path, settings: Mapping[str, Any], designs: Sequence[Mapping[s
         return []
     value = read_json(path)
     profiles = _profiles_of(path, value)
+    if value.get("sources", 1) > 1:
+        raise UserError(f"{path}: is merged of several tables; profile more into another file, and merge again")
     odd = [name for name in settings if value.get(name) != settings[name]]
     if not odd and any(p.widths != design for p, design in zip(profiles, designs, strict=False)):
         odd = ["designs or seed"]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.dist import barrier, is_main_process
 from torch import Tensor, nn
 
 from ..costs import LatencyTable
@@ -25,18 +25,15 @@ from ..measure import TableConfig, table_key
 from ..measure.accuracy import evaluate_model
 from ..measure.latency import check_backends
 from ..measure.models import open_model
-from ..plan import UserError, load_scores, read_json, sha256
+from ..plan import UserError, sha256
 from ..pruning import Budget, Priced, select
-from ..search import METHODS
-from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
+from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model
 from ..spaces.checkpoint import ADAPT
-from .folder import RECIPE, RunFolder
+from .checks import check_batches, check_budget, check_has_tables, check_searched
+from .folder import RunFolder
 from .recipe import Recipe
 
 EVAL_BATCH = 250
-SEARCHED = ("scores.safetensors", "searched.safetensors", "searched.json")
-"""What a search writes, and --search-from copies."""
-
 
 Stage = Callable[[Any, dict[str, Any]], None]
 """Runs one stage: it is given the context, and a dict for the stage's figures."""
@@ -249,77 +246,6 @@ CONTEXTS: dict[str, type[Context]] = {}
 def make_context(recipe: Recipe, progress: Progress, **options: Any) -> Context:
     """The context of a run of `recipe`; `options` are the fields of Context."""
     return CONTEXTS.get(recipe.space["type"], Context)(recipe, progress, **options)
-
-
-def check_has_tables(c: Context, argument: str) -> None:
-    """UserError, beginning with `argument`, where the runs of `c` time networks otherwise than tables are measured."""
-    if "measure" in c.own_stages:
-        raise UserError(
-            f"{argument}: a {c.recipe.space['type']} has no latency table, which only image classifiers have; prune it "
-            "to a --pruning-ratio, --macs-ratio or --params-ratio"
-        )
-
-
-def check_budget(recipe: Recipe, budget: Budget) -> None:
-    """UserError when a free ratio would prune nothing, because the search makes no score exactly zero."""
-    search = recipe.search
-    kind = search.method["type"]
-    exact = kind == "rvsm" or (
-        METHODS[kind].networks > 0 and kind != "tas" and search.penalty == "proximal" and search.gamma > 0
-    )
-    if budget.kind == "free" and not exact:
-        raise UserError(
-            f"budget: none, but {kind} with search.penalty = {search.penalty!r} makes no score exactly zero, so a free "
-            "ratio would prune nothing; give --pruning-ratio, or set search.penalty=proximal"
-        )
-
-
-def check_batches(c: Context, stages: Sequence[str]) -> None:
-    """UserError when a training stage could not fill one batch, which it would find out only after the others."""
-    for name in ("train", "search", "finetune"):
-        section = getattr(c.recipe, name)
-        unused = name == "search" and (c.search_from or section.method["type"] in ("random", "magnitude"))
-        if name not in stages or unused:
-            continue
-        halves = 2 if name == "search" and METHODS[section.method["type"]].halves else 1
-        images = len(c.data.train) // halves // get_world_size()
-        if section.batch_size > images:
-            share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")
-            raise UserError(
-                f"recipe: {name}.batch_size = {section.batch_size}: more than the {images} training images{share}, "
-                "so no batch is full; lower it, or use more images"
-            )
-
-
-def check_searched(source: Path, recipe: Recipe, network: nn.Module, space: Space) -> dict[str, Any]:
-    """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`, on the
-    data of `recipe`."""
-    plain = recipe.to_json()
-    files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
-    done = read_json(files[0]) if files[0].is_file() else {}
-    if "search" not in done:
-        state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
-        raise UserError(f"--search-from {source}: {state}")
-    theirs = read_json(source / RECIPE)["recipe"] if (source / RECIPE).is_file() else {}
-    if odd := [key for key in ("data", "space", "search", "seed") if theirs.get(key) != plain[key]]:
-        raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
-    if absent := [file.name for file in files if not file.is_file()]:
-        raise UserError(f"--search-from {source}: {', '.join(absent)} missing; restore it, or search again")
-    theirs, ours = read_state(source / "baseline.safetensors"), network.state_dict()
-    if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name]) for name in ours):
-        raise UserError(f"--search-from {source}: searched from another checkpoint; give that one as --checkpoint")
-    check_scores(load_scores(source / "scores.safetensors"), space, name=f"--search-from {source}")
-    return done["search"]
-
-
-def check_scores(scores: dict[str, Any], space: Space, *, name: str) -> None:
-    """UserError, beginning with `name`, unless `scores` are those of the groups of `space`."""
-    expected = sizes(space.groups)
-    found = {group: len(score) for group, score in scores.items()}
-    if found != expected:
-        odd = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
-        shown = ", ".join(odd[:4]) + (", ..." if len(odd) > 4 else "")
-        raise UserError(f"{name}: scores of another network or space; {len(odd)} groups differ: {shown}; search again")
 
 
 def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:

@@ -18,7 +18,8 @@ from ..measure import measure_latency
 from ..plan import WidthPlan, load_scores, replacing, save_scores, sha256, write_json, write_text
 from ..pruning import slice_model
 from ..spaces import load_model, sizes
-from .context import EVAL_BATCH, SEARCHED, Context, check_scores, check_searched
+from .checks import SEARCHED, check_scores, check_searched
+from .context import EVAL_BATCH, Context
 from .latency_budget import select_plan
 from .summary import write_summary
 

@@ -18,7 +18,8 @@ def latency(run: RunFolder) -> str:
     if run.latency is not None:
         timing = run.latency
         text = f"Dot: median. Whisker: 10th to 90th percentile. Batch {timing['batch']}, "
-        text += f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, {timing['device']}."
+        text += f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, {timing['device']}"
+        text += f"{wording.on_gpus(timing)}."
         timed = plots.latency_plot(timing["backends"]) + note(text)
     return section("Latency", timed + _selecting(run.summary) + _stairs(run.plan or {}))
 

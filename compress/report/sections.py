@@ -98,10 +98,10 @@ def conditions(run: RunFolder) -> str:
     threads = f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}"
     shape = " \u00d7 ".join(str(side) for side in timing["input_size"])
     versions = ", ".join(f"{name} {version}" for name, version in timing.get("versions", {}).items())
+    where = f"{timing['device']} ({versions}){wording.on_gpus(timing)}"
     return (
         f"Latency: milliseconds per batch of {timing['batch']}, {threads}, {timing['dtype']}, input {shape}, on "
-        f"{timing['device']} ({versions}); before and after were timed in turn, and the change is the median ratio of "
-        "neighbouring pairs."
+        f"{where}; before and after were timed in turn, and the change is the median ratio of neighbouring pairs."
     )
 
 

@@ -93,6 +93,12 @@ def backend(name: str) -> str:
     return BACKENDS.get(name, name)
 
 
+def on_gpus(timing: dict[str, Any]) -> str:
+    """Which backends of a latency.json ran on a GPU, and on which, after a semicolon; nothing where none did."""
+    gpus = {name: entry["gpu"]["name"] for name, entry in timing["backends"].items() if entry.get("gpu")}
+    return "".join(f"; {backend(name)} on {gpu}" for name, gpu in gpus.items())
+
+
 def budget(value: dict[str, Any] | None) -> str:
     """A budget in words: 'pruning ratio 0.4', 'free ratio'."""
     if not value:

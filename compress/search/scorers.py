@@ -121,10 +121,10 @@ def latency_aware(importances: Mapping[str, Tensor], savings: Mapping[str, float
 def channel_savings(table: LatencyTable, space: Space, input_size: tuple[int, int, int]) -> dict[str, float]:
     """Share of the unpruned network's latency that one channel less of each group saves, {group: share}.
 
-    It is what the group saves between its full width and the narrowest that was measured (0, a removed block, does not
+    It is what the group saves between its full width and the narrowest of the table (0, a removed block, does not
     count), over the channels between, with all other groups at their full widths. One step at the full width would not
     do: latency is a staircase, most single channels save nothing, some save a whole step, and a step that is small was
-    measured badly. A group that is slower when narrow has a negative saving; one of a single measured width saves 0.
+    measured badly. A group that is slower when narrow has a negative saving; one of a single width saves 0.
     Raises UserError when the table lacks a group, its full width, or an operator.
     """
     full, operators = sizes(space.groups), space.operators(input_size)

@@ -131,7 +131,9 @@ def show_times(times_ms: list[float]) -> None:
 def main() -> None:
     """Parse the arguments, find the objects, show them."""
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+    refused = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile)
     parser = arguments("ONNX file that export_detector wrote", "Objects in an image, by a detector's ONNX file.")
     parser.add_argument(
         "--threads", type=int, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
@@ -142,9 +144,12 @@ def main() -> None:
     options.intra_op_num_threads = args.threads
     try:
         session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
+        if "detector" not in session.get_modelmeta().custom_metadata_map:
+            raise ValueError("no detector's file; a run of a detector leaves one as model.onnx")
         found = detect(session, image)
-    except (OSError, KeyError, onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile) as error:
-        sys.exit(f"error: {args.model}: {error}")
+    except (OSError, ValueError, *refused) as error:
+        print(f"error: {args.model}:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
     show(found, session.get_modelmeta().custom_metadata_map, args)
     if args.repeat:
         show_times(latency(session, image, repeat=args.repeat))

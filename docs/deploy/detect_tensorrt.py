@@ -45,7 +45,8 @@ def main() -> None:
     try:
         found, metadata, times_ms = find(args.model, image, args.repeat or 0)
     except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     show(found, metadata, args)
     if times_ms:
         show_times(times_ms)

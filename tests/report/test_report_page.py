@@ -328,3 +328,12 @@ def test_page_needs_no_torch(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_times_on_a_gpu_are_said_to_be(tmp_path):
+    run = make_run(tmp_path / "run")
+    file = run / "latency.json"
+    timing = json.loads(file.read_text())
+    timing["backends"]["tensorrt"] = timing["backends"]["onnxruntime"] | {"gpu": {"name": "Example GPU 9"}}
+    file.write_text(json.dumps(timing))
+    assert write_report(run).read_text().count("; TensorRT on Example GPU 9") == 2

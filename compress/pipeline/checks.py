@@ -1,0 +1,95 @@
+"""What is checked of a run before the first of its stages writes: budget, batches, tables, another run's search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.dist import get_world_size
+from torch import nn
+
+from ..plan import UserError, load_scores, read_json
+from ..pruning import Budget
+from ..search import METHODS
+from ..spaces import Space, read_state, sizes
+from .folder import RECIPE
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .context import Context
+
+SEARCHED = ("scores.safetensors", "searched.safetensors", "searched.json")
+"""What a search writes, and --search-from copies."""
+
+
+def check_has_tables(c: Context, argument: str) -> None:
+    """UserError, beginning with `argument`, where the runs of `c` time networks otherwise than tables are measured."""
+    if "measure" in c.own_stages:
+        raise UserError(
+            f"{argument}: a {c.recipe.space['type']} has no latency table, which only image classifiers have; prune it "
+            "to a --pruning-ratio, --macs-ratio or --params-ratio"
+        )
+
+
+def check_budget(recipe: Recipe, budget: Budget) -> None:
+    """UserError when a free ratio would prune nothing, because the search makes no score exactly zero."""
+    search = recipe.search
+    kind = search.method["type"]
+    exact = kind == "rvsm" or (
+        METHODS[kind].networks > 0 and kind != "tas" and search.penalty == "proximal" and search.gamma > 0
+    )
+    if budget.kind == "free" and not exact:
+        raise UserError(
+            f"budget: none, but {kind} with search.penalty = {search.penalty!r} makes no score exactly zero, so a free "
+            "ratio would prune nothing; give --pruning-ratio, or set search.penalty=proximal"
+        )
+
+
+def check_batches(c: Context, stages: Sequence[str]) -> None:
+    """UserError when a training stage could not fill one batch, which it would find out only after the others."""
+    for name in ("train", "search", "finetune"):
+        section = getattr(c.recipe, name)
+        unused = name == "search" and (c.search_from or section.method["type"] in ("random", "magnitude"))
+        if name not in stages or unused:
+            continue
+        halves = 2 if name == "search" and METHODS[section.method["type"]].halves else 1
+        images = len(c.data.train) // halves // get_world_size()
+        if section.batch_size > images:
+            share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")
+            raise UserError(
+                f"recipe: {name}.batch_size = {section.batch_size}: more than the {images} training images{share}, "
+                "so no batch is full; lower it, or use more images"
+            )
+
+
+def check_searched(source: Path, recipe: Recipe, network: nn.Module, space: Space) -> dict[str, Any]:
+    """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`, on the
+    data of `recipe`."""
+    plain = recipe.to_json()
+    files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
+    done = read_json(files[0]) if files[0].is_file() else {}
+    if "search" not in done:
+        state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
+        raise UserError(f"--search-from {source}: {state}")
+    theirs = read_json(source / RECIPE)["recipe"] if (source / RECIPE).is_file() else {}
+    if odd := [key for key in ("data", "space", "search", "seed") if theirs.get(key) != plain[key]]:
+        raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
+    if absent := [file.name for file in files if not file.is_file()]:
+        raise UserError(f"--search-from {source}: {', '.join(absent)} missing; restore it, or search again")
+    theirs, ours = read_state(source / "baseline.safetensors"), network.state_dict()
+    if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name]) for name in ours):
+        raise UserError(f"--search-from {source}: searched from another checkpoint; give that one as --checkpoint")
+    check_scores(load_scores(source / "scores.safetensors"), space, name=f"--search-from {source}")
+    return done["search"]
+
+
+def check_scores(scores: dict[str, Any], space: Space, *, name: str) -> None:
+    """UserError, beginning with `name`, unless `scores` are those of the groups of `space`."""
+    expected = sizes(space.groups)
+    found = {group: len(score) for group, score in scores.items()}
+    if found != expected:
+        odd = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        shown = ", ".join(odd[:4]) + (", ..." if len(odd) > 4 else "")
+        raise UserError(f"{name}: scores of another network or space; {len(odd)} groups differ: {shown}; search again")
