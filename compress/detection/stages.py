@@ -113,8 +113,8 @@ def report_detectors(c: Any, figures: dict[str, Any]) -> None:
     training = c.data.train_evaluation if c.recipe.data.evaluate_train else None
     write_predictions(c.folder.path, before, after, c.data.test, training=training)
     done = [c.folder.stages[stage].get("per_category") for stage in ("load", "finetune")]
-    known = [own or c.evaluate(net)["per_category"] for own, net in zip(done, (before, after), strict=True)]
-    write_categories(c.folder.path, *known, c.data.test)
+    old, new = (own or c.evaluate(net)["per_category"] for own, net in zip(done, (before, after), strict=True))
+    write_categories(c.folder.path, old, new, c.data.test)
     run_report(c, figures)
 
 
