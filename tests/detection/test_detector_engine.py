@@ -176,7 +176,7 @@ def test_fake_detect_tensorrt_finds_what_detect_onnx_finds(deploy, engine, file,
     assert said[0] != said[2]
 
 
-def test_fake_detect_tensorrt_refuses_in_one_line(deploy, engine, coco, monkeypatch):
+def test_fake_detect_tensorrt_refuses_in_one_line(deploy, engine, coco, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cuda.bindings", SimpleNamespace(runtime=fake_cuda.FakeCuda()))
     image = str(next((coco / "val2017").iterdir()))
     card = json.loads((engine.parent / "model.engine.json").read_text())
@@ -190,7 +190,8 @@ def test_fake_detect_tensorrt_refuses_in_one_line(deploy, engine, coco, monkeypa
         monkeypatch.setattr(sys, "argv", ["detect_tensorrt.py", str(given), image])
         with pytest.raises(SystemExit) as end:
             deploy("detect_tensorrt").main()
-        assert end.value.code == message
+        assert end.value.code == 2
+        assert capsys.readouterr().err == f"{message}\n"
 
 
 @needs_no_gpu
@@ -199,7 +200,7 @@ def test_detect_tensorrt_without_a_gpu_is_one_line(coco):
     image = str(next((coco / "val2017").iterdir()))
     command = [sys.executable, "docs/deploy/detect_tensorrt.py", "m.engine", image]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: CUDA: cudaError")
     assert len(done.stderr.splitlines()) == 1
 

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +257,22 @@ def test_the_full_cascade_mask_rcnn_agrees_and_is_built(tmp_path):
         file = export_detector(network, tmp_path / f"{form}.onnx", input_size=(3, 320, 320), form=form)
         assert compare_detections(network, file, samples)["n_detections"] > 50
     assert build_for_8_9(file).stat().st_size > 1e8
+
+
+def test_the_script_refuses_other_files_in_one_line(coco, tmp_path):
+    image = next((coco / "val2017").iterdir())
+    broken, other = tmp_path / "broken.onnx", tmp_path / "other.onnx"
+    broken.write_bytes(b"no model")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [value], [output])
+    opset = onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), other)
+    for file, words in ((broken, "INVALID_PROTOBUF"), (other, "no detector's file"), (tmp_path / "none.onnx", "exist")):
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), str(file), str(image)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {file}: ")
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
