@@ -1,4 +1,4 @@
-"""Atomic writing and plain reading of the files that stages hand over."""
+"""Atomic writing of the files that stages hand over; stored.py reads them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from .errors import UserError
 
 
 @contextmanager
@@ -49,17 +47,6 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: str | Path) -> Any:
-    """Read JSON from `path`; UserError when it is missing or not JSON."""
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the stage that writes it has not run in this folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); restore it or run the stage that writes it again") from None
 
 
 def sha256(path: str | Path) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
-from .files import read_json, replacing, write_json
+from .files import replacing, write_json
+from .stored import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..plan.errors import UserError
-from ..plan.files import read_json
+from ..plan.stored import read_json
 from .metrics import read_metrics
 
 if TYPE_CHECKING:

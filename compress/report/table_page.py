@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..plan import UserError
-from ..plan.files import read_json, write_text
+from ..plan.files import write_text
+from ..plan.stored import read_json
 from . import svg, wording
 from .markup import definitions, document, legend, note, panel, section, tile
 from .stairs import PROPORTIONAL, table_panels

@@ -1,0 +1,5 @@
+"""Tools run as a user runs them, and what they leave: the fixtures of tool_runs.py."""
+
+from tool_runs import baseline, finished, prune, refused, same_run, tiny, tool
+
+__all__ = ["baseline", "finished", "prune", "refused", "same_run", "tiny", "tool"]
