@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError, read_json, write_json
+from ..plan import UserError, read_stored, write_json
+from ..plan.run_files import RecordFile, StagesFile
+from ..pruning import Budget
 
 RECIPE, STAGES = "recipe.json", "stages.json"
+NOT_OURS = "restore it, or give a new --work-dir"
+"""What helps where these files are not as they were written."""
 
 
 class RunFolder:
@@ -40,9 +44,12 @@ class RunFolder:
         file = cls(path) / RECIPE
         if not file.exists():
             return None
-        record = read_json(file)
-        if not isinstance(record, dict):
-            raise UserError(f"{file}: not a run's record; restore it, or give a new --work-dir")
+        record = read_stored(file, RecordFile, remedy=NOT_OURS)
+        try:
+            if "budget" in record:
+                Budget.from_json(record["budget"])
+        except UserError as error:
+            raise UserError(f"{file}: {error}; {NOT_OURS}") from None
         return record
 
     @classmethod
@@ -63,7 +70,7 @@ class RunFolder:
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Finished stages with their seconds and figures."""
-        return read_json(self / STAGES) if (self / STAGES).exists() else {}
+        return read_stored(self / STAGES, StagesFile, remedy=NOT_OURS) if (self / STAGES).exists() else {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:

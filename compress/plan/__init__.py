@@ -2,16 +2,19 @@
 
 from .errors import UserError, check_number
 from .files import replacing, sha256, write_json, write_text
-from .stored import check_stored, read_json, read_stored
+from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
 from .widths import WidthPlan, load_scores, save_scores
 
 __all__ = [
+    "Rule",
     "UserError",
     "WidthPlan",
     "check_number",
     "check_stored",
     "load_scores",
+    "parse_stored",
     "read_json",
+    "read_lines",
     "read_stored",
     "replacing",
     "save_scores",
