@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..plan import UserError
 from ..spaces import SPACES, Group, Operator
+from ..spaces.arguments import brief, check_ends, check_widths
 from ..spaces.traced import bare_parameters, traced_operators
 from .swin import SlicedSwinTransformer, swin_dims, swin_groups
 
@@ -46,13 +47,12 @@ class DetectorSpace:
     name = "detector"
 
     def __post_init__(self) -> None:
+        check_ends(self.num_classes, self.in_channels)
+        if not isinstance(self.model, Mapping):
+            raise UserError(f"space.model = {brief(self.model)}: must be a config's model section; correct it")
         object.__setattr__(self, "model", json.loads(json.dumps(unpretrained(self.model))))
-        full = {group.name: group.size for group in self._full_groups}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: the detector has no such group; see space.groups")
-            if not isinstance(width, int) or not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+        full = {group.name: (1, group.size) for group in self._full_groups}
+        check_widths(self.widths, full, network="the detector")
 
     @property
     def arch(self) -> dict[str, Any]:

@@ -101,6 +101,11 @@ class MetricsRow(Hook):
         epoch = {"stage": self.stage, "epoch": runner.epoch + 1, "epochs": runner.max_epochs}
         row = {**epoch, **losses, **_named_rates(rates), "seconds": round(time.perf_counter() - self.started, 2)}
         row.update(self.evaluate())
+        if odd := {name: value for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}:
+            raise UserError(
+                f"{self.stage}: training diverged, after epoch {runner.epoch + 1} these are not finite: {odd}; "
+                f"lower {self.stage}.optimizer.lr"
+            )
         if is_main_process():
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError, read_stored, write_json
+from ..plan import UserError, read_json, read_stored, write_json
 from ..plan.run_files import RecordFile, StagesFile
 from ..pruning import Budget
 
@@ -82,7 +82,8 @@ class RunFolder:
             "seconds": round(time.perf_counter() - started, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        write_json(self / STAGES, {**self.stages, name: {**finished, **figures}})
+        before = read_json(self / STAGES) if self.stages else {}  # its keys stay in their order
+        write_json(self / STAGES, {**before, name: {**finished, **figures}})
 
     def _check_same(self, found: dict[str, Any], record: dict[str, Any], *, resume: bool) -> None:
         if found.keys() != record.keys():

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, Len, MaxLen, MinLen
+from annotated_types import Ge, Le, Len, MaxLen, MinLen
+
+EXTRA = {"extra": "allow"}
+"""Files of these shapes may hold more keys, which are kept."""
 
 Name = Annotated[str, MinLen(1), MaxLen(500)]
 """Of a group, an operator, a space, a class, a backend."""
@@ -28,9 +31,9 @@ Number = Annotated[float, Ge(-1e30), Le(1e30)]
 Amount = Annotated[float, Ge(0), Le(1e30)]
 Percent = Annotated[float, Ge(0), Le(100)]
 Share = Annotated[float, Ge(0), Le(1)]
-Ratio = Annotated[float, Gt(0), Le(1e9)]
+Ratio = Annotated[float, Ge(1e-9), Le(1e9)]
 """Of two times."""
-Milliseconds = Annotated[float, Gt(0), Le(1e12)]
+Milliseconds = Annotated[float, Ge(1e-9), Le(1e12)]
 Seconds = Annotated[float, Ge(0), Le(1e12)]
 Versions = dict[Name, Text]
 """Package -> version."""

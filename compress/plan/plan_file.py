@@ -8,6 +8,7 @@ from annotated_types import Ge, Le, MinLen
 from typing_extensions import TypedDict
 
 from .kinds import (
+    EXTRA,
     Amount,
     Channels,
     Count,
@@ -20,7 +21,7 @@ from .kinds import (
     ascending,
     of_one_length,
 )
-from .run_files import EXTRA, BudgetFile
+from .run_files import BudgetFile
 from .stored import Rule
 
 FORMAT = 1

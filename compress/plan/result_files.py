@@ -10,9 +10,23 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Le, MinLen
 from typing_extensions import TypedDict
 
-from .kinds import Amount, Count, ImageSize, Milliseconds, Name, Number, Percent, Ratio, Seconds, Share, Text, Versions
+from .kinds import (
+    EXTRA,
+    Amount,
+    Count,
+    ImageSize,
+    Milliseconds,
+    Name,
+    Number,
+    Percent,
+    Ratio,
+    Seconds,
+    Share,
+    Text,
+    Versions,
+)
 from .plan_file import Counts, Residual, Step, path_fault
-from .run_files import EXTRA, BudgetFile, latency_limit
+from .run_files import BudgetFile, latency_limit
 from .stored import Rule
 
 FORMAT = 1

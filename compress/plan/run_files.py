@@ -10,11 +10,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Gt, Le
 from typing_extensions import TypedDict
 
-from .kinds import Amount, Name, Percent, Seconds, Share, Text
+from .kinds import EXTRA, Amount, Name, Percent, Seconds, Share, Text
 from .stored import Rule
-
-EXTRA = {"extra": "allow"}
-"""Files of these shapes may hold more keys, which are kept."""
 
 Kind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms"]
 

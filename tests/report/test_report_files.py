@@ -47,7 +47,9 @@ def test_bad_summary_leaves_no_page(tmp_path, change, message):
 
 def test_scores_of_another_search_are_refused(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
-    (tmp_path / "plan.json").write_text(json.dumps({"format": 1, "space": "x", "groups": {"conv1": {"size": 18, "kept": [0, 1]}}}))
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"format": 1, "space": "x", "groups": {"conv1": {"size": 18, "kept": [0, 1]}}})
+    )
     save_file({"conv1": np.ones(16, dtype=np.float32)}, tmp_path / "scores.safetensors")
     with pytest.raises(UserError, match=r"'conv1' has 16 scores, plan\.json says 18"):
         write_report(tmp_path)

@@ -132,7 +132,13 @@ def make_run(folder, *, depth=20, without=(), **changes):
     select = {"ranking": "global", "floor": 1, "round_to": 1}
     files = {
         "summary.json": summary,
-        "plan.json": {"format": 1, "space": "preresnet", "groups": groups, "select": select, "scores_sha256": "0f" * 32},
+        "plan.json": {
+            "format": 1,
+            "space": "preresnet",
+            "groups": groups,
+            "select": select,
+            "scores_sha256": "0f" * 32,
+        },
         "complexity.json": make_complexity(convolutions(groups)),
         "latency.json": timing,
         "parity.json": {"baseline": check, "model": check, "tolerance": 1e-4, "opset": 18},
