@@ -44,9 +44,9 @@ class Annotation(TypedDict):
 
 def _instances_fault(found: _Instances) -> str | None:
     for key, items in (("images", found["images"]), ("categories", found["categories"])):
-        if len({item["id"] for item in items}) < len(items):  # type: ignore[attr-defined]
+        if len({item["id"] for item in items}) < len(items):
             return f"{key} must have ids that differ"
-    images, categories = ({item["id"] for item in found[key]} for key in ("images", "categories"))  # type: ignore[literal-required]
+    images, categories = ({item["id"] for item in found[key]} for key in ("images", "categories"))
     for i, annotation in enumerate(found["annotations"]):
         if annotation["image_id"] not in images or annotation["category_id"] not in categories:
             return f"annotations.{i} is of an image or a category that the file does not list"

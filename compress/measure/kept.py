@@ -114,7 +114,5 @@ def _check_equal(path: str | Path, own: Mapping[str, Any], first_path: str | Pat
     name, *others = [name for name in {**first, **own} if own.get(name) != first.get(name)] or [""]
     if name:
         more = f" ({', '.join(others)} differ too)" if others else ""
-        raise UserError(
-            f"{path}: {name} = {own.get(name)!r:.300}, but {first_path} has {first.get(name)!r:.300}{more}; only tables "
-            "of one network, machine and way of measuring can be merged"
-        )
+        differs = f"{name} = {own.get(name)!r:.300}, but {first_path} has {first.get(name)!r:.300}{more}"
+        raise UserError(f"{path}: {differs}; only tables of one network, machine and way of measuring can be merged")

@@ -96,7 +96,7 @@ class RunFolder:
         odd = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
         odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
         if odd:
-            shown = "; ".join(f"{key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in odd[:3])
+            shown = "; ".join(f"{key}: {there.get(key)!r:.200} there, {now.get(key)!r:.200} now" for key in odd[:3])
             more = f"; {len(odd) - 3} more" if len(odd) > 3 else ""
             raise UserError(
                 f"--work-dir {self.path}: that run has other settings ({shown}{more}); "

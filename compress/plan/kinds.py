@@ -5,18 +5,29 @@ They bound what reading a file can cost: widths become tensors, and sides of ima
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Len, MaxLen, MinLen
 
+from .stored import Rule
+
 EXTRA = {"extra": "allow"}
 """Files of these shapes may hold more keys, which are kept."""
 
-Name = Annotated[str, MinLen(1), MaxLen(500)]
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def _line_fault(text: str) -> str | None:
+    return "must be one line without control characters" if _BREAKS.search(text) else None
+
+
+Line = Rule(_line_fault)
+Name = Annotated[str, MinLen(1), MaxLen(500), Line]
 """Of a group, an operator, a space, a class, a backend."""
-Text = Annotated[str, MaxLen(10_000)]
+Text = Annotated[str, MaxLen(10_000), Line]
 Count = Annotated[int, Ge(0), Le(10**17)]
 """Parameters, MACs, images, objects, samples."""
 Channels = Annotated[int, Ge(1), Le(1 << 20)]

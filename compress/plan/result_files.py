@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, Le, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 from .kinds import (
@@ -157,7 +157,7 @@ class ComplexityFile(TypedDict):
 class PredictedSide(TypedDict):
     """What was found in an image by one network; `file` is its picture, relative to the run's folder."""
 
-    file: Text
+    file: Annotated[str, MinLen(1), MaxLen(250)]
     detections: Count
     correct: Count
 

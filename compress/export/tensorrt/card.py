@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, Len, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 from ...plan import Rule, UserError, read_stored, sha256
-from ...plan.kinds import EXTRA, Name, Text
+from ...plan.kinds import EXTRA, Name
 from .backend import RTX
 
 FORMAT = 1
@@ -47,7 +47,7 @@ class Device(TypedDict):
     """The GPU of the build."""
 
     __pydantic_config__ = EXTRA  # type: ignore[misc]
-    name: Text
+    name: Name
     compute_capability: Version
 
 
