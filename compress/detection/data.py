@@ -22,9 +22,6 @@ from torch.utils.data import DataLoader, Dataset
 from ..plan import UserError, read_stored
 from .coco_file import MOST_BYTES, InstancesFile
 
-BROKEN = (KeyError, TypeError, ValueError, AttributeError, AssertionError, LookupError, OSError)
-"""What MMDetection raises for annotation files that are not COCO's."""
-
 
 @dataclass(frozen=True)
 class DetectionData:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice
+from operator import lt
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Len, MaxLen, MinLen
@@ -52,7 +53,7 @@ Versions = dict[Name, Text]
 
 def ascending(values: Sequence[Any]) -> str | None:
     """The fault of a list that is not strictly ascending."""
-    rises = all(a < b for a, b in pairwise(values))
+    rises = all(map(lt, values, islice(values, 1, None)))
     return None if rises else "must be ascending, without repeats"
 
 

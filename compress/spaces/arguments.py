@@ -10,8 +10,8 @@ from ..plan import UserError
 MOST_CLASSES, MOST_CHANNELS, MOST_PIXELS, MOST_BLOCKS = 100_000, 1024, 8192, 512
 MOST_OPTION = 65536
 """The largest number among a network's own options, such as a number of features."""
-SIZES = ("size", "dim", "depth", "depths", "heads", "ratio", "rate")
-"""How names of options end that are numbers; timm takes True for a 1 and fails later."""
+SIZES = ("patch_size", "window_size", "embed_dim", "depth", "depths", "num_heads", "mlp_ratio")
+"""Options that are numbers; timm takes True for a 1 and fails later."""
 MOST_PARAMETERS = 4_000_000_000
 """16 GB of float32, which no network here comes near."""
 
@@ -53,7 +53,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         if odd := [number for number in _numbers(value) if not abs(number) <= MOST_OPTION]:
             rule = f"numbers must be at most {MOST_OPTION}; correct it"
             raise UserError(f"space.options[{brief(name)}]: {brief(odd[0])} is no size of a network: {rule}")
-        if isinstance(value, bool) and name.endswith(SIZES):
+        if isinstance(value, bool) and name in SIZES:
             raise UserError(f"space.options[{brief(name)}] = {value}: must be a number; correct it")
         if name in ("depth", "depths") and (n := sum(_numbers(value))) > MOST_BLOCKS:
             raise UserError(f"space.options[{name!r}]: {n:g} blocks in all, must be at most {MOST_BLOCKS}; correct it")
