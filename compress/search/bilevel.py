@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..penalties import Penalty
 from ..plan import check_number
-from .rarts import Optimizer, apply_gradients, descend_scores, gradients_of
-
-
-class ProbingLoss(Protocol):
-    """A loss that can be asked at virtual weights: with `probe`, the pass leaves no trace (BatchNorm statistics)."""
-
-    def __call__(self, *, probe: bool = False) -> Tensor:
-        """The scalar loss of the present mini-batch."""
+from .rarts import Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
 
 
 @dataclass(frozen=True)
