@@ -6,14 +6,15 @@ READY := $(VENV)/.ready
 # One process a core; a folder of tests, with what it prepares, stays in one of them.
 PARALLEL := -n 2 --dist loadgroup
 
-.PHONY: help install demo test test-slow check format lint types clean
+.PHONY: help install demo test test-slow test-faults check format lint types clean
 
 help:
-	@echo "make demo       train a small network on digits, prune it, export it, report it (a few minutes)"
-	@echo "make test       the test suite"
-	@echo "make test-slow  the full-size checks as well"
-	@echo "make check      format, lint, types, tests"
-	@echo "make clean      remove .venv and caches (runs/ stays)"
+	@echo "make demo         train a small network on digits, prune it, export it, report it (a few minutes)"
+	@echo "make test         the test suite"
+	@echo "make test-slow    the full-size checks as well"
+	@echo "make test-faults  whole campaigns of wrong files, full disks and kills"
+	@echo "make check        format, lint, types, tests"
+	@echo "make clean        remove .venv and caches (runs/ stays)"
 
 install: $(READY)
 
@@ -35,10 +36,13 @@ demo: $(READY)
 		--pruning-ratio 0.4 --work-dir runs/demo --resume
 
 test: $(READY)
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not faults"
 
 test-slow: $(READY)
-	@$(BIN)/python -m pytest $(PARALLEL)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not faults"
+
+test-faults: $(READY)
+	@$(BIN)/python -m pytest tests/faults -n 2 --dist loadfile
 
 check: format lint types test
 
