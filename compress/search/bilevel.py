@@ -99,9 +99,9 @@ def darts2_step(s: Bilevel, method: Darts2, penalty: Penalty) -> dict[str, Tenso
     loss_p = s.loss_p(probe=True)
     gradients = s.gradient(loss_p, [*s.alpha, *s.w])
     grad_a, v = gradients[: len(s.alpha)], gradients[len(s.alpha) :]
-    norm = float(torch.stack(torch._foreach_norm(v)).norm())
-    if norm > 0:
-        epsilon = method.epsilon / norm
+    norm, tiny = float(torch.stack(torch._foreach_norm(v)).norm()), torch.finfo(torch.float32).tiny
+    if norm > tiny:  # not of NaN, which alpha's gradient hands on
+        epsilon = max(method.epsilon / norm, tiny)
         _shift(s.w, kept, v, epsilon)
         plus = s.gradient(s.loss_a(probe=True), s.alpha)
         _shift(s.w, kept, v, -epsilon)
