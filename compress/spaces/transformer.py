@@ -68,6 +68,8 @@ class TransformerSpace:
     def __post_init__(self) -> None:
         if self.scored not in ("sidt", "vtp"):
             raise UserError(f"space.scored = {brief(self.scored)}: must be 'sidt' or 'vtp'")
+        if not isinstance(self.model, str):
+            raise UserError(f"space.model = {brief(self.model)}: must be the name of a model of timm")
         check_ends(self.num_classes, self.in_channels)
         if self.input_size is not None:
             check_whole("input_size", self.input_size, least=1, most=MOST_PIXELS, example=224)
