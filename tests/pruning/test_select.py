@@ -89,7 +89,7 @@ def test_global_ranking_equals_brute_force(kind, seed):
 
 @pytest.mark.parametrize("kind", ["flops_ratio", "", None, ["macs_ratio"]])
 def test_budgets_of_unknown_kinds_are_refused(kind):
-    with pytest.raises(UserError, match="budget: kind = .* is unknown; choose one of free, pruning_ratio, macs_ratio"):
+    with pytest.raises(UserError, match=r"budget: kind = .* is unknown; choose one of free, pruning_ratio, macs_ratio"):
         Budget(kind, 0.5)
     with pytest.raises(UserError, match="is unknown"):
         Budget.from_json({"kind": "macs_ratio", "value": 0.5, "also": [{"kind": kind, "value": 0.5}]})
@@ -97,7 +97,7 @@ def test_budgets_of_unknown_kinds_are_refused(kind):
 
 @pytest.mark.parametrize("value", ["0.5", [0.5], True])
 def test_budgets_are_numbers(value):
-    with pytest.raises(UserError, match="--macs-ratio .*: must be a number"):
+    with pytest.raises(UserError, match=r"--macs-ratio .*: must be a number"):
         Budget("macs_ratio", value)
 
 
