@@ -166,8 +166,8 @@ def _validated(text: bytes, shape: Any, source: str | Path, remedy: str) -> Any:
         raise UserError(f"{source}: {key} is missing; {remedy}")
     rule = re.sub(r"^(Input|Value|List|Tuple|Dictionary|String|Text) should", "must", first["msg"])
     rule = rule.replace(" after validation", "")
-    # A broken rule between several values names them itself.
-    whole = first["type"] == "rule" and isinstance(first["input"], dict | list)
+    # A broken rule between several keys names them itself.
+    whole = first["type"] == "rule" and isinstance(first["input"], dict)
     shown = key if whole else f"{key or 'the whole file'} = {_shown(first['input'])}"
     raise UserError(f"{source}: {f'{shown}: ' if shown else ''}{rule}; {remedy}")
 

@@ -47,7 +47,7 @@ def refusal(text: str, shape=RangeFile, **options) -> str:
         ('{"low": 3, "high": 2}', "a.json: low must not exceed high; mend it"),
         (
             '{"low": 1, "high": 2, "widths": [3, 3]}',
-            "a.json: widths: must be ascending, without repeats; mend it",
+            "a.json: widths = [3, 3]: must be ascending, without repeats; mend it",
         ),
         (
             '{"low": 1, "high": 2, "name": "a\\nb"}',
