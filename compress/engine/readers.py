@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..plan import UserError
+from ..plan.tensors import shown
+from .archives import read_arrays
 from .datasets import ArraySource, FileSource, Source
 from .sampling import stratified_split
 
@@ -120,13 +123,13 @@ def read_npz(path: str | Path) -> Reading:
         reading = read_npz("cifar10.npz")
     """
     path = Path(path)
-    arrays = _npz_arrays(path)
+    arrays = read_arrays(path, _NPZ_ARRAYS)
     classes = arrays["classes"]
     if classes.ndim != 1 or not len(classes) or classes.dtype.kind not in "UiuS":
         raise UserError(
             f"{path}: classes has shape {list(classes.shape)}, {classes.dtype}; store a list of class names"
         )
-    names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in classes.tolist())
+    names = tuple(_class_name(path, name) for name in classes)
     sources = {split: _npz_source(path, split, arrays=arrays, n_classes=len(names)) for split in ("train", "test")}
     shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
     if shapes[0] != shapes[1]:
@@ -135,24 +138,14 @@ def read_npz(path: str | Path) -> Reading:
     return Reading(path.stem, sources["train"], sources["test"], classes=names, statistics=statistics)
 
 
-def _npz_arrays(path: Path) -> dict[str, NDArray]:
-    from zipfile import BadZipFile
-
+def _class_name(path: Path, name: Any) -> str:
+    """A class's name as text; UserError where it is none."""
     try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: holds a single array; store {', '.join(_NPZ_ARRAYS)} with numpy.savez")
-            missing = [name for name in _NPZ_ARRAYS if name not in archive]
-            if missing:
-                raise UserError(f"{path}: no array {', '.join(missing)}; it must hold {', '.join(_NPZ_ARRAYS)}")
-            return {name: archive[name] for name in _NPZ_ARRAYS}
-    except FileNotFoundError:
-        raise UserError(f"root={path}: no such file; give the path of an .npz file") from None
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, BadZipFile) as error:  # ValueError: pickled objects are refused
-        raise UserError(f"{path}: not a plain .npz archive ({error}); write it with numpy.savez") from None
+        text = name.decode() if isinstance(name, bytes) else str(name)
+        text.encode()
+        return text
+    except UnicodeError:
+        raise UserError(f"{path}: class {shown(repr(name))} is not UTF-8; store the names as text") from None
 
 
 def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes: int) -> ArraySource:
