@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def _other_classes(
 
 def _streams(space: Any) -> dict[str, int]:
     """Buffer of a gather -> number of channels that it chooses from, which the narrowed network does not tell."""
-    full = replace(space, widths={}) if is_dataclass(space) and hasattr(space, "widths") else space
+    full: Any = replace(space, widths={}) if hasattr(space, "widths") else space
     return {group.index: group.size for group in full.groups if group.index is not None}
 
 
