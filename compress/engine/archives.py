@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import UserError
-from ..plan.tensors import shown
+from ..plan.errors import reason
 
 BROKEN = (
     OSError, ValueError, EOFError, BadZipFile, KeyError, TypeError, NotImplementedError, RuntimeError, OverflowError,
@@ -51,7 +51,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     except BROKEN as error:
         if _is_array(path):
             raise UserError(f"{path}: holds a single array; store {', '.join(names)} with numpy.savez") from None
-        raise UserError(f"{path}: not a plain .npz archive ({shown(error)}); write it with numpy.savez") from None
+        raise UserError(f"{path}: not a plain .npz archive ({reason(error)}); write it with numpy.savez") from None
 
 
 def _is_array(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ..plan import UserError
-from ..plan.tensors import shown
+from ..plan.errors import shown
 from .datasets import Augmentation, FileSource, ImageSplit, Source, Transform
 from .decoding import NOTES
 from .readers import Reading, read_cifar, read_digits, read_imagefolder, read_npz

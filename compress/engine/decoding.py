@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import UserError
-from ..plan.tensors import shown
+from ..plan.errors import reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,8 +67,7 @@ def decode(path: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     except UserError:
         raise
     except (*BROKEN, Image.DecompressionBombError) as error:
-        reason = shown(error)
-        raise UserError(f"{path}: not a readable image ({reason}); restore or remove the file") from None
+        raise UserError(f"{path}: not a readable image ({reason(error)}); restore or remove the file") from None
 
 
 def _is_deep(image: Image) -> bool:

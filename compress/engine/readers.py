@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..plan import UserError
-from ..plan.tensors import shown
+from ..plan.errors import shown
 from .archives import read_arrays
 from .datasets import ArraySource, FileSource, Source
 from .sampling import stratified_split

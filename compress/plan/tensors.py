@@ -5,20 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import UserError
+from .errors import UserError, reason, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-LONGEST = 80
-"""Characters of a foreign name that a message shows."""
-
-
-def shown(name: object) -> str:
-    """A name out of a foreign file, fit for one line of a message: without line ends and escapes, and not too long."""
-    text = str(name)
-    text = text if text.isprintable() and text else repr(text)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def read_safetensors(path: str | Path, *, source: str, remedy: str) -> dict[str, Tensor]:
@@ -33,10 +23,9 @@ def read_safetensors(path: str | Path, *, source: str, remedy: str) -> dict[str,
     try:
         return load_file(path)
     except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror or shown(error)}); {remedy}") from None
+        raise UserError(f"{source}: cannot be read ({error.strerror or reason(error)}); {remedy}") from None
     except (SafetensorError, ValueError, KeyError, OverflowError, RuntimeError, MemoryError) as error:
-        reason = shown(error)
-        raise UserError(f"{source}: not a safetensors file, or a corrupt one ({reason}); {remedy}") from None
+        raise UserError(f"{source}: not a safetensors file, or a corrupt one ({reason(error)}); {remedy}") from None
 
 
 def check_finite(name: str, tensor: Tensor, *, source: str, remedy: str) -> None:

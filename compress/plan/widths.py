@@ -8,10 +8,10 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import UserError, shown
 from .files import replacing, write_json
 from .stored import read_json
-from .tensors import check_finite, read_safetensors, shown
+from .tensors import check_finite, read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..plan import UserError, read_json, replacing, write_json
-from ..plan.tensors import shown
+from ..plan.errors import shown
 from .base import Space
 from .states import read_state
 from .timm_layouts import in_timm_layout, interpolated

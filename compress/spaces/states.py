@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..plan import UserError
-from ..plan.tensors import read_safetensors, shown
+from ..plan.errors import reason, shown
+from ..plan.tensors import read_safetensors
 from .weights import SLACK_BYTES, SWELL, check_tensors
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
@@ -55,7 +56,7 @@ def _read_pickle(path: Path, *, trust: bool) -> Any:
         raise
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"--checkpoint {path}: needs code that is not here ({shown(error)}); install it, or save its state dict "
+            f"--checkpoint {path}: needs code that is not here ({reason(error)}); install it, or save its state dict "
             "alone"
         ) from None
     except (*broken, ArithmeticError, AssertionError, MemoryError, SystemError, struct.error, zlib.error) as error:
@@ -67,8 +68,8 @@ def _read_pickle(path: Path, *, trust: bool) -> Any:
         if isinstance(error, pickle.UnpicklingError) and not trust:
             hint = "; copy it again, or if it was not written by torch.save and you trust its author, add "
             raise UserError(f"--checkpoint {path}: corrupt or no checkpoint{hint}--trust-checkpoint") from None
-        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
-        raise UserError(f"--checkpoint {path}: corrupt file ({shown(reason)}); copy it again") from None
+        what = reason(error).partition(". ")[0]
+        raise UserError(f"--checkpoint {path}: corrupt file ({what}); copy it again") from None
 
 
 def _check_claims(path: Path) -> None:

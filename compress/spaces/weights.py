@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..plan import UserError
-from ..plan.tensors import check_finite, shown
+from ..plan.errors import shown
+from ..plan.tensors import check_finite
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """Types that weights may be stored in; networks compute in the first, to which the others are converted."""
