@@ -39,6 +39,7 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 4  # errors come as exceptions
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _refusals() as error:
