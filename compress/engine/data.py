@@ -206,7 +206,7 @@ def _seen(
     said = [f"{counts[key]} of {len(found)} images {words}" for key, words in NOTES.items() if counts[key]]
     if skipped:
         kinds = ", ".join(f"{shown(kind)}: {count}" for kind, count in sorted(reading.skipped.items()))
-        said.append(f"{skipped} files are no images and left out ({kinds})")
+        said.append(f"files that are no images are left out ({kinds})")
     if said:
         warnings.warn(f"data.root = {config.root}: {'; '.join(said)}", stacklevel=3)
     return {**counts, **({"skipped": skipped} if skipped else {})}

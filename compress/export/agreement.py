@@ -48,11 +48,10 @@ def exported_metadata(
     from .metadata import Classes, Preprocessing
 
     remedy = "export the network with tools/export.py"
-    found = {}
-    for key, kind in (("classes", Classes), ("preprocessing", Preprocessing)):
-        if key not in metadata:
-            raise UserError(f"{source}: its metadata do not tell classes and preprocessing; {remedy}")
-        found[key] = _value(f"{source}: metadata entry {key}", metadata[key], kind, remedy)
+    kinds = {"classes": Classes, "preprocessing": Preprocessing}
+    if not kinds.keys() <= metadata.keys():
+        raise UserError(f"{source}: its metadata do not tell classes and preprocessing; {remedy}")
+    found = {key: _value(f"{source}: metadata entry {key}", metadata[key], kind, remedy) for key, kind in kinds.items()}
     preprocessing = found["preprocessing"]
     claims = preprocessing.get("input") == PIXELS
     if claims != pixels:

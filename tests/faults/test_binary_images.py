@@ -179,7 +179,7 @@ def test_what_is_special_is_said_once_and_recorded(folder):
         text = str(said[0].message)
         assert "1 of 12 images have transparent pixels (put on white)" in text
         assert "2 of 12 images have 16 bits a channel (the upper 8 are taken)" in text
-        assert "1 files are no images and left out (hidden: 1)" in text
+        assert "files that are no images are left out (hidden: 1)" in text
         assert data.seen == {"deep": 2, "transparent": 1, "skipped": 1}
 
 
