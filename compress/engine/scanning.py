@@ -24,6 +24,8 @@ FORMAT = 1
 MANY = 500
 """From so many new images on there is a bar, and more than one thread."""
 MOST_THREADS = 8
+BLOCK = 1024
+"""Images that wait for a thread at a time."""
 
 Seen = list[Any]
 """Of an image: bytes, time of its last change in ns, height and width in pixels, and keys of `decoding.NOTES`."""
@@ -32,7 +34,8 @@ Seen = list[Any]
 def scan(paths: Sequence[str], *, progress: Progress | None = None) -> list[Seen]:
     """Decode the images `paths` that are new or changed, and return what is known of each, in order.
 
-    Raises UserError naming the first, in order, that cannot be read.
+    Raises UserError naming the first, in order, that cannot be read, with the number of others. What was seen until
+    then, or until a stop, is remembered.
 
     Example::
 
@@ -44,14 +47,23 @@ def scan(paths: Sequence[str], *, progress: Progress | None = None) -> list[Seen
     stamps = [_stamp(path) for path in paths]
     names = [os.path.relpath(os.path.abspath(path), folder) for path in paths]
     new = [i for i, name in enumerate(names) if known.get(name, [])[:2] != stamps[i]]
-    for i, seen in zip(new, _looked_at([paths[i] for i in new], progress), strict=True):
-        known[names[i]] = [*stamps[i], *seen]
-    if new:
-        _write(record, known)
+    broken: list[UserError] = []
+    try:
+        for i, seen in zip(new, _looked_at([paths[i] for i in new], progress), strict=True):
+            if isinstance(seen, UserError):
+                broken.append(seen)
+            else:
+                known[names[i]] = [*stamps[i], *seen]
+    finally:
+        if new:
+            _write(record, known)
+    if broken:
+        others = f"; {len(broken) - 1} more images cannot be read" if len(broken) > 1 else ""
+        raise UserError(f"{broken[0]}{others}")
     return [known[name] for name in names]
 
 
-def _looked_at(paths: Sequence[str], progress: Progress | None) -> Iterator[Seen]:
+def _looked_at(paths: Sequence[str], progress: Progress | None) -> Iterator[Seen | UserError]:
     many = len(paths) >= MANY
     threads = min(MOST_THREADS, os.cpu_count() or 1) if many else 1
     show = progress if many else None
@@ -61,18 +73,22 @@ def _looked_at(paths: Sequence[str], progress: Progress | None) -> Iterator[Seen
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of images that `decode` refuses or mends
         try:
-            for seen in pool.map(_look, paths, chunksize=1):
-                if show is not None:
-                    show.advance()
-                yield seen
+            for start in range(0, len(paths), BLOCK):
+                for seen in pool.map(_look, paths[start : start + BLOCK]):
+                    if show is not None:
+                        show.advance()
+                    yield seen
         finally:
             pool.shutdown(cancel_futures=True)
     if show is not None:
         show.done("images", {})
 
 
-def _look(path: str) -> Seen:
-    pixels, notes = decode(path)
+def _look(path: str) -> Seen | UserError:
+    try:
+        pixels, notes = decode(path)
+    except UserError as error:
+        return error
     return [*pixels.shape[:2], list(notes)]
 
 

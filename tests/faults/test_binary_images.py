@@ -196,17 +196,19 @@ def test_images_are_looked_at_once_until_they_change(folder, monkeypatch):
     load(folder)
     assert len(looked) == 12
     (folder / "val/bee/2.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"val/bee/2\.png: not a readable image"):
+    (folder / "train/ape/1.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"train/ape/1\.png: not a readable image .*; 1 more images cannot be read$"):
         load(folder)
-    assert looked[12:] == [str(folder / "val/bee/2.png")]
+    assert looked[12:] == [str(folder / "train/ape/1.png"), str(folder / "val/bee/2.png")]
     (folder / "val/bee/2.png").unlink()
+    (folder / "train/ape/1.png").unlink()
     (record,) = (folder.parent / "cache" / "images").iterdir()
     for damaged in ("[]", "{", '{"format": 1, "decoder": 3, "images": {"a": [1]}}'):
         record.write_text(damaged)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             load(folder)
-    assert len(looked) == 13 + 3 * 11
+    assert len(looked) == 14 + 3 * 10
 
 
 def test_a_place_where_nothing_can_be_remembered_does_not_matter(folder, monkeypatch):
