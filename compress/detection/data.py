@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ class CocoData:
 
     name = "coco"
     evaluated_on = "val"
+    seen: ClassVar[dict[str, int]] = {}
 
     def __init__(self, config: Config, settings: DetectionData) -> None:
         self.settings = settings

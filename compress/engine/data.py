@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from ..plan import UserError
-from .datasets import Augmentation, ImageSplit, Source, Transform
+from ..plan.errors import shown
+from .datasets import Augmentation, FileSource, ImageSplit, Source, Transform
+from .decoding import NOTES
 from .readers import Reading, read_cifar, read_digits, read_imagefolder, read_npz
 from .sampling import stratified_split
+from .scanning import scan
+
+if TYPE_CHECKING:
+    from .hooks import Progress
 
 DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder"]
 AugmentChoice = Literal["auto", "crop_flip", "crop", "resized_crop", "none"]
@@ -115,6 +123,7 @@ class ImageData:
         preprocessing: of evaluation, as the model card records it (docs/formats.md).
         evaluated_on: what `test` is: `test`, or `holdout` (a part of the training data).
         name: of the data set.
+        seen: what was special of image files, {key of `decoding.NOTES`: images, `skipped`: files}; empty: nothing.
     """
 
     train: ImageSplit
@@ -123,14 +132,19 @@ class ImageData:
     preprocessing: dict[str, Any]
     evaluated_on: str
     name: str
+    seen: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_data(config: DataConfig, *, seed: int) -> ImageData:
+def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None) -> ImageData:
     """Read a data set and divide it into training and evaluation images.
+
+    Image files are decoded once, before anything is computed from them (`scanning`); one warning says what is left
+    out, and what is not plain 8-bit RGB or grey levels.
 
     Args:
         config: which data, and how they are shown.
         seed: of the held-out part and of `limit`'s choice; without a limit the test images never depend on it.
+        progress: is told of a long look at image files.
 
     Returns:
         Splits whose images are float32 [3, input_size, input_size], normalised.
@@ -164,7 +178,38 @@ def load_data(config: DataConfig, *, seed: int) -> ImageData:
         },
         evaluated_on="holdout" if config.holdout else "test",
         name=reading.name,
+        seen=_seen(config, reading, splits, progress),
     )
+
+
+def _seen(
+    config: DataConfig, reading: Reading, splits: Mapping[str, ImageSplit], progress: Progress | None
+) -> dict[str, int]:
+    """Look at every image file of `splits`; what is special of them, said in one warning.
+
+    UserError for one that cannot be read, or has another size than a network takes that nothing is resized for.
+    """
+    chosen = [
+        (split.source.paths[i], name == "test" or split.transform.augment != "resized_crop", split.transform)
+        for name, split in splits.items()
+        if isinstance(split.source, FileSource)
+        for i in split.ids.tolist()
+    ]
+    if not chosen:
+        return {}
+    found = scan([path for path, _, _ in chosen], progress=progress)
+    for (path, must_fit, transform), (_, _, height, width, _) in zip(chosen, found, strict=True):
+        if must_fit:
+            transform.check_size(height, width, path)
+    counts = Counter(key for *_, keys in found for key in keys)
+    skipped = sum(reading.skipped.values())
+    said = [f"{counts[key]} of {len(found)} images {words}" for key, words in NOTES.items() if counts[key]]
+    if skipped:
+        kinds = ", ".join(f"{shown(kind)}: {count}" for kind, count in sorted(reading.skipped.items()))
+        said.append(f"files that are no images are left out ({kinds})")
+    if said:
+        warnings.warn(f"data.root = {config.root}: {'; '.join(said)}", stacklevel=3)
+    return {**counts, **({"skipped": skipped} if skipped else {})}
 
 
 def _read(config: DataConfig) -> Reading:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..export import Engine, EngineConfig, build_engine, cuda_device, onnx_session
-from ..export.agreement import exported_metadata
+from ..export.agreement import described, exported_metadata
 from ..export.onnx_read import read_onnx
+from ..export.session import run_session
 from ..export.tensorrt import load_engine_card
 from ..plan import UserError
 from ..spaces import load_model
@@ -109,11 +110,13 @@ def _open_onnx(path: Path, *, threads: int) -> Model:
         given = f"{inputs[0].type} of shape {inputs[0].shape}"
         raise UserError(f"{path}: takes {given}; only the batch may be free, and types are {', '.join(DTYPES)}")
 
+    if (given := session.get_outputs()[0].type) not in DTYPES:
+        raise UserError(f"{path}: gives {given}; types are {', '.join(DTYPES)}")
+
     def bind(images: Tensor) -> Callable[[], Any]:
         feed = {name: images.numpy()}
-        return lambda: session.run(outputs, feed)[0]
+        return lambda: run_session(path, session, outputs, feed)[0]
 
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
     return Model(
         path=path,
         backend="onnxruntime",
@@ -121,7 +124,7 @@ def _open_onnx(path: Path, *, threads: int) -> Model:
         shape=tuple(shape),
         dtype=DTYPES[inputs[0].type],
         batches=(fixed, fixed) if isinstance(fixed, int) else None,
-        described=lambda: exported_metadata(path, metadata),
+        described=lambda: described(path, proto),
         bind=bind,
     )
 
@@ -148,7 +151,9 @@ def _open_engine(path: Path) -> Model:
         shape=tuple(entry["shape"][1:]),
         dtype=getattr(torch, entry["dtype"]),
         batches=(profile[entry["name"]]["min"][0], profile[entry["name"]]["max"][0]),
-        described=lambda: exported_metadata(path, engine.card.get("metadata", {})),
+        described=lambda: exported_metadata(
+            path, engine.card.get("metadata", {}), shape=entry["shape"][1:], pixels=entry["dtype"] == "uint8"
+        ),
         bind=bind,
     )
 

@@ -163,7 +163,7 @@ class Context:
     def data(self) -> ImageData:
         """The recipe's data, read once."""
         try:
-            return load_data(self.recipe.data, seed=self.recipe.seed)
+            return load_data(self.recipe.data, seed=self.recipe.seed, progress=self.progress)
         except UserError as error:
             message = str(error)
             if message.startswith(tuple(f"{spec.name}=" for spec in fields(self.recipe.data))):
@@ -189,6 +189,11 @@ class Context:
     def card(self, space: Space, plan_sha256: str | None = None) -> Card:
         """The card of a network of `space` trained on this data."""
         return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What a stage that reads the data first records of them, where image files are not all plain ones."""
+        return {"images": dict(self.data.seen)} if self.data.seen else {}
 
     def evaluate(self, network: nn.Module) -> dict[str, float]:
         """Top-1 and loss on the evaluation split, as stages record them; UserError when they are not finite."""

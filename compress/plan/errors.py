@@ -31,3 +31,20 @@ def check_number(
         fits = False
     if not fits:
         raise UserError(f"{name} = {value!r}: must be a finite number {rule}; correct it")
+
+
+def shown(text: object, *, longest: int = 80) -> str:
+    """Text out of a foreign file, fit for one line of a message: no line ends, no escapes, not too long.
+
+    Example::
+
+        shown("conv1\\n.weight")  # "'conv1\\\\n.weight'"
+    """
+    line = str(text)
+    line = line if line.isprintable() and line else repr(line)
+    return line if len(line) <= longest else f"{line[:longest]}..."
+
+
+def reason(error: BaseException) -> str:
+    """What `error`, another library's, says, in one line."""
+    return shown(" ".join(str(error).split()) or type(error).__name__, longest=400)

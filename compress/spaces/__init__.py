@@ -11,10 +11,11 @@ from ..plan import UserError
 from .alphas import Alphas, norm_scales
 from .arguments import brief
 from .base import Group, Operator, Space, sizes
-from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
+from .checkpoint import Card, load_card, load_model, load_state, save_model
 from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
+from .states import read_state
 from .transformer import SwinSpace, VitSpace
 
 SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace)}

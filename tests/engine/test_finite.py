@@ -107,7 +107,9 @@ class Poisoned(Classification):
         return found / 0 if self.passes == self.at else found
 
 
-@pytest.mark.parametrize(("kind", "at", "loss"), [("rarts", 1, "loss_a"), ("darts1", 2, "loss_p"), ("joint", 1, "loss")])
+@pytest.mark.parametrize(
+    ("kind", "at", "loss"), [("rarts", 1, "loss_a"), ("darts1", 2, "loss_p"), ("joint", 1, "loss")]
+)
 def test_searches_name_what_to_lower(tmp_path, data, kind, at, loss):
     config = SearchConfig(epochs=1, batch_size=16, method={"type": kind})
     job = Job(tmp_path / "search", tmp_path / "metrics.jsonl", "search", 0, Quiet())
