@@ -10,7 +10,7 @@ from typing import Any
 from ..plan import UserError
 from .alphas import Alphas, norm_scales
 from .base import Group, Operator, Space, sizes
-from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
+from .checkpoint import Card, load_card, load_model, load_network, load_state, read_state, save_model, weights_of
 from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
@@ -60,10 +60,12 @@ __all__ = [
     "find_space",
     "load_card",
     "load_model",
+    "load_network",
     "load_state",
     "make_space",
     "norm_scales",
     "read_state",
     "save_model",
     "sizes",
+    "weights_of",
 ]
