@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError
+from ..plan import UserError, inside
 
 
 def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
@@ -32,7 +32,7 @@ def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
     tensors = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
     for tensor in tensors:
         info = ExternalDataInfo(tensor)
-        file = path.parent / info.location
+        file = inside(path.parent, info.location, source=path)
         if not file.is_file():
             raise UserError(f"{path}: weight {tensor.name!r} lies in {file.name}, which is missing; put it beside")
         if (info.offset or 0) + (info.length or 0) > file.stat().st_size:

@@ -61,6 +61,7 @@ class Context:
     fresh_classifier: bool = False
     """A checkpoint of another number of classes is taken without its classifier."""
     trust: bool = False
+    """Pickled checkpoints and version-compatible engines may run the code that they hold."""
     search_from: str | None = None
     resume: bool = False
     launcher: str = "none"
@@ -210,7 +211,7 @@ class Context:
 
     def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
         """Figures of a run folder's network, an ONNX file or an engine on the evaluation split."""
-        model = open_model(source, threads=threads)
+        model = open_model(source, threads=threads, trust=self.trust)
         return evaluate_model(model, self.data, batch=batch, num_workers=self.recipe.data.num_workers)
 
     def watch(self, network: nn.Module) -> dict[str, float]:

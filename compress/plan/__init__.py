@@ -2,6 +2,7 @@
 
 from .errors import UserError, check_number
 from .files import replacing, sha256, write_json, write_text
+from .paths import inside
 from .stored import check_stored, read_json, read_stored
 from .widths import WidthPlan, load_scores, save_scores
 
@@ -10,6 +11,7 @@ __all__ = [
     "WidthPlan",
     "check_number",
     "check_stored",
+    "inside",
     "load_scores",
     "read_json",
     "read_stored",
