@@ -72,7 +72,10 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Path:
+def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that only its owner may read; beside it a module of that name, which can be imported."""
+    (tmp_path / f"{MARK}.py").write_text("def run(*arguments, **keywords):\n    raise SystemExit('it was run')\n")
+    monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / f"{MARK}.json"
     file.write_bytes(SECRET)
     return file

@@ -58,13 +58,16 @@ def additions(secret: Path) -> list[tuple[str, Any]]:
 
 
 def with_payloads(value: Any, secret: Path) -> Iterator[Any]:
-    """Copies of plain JSON, a payload in the place of one text each, and in every `type`."""
+    """Copies of plain JSON, a payload in the place of one text each, every `type` among them, or of one dict."""
+    known = payloads(secret)
     for path in places(value):
         found = value
         for key in path:
             found = found[key]
         if isinstance(found, str):
-            yield from (replaced(value, path, payload) for payload in payloads(secret))
+            yield from (replaced(value, path, payload) for payload in known)
+        elif isinstance(found, dict) and path:
+            yield from (replaced(value, path, payload) for payload in known if isinstance(payload, dict))
 
 
 def with_additions(value: Any, secret: Path) -> Iterator[Any]:
