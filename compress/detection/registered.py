@@ -109,7 +109,7 @@ def _check_type(value: Any, name: str) -> None:
     elif place in CHOICES and isinstance(value, str) and re.fullmatch(r"\w+", value):
         return
     else:
-        known, what = _classes(), "the name of a class in MMDetection's registries"
+        known, what = held_classes(), "the name of a class in MMDetection's registries"
     bare = value.removeprefix(f"{scope}.") if isinstance(value, str) and (scope := _scope(value)) else value
     if not isinstance(bare, str) or bare not in known:
         raise UserError(f"{name}.type = {_shown(value)}: must be {what}; correct it, or register yours before")
@@ -135,7 +135,7 @@ def _loads(entry: Any) -> bool:
     return isinstance(kind, str) and (kind.rpartition(".")[2] == PRETRAINED or "checkpoint" in entry)
 
 
-def _classes() -> dict[str, Any]:
+def held_classes() -> dict[str, Any]:
     """Name -> class of all that a model section may build."""
     from mmdet.registry import MODELS, TASK_UTILS
 
@@ -156,18 +156,25 @@ def _held(registry: Any) -> dict[str, Any]:
 
 @contextmanager
 def registered_only() -> Iterator[None]:
-    """MMEngine's registries import nothing within: what none of them holds is refused with a RuntimeError."""
+    """MMEngine's registries import nothing within but modules of their own packages.
+
+    What none of them holds is refused with a RuntimeError.
+    """
     from mmengine.registry import registry
+
+    before = registry.get_object_from_string, registry.import_module
 
     def refuse(name: str) -> None:
         raise ImportError(f"{name} is not registered")
 
-    before = registry.get_object_from_string
-    registry.get_object_from_string = refuse
+    def import_own(name: str) -> Any:
+        return before[1](name) if name.partition(".")[0] in SCOPES else refuse(name)
+
+    registry.get_object_from_string, registry.import_module = refuse, import_own
     try:
         yield
     finally:
-        registry.get_object_from_string = before
+        registry.get_object_from_string, registry.import_module = before
 
 
 def _shown(value: Any) -> str:
