@@ -28,6 +28,11 @@ def training_arguments(parser: ArgumentParser, *, override: str) -> None:
     )
 
 
+def engine_argument(parser: ArgumentParser) -> None:
+    """What tools that open engines share."""
+    parser.add_argument("--trust-engine", action="store_true", help="let version-compatible engines run their own code")
+
+
 def run_tool(main: Callable[[Namespace], None], args: Namespace) -> None:
     """Run `main`; exit with 2 after a UserError, with 130 after Ctrl-C, each told in one line by the first process."""
     launcher = getattr(args, "launcher", "none")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from _command import run_tool
+from _command import engine_argument, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -21,6 +21,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images of one call")
     parser.add_argument("--repeats", type=int, default=60, metavar="N", help="samples of each model")
     parser.add_argument("--json", metavar="F", help="file to write the figures to")
+    engine_argument(parser)
     return parser.parse_args()
 
 
@@ -30,7 +31,12 @@ def main(args: argparse.Namespace) -> None:
     from compress.report.benchmark import print_benchmark
 
     result = benchmark_models(
-        args.models, backend=args.backend, batch=args.batch, threads=args.threads, repeats=args.repeats
+        args.models,
+        backend=args.backend,
+        batch=args.batch,
+        threads=args.threads,
+        repeats=args.repeats,
+        trust=args.trust_engine,
     )
     print_benchmark(result)
     if args.json:

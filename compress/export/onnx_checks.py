@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError
+from ..plan import UserError, inside
 from ..plan.errors import shown
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
@@ -108,16 +108,12 @@ def _check_file(tensor: Any, path: Path, claimed: int | None) -> None:
     try:
         info = ExternalDataInfo(tensor)
         start, length = int(info.offset or 0), int(info.length or claimed or 0)
-        file = (path.parent / info.location).resolve()
-        inside = bool(info.location) and file.is_relative_to(path.parent.resolve())
-        size = file.stat().st_size if inside and file.is_file() else None
+        file = inside(path.parent, info.location, source=f"{path}: weight {name}")
+        size = file.stat().st_size if file.is_file() else None
+    except UserError:
+        raise
     except (ValueError, TypeError, OSError, RuntimeError):  # numbers that are none; names no file can have, link loops
         raise UserError(f"{path}: weight {name} does not tell where its numbers lie; {AGAIN}") from None
-    if not inside:
-        raise UserError(
-            f"{path}: weight {name} lies in {shown(info.location)}, outside of the file's folder; only files beside it "
-            "are read; put the weights there"
-        )
     if size is None:
         raise UserError(f"{path}: weight {name} lies in {shown(file.name)}, which is missing; put it beside")
     if start < 0 or length < 0 or start + length > size or (claimed is not None and claimed != length):

@@ -71,12 +71,15 @@ class Model:
         return torch.cat(parts)
 
 
-def open_model(path: str | Path, *, backend: str | None = None, threads: int = 1, batch: int = 1) -> Model:
+def open_model(
+    path: str | Path, *, backend: str | None = None, threads: int = 1, batch: int = 1, trust: bool = False
+) -> Model:
     """Open an .onnx file, an .engine, or a run folder (a stem or .safetensors file likewise).
 
     `backend` None: what the file is for. An .onnx file with a TensorRT `backend` is built first, for `batch` images,
-    which takes minutes. `threads` are ONNX Runtime's. Raises UserError when the file is missing or broken, has more
-    than one input or output, does not fit `backend`, or needs a GPU that is not there.
+    which takes minutes. `threads` are ONNX Runtime's; `trust` is of engines, as `Engine` has it. Raises UserError when
+    the file is missing or broken, has more than one input or output, does not fit `backend`, or needs a GPU that is not
+    there.
 
     Example::
 
@@ -87,7 +90,7 @@ def open_model(path: str | Path, *, backend: str | None = None, threads: int = 1
         found = load_engine_card(path)["backend"]
         if backend not in (None, found):
             raise UserError(f"{path}: an engine of {found}; leave --backend {backend} out")
-        return _open_engine(path)
+        return _open_engine(path, trust=trust)
     if path.suffix != ".onnx":
         return _open_run(path)
     if backend in (None, "onnxruntime"):
@@ -129,8 +132,8 @@ def _open_onnx(path: Path, *, threads: int) -> Model:
     )
 
 
-def _open_engine(path: Path) -> Model:
-    engine = Engine(path)
+def _open_engine(path: Path, *, trust: bool = False) -> Model:
+    engine = Engine(path, trust=trust)
     _check_one(path, engine.card["inputs"], engine.card["outputs"])
     (entry,), profile = engine.card["inputs"], engine.card["profile"]
 

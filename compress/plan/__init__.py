@@ -3,6 +3,7 @@
 from .errors import UserError, check_number
 from .figures import check_figures, odd_figure
 from .files import replacing, sha256, write_json, write_text
+from .paths import inside
 from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
 from .widths import WidthPlan, load_scores, save_scores
 
@@ -13,6 +14,7 @@ __all__ = [
     "check_figures",
     "check_number",
     "check_stored",
+    "inside",
     "load_scores",
     "odd_figure",
     "parse_stored",

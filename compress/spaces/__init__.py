@@ -11,7 +11,7 @@ from ..plan import UserError
 from .alphas import Alphas, norm_scales
 from .arguments import brief
 from .base import Group, Operator, Space, sizes
-from .checkpoint import Card, load_card, load_model, load_state, save_model
+from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
 from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
@@ -62,10 +62,12 @@ __all__ = [
     "find_space",
     "load_card",
     "load_model",
+    "load_network",
     "load_state",
     "make_space",
     "norm_scales",
     "read_state",
     "save_model",
     "sizes",
+    "weights_of",
 ]

@@ -76,10 +76,23 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
         space = make_space(card.space, card.arch)
     except UserError as error:
         raise UserError(f"{stem.with_name(f'{stem.name}.json')}: {error}") from None
-    model = space.empty()
-    file = stem.with_name(f"{stem.name}.safetensors")
+    return load_network(path, space), space, card
+
+
+def load_network(path: str | Path, space: Space) -> nn.Module:
+    """A network of `space` with the weights saved at `path`, whatever the card there says; otherwise as `load_model`.
+
+    Raises UserError for weights that are missing, corrupt or another architecture's.
+    """
+    model, file = space.empty(), weights_of(path)
     _load_exactly(model, read_state(file), source=file, streams=_streams(space))
-    return model.eval(), space, card
+    return model.eval()
+
+
+def weights_of(path: str | Path) -> Path:
+    """The file with the weights of the network saved at `path`, as `load_model` takes it."""
+    stem = _stem(path)
+    return stem.with_name(f"{stem.name}.safetensors")
 
 
 def load_state(
