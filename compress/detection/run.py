@@ -19,6 +19,7 @@ from ..engine.training import run
 from ..measure import MeasureConfig
 from ..pipeline.context import CONTEXTS, Context, Stage
 from ..pipeline.recipe import RECIPES, Recipe
+from ..pipeline.recipe_file import PYTHON, run_python
 from ..plan import UserError
 from ..spaces import Card, Space, load_card
 from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, write_mmdetection
@@ -52,7 +53,10 @@ class DetectionRecipe(Recipe):
     data: DetectionData  # type: ignore[assignment]
     measure: MeasureConfig = field(default_factory=lambda: MeasureConfig(backends=("onnxruntime",)))
 
+    runs = ("space.config",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.measure.backends != ("onnxruntime",) or self.measure.batch != 1:
             raise UserError(
                 f"measure.backends = {list(self.measure.backends)}, batch = {self.measure.batch}: detectors are "
@@ -242,16 +246,19 @@ def load_config(path: Any) -> Config:
             f"recipe: space.config = {path!r}: no such file; give an MMDetection config, or one that it brings along "
             "as 'mmdet::swin/NAME.py'"
         )
-    try:
-        if path.startswith("mmdet::"):
+    name = f"recipe: space.config {path}"
+    if path.startswith("mmdet::"):
+        try:
             from mmengine.hub import get_config
 
             config = get_config(path)
-        else:
-            config = Config.fromfile(path)
-    except (*FAULTS, SyntaxError, OSError, NameError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"recipe: space.config {path}: cannot be read ({type(error).__name__}: {reason})") from None
+        except (*FAULTS, SyntaxError, OSError, NameError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{name}: cannot be read ({type(error).__name__}: {reason}); correct its name") from None
+    elif path.endswith(PYTHON):
+        config = run_python(Path(path), name)
+    else:
+        raise UserError(f"{name}: must be MMDetection's config in Python; give a .py file")
     if missing := [key for key in ("model", "train_dataloader", "val_dataloader") if key not in config]:
         raise UserError(f"recipe: space.config {path}: has no {', '.join(missing)}; give a whole detector's config")
     return config

@@ -2,13 +2,18 @@
 
 from .errors import UserError, check_number
 from .files import replacing, sha256, write_json, write_text
+from .settings import Count, Range, build_settings, check_settings, shown
 from .stored import check_stored, read_json, read_stored
 from .widths import WidthPlan, load_scores, save_scores
 
 __all__ = [
+    "Count",
+    "Range",
     "UserError",
     "WidthPlan",
+    "build_settings",
     "check_number",
+    "check_settings",
     "check_stored",
     "load_scores",
     "read_json",
@@ -16,6 +21,7 @@ __all__ = [
     "replacing",
     "save_scores",
     "sha256",
+    "shown",
     "write_json",
     "write_text",
 ]
