@@ -71,6 +71,11 @@ class DetectionRecipe(Recipe):
                     f"{section}.label_smoothing = {smoothing}: a detector's losses are its config's; leave it away"
                 )
 
+    def check_space(self) -> None:
+        """UserError for a setting that a detector does not have: its config has them all."""
+        if more := [key for key in self.space if key not in ("type", "config")]:
+            raise UserError(f"space.{more[0]}: a detector has no such setting; it has type, config")
+
 
 @dataclass
 class DetectionContext(Context):
@@ -86,17 +91,15 @@ class DetectionContext(Context):
     @cached_property
     def data(self) -> CocoData:  # type: ignore[override]
         """The config's COCO data, checked."""
+        config = self.config
         try:
-            return CocoData(self.config, self.recipe.data)  # type: ignore[arg-type]
+            return CocoData(config, self.recipe.data)  # type: ignore[arg-type]
         except UserError as error:
             raise UserError(f"recipe: {error}") from None
 
     @cached_property
     def full_space(self) -> Any:
         """The config's detector."""
-        more = {key: value for key, value in self.recipe.space.items() if key not in ("type", "config")}
-        if more:
-            raise UserError(f"recipe: space.{next(iter(more))}: a detector has no such setting; it has type, config")
         model = self.config.model.to_dict()
         return DetectorSpace(num_classes=head_classes(model), model=model)
 

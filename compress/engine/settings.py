@@ -23,8 +23,10 @@ Epochs = Annotated[int, Range(at_least=1, at_most=1_000_000)]
 Warmup = Annotated[int, Range(at_least=0)]
 Smoothing = Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")]
 
+FAULTS = (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, AttributeError, LookupError)
+"""What optimisers raise for arguments that they do not take."""
 MOST_RATE, MOST_ARGUMENT = 1e4, 1e9
-"""Of an optimiser's lr, and of its other numbers; larger ones make any network infinite in its first steps."""
+"""Of an optimiser's lr, and of its and a method's other numbers: larger ones make any network infinite at once."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +143,16 @@ class SearchConfig:
         if (penalised or weighed) and not self.latency_table:
             reader = "search.penalty = 'latency'" if penalised else "search.method.latency_weight above 0"
             raise UserError(
-                f"search.latency_table = {self.latency_table!r}: {reader} needs a table; give the file that "
+                f"search.latency_table = {shown(self.latency_table)}: {reader} needs a table; give the file that "
                 "tools/profile_latency.py wrote for this recipe"
             )
         useless = f"has no use with search.penalty = {self.penalty!r}; set that to 'latency', or leave this away"
         if self.latency_tau is not None and not penalised:
-            raise UserError(f"search.latency_tau = {self.latency_tau!r}: {useless}")
+            raise UserError(f"search.latency_tau = {shown(self.latency_tau)}: {useless}")
         if self.latency_table is not None and not (penalised or weighed):
             if isinstance(method, Taylor):
                 useless = "has no use with search.method.latency_weight = 0; set that above 0, or leave this away"
-            raise UserError(f"search.latency_table = {self.latency_table!r}: {useless}")
+            raise UserError(f"search.latency_table = {shown(self.latency_table)}: {useless}")
         if penalised and self.latency_tau is None:
             object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
 
@@ -175,7 +177,11 @@ def make_method(config: SearchConfig) -> Any:
     known = {f.name for f in fields(METHODS[kind].settings)}
     if unknown := sorted(kwargs.keys() - known):
         raise UserError(f"search.method.{unknown[0]}: {kind} has no such parameter; it has {sorted(known) or 'none'}")
-    return build_settings(METHODS[kind].settings, kwargs, "search.method")
+    method = build_settings(METHODS[kind].settings, kwargs, "search.method")
+    for key, value in kwargs.items():
+        if isinstance(value, float):
+            Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"search.method.{key}", value, whole=False)
+    return method
 
 
 def registered(registry: Any, kind: Any, *, name: str, example: str) -> Any:
@@ -185,6 +191,7 @@ def registered(registry: Any, kind: Any, *, name: str, example: str) -> Any:
     """
     found = None
     while found is None and registry is not None:
+        registry.import_from_location()  # the package's own modules
         found = registry.module_dict.get(kind) if isinstance(kind, str) else None
         registry = registry.parent
     if found is None:
@@ -206,7 +213,7 @@ def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[Any], *, na
         _check_argument(f"{name}.{key}", value, known[key].default if key in known else None, lr=key == "lr")
     try:
         return make(list(parameters), **kwargs)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except FAULTS as error:
         raise UserError(f"{name}: {' '.join(str(error).split())[:300]}; correct the optimiser's arguments") from None
 
 
@@ -232,7 +239,7 @@ def check_optimizer(settings: Mapping[str, Any], *, name: str) -> None:
     optimizer = make_optimizer(settings, [parameter], name=name)
     try:
         optimizer.step()
-    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, AttributeError, LookupError) as error:
+    except FAULTS as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{name}: {settings['type']} cannot make a step as it is ({type(error).__name__}: {reason}); correct its "

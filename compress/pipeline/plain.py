@@ -14,7 +14,7 @@ WORDS = {"true": True, "false": False, "none": None}
 """Further spellings that --cfg-options takes for Python's."""
 DELETE = "_delete_"
 """In a dict of settings, as in MMEngine's configs: it takes the place of the present one instead of joining it."""
-MOST_DEEP, MOST_VALUES = 32, 100_000
+MOST_DEEP, MOST_VALUES, MOST_KEY = 32, 100_000, 200
 LARGEST = 2**63
 
 
@@ -35,8 +35,8 @@ def _copied(value: Any, name: str, path: str, left: Iterator[int], depth: int) -
         raise UserError(f"{name}: {path[:40]}... is nested more than {MOST_DEEP} deep; give a recipe")
     if isinstance(value, Mapping):
         for key in value:
-            if not isinstance(key, str) or not key.isprintable():
-                raise UserError(f"{where}: has the key {_odd(key)}; keys must be printable text")
+            if not isinstance(key, str) or not key.isprintable() or len(key) > MOST_KEY:
+                raise UserError(f"{where}: has the key {_odd(key)}; keys must be printable text, {MOST_KEY} characters")
         at = f"{path}." if path else ""
         return {key: _copied(item, name, f"{at}{key}", left, depth + 1) for key, item in value.items()}
     if type(value) in (list, tuple):
@@ -55,10 +55,10 @@ def _copied(value: Any, name: str, path: str, left: Iterator[int], depth: int) -
 
 
 def _unwritable(text: str) -> str | None:
-    """What keeps `text` from being a path or from standing in a JSON file."""
-    if "\0" in text:
-        return "NUL characters"
-    return None if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text) else "halves of characters"
+    """What keeps `text` from standing in a path, in a message or in a JSON file."""
+    if any(c < " " or "\x7f" <= c <= "\x9f" for c in text):
+        return "control characters"
+    return "halves of characters" if any("\ud800" <= c <= "\udfff" for c in text) else None
 
 
 def _odd(value: Any) -> str:
@@ -76,7 +76,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         name = f"--cfg-options {shown(text)}"
         key, sign, written = text.partition("=")
         parts = key.split(".")
-        if not sign or not all(parts) or not key.isprintable():
+        if not sign or not all(parts) or not key.isprintable() or len(key) > MOST_KEY:
             raise UserError(f"{name}: must read key=value, for example search.epochs=4")
         if any(part.startswith("_") for part in parts):
             raise UserError(f"{name}: names with a leading underscore are no settings; give one such as search.epochs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -61,10 +62,14 @@ class Recipe:
         self.check_space()
 
     def check_space(self) -> None:
-        """UserError for arguments of the space that are of the wrong types."""
-        space = SPACES[self.space["type"]]
-        hints = hints_of(space) if is_dataclass(space) else {}
+        """UserError for arguments that the space does not have, or that are of the wrong types."""
+        kind = self.space["type"]
+        known, hints = signature(SPACES[kind]).parameters, hints_of(SPACES[kind]) if is_dataclass(SPACES[kind]) else {}
         for key, value in self.space.items():
+            if key == "type":
+                continue
+            if key not in known:
+                raise UserError(f"space.{key}: {kind} has no such setting; it has {', '.join(known)}")
             if key in hints:
                 convert(value, hints[key], f"space.{key}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dis
-import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,18 @@ def run_python(path: Path, name: str) -> Any:
     except BaseException as error:  # a recipe may raise anything, which is its author's to mend
         if not isinstance(error, Exception | SystemExit) and not _raised_by_config(error):
             raise
-        reason = " ".join("".join(traceback.format_exception_only(error)).split())[:400]
-        raise UserError(f"{name}: cannot be read ({reason}); correct the file") from None
+        raise UserError(f"{name}: cannot be read ({_reason(error)}); correct the file") from None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        where = f"line {error.lineno} of {Path(error.filename or '').name}"
+        return f"SyntaxError: {error.msg}, {where}"
+    try:
+        text = " ".join(str(error).split())[:400]
+    except Exception:  # noqa: BLE001 (a recipe's own exception may raise anything in its __str__)
+        text = "its message cannot be shown"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _raised_by_config(error: BaseException) -> bool:

@@ -128,7 +128,7 @@ def check_settings(settings: Any, section: str = "") -> None:
         def __post_init__(self) -> None:
             check_settings(self, "train")
     """
-    for name, hint in hints_of(type(settings)).items():
+    for name, hint in hints_of(type(settings)).items():  # type: ignore[arg-type]
         check(f"{section}.{name}" if section else name, getattr(settings, name), hint)
 
 
@@ -156,7 +156,7 @@ def check(name: str, value: Any, hint: Any) -> None:
 
 
 @cache
-def hints_of(cls: type) -> dict[str, Any]:
+def hints_of(cls: Any) -> dict[str, Any]:
     """Field name -> annotation of a dataclass, with what `Annotated` adds."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {spec.name: hints[spec.name] for spec in fields(cls)}

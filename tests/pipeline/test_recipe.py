@@ -107,7 +107,7 @@ def test_an_override_is_given_once(tmp_path: Path) -> None:
         ("search.method.type=rarts", "search.method={'type': 'rarts'}"),
         ("finetune={'epochs': 2}", "finetune.epochs=3"),
     ):
-        with pytest.raises(UserError, match="--cfg-options .*given beside .*; keep one"):
+        with pytest.raises(UserError, match=r"--cfg-options .*given beside .*; keep one"):
             load_recipe(tmp_path / "small.py", [first, second])
     assert load_recipe(tmp_path / "small.py", ["data.limit=20"]).data.limit == 20
 

@@ -13,8 +13,8 @@ import pytest
 
 from compress.pipeline.recipe import Recipe
 from compress.plan import Count, Range, UserError, build_settings, check_settings, shown
-from compress.plan.settings import hints_of
 from compress.plan.settings import convert as convert_at
+from compress.plan.settings import hints_of
 
 Share = Annotated[float, Range(at_least=0, below=1, remedy="0.5 is usual")]
 
