@@ -44,7 +44,8 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from compress.pipeline.recipe import load_recipe
     from compress.pipeline.run import prune
-    from compress.plan import UserError, read_json
+    from compress.plan import UserError, read_stored
+    from compress.plan.result_files import SummaryFile
     from compress.pruning import Budget
     from compress.report import print_summary
     from compress.report.progress import TerminalProgress
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
             launcher=args.launcher,
         )
     if first and (folder / "summary.json").exists():
-        print_summary(read_json(folder / "summary.json"))
+        print_summary(read_stored(folder / "summary.json", SummaryFile))
         print(f"Report: {folder / 'report.html'}")
 
 

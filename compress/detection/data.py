@@ -20,10 +20,8 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
 from ..engine.data import Side, Workers
-from ..plan import Range, UserError, check_settings, read_json
-
-BROKEN = (KeyError, TypeError, ValueError, AttributeError, AssertionError, LookupError, OSError)
-"""What MMDetection raises for annotation files that are not COCO's."""
+from ..plan import Range, UserError, check_settings, read_stored
+from .coco_file import MOST_BYTES, InstancesFile
 
 
 @dataclass(frozen=True)
@@ -160,13 +158,13 @@ def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[st
     """UserError unless `file` is a COCO instances file of `classes` for `model` whose images lie in `images`."""
     if not file.is_file():
         raise UserError(f"data.root: {file}, the {side} annotations, is missing; set data.root to COCO's folder")
-    value = read_json(file)
     try:
-        names = [category["name"] for category in value["categories"]]
-        first = value["images"][0]["file_name"]
-        masks = all("segmentation" in annotation for annotation in value["annotations"])
-    except BROKEN as error:
-        raise UserError(f"data.root: {file} is no COCO instances file ({error!r}); give instances_*.json") from None
+        value = read_stored(file, InstancesFile, remedy="give COCO's instances_*.json", most_bytes=MOST_BYTES)
+    except UserError as error:
+        raise UserError(f"data.root: {error}") from None
+    names = [category["name"] for category in value["categories"]]
+    first = value["images"][0]["file_name"]
+    masks = all("segmentation" in annotation for annotation in value["annotations"])
     if not (images / first).is_file():
         raise UserError(f"data.root: {images / first} is missing, which {file.name} names; restore the {side} images")
     if "mask_head" in model.get("roi_head", {}) and not masks:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..plan import UserError
 from ..spaces import SPACES, Group, Operator
+from ..spaces.arguments import brief, check_ends, check_widths
 from ..spaces.traced import bare_parameters, traced_operators
 from .swin import SlicedSwinTransformer, swin_dims, swin_groups
 
@@ -46,13 +48,12 @@ class DetectorSpace:
     name = "detector"
 
     def __post_init__(self) -> None:
+        check_ends(self.num_classes, self.in_channels)
+        if not isinstance(self.model, Mapping):
+            raise UserError(f"space.model = {brief(self.model)}: must be a config's model section; correct it")
         object.__setattr__(self, "model", json.loads(json.dumps(unpretrained(self.model))))
-        full = {group.name: group.size for group in self._full_groups}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: the detector has no such group; see space.groups")
-            if not isinstance(width, int) or not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+        full = {group.name: (1, group.size) for group in self._full_groups}
+        check_widths(self.widths, full, network="the detector")
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -88,14 +89,15 @@ class DetectorSpace:
 
     def build(self) -> nn.Module:
         """A freshly initialised detector."""
-        network = self.empty()
+        network = build_model(self.config())
         with quiet():
             network.init_weights()
         return network
 
     def empty(self) -> Any:
-        """A detector whose weights are yet to be loaded."""
-        return build_model(self.config())
+        """A detector whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return build_model(self.config())
 
     def with_widths(self, widths: Mapping[str, int]) -> DetectorSpace:
         """This space with `widths` in place of the present ones for the groups they name."""
@@ -106,7 +108,7 @@ class DetectorSpace:
 
         The heads' MACs depend on what is in the image: they are not counted.
         """
-        network = BackboneAlone(build_model(self.config()))
+        network = BackboneAlone(self.empty())
         found = traced_operators(network, self.groups, input_size)
         heads = [name for name, _ in network.named_children() if name != BACKBONE]
         rest = [
@@ -201,7 +203,8 @@ def quiet() -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _groups(model: str) -> tuple[Group, ...]:
     """Groups of the unpruned detector; `model` as JSON, because results are kept."""
-    backbone = build_model(json.loads(model)).backbone
+    with torch.random.fork_rng(devices=[]):  # kept results draw nothing, so neither may the first one
+        backbone = build_model(json.loads(model)).backbone
     return tuple(
         replace(
             group,

@@ -148,7 +148,7 @@ def _open_engine(path: Path) -> Model:
         shape=tuple(entry["shape"][1:]),
         dtype=getattr(torch, entry["dtype"]),
         batches=(profile[entry["name"]]["min"][0], profile[entry["name"]]["max"][0]),
-        described=lambda: exported_metadata(path, engine.card["metadata"]),
+        described=lambda: exported_metadata(path, engine.card.get("metadata", {})),
         bind=bind,
     )
 

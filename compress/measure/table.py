@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from ..costs.latency import FORMAT, LatencyTable
+from ..costs.latency import LatencyTable
 from ..plan import Count, Range, UserError, check_settings
+from ..plan.table_file import FORMAT
 from ..spaces import Space
 from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions

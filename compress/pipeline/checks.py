@@ -10,11 +10,11 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..plan import UserError, load_scores, read_json
+from ..plan import UserError, load_scores
 from ..pruning import Budget
 from ..search import METHODS
 from ..spaces import Space, read_state, sizes
-from .folder import RECIPE
+from .folder import RunFolder
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -69,11 +69,14 @@ def check_searched(source: Path, recipe: Recipe, network: nn.Module, space: Spac
     data of `recipe`."""
     plain = recipe.to_json()
     files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
-    done = read_json(files[0]) if files[0].is_file() else {}
+    try:
+        done = RunFolder(source).stages
+        theirs = (RunFolder.recorded(source) or {}).get("recipe", {})
+    except UserError as error:
+        raise UserError(f"--search-from {source}: {error}") from None
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")
-    theirs = read_json(source / RECIPE)["recipe"] if (source / RECIPE).is_file() else {}
     if odd := [key for key in ("data", "space", "search", "seed") if theirs.get(key) != plain[key]]:
         raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
     if absent := [file.name for file in files if not file.is_file()]:

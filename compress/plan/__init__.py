@@ -1,22 +1,28 @@
 """Plain values that cross rooms: scores, plans, errors, and the files they live in."""
 
 from .errors import UserError, check_number
+from .figures import check_figures, odd_figure
 from .files import replacing, sha256, write_json, write_text
 from .settings import Count, Range, build_settings, check_settings, shown
-from .stored import check_stored, read_json, read_stored
+from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
 from .widths import WidthPlan, load_scores, save_scores
 
 __all__ = [
     "Count",
     "Range",
+    "Rule",
     "UserError",
     "WidthPlan",
     "build_settings",
+    "check_figures",
     "check_number",
     "check_settings",
     "check_stored",
     "load_scores",
+    "odd_figure",
+    "parse_stored",
     "read_json",
+    "read_lines",
     "read_stored",
     "replacing",
     "save_scores",

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 from .files import replacing, write_json
-from .stored import read_json
+from .kinds import ascending
+from .plan_file import FORMAT, PlanFile
+from .stored import read_stored
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class WidthPlan:
             odd = sorted(self.sizes.keys() ^ self.kept.keys())
             raise UserError(f"plan: groups {odd} have a size or kept indices, not both; redo the selection")
         for name, kept in self.kept.items():
-            if list(kept) != sorted(set(kept)) or not set(kept) <= set(range(self.sizes[name])):
+            if ascending(kept) or not all(0 <= index < self.sizes[name] for index in (*kept[:1], *kept[-1:])):
                 raise UserError(
                     f"plan: kept indices of {name!r} must be ascending, distinct and from 0 to "
                     f"{self.sizes[name] - 1}; got {_short(kept)}; redo the selection"
@@ -67,17 +66,11 @@ class WidthPlan:
     @classmethod
     def load(cls, path: str | Path) -> WidthPlan:
         """Read what `save` wrote; UserError when it is no plan."""
-        value = read_json(path)
-        try:
-            groups = value.pop("groups")
-            space, version = value.pop("space"), value.pop("format")
-            sizes = {name: index(group["size"]) for name, group in groups.items()}
-            kept = {name: tuple(map(index, group["kept"])) for name, group in groups.items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: not a plan ({error!r}); redo the selection") from None
-        if version != FORMAT:
-            raise UserError(f"{path}: plan format {version!r}, this version reads {FORMAT}; redo the selection")
-        return cls(space, sizes, kept, value)
+        value = read_stored(path, PlanFile, version=FORMAT, remedy="redo the selection")
+        groups, space = value.pop("groups"), value.pop("space")
+        del value["format"]
+        sizes = {name: group["size"] for name, group in groups.items()}
+        return cls(space, sizes, {name: tuple(group["kept"]) for name, group in groups.items()}, value)
 
 
 def save_scores(path: str | Path, scores: Mapping[str, Tensor]) -> None:

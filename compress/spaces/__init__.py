@@ -9,6 +9,7 @@ from typing import Any
 
 from ..plan import UserError
 from .alphas import Alphas, norm_scales
+from .arguments import brief
 from .base import Group, Operator, Space, sizes
 from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
 from .gates import Gate
@@ -34,11 +35,11 @@ def find_space(name: Any) -> type | None:
 
 def make_space(name: str, arch: Mapping[str, Any]) -> Space:
     """The space called `name` with the keyword arguments `arch`; UserError for an unknown name or argument."""
-    if find_space(name) is None:
-        raise UserError(f"space.type = {name!r}: unknown space; choose one of {', '.join(sorted(SPACES))}")
+    if not isinstance(name, str) or find_space(name) is None:
+        raise UserError(f"space.type = {brief(name)}: unknown space; choose one of {', '.join(sorted(SPACES))}")
     known = signature(SPACES[name]).parameters
     if unknown := [key for key in arch if key not in known]:
-        raise UserError(f"space.{unknown[0]}: {name} has no such setting; it has {', '.join(known)}")
+        raise UserError(f"space.{brief(unknown[0])[1:-1]}: {name} has no such setting; it has {', '.join(known)}")
     try:
         return SPACES[name](**arch)
     except TypeError as error:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError, read_json, replacing, write_json
+from ..plan import UserError, read_stored, replacing, write_json
 from .base import Space
+from .card_file import FORMAT, REMEDY, CardFile
 from .timm_layouts import in_timm_layout, interpolated
 
-FORMAT = 1
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.")  # the last: of trainings here, last.pth
 ADAPT = "adapt it with tools/train.py RECIPE --checkpoint F --work-dir D, then give --checkpoint D"
@@ -55,17 +55,9 @@ def load_card(path: str | Path) -> Card:
     """The card at `path` (a .json file, its .safetensors, or a run folder, meaning its model.json)."""
     stem = _stem(path)
     path = stem.with_name(f"{stem.name}.json")
-    value = read_json(path)
-    if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
-        raise UserError(f"{path}: card format {value['format']!r}, this version reads {FORMAT}; export the model again")
-    try:
-        del value["format"]
-        card = Card(**{**value, "classes": tuple(value["classes"])})
-        if len(card.input_size) != 3 or not isinstance(card.arch, dict):
-            raise TypeError("input_size or arch")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a model card ({error}); docs/formats.md shows one") from None
-    return card
+    value = read_stored(path, CardFile, version=FORMAT, remedy=REMEDY)
+    classes, plan = tuple(value["classes"]), value.get("plan_sha256")
+    return Card(value["space"], value["arch"], classes, value["preprocessing"], plan)
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
@@ -80,9 +72,12 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
     from . import make_space
 
     card = load_card(path)
-    space = make_space(card.space, card.arch)
-    model = space.empty()
     stem = _stem(path)
+    try:
+        space = make_space(card.space, card.arch)
+    except UserError as error:
+        raise UserError(f"{stem.with_name(f'{stem.name}.json')}: {error}") from None
+    model = space.empty()
     file = stem.with_name(f"{stem.name}.safetensors")
     _load_exactly(model, read_state(file), source=file)
     return model.eval(), space, card

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from ..plan import UserError
+from .arguments import MOST_PARAMETERS, MOST_PIXELS, brief, check_ends, check_options, check_whole, check_widths
 from .base import Group, Operator
 from .gates import GatheredLinear
 from .traced import bare_parameters, narrow, traced_operators
@@ -66,23 +67,25 @@ class TransformerSpace:
 
     def __post_init__(self) -> None:
         if self.scored not in ("sidt", "vtp"):
-            raise UserError(f"space.scored = {self.scored!r}: must be 'sidt' or 'vtp'")
+            raise UserError(f"space.scored = {brief(self.scored)}: must be 'sidt' or 'vtp'")
+        if not isinstance(self.model, str):
+            raise UserError(f"space.model = {brief(self.model)}: must be the name of a model of timm")
+        check_ends(self.num_classes, self.in_channels)
+        if self.input_size is not None:
+            check_whole("input_size", self.input_size, least=1, most=MOST_PIXELS, example=224)
         try:
-            plain = json.loads(json.dumps(dict(self.options)))
+            plain = json.loads(json.dumps(dict(self.options), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise UserError(
-                f"space.options = {self.options!r}: must map names to plain values ({error}); "
+                f"space.options = {brief(self.options)}: must map names to plain values ({error}); "
                 "give numbers, texts or lists"
             ) from None
         if taken := sorted(plain.keys() & RESERVED):
             raise UserError(f"space.options[{taken[0]!r}]: {RESERVED[taken[0]]}")
         object.__setattr__(self, "options", plain)
-        full = {group.name: group.size for group in self._full_groups}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: {self.model} has no such group; see space.groups")
-            if not isinstance(width, int) or not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+        check_options(plain)
+        full = {group.name: (1, group.size) for group in self._full_groups}
+        check_widths(self.widths, full, network=self.model)
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -188,7 +191,7 @@ def _create(
 
     base, example = FAMILIES[space]
     if not isinstance(name, str) or not timm.is_model(name):
-        raise UserError(f"space.model = {name!r}: timm has no such model; for example {example!r}")
+        raise UserError(f"space.model = {brief(name)}: timm has no such model; for example {example!r}")
     sized: dict[str, Any] = {} if input_size is None else {"img_size": input_size}
     try:
         model = timm.create_model(
@@ -197,11 +200,13 @@ def _create(
     except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise UserError(
-            f"space.options = {options!r}, input_size = {input_size!r}: timm refuses them for {name} ({reason}); "
+            f"space.options = {brief(options)}, input_size = {input_size!r}: timm refuses them for {name} ({reason}); "
             f"correct them, or choose a {space} such as {example!r}"
         ) from None
     if base not in {f"{kind.__module__}.{kind.__name__}" for kind in type(model).__mro__}:
         raise UserError(f"space.model = {name!r}: {type(model).__name__} is no {space}; for example {example!r}")
+    if (n := sum(value.numel() for value in model.parameters())) > MOST_PARAMETERS:
+        raise UserError(f"space.options = {brief(options)}: make {n:,} parameters; at most {MOST_PARAMETERS:,} here")
     return model
 
 

@@ -90,12 +90,12 @@ def detector(folder, *, without=(), **changes):
     check |= {"max_score_diff": 2e-6, "max_mask_diff": 0.0021, "max_abs_diff": 2e-6}
     files = {
         "summary.json": summary,
-        "plan.json": {"format": 1, "groups": groups, "kinds": kinds, "select": {}},
+        "plan.json": {"format": 1, "space": "detector", "groups": groups, "kinds": kinds},
         "complexity.json": make_complexity(operators),
         "parity.json": {"baseline": check, "model": check, "opset": 18},
         "predictions.json": predictions(),
         "categories.json": categories,
-        "recipe.json": {"recipe": {"data": {"watch": 16}}},
+        "recipe.json": json.loads((run / "recipe.json").read_text()) | {"recipe": {"data": {"watch": 16}}},
     }
     for name, value in files.items():
         (run / name).write_text(json.dumps(value))
@@ -258,10 +258,10 @@ def test_missing_file_is_named_for_detectors_only(tmp_path, name):
     [
         (
             "predictions.json",
-            '{"images": [{"image": "a.jpg"}]}',
-            "must give image, objects, before, after and coincide",
+            '{"format": 1, "threshold": 0.3, "iou": 0.5, "images": [{"image": "a.jpg"}]}',
+            "images.0.objects is missing; run the report",
         ),
-        ("categories.json", '{"categories": {}}', "`categories` must give name, objects and bbox_mAP; run the report"),
+        ("categories.json", '{"format": 1, "images": 1, "categories": {}}', "categories = {}: must be a valid array"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):

@@ -228,7 +228,13 @@ def test_a_checkpoint_of_timm_loads(space, tmp_path):
 def test_saved_and_loaded_bit_by_bit(space, tmp_path):
     small, small_space = slice_model(network_of(space), space, plan_of(space))
     shape = [3, space.input_size, space.input_size]
-    preprocessing = {"input_size": shape, "resize": None, "interpolation": "bilinear", "mean": [0], "std": [1]}
+    preprocessing = {
+        "input_size": shape,
+        "resize": None,
+        "interpolation": "bilinear",
+        "mean": [0.0] * 3,
+        "std": [1.0] * 3,
+    }
     save_model(tmp_path / "model", small, Card(small_space.name, small_space.arch, tuple("abcde"), preprocessing))
     loaded, space_again, _ = load_model(tmp_path)
     assert space_again == small_space
@@ -330,7 +336,7 @@ BAD = [
     ({"options": {"drop_path_rate": "a"}}, r"timm refuses them for swin_tiny.*; correct them"),
     ({"options": {"norm_layer": nn.LayerNorm}}, r"space\.options = .*plain values.*give numbers, texts or lists"),
     ({"options": 7}, r"space\.options = 7: must map names to plain values"),
-    ({"input_size": 0}, r"input_size = 0: timm refuses them"),
+    ({"input_size": 0}, r"input_size = 0: must be a whole number from 1 to 8192"),
     (
         {"widths": {"blocks.0.attn": 3}},
         r"widths\['blocks\.0\.attn'\]: swin_tiny\S+ has no such group; see space\.groups",
