@@ -6,18 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
+from _arguments import Parser, between
 from _command import engine_argument, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("source", metavar="MODEL", help="run folder (PyTorch), .onnx file or .engine")
     parser.add_argument(
         "--recipe", metavar="RECIPE", help="whose data are used (default: recipe.json beside the model)"
     )
-    parser.add_argument("--batch", type=int, default=250, metavar="N", help="images read at a time")
+    parser.add_argument("--batch", type=between(1, 65536), default=250, metavar="N", help="images read at a time")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime and PyTorch")
     parser.add_argument("--json", metavar="F", help="file to write the figures to")
     engine_argument(parser)

@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from ..plan import UserError, read_stored
+from ..engine.data import Side, Workers
+from ..plan import Range, UserError, check_settings, read_stored
 from .coco_file import MOST_BYTES, InstancesFile
 
 
@@ -40,17 +41,14 @@ class DetectionData:
     """
 
     root: str | None = None
-    input_size: tuple[int, int] = (800, 1344)
-    limit: int | None = None
-    watch: int = 0
+    input_size: tuple[Side, Side] = (800, 1344)
+    limit: Annotated[int, Range(at_least=2, at_most=2**31 - 1)] | None = None
+    watch: Annotated[int, Range(at_least=0, at_most=2**31 - 1)] = 0
     evaluate_train: bool = False
-    num_workers: int = 0
+    num_workers: Workers = 0
 
     def __post_init__(self) -> None:
-        for name, smallest in (("watch", 0), ("num_workers", 0), ("limit", 2)):
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise UserError(f"{name}={value}: must be at least {smallest}; choose a larger value")
+        check_settings(self)
         if any(side < 32 or side % 32 for side in self.input_size):
             raise UserError(f"input_size={self.input_size}: sides must be multiples of 32 pixels; choose (800, 1344)")
 

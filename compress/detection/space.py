@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError
+from ..plan import UserError, brief
 from ..spaces import SPACES, Group, Operator
-from ..spaces.arguments import brief, check_ends, check_widths
+from ..spaces.arguments import check_ends, check_widths
 from ..spaces.traced import bare_parameters, traced_operators
 from .registered import checked, registered_only
 from .swin import SlicedSwinTransformer, swin_dims, swin_groups

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from ..plan import UserError
+from ..plan import Count, Range, UserError, check_settings
 from ..plan.errors import shown
 from .datasets import Augmentation, FileSource, ImageSplit, Source, Transform
 from .decoding import NOTES
@@ -24,6 +23,11 @@ if TYPE_CHECKING:
 
 DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder"]
 AugmentChoice = Literal["auto", "crop_flip", "crop", "resized_crop", "none"]
+
+Side = Annotated[int, Range(at_least=1, at_most=16384)]
+Workers = Annotated[int, Range(at_least=0, at_most=1024)]
+Mean = Annotated[float, Range(at_least=-10, at_most=10, remedy="it is in units of pixel / 255, such as 0.485")]
+Deviation = Annotated[float, Range(at_least=1e-6, at_most=1e3, remedy="it divides the pixels / 255, such as 0.229")]
 
 _AUTO: dict[DataType, Augmentation] = {
     "digits": "crop",
@@ -64,43 +68,26 @@ class DataConfig:
 
     type: DataType = "digits"
     root: str | None = None
-    input_size: int = 32
-    resize: int | None = None
+    input_size: Side = 32
+    resize: Side | None = None
     augment: AugmentChoice = "auto"
-    holdout: float = 0.0
-    limit: int | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    num_workers: int = 0
+    holdout: Annotated[float, Range(at_least=0, below=1, remedy="it is a share of the images; choose 0.1")] = 0.0
+    limit: Count | None = None
+    mean: tuple[Mean, Mean, Mean] | None = None
+    std: tuple[Deviation, Deviation, Deviation] | None = None
+    num_workers: Workers = 0
     download: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("type", DataType), ("augment", AugmentChoice)):
-            if getattr(self, name) not in get_args(kind):
-                raise UserError(
-                    f"{name}={getattr(self, name)!r}: must be one of {', '.join(get_args(kind))}; choose one"
-                )
+        check_settings(self)
         if self.root is None and self.type != "digits":
             what = "the path of an .npz file" if self.type == "npz" else "a folder"
             raise UserError(f"root=None: type={self.type} reads its images from disk; set root to {what}")
-        for name, smallest in (("input_size", 1), ("resize", self.input_size), ("limit", 1), ("num_workers", 0)):
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                bound = "input_size" if name == "resize" else ""
-                raise UserError(f"{name}={value}: must be at least {bound or smallest}; choose a larger value")
-        if not 0 <= self.holdout < 1:
-            raise UserError(f"holdout={self.holdout}: is a share of the training images, 0 <= holdout < 1; choose 0.1")
-        self._check_statistics()
-        self._warn_unused()
-
-    def _check_statistics(self) -> None:
+        if self.resize is not None and self.resize < self.input_size:
+            raise UserError(f"resize={self.resize}: must be at least input_size; choose a larger value")
         if (self.mean is None) != (self.std is None):
             raise UserError(f"mean={self.mean}, std={self.std}: belong together; give both or neither")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and (len(values) != 3 or not all(math.isfinite(value) for value in values)):
-                raise UserError(f"{name}={values}: must be three finite numbers; give one for each of R, G and B")
-        if self.std is not None and min(self.std) <= 0:
-            raise UserError(f"std={self.std}: divides the pixels and must be positive; correct it")
+        self._warn_unused()
 
     def _warn_unused(self) -> None:
         unused = []

@@ -8,11 +8,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
 import numpy as np
 import torch
 
-from ..plan import UserError
+from ..plan import Range, UserError
+
+Batch = Annotated[int, Range(at_least=1, at_most=65536)]
+Threads = Annotated[int, Range(at_least=1, at_most=1024)]
+Repeats = Annotated[int, Range(at_least=1, at_most=1_000_000)]
+"""Images of one call, threads of one call, samples: more than any machine serves."""
 
 STABLE_WITHIN = 0.05  # Two warm-up windows that differ by less count as stable,
 WARMUP_PATIENCE = 5  # and after this many times the asked warm-up we measure all the same.

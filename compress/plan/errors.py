@@ -48,3 +48,11 @@ def shown(text: object, *, longest: int = 80) -> str:
 def reason(error: BaseException) -> str:
     """What `error`, another library's, says, in one line."""
     return shown(" ".join(str(error).split()) or type(error).__name__, longest=400)
+
+
+def brief(value: Any, *, longest: int = 80) -> str:
+    """A value for a message, as Python writes it, cut off after some `longest` characters."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a whole number of {value.bit_length()} bits"  # Python refuses to print the longest
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}..."

@@ -7,9 +7,8 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from ..plan import UserError
+from ..plan import UserError, brief
 from .alphas import Alphas, norm_scales
-from .arguments import brief
 from .base import Group, Operator, Space, sizes
 from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
 from .gates import Gate

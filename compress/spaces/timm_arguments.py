@@ -12,8 +12,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from ..plan import UserError
-from .arguments import brief
+from ..plan import UserError, brief
 
 FAMILIES = {
     "swin": ("timm.models.swin_transformer.SwinTransformer", "swin_tiny_patch4_window7_224"),

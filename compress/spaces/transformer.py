@@ -20,8 +20,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..plan import UserError
-from .arguments import MOST_PARAMETERS, MOST_PIXELS, brief, check_ends, check_options, check_whole, check_widths
+from ..plan import UserError, brief
+from .arguments import MOST_PARAMETERS, MOST_PIXELS, check_ends, check_options, check_whole, check_widths
 from .base import Group, Operator
 from .gates import GatheredLinear
 from .timm_arguments import FAMILIES, check_model, plain_options
