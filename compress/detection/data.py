@@ -19,7 +19,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from ..plan import UserError, read_json
+from ..plan import UserError, check_threads, read_json
 
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, AssertionError, LookupError, OSError)
 """What MMDetection raises for annotation files that are not COCO's."""
@@ -49,10 +49,11 @@ class DetectionData:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        for name, smallest in (("watch", 0), ("num_workers", 0), ("limit", 2)):
+        for name, smallest in (("watch", 0), ("limit", 2)):
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise UserError(f"{name}={value}: must be at least {smallest}; choose a larger value")
+        check_threads("num_workers", self.num_workers, at_least=0)
         if any(side < 32 or side % 32 for side in self.input_size):
             raise UserError(f"input_size={self.input_size}: sides must be multiples of 32 pixels; choose (800, 1344)")
 

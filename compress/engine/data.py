@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..plan import UserError
+from ..plan import UserError, check_threads
 from .datasets import Augmentation, ImageSplit, Source, Transform
 from .readers import Reading, read_cifar, read_digits, read_imagefolder, read_npz
 from .sampling import stratified_split
@@ -75,11 +75,12 @@ class DataConfig:
         if self.root is None and self.type != "digits":
             what = "the path of an .npz file" if self.type == "npz" else "a folder"
             raise UserError(f"root=None: type={self.type} reads its images from disk; set root to {what}")
-        for name, smallest in (("input_size", 1), ("resize", self.input_size), ("limit", 1), ("num_workers", 0)):
+        for name, smallest in (("input_size", 1), ("resize", self.input_size), ("limit", 1)):
             value = getattr(self, name)
             if value is not None and value < smallest:
                 bound = "input_size" if name == "resize" else ""
                 raise UserError(f"{name}={value}: must be at least {bound or smallest}; choose a larger value")
+        check_threads("num_workers", self.num_workers, at_least=0)
         if not 0 <= self.holdout < 1:
             raise UserError(f"holdout={self.holdout}: is a share of the training images, 0 <= holdout < 1; choose 0.1")
         self._check_statistics()

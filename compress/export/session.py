@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..plan import UserError
+from ..plan import UserError, check_threads
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -17,7 +17,7 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     Worker threads stop spinning when a call returns: with two sessions timed in turn, the idle one would otherwise
     take cores from the other.
 
-    Raises UserError when `threads` is below 1, or when the file is missing or no valid ONNX model.
+    Raises UserError when `threads` is out of range, or when the file is missing or no valid ONNX model.
 
     Example::
 
@@ -27,8 +27,7 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    if threads < 1:
-        raise UserError(f"threads={threads}: must be at least 1")
+    check_threads("threads", threads)
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such ONNX file; run the export stage first")

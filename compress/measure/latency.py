@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..export import INPUT_NAME, OUTPUT_NAME, cuda_device, inference_copy, onnx_session
 from ..export.tensorrt.backend import load_backend
-from ..plan import UserError
+from ..plan import UserError, check_threads
 from .environment import device_name, versions
 from .models import open_model
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
@@ -124,7 +124,8 @@ class MeasureConfig:
         for name in self.backends:
             if name not in BACKENDS:
                 raise UserError(f"backends: {name!r} is unknown; choose from {', '.join(BACKENDS)}")
-        for field in ("batch", "threads", "repeats"):
+        check_threads("threads", self.threads)
+        for field in ("batch", "repeats"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field}={getattr(self, field)}: must be at least 1")
         if self.inner < 0:

@@ -18,7 +18,7 @@ COMMAND = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools/_comma
 def ending(main: Callable[[Namespace], None], launcher: str = "none") -> Any:
     """The exit code of a tool."""
     with pytest.raises(SystemExit) as end:
-        COMMAND["run_tool"](main, Namespace(launcher=launcher))
+        COMMAND["run_tool"](main, lambda: Namespace(launcher=launcher, resume=False))
     return end.value.code
 
 
@@ -35,7 +35,7 @@ def test_our_errors_keep_their_traceback() -> None:
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        COMMAND["run_tool"](main, Namespace(launcher="none"))
+        COMMAND["run_tool"](main, Namespace)
 
 
 def test_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
