@@ -87,8 +87,6 @@ def _ending(error: BaseException, *, resumes: bool) -> tuple[int | None, str]:
     told = error if isinstance(error, UserError) else refusal(error)
     if told is None:
         return None, ""
-    if told is not error and (stream := _faulty_stream()):
-        return 2, f"error: {stream}: {error.strerror if isinstance(error, OSError) else error}; send it elsewhere"
     more = ", then go on with --resume" if resumes and isinstance(told, SystemRefusal) and told.passing else ""
     return 2, f"error: {told}{more}"
 
@@ -150,16 +148,6 @@ def _unread() -> bool:
     for descriptor in (1, 2):
         poll.register(descriptor, select.POLLOUT)
     return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def _faulty_stream() -> str:
-    """The name of a standard stream that takes nothing more; "" where all do."""
-    for stream, name in ((sys.stdout, "standard output"), (sys.stderr, "standard error")):
-        try:
-            stream.flush()
-        except OSError:
-            return name
-    return ""
 
 
 def _leave(message: str, code: int, launcher: str) -> None:

@@ -81,8 +81,8 @@ def refusal(error: BaseException, path: str | Path | None = None) -> SystemRefus
     place = path if own else concerned[0] if concerned else None
     reason = os.strerror(found.errno)
     if place is None:
-        hint = f" (temporary files are in {os.environ.get('TMPDIR', '/tmp')})" if remedy == SPACE else ""
-        return SystemRefusal(f"{reason}{hint}; {remedy}")
+        # Python names no file where a write fails: those that have no other name are streams and temporary files.
+        return SystemRefusal(f"standard output, or a file in {os.environ.get('TMPDIR', '/tmp')}: {reason}; {remedy}")
     return SystemRefusal(f"{place}: {reason}; {remedy}", passing=found.errno not in LASTING)
 
 
