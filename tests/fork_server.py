@@ -63,6 +63,7 @@ def child(request: dict) -> None:
         os.dup2(descriptor, number)
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
+    tempfile.tempdir = None  # TMPDIR may be another
     sys.argv = request["start"]
     sys.path[0] = os.path.dirname(sys.argv[0])
     code = 0
