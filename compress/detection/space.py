@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..plan import UserError
@@ -88,14 +89,15 @@ class DetectorSpace:
 
     def build(self) -> nn.Module:
         """A freshly initialised detector."""
-        network = self.empty()
+        network = build_model(self.config())
         with quiet():
             network.init_weights()
         return network
 
     def empty(self) -> Any:
-        """A detector whose weights are yet to be loaded."""
-        return build_model(self.config())
+        """A detector whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return build_model(self.config())
 
     def with_widths(self, widths: Mapping[str, int]) -> DetectorSpace:
         """This space with `widths` in place of the present ones for the groups they name."""
@@ -106,7 +108,7 @@ class DetectorSpace:
 
         The heads' MACs depend on what is in the image: they are not counted.
         """
-        network = BackboneAlone(build_model(self.config()))
+        network = BackboneAlone(self.empty())
         found = traced_operators(network, self.groups, input_size)
         heads = [name for name, _ in network.named_children() if name != BACKBONE]
         rest = [
@@ -201,7 +203,8 @@ def quiet() -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _groups(model: str) -> tuple[Group, ...]:
     """Groups of the unpruned detector; `model` as JSON, because results are kept."""
-    backbone = build_model(json.loads(model)).backbone
+    with torch.random.fork_rng(devices=[]):  # kept results draw nothing, so neither may the first one
+        backbone = build_model(json.loads(model)).backbone
     return tuple(
         replace(
             group,

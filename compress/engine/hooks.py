@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,7 +15,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..plan import UserError, append_line, replacing, write_text
+from ..plan import append_line, odd_figure, replacing, write_text
+from .finite import diverged
 
 LAST = "last.pth"
 
@@ -89,18 +89,15 @@ class MetricsRow(Hook):
         self.progress.advance()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Evaluate and append the row; UserError when the losses are no longer finite."""
+        """Evaluate and append the row; UserError when one of its figures is not finite."""
         count = len(runner.train_dataloader)
         losses = {name: round(float(value) / count, 6) for name, value in self.sums.items()}
-        if not all(map(math.isfinite, losses.values())):
-            raise UserError(
-                f"{self.stage}: training diverged, the losses of epoch {runner.epoch + 1} are {losses}; "
-                f"lower {self.stage}.optimizer.lr"
-            )
         rates = {name: round(values[0], 8) for name, values in runner.optim_wrapper.get_lr().items()}
         epoch = {"stage": self.stage, "epoch": runner.epoch + 1, "epochs": runner.max_epochs}
         row = {**epoch, **losses, **_named_rates(rates), "seconds": round(time.perf_counter() - self.started, 2)}
         row.update(self.evaluate())
+        if odd := odd_figure(row):
+            raise diverged(self.stage, runner.epoch + 1, f"{odd} after it")
         if is_main_process():
             append_line(self.path, json.dumps(row))
         self.progress.note(describe(row))

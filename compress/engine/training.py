@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from ..plan import UserError, storing
 from .datasets import ImageSplit
+from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
@@ -177,6 +178,7 @@ def run(
             default_hooks={"timer": None, "sampler_seed": None, "logger": None, "checkpoint": None},
             custom_hooks=[
                 EpochSeed(job.seed, [loader, *seeded]),
+                FiniteOnly(job.stage),
                 MetricsRow(job.metrics, job.stage, evaluate, job.progress),
                 AtomicCheckpoint(),
             ],

@@ -22,10 +22,10 @@ from ..engine.settings import TrainConfig
 from ..engine.tasks import Classification, Task
 from ..engine.training import Job, evaluate_top1, train
 from ..measure import TableConfig, table_key
-from ..measure.accuracy import evaluate_model
+from ..measure.accuracy import OUTPUTS, evaluate_model
 from ..measure.latency import check_backends
 from ..measure.models import open_model
-from ..plan import UserError, sha256
+from ..plan import UserError, check_figures, sha256
 from ..pruning import Budget, Priced, select
 from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model
 from ..spaces.checkpoint import ADAPT
@@ -195,7 +195,13 @@ class Context:
         return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
 
     def evaluate(self, network: nn.Module) -> dict[str, float]:
-        """Top-1 and loss on the evaluation split, computed on the device; the network stays where it was."""
+        """Top-1 and loss on the evaluation split, as stages record them; UserError when they are not finite."""
+        figures = self.watch(network)
+        check_figures(f"evaluation on {self.data.name}", figures, remedy=OUTPUTS)
+        return figures
+
+    def watch(self, network: nn.Module) -> dict[str, float]:
+        """As `evaluate`, after an epoch: computed on the device; the network stays where it was."""
         loader = eval_loader(self.data.test, batch_size=EVAL_BATCH, num_workers=self.recipe.data.num_workers)
         home = next(network.parameters()).device
         figures = evaluate_top1(network.to(get_device()), loader)
@@ -206,10 +212,6 @@ class Context:
         """Figures of a run folder's network, an ONNX file or an engine on the evaluation split."""
         model = open_model(source, threads=threads)
         return evaluate_model(model, self.data, batch=batch, num_workers=self.recipe.data.num_workers)
-
-    def watch(self, network: nn.Module) -> dict[str, float]:
-        """The figures of `network` after an epoch."""
-        return self.evaluate(network)
 
     @cached_property
     def task(self) -> Task:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError, read_json, write_json
+from ..plan import UserError, check_figures, read_json, write_json
 from ..plan.files import LEFTOVER
 from .working import LOCK
 
@@ -65,10 +65,14 @@ class RunFolder:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time a stage and record it as finished, with the figures put into the yielded dict, unless it raises."""
+        """Time a stage and record it as finished, with the figures put into the yielded dict, unless it raises.
+
+        Raises UserError, and records nothing, when a figure is not a finite number.
+        """
         figures: dict[str, Any] = {}
         started = time.perf_counter()
         yield figures
+        check_figures(f"--work-dir {self.path}: {name}", figures, remedy="lower the stage's rates and weights")
         finished = {
             "seconds": round(time.perf_counter() - started, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

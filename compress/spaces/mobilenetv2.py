@@ -123,8 +123,9 @@ class MobileNetV2Space:
         return model
 
     def empty(self) -> nn.Module:
-        """A network whose weights are yet to be loaded."""
-        return self.build()
+        """A network whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return self.build()
 
     def with_widths(self, widths: Mapping[str, int]) -> MobileNetV2Space:
         """This space with `widths` in place of the present ones for the groups they name."""
@@ -132,7 +133,8 @@ class MobileNetV2Space:
 
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
-        model = self.build()
+        with torch.device("meta"):
+            model = self.build()
         operators = traced_operators(model, self.groups, input_size)
         shifts = [
             Operator(name, "shift", 1, module.bias.shape[0], macs=0, weights=0, biases=1)

@@ -178,8 +178,9 @@ class PreResNetSpace:
         return PreResNet(self)
 
     def empty(self) -> nn.Module:
-        """A network whose weights are yet to be loaded."""
-        return self.build()
+        """A network whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return self.build()
 
     def with_widths(self, widths: Mapping[str, int]) -> PreResNetSpace:
         """This space with `widths` in place of the present ones for the groups they name."""

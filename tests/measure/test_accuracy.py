@@ -101,6 +101,17 @@ def test_strangers_are_refused():
         evaluate_model(stand_in(answer, mean=[0.5]), digits())
 
 
+@pytest.mark.parametrize(("logit", "loss"), [(float("nan"), "nan"), (float("inf"), "nan"), (-float("inf"), "inf")])
+def test_a_loss_that_is_no_number_is_refused(logit, loss):
+    def answer(start, images):
+        logits = torch.zeros(len(images), 10)
+        logits[:, 3] = logit
+        return logits
+
+    with pytest.raises(UserError, match=f"m on digits: loss = {loss}; figures must be finite numbers; the network's"):
+        evaluate_model(stand_in(answer), digits())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

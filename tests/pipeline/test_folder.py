@@ -42,6 +42,15 @@ def test_a_stage_that_raises_is_not_recorded(tmp_path: Path) -> None:
     assert folder.stages == {}
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_stage_whose_figures_are_not_finite_is_not_recorded(tmp_path: Path, value: float) -> None:
+    folder = RunFolder.create(tmp_path / "run", RECORD)
+    with pytest.raises(UserError, match=rf"run: search: info\.strength = {value}; figures must be"):
+        with folder.stage("search") as figures:
+            figures["info"] = {"strength": value}
+    assert folder.stages == {}
+
+
 def test_create_keeps_an_existing_record(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, RECORD)
     RunFolder.create(tmp_path, {"recipe": {}})

@@ -102,8 +102,26 @@ def test_virtual_steps_are_probes_and_leave_the_weights_bit_by_bit():
     assert probes == [True, True, True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("step", "method", "passes"),
+    [(darts1_step, Darts1(), [False, False]), (milenas1_step, MiLeNas1(), [False, False, True])],
+)
+def test_only_the_first_pass_of_a_batch_is_no_probe(step, method, passes):
+    sets, _, _, probes = problem(np.ones(3), np.ones(3))
+    step(sets, method, L1(0.0))
+    assert probes == passes
+
+
 def test_a_flat_validation_loss_does_not_divide_by_zero():
     sets, w, alpha, _ = problem(np.ones(3), np.ones(3))
-    sets.loss_p = lambda *, probe=False: (0 * w * alpha).sum()
+    for slope in (0, 1e-42):
+        sets.loss_p = lambda *, probe=False, slope=slope: (slope * w * alpha).sum()
+        darts2_step(sets, Darts2(), L1(0.0))
+        assert torch.isfinite(alpha).all()
+
+
+def test_an_infinite_validation_loss_reaches_the_scores_and_raises_nothing():
+    sets, w, alpha, _ = problem(np.ones(3), np.ones(3))
+    sets.loss_p = lambda *, probe=False: (1e200 * w.square() * alpha).square().sum()
     darts2_step(sets, Darts2(), L1(0.0))
-    assert torch.isfinite(alpha).all()
+    assert not torch.isfinite(alpha).all()

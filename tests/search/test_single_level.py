@@ -1,29 +1,24 @@
-"""RVSM and group lasso against numpy, TAS's sampling and cost, scorers."""
+"""RVSM and group lasso against numpy, scorers."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from compress.costs import macs
 from compress.penalties import L1
 from compress.plan import UserError
 from compress.search import (
     GroupLasso,
-    MacsLoss,
     Magnitude,
     OneSet,
     Rvsm,
-    Tas,
-    WidthChoices,
     grouplasso_step,
     magnitude_scores,
     random_scores,
     rvsm_step,
     taylor_scores,
 )
-from compress.search.tas import interpolate_channels, mix_widths
-from compress.spaces import PreResNetSpace, norm_scales, sizes
+from compress.spaces import PreResNetSpace, norm_scales
 
 ETA = 0.1
 SPACE = PreResNetSpace(11, 4)
@@ -78,61 +73,6 @@ def test_group_lasso_equals_numpy(mode):
             a = a * np.maximum(1 - ETA * gamma / np.linalg.norm(a, axis=1, keepdims=True), 0)
         np.testing.assert_allclose(w_torch.detach().numpy(), w, rtol=1e-9)
         np.testing.assert_allclose(a_torch.detach().numpy(), a, rtol=1e-9, atol=1e-12)
-
-
-def test_channel_interpolation_is_average_pooling_over_channels():
-    x = torch.arange(6.0).view(1, 6, 1, 1).expand(2, 6, 3, 3)
-    assert interpolate_channels(x, 3)[0, :, 0, 0].tolist() == [0.5, 2.5, 4.5]
-    assert interpolate_channels(x, 6) is x
-
-
-def test_mixture_keeps_the_shape_and_zeros_what_no_sample_covers():
-    torch.manual_seed(0)
-    logits = torch.tensor([20.0, 19.0, -20.0])
-    x = torch.rand(2, 10, 4, 4) + 1
-    mixed = mix_widths(x, [3, 6, 10], logits, tau=0.1)
-    assert mixed.shape == x.shape
-    assert bool((mixed[:, :6] > 0).all())
-    assert bool((mixed[:, 6:] == 0).all())
-
-
-def test_tas_scores_are_survival_probabilities_and_fall_with_the_index():
-    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.5, 1.0)))
-    with torch.no_grad():
-        for logits in choices.logits:
-            logits.copy_(torch.tensor([0.0, np.log(3.0)]))
-    for group in SPACE.groups:
-        score = choices.scores()[group.name]
-        assert bool((score.diff() <= 0).all())
-        assert score[0] == pytest.approx(1.0, abs=1e-5)
-        assert score[-1] == pytest.approx(0.75, abs=1e-5)
-
-
-def test_macs_loss_pushes_towards_the_target_from_both_sides():
-    operators = SPACE.operators(INPUT)
-    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.25, 1.0), target=0.5))
-    cost = MacsLoss(SPACE, operators, choices)
-
-    def share():
-        return float(macs(operators, choices.expected_widths()).detach()) / macs(operators, sizes(SPACE.groups))
-
-    for start in (-4.0, 4.0):
-        with torch.no_grad():
-            for logits in choices.logits:
-                logits.copy_(torch.tensor([0.0, start]))
-        optimiser = torch.optim.Adam(choices.parameters(), lr=0.1)
-        for _ in range(200):
-            optimiser.zero_grad()
-            cost().backward()
-            optimiser.step()
-        assert share() == pytest.approx(0.5, abs=0.06)
-
-
-def test_tas_refuses_ratios_it_cannot_choose_from():
-    with pytest.raises(UserError, match=r"search\.method\.ratios"):
-        Tas(ratios=(0.5,))
-    with pytest.raises(UserError, match="target = 2"):
-        Tas(target=2)
 
 
 def test_random_scores_follow_the_seed():
