@@ -2,7 +2,8 @@
 
 fork_server.py installs it in a tool's process where the environment says so. A moment is a change of a file under a
 folder, counted from the start ("file:7": right before the seventh), or an amount of processor time ("cpu:0.25"):
-SIGPROF, which nobody handles, then ends the process wherever it is, in a write or in a kernel of PyTorch.
+SIGPROF, which nobody handles, then ends the process wherever it is, in a write or in a kernel of PyTorch. With the name
+of a signal ("cpu:0.25:SIGTERM") the process is sent that one instead, and may tidy up.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ def install() -> None:
     told = json.loads(os.environ[VARIABLE])
     if told["made_up"]:
         _make_up_profiles()
-    kind, _, at = told["moment"].partition(":")
-    counted = _count(told["folder"], int(at) if kind == "file" else 0)
+    kind, at, name = (*told["moment"].split(":"), "", "", "")[:3]
+    counted = _count(told["folder"], int(at) if kind == "file" else 0, getattr(signal, name or "SIGKILL"))
     if kind == "cpu":
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        stop = (lambda *_: os.kill(os.getpid(), getattr(signal, name))) if name else signal.SIG_DFL
+        signal.signal(signal.SIGPROF, stop)
         signal.setitimer(signal.ITIMER_PROF, float(at))
     if told["report"]:
         # The server ends its children without the interpreter's own end, so atexit runs by hand there.
@@ -69,8 +71,8 @@ def _report(path: Path, work: Work) -> None:
     path.write_text(json.dumps({"changes": work.changes, "seconds": work.seconds}))
 
 
-def _count(folder: str, last: int) -> list[int]:
-    """Count changes of files under `folder`; the process dies right before the change numbered `last`, 0: never."""
+def _count(folder: str, last: int, number: int) -> list[int]:
+    """Count changes of files under `folder`; the process gets the signal `number` right before the `last`, 0: never."""
     counted, inside = [0], os.path.join(folder, "")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -78,7 +80,7 @@ def _count(folder: str, last: int) -> list[int]:
         if writes and isinstance(arguments[0], str | os.PathLike) and os.fspath(arguments[0]).startswith(inside):
             counted[0] += 1
             if counted[0] == last:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), number)
 
     sys.addaudithook(hook)
     return counted
