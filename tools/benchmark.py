@@ -28,9 +28,11 @@ def parse() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from compress.measure.benchmark import benchmark_models
-    from compress.plan import write_json
+    from compress.plan import check_output, write_json
     from compress.report.benchmark import print_benchmark
 
+    if args.json:
+        check_output("--json", args.json, inputs=args.models)
     result = benchmark_models(
         args.models,
         backend=args.backend,
@@ -45,4 +47,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main, parse())
+    run_tool(main, parse)

@@ -32,10 +32,12 @@ def main(args: argparse.Namespace) -> None:
     from compress.pipeline.context import make_context
     from compress.pipeline.recipe import load_recipe
     from compress.pipeline.recorded import recorded_recipe
-    from compress.plan import UserError, write_json
+    from compress.plan import UserError, check_output, write_json
     from compress.report import print_figures
     from compress.report.progress import TerminalProgress
 
+    if args.json:
+        check_output("--json", args.json, inputs=[args.source, args.recipe])
     if args.recipe:
         recipe = load_recipe(args.recipe, args.cfg_options)
     else:
@@ -55,4 +57,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main, parse())
+    run_tool(main, parse)

@@ -84,5 +84,6 @@ def write_mmdetection(stem: Path, network: nn.Module, space: DetectorSpace, data
     config.custom_imports = {"imports": list(modules), "allow_failed_imports": False}
     write_text(stem.with_name(f"{stem.name}.py"), config.pretty_text)
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    with replacing(stem.with_name(f"{stem.name}.pth")) as tmp:
-        torch.save({"meta": {"dataset_meta": {"classes": list(data.classes)}}, "state_dict": state}, tmp)
+    # Through a file of Python's, whose errors say their cause: PyTorch's own writer tells "unexpected pos".
+    with replacing(stem.with_name(f"{stem.name}.pth")) as tmp, open(tmp, "wb") as file:
+        torch.save({"meta": {"dataset_meta": {"classes": list(data.classes)}}, "state_dict": state}, file)

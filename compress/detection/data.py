@@ -19,8 +19,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from ..engine.data import Side, Workers
-from ..plan import Range, UserError, check_settings, read_stored
+from ..engine.data import Side
+from ..plan import Range, UserError, Workers, check_settings, read_stored
 from .coco_file import MOST_BYTES, InstancesFile
 
 

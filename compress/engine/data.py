@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from ..plan import Count, Range, UserError, check_settings
+from ..plan import Count, Range, UserError, Workers, check_settings
 from ..plan.errors import shown
 from .datasets import Augmentation, FileSource, ImageSplit, Source, Transform
 from .decoding import NOTES
@@ -25,7 +25,6 @@ DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder"]
 AugmentChoice = Literal["auto", "crop_flip", "crop", "resized_crop", "none"]
 
 Side = Annotated[int, Range(at_least=1, at_most=16384)]
-Workers = Annotated[int, Range(at_least=0, at_most=1024)]
 Mean = Annotated[float, Range(at_least=-10, at_most=10, remedy="it is in units of pixel / 255, such as 0.485")]
 Deviation = Annotated[float, Range(at_least=1e-6, at_most=1e3, remedy="it divides the pixels / 255, such as 0.229")]
 

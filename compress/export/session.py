@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plan import UserError
+from ..plan import Threads, UserError, check_setting
 from ..plan.errors import reason
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     Worker threads stop spinning when a call returns: with two sessions timed in turn, the idle one would otherwise
     take cores from the other.
 
-    Raises UserError when `threads` is below 1, or when the file is missing or no valid ONNX model.
+    Raises UserError when `threads` is out of range, or when the file is missing or no valid ONNX model.
 
     Example::
 
@@ -28,8 +28,7 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     """
     import onnxruntime as ort
 
-    if threads < 1:
-        raise UserError(f"threads={threads}: must be at least 1")
+    check_setting("threads", threads, Threads)
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such ONNX file; run the export stage first")

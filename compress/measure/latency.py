@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ..export import INPUT_NAME, OUTPUT_NAME, cuda_device, inference_copy, onnx_session
 from ..export.tensorrt.backend import load_backend
-from ..plan import Range, UserError, brief, check_settings
+from ..plan import Range, Threads, UserError, brief, check_settings
 from .environment import device_name, versions
 from .models import open_model
-from .timing import Batch, Repeats, Threads, interleaved, summarise, summarise_ratio, torch_threads
+from .timing import Batch, Repeats, interleaved, summarise, summarise_ratio, torch_threads
 
 REFERENCE_SIZE = 256  # Side of the square float32 matrices of the reference product.
 DRIFT = 0.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..export.agreement import described, exported_metadata
 from ..export.onnx_read import read_onnx
 from ..export.session import run_session
 from ..export.tensorrt import load_engine_card
-from ..plan import UserError
+from ..plan import UserError, scratch
 from ..spaces import load_model
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
@@ -97,8 +96,8 @@ def open_model(
         return _open_onnx(path, threads=threads)
     if cuda_device() is None:
         raise UserError(f"--backend {backend}: needs an NVIDIA GPU with driver, and here is none; leave it out")
-    with tempfile.TemporaryDirectory() as folder:
-        engine = Path(folder) / f"{path.stem}.engine"
+    with scratch() as folder:
+        engine = folder / f"{path.stem}.engine"
         build_engine(path, engine, config=EngineConfig(backend=backend, batch=(batch, batch, batch)))
         return replace(_open_engine(engine), path=path)
 

@@ -42,6 +42,7 @@ from ..spaces import (
 from .checks import check_batches, check_budget, check_card, check_has_tables, check_searched
 from .folder import RunFolder
 from .recipe import Recipe
+from .working import claim, first_alone
 
 EVAL_BATCH = 250
 
@@ -144,9 +145,12 @@ class Context:
     def create(self, record: dict[str, Any]) -> None:
         """Make the run's folder, once every process has looked at it."""
         barrier()
-        if is_main_process():
-            RunFolder.create(self.folder.path, record)
-        barrier()
+        first_alone(lambda: self._create(record))
+
+    def _create(self, record: dict[str, Any]) -> None:
+        if claim(self.folder.path) and RunFolder.recorded(self.folder.path) is not None:
+            raise UserError(f"--work-dir {self.folder.path}: another process has begun a run there; give a new folder")
+        RunFolder.create(self.folder.path, record)
 
     @cached_property
     def baseline(self) -> tuple[nn.Module, Space]:

@@ -106,7 +106,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         return value
     if origin is not Literal:
         value = _scalar(value, base, path)
-    check(path, value, Annotated[base, *rules] if rules else base)
+    check_setting(path, value, Annotated[base, *rules] if rules else base)
     return value
 
 
@@ -121,10 +121,10 @@ def check_settings(settings: Any, section: str = "") -> None:
             check_settings(self, "train")
     """
     for name, hint in hints_of(type(settings)).items():  # type: ignore[arg-type]
-        check(f"{section}.{name}" if section else name, getattr(settings, name), hint)
+        check_setting(f"{section}.{name}" if section else name, getattr(settings, name), hint)
 
 
-def check(name: str, value: Any, hint: Any) -> None:
+def check_setting(name: str, value: Any, hint: Any) -> None:
     """Raise UserError, naming `name`, unless `value` is one of the choices and in the range that `hint` has."""
     base, rules = _opened(hint)
     args = typing.get_args(base)
@@ -133,7 +133,7 @@ def check(name: str, value: Any, hint: Any) -> None:
             return
         args = tuple(option for option in args if option is not type(None))
         if len(args) == 1:
-            check(name, value, Annotated[args[0], *rules] if rules else args[0])
+            check_setting(name, value, Annotated[args[0], *rules] if rules else args[0])
         return
     for rule in rules:
         if isinstance(rule, Range):
@@ -144,7 +144,7 @@ def check(name: str, value: Any, hint: Any) -> None:
         if args[-1] is not Ellipsis and len(value) != len(args):
             raise UserError(f"{name} = {brief(value)}: must be a list of {len(args)} values; correct it")
         for i, item in enumerate(value):
-            check(f"{name}[{i}]", item, args[0] if args[-1] is Ellipsis else args[min(i, len(args) - 1)])
+            check_setting(f"{name}[{i}]", item, args[0] if args[-1] is Ellipsis else args[min(i, len(args) - 1)])
 
 
 @cache
