@@ -27,8 +27,10 @@ def find_space(name: Any) -> type | None:
     An installed package may bring spaces of its own: it names the module that adds them to SPACES as an entry point of
     the group `compress.spaces`, as `detector` does, and is loaded when its space is asked for.
     """
+    if not isinstance(name, str):
+        return None
     if name not in SPACES:
-        for entry in entry_points(group="compress.spaces", name=str(name)):
+        for entry in entry_points(group="compress.spaces", name=name):
             entry.load()
     return SPACES.get(name)
 

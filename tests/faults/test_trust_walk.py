@@ -320,7 +320,7 @@ def test_some_payloads_in_files_alone(tmp_path: Path, secret: Path, kind: Any) -
 
 
 def test_some_payloads_in_a_detectors_card(detector: Path, secret: Path) -> None:
-    cards(detector, secret, 60, added=True)
+    cards(detector, secret, 25, added=True)
 
 
 @pytest.mark.faults
