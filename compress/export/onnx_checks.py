@@ -71,14 +71,14 @@ def check_tensors(proto: Any, path: Path) -> None:
         name = shown(tensor.name)
         if tensor.data_type not in known or min(tensor.dims, default=0) < 0:
             raise UserError(
-                f"{path}: weight {name} is of type {tensor.data_type} and shape {list(tensor.dims)[:8]}; {AGAIN}"
+                f"{path}: weight {name!r} is of type {tensor.data_type} and shape {list(tensor.dims)[:8]}; {AGAIN}"
             )
         claimed = _claimed_bytes(tensor)
         if uses_external_data(tensor):
             _check_file(tensor, path, claimed)
         elif claimed is not None and (stored := _stored_bytes(tensor)) != claimed:
             raise UserError(
-                f"{path}: weight {name} claims {list(tensor.dims)[:8]}, {claimed} bytes, and {stored} are stored; the "
+                f"{path}: weight {name!r} claims {list(tensor.dims)[:8]}, {claimed} bytes, and {stored} are stored; the "
                 f"file is damaged or malicious; {AGAIN}"
             )
 
@@ -95,7 +95,7 @@ def check_numbers(proto: Any, path: str | Path) -> None:
             odd = int(np.isnan(numpy_helper.to_array(tensor)).sum())
             if odd:
                 raise UserError(
-                    f"{path}: weight {shown(tensor.name)} holds NaN, {odd} of {math.prod(tensor.dims)} values; its "
+                    f"{path}: weight {shown(tensor.name)!r} holds NaN, {odd} of {math.prod(tensor.dims)} values; its "
                     "training diverged; export a network from before that"
                 )
 
@@ -108,16 +108,16 @@ def _check_file(tensor: Any, path: Path, claimed: int | None) -> None:
     try:
         info = ExternalDataInfo(tensor)
         start, length = int(info.offset or 0), int(info.length or claimed or 0)
-        file = inside(path.parent, info.location, source=f"{path}: weight {name}")
+        file = inside(path.parent, info.location, source=f"{path}: weight {name!r}")
         size = file.stat().st_size if file.is_file() else None
     except UserError:
         raise
     except (ValueError, TypeError, OSError, RuntimeError):  # numbers that are none; names no file can have, link loops
-        raise UserError(f"{path}: weight {name} does not tell where its numbers lie; {AGAIN}") from None
+        raise UserError(f"{path}: weight {name!r} does not tell where its numbers lie; {AGAIN}") from None
     if size is None:
-        raise UserError(f"{path}: weight {name} lies in {shown(file.name)}, which is missing; put it beside")
+        raise UserError(f"{path}: weight {name!r} lies in {shown(file.name)}, which is missing; put it beside")
     if start < 0 or length < 0 or start + length > size or (claimed is not None and claimed != length):
-        raise UserError(f"{path}: weight {name} lies in {shown(file.name)}, which is cut off; copy it again")
+        raise UserError(f"{path}: weight {name!r} lies in {shown(file.name)}, which is cut off; copy it again")
 
 
 def _claimed_bytes(tensor: Any) -> int | None:

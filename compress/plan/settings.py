@@ -31,7 +31,8 @@ class Range:
 
     def check(self, name: str, value: Any, *, whole: bool) -> None:
         """Raise UserError, naming `name`, unless `value` is a number in the range; `whole`: it must be an int."""
-        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and math.isfinite(value)
+        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        fits = fits and (isinstance(value, int) or math.isfinite(value))
         fits = fits and (self.at_least is None or value >= self.at_least) and (self.above is None or value > self.above)
         fits = fits and (self.at_most is None or value <= self.at_most) and (self.below is None or value < self.below)
         if not fits:

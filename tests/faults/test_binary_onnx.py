@@ -109,7 +109,7 @@ REFUSED = {
     "cut off": (made(weight=elsewhere("weights.bin", offset=10)), "weights.bin, which is cut off"),
     "longer": (made(weight=elsewhere("weights.bin", length=4)), "weights.bin, which is cut off"),
     "offset of text": (made(weight=elsewhere("weights.bin", offset="a")), "does not tell where"),
-    "negative offset": (made(weight=elsewhere("weights.bin", offset=-4)), "weight w "),
+    "negative offset": (made(weight=elsewhere("weights.bin", offset=-4)), "weight 'w' "),
 }
 
 
@@ -146,7 +146,7 @@ def test_whole_files_pass(folder):
 def test_weights_that_are_no_numbers_are_not_exported(folder, reader):
     odd = numpy_helper.from_array(np.full((48, 2), np.nan, np.float32), "w")
     (folder / "model.onnx").write_bytes(made(weight=odd).SerializeToString())
-    assert "weight w holds NaN, 96 of 96 values" in obeys(lambda: READERS[reader](folder / "model.onnx"))
+    assert "weight 'w' holds NaN, 96 of 96 values" in obeys(lambda: READERS[reader](folder / "model.onnx"))
 
 
 def test_metadata_told_twice(folder):

@@ -158,5 +158,5 @@ def test_metadata_that_tell_nothing(path):
     with pytest.raises(UserError, match=r"m\.onnx: its metadata do not tell classes and preprocessing"):
         open_model(path).described()
     model = SimpleNamespace(metadata={"classes": "[", "preprocessing": "{}"})
-    with pytest.raises(UserError, match="do not tell"):
-        models_module.exported_metadata("m", model.metadata)
+    with pytest.raises(UserError, match="metadata entry classes: not valid JSON"):
+        models_module.exported_metadata("m", model.metadata, shape=[3, 4, 4], pixels=False)
