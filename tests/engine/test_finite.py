@@ -61,7 +61,8 @@ def rows(folder):
     ("network", "says"),
     [
         (lambda: Breaking(at=7), "train: training diverged in epoch 2: loss = nan in iteration 3 of 4; lower "
-         "train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which --resume goes on"),
+         "train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which --resume "
+         "goes on"),
         (lambda: Breaking(at=8, what="gradient"), "train: training diverged in epoch 2: network.linear.bias is not "
          "finite; lower train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which "
          "--resume goes on"),
@@ -107,7 +108,9 @@ class Poisoned(Classification):
         return found / 0 if self.passes == self.at else found
 
 
-@pytest.mark.parametrize(("kind", "at", "loss"), [("rarts", 1, "loss_a"), ("darts1", 2, "loss_p"), ("joint", 1, "loss")])
+@pytest.mark.parametrize(
+    ("kind", "at", "loss"), [("rarts", 1, "loss_a"), ("darts1", 2, "loss_p"), ("joint", 1, "loss")]
+)
 def test_searches_name_what_to_lower(tmp_path, data, kind, at, loss):
     config = SearchConfig(epochs=1, batch_size=16, method={"type": kind})
     job = Job(tmp_path / "search", tmp_path / "metrics.jsonl", "search", 0, Quiet())

@@ -68,7 +68,9 @@ def test_u_sees_one_half_and_w_the_other(tmp_path, data, order):
     assert not halves[0] & halves[1]
 
 
-@pytest.mark.parametrize(("kind", "passes"), [("darts1", "ap"), ("milenas1", "apa"), ("darts2", "apaaa"), ("tas", "ap")])
+@pytest.mark.parametrize(
+    ("kind", "passes"), [("darts1", "ap"), ("milenas1", "apa"), ("darts2", "apaaa"), ("tas", "ap")]
+)
 def test_training_and_validation_losses_see_a_half_each(tmp_path, data, kind, passes):
     task = Watched(data)
     config = SearchConfig(epochs=EPOCHS, batch_size=BATCH, method={"type": kind})

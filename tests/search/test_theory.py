@@ -114,7 +114,9 @@ def convex_run(order, steps, *, seed=1, lam=1.0, beta=1.0, noise=0.0, shrink=1.0
     def noisy(loss, weights):
         if not noise:
             return loss
-        return lambda probe=False: loss() + noise * (torch.randn(3, generator=generator, dtype=torch.float64) * weights).sum()
+        return lambda probe=False: (
+            loss() + noise * (torch.randn(3, generator=generator, dtype=torch.float64) * weights).sum()
+        )
 
     sets = two_sets(noisy(loss_p, u), noisy(loss_a, w), u, w, alpha, rates)
     values = []
