@@ -49,8 +49,8 @@ def test_a_stage_that_raises_is_not_recorded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_stage_whose_figures_are_not_finite_is_not_recorded(tmp_path: Path, value: float) -> None:
     folder = RunFolder.create(tmp_path / "run", RECORD)
-    refused = pytest.raises(UserError, match=rf"run: search: info\.strength = {value}; figures must be")
-    with refused, folder.stage("search") as figures:
+    says = rf"run: search: info\.strength = {value}; figures must be"
+    with pytest.raises(UserError, match=says), folder.stage("search") as figures:
         figures["info"] = {"strength": value}
     assert folder.stages == {}
 
