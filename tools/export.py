@@ -42,9 +42,13 @@ def parse() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from compress.export.convert import export_engine, write_onnx
+    from compress.plan import check_output
     from compress.report.progress import TerminalProgress
 
     config, int8 = engine_config(args), int8_options(args)
+    check_output("--output", args.output, inputs=[args.source])
+    if args.timing_cache:
+        check_output("--timing-cache", args.timing_cache, inputs=[args.source])
     if int8 is not None:
         export_int8(args, **int8)
         return
@@ -141,4 +145,4 @@ def batch(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    run_tool(main, parse())
+    run_tool(main, parse)

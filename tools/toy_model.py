@@ -26,8 +26,11 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from compress.plan import check_output
     from compress.search.toy_figure import draw_toy_model, toy_table
 
+    for suffix in (".png", ".svg"):
+        check_output("--out", f"{args.out}{suffix}")
     for path in draw_toy_model(args.out, steps=args.steps, eta=args.eta):
         print(path)
     Console().print(toy_table(steps=args.steps, eta=args.eta))
@@ -36,4 +39,4 @@ def main(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     from _command import run_tool
 
-    run_tool(main, parse())
+    run_tool(main, parse)

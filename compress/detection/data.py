@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from ..engine.data import Side, Workers
-from ..plan import Range, UserError, check_settings, read_stored
+from ..engine.data import Side
+from ..plan import Range, UserError, Workers, check_settings, read_stored
 from .coco_file import MOST_BYTES, InstancesFile
 
 
@@ -67,6 +67,7 @@ class CocoData:
 
     name = "coco"
     evaluated_on = "val"
+    seen: ClassVar[dict[str, int]] = {}
 
     def __init__(self, config: Config, settings: DetectionData) -> None:
         self.settings = settings

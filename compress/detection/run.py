@@ -143,19 +143,17 @@ class DetectionContext(Context):
 
     @cached_property
     def baseline(self) -> tuple[nn.Module, Space]:
-        """The network of --checkpoint and its space, with the config's settings for training and testing."""
+        """The network of --checkpoint and its space, with the config's settings for training and testing.
+
+        A card's model section is compared with the config's, never built.
+        """
         path = Path(self.checkpoint or "")
         if card := _card(path):
             try:
-                check_same_model(card.arch["model"], self.full_space.arch["model"])
+                check_same_model(card.arch.get("model"), self.full_space.arch["model"])
             except UserError as error:
                 raise UserError(f"--checkpoint {path}: {error}") from None
-        network, space = super().baseline
-        if space is self.full_space:
-            return network, space
-        again: Any = space.empty()
-        again.load_state_dict(network.state_dict())
-        return again.eval(), space
+        return super().baseline
 
     @cached_property
     def task(self) -> DetectionTask:

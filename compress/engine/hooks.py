@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..plan import odd_figure, read_lines, write_text
+from ..plan import append_line, odd_figure, read_lines, replacing, write_text
 from ..plan.run_files import METRICS_REMEDY, MetricsLine
 from .finite import diverged
 
@@ -99,8 +98,7 @@ class MetricsRow(Hook):
         if odd := odd_figure(row):
             raise diverged(self.stage, runner.epoch + 1, f"{odd} after it")
         if is_main_process():
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            append_line(self.path, json.dumps(row))
         self.progress.note(describe(row))
 
 
@@ -110,11 +108,10 @@ class AtomicCheckpoint(Hook):
     priority = "VERY_LOW"
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save to a temporary name, then rename."""
-        folder = Path(runner.work_dir)
-        runner.save_checkpoint(str(folder), LAST + ".tmp", by_epoch=True)
+        """Save to a temporary name, then rename; MMEngine writes it through a file of Python's."""
         if is_main_process():
-            os.replace(folder / (LAST + ".tmp"), folder / LAST)
+            with replacing(Path(runner.work_dir) / LAST) as tmp:
+                runner.save_checkpoint(str(tmp.parent), tmp.name, by_epoch=True)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leave MMEngine's history out: it would need unpickling, and metrics.jsonl has it."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..plan import UserError
+from ..plan import UserError, Workers, check_setting
 from .datasets import ImageSplit
 from .sampling import EpochSampler, stream_keys
 
@@ -20,8 +20,7 @@ class ImageLoader(DataLoader):
     """
 
     def __init__(self, dataset: Dataset, *, num_workers: int = 0, **options: Any) -> None:
-        if num_workers < 0:
-            raise UserError(f"num_workers={num_workers}: must be 0 (load in this process) or more; choose 0")
+        check_setting("num_workers", num_workers, Workers)
         # DataLoader seeds its workers from this generator; without one, it draws from the global state.
         super().__init__(
             dataset,

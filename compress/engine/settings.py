@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..penalties.latency import TAU
-from ..plan import Count, Range, UserError, build_settings, check_settings, shown
+from ..plan import Count, Range, UserError, brief, build_settings, check_settings
 from ..search import METHODS, Taylor
 
 GATED_METHODS = ("rarts", "darts1", "darts2", "milenas1", "joint")
@@ -114,7 +114,7 @@ class SearchConfig:
         check_training(self, "search")
         if self.method.get("type") not in tuple(METHODS):
             raise UserError(
-                f"search.method.type = {shown(self.method.get('type'))}: must be one of "
+                f"search.method.type = {brief(self.method.get('type'))}: must be one of "
                 f"{', '.join(map(repr, METHODS))}; choose one"
             )
         self._settle_latency(make_method(self))
@@ -143,16 +143,16 @@ class SearchConfig:
         if (penalised or weighed) and not self.latency_table:
             reader = "search.penalty = 'latency'" if penalised else "search.method.latency_weight above 0"
             raise UserError(
-                f"search.latency_table = {shown(self.latency_table)}: {reader} needs a table; give the file that "
+                f"search.latency_table = {brief(self.latency_table)}: {reader} needs a table; give the file that "
                 "tools/profile_latency.py wrote for this recipe"
             )
         useless = f"has no use with search.penalty = {self.penalty!r}; set that to 'latency', or leave this away"
         if self.latency_tau is not None and not penalised:
-            raise UserError(f"search.latency_tau = {shown(self.latency_tau)}: {useless}")
+            raise UserError(f"search.latency_tau = {brief(self.latency_tau)}: {useless}")
         if self.latency_table is not None and not (penalised or weighed):
             if isinstance(method, Taylor):
                 useless = "has no use with search.method.latency_weight = 0; set that above 0, or leave this away"
-            raise UserError(f"search.latency_table = {shown(self.latency_table)}: {useless}")
+            raise UserError(f"search.latency_table = {brief(self.latency_table)}: {useless}")
         if penalised and self.latency_tau is None:
             object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
 
@@ -195,7 +195,7 @@ def registered(registry: Any, kind: Any, *, name: str, example: str) -> Any:
         found = registry.module_dict.get(kind) if isinstance(kind, str) else None
         registry = registry.parent
     if found is None:
-        raise UserError(f"{name} = {shown(kind)}: no such type; use {example}, or another that is registered")
+        raise UserError(f"{name} = {brief(kind)}: no such type; use {example}, or another that is registered")
     return found
 
 
@@ -220,14 +220,14 @@ def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[Any], *, na
 def _check_argument(name: str, value: Any, default: Any, *, lr: bool) -> None:
     """UserError for an optimiser's argument of another kind than its `default`, or out of all bounds."""
     if isinstance(default, bool) and not isinstance(value, bool):
-        raise UserError(f"{name} = {shown(value)}: must be True or False; choose one")
+        raise UserError(f"{name} = {brief(value)}: must be True or False; choose one")
     if lr:
         Range(at_least=0, at_most=MOST_RATE, remedy="0.1 is usual for SGD").check(name, value, whole=False)
     elif isinstance(default, int | float) and not isinstance(default, bool) and value is not None:
         Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(name, value, whole=False)
     elif isinstance(default, tuple):
         if not isinstance(value, list | tuple) or len(value) != len(default):
-            raise UserError(f"{name} = {shown(value)}: must be a list of {len(default)} numbers, like {list(default)}")
+            raise UserError(f"{name} = {brief(value)}: must be a list of {len(default)} numbers, like {list(default)}")
         for i, item in enumerate(value):
             Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"{name}[{i}]", item, whole=False)
 

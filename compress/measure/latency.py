@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ..export import INPUT_NAME, OUTPUT_NAME, cuda_device, inference_copy, onnx_session
 from ..export.tensorrt.backend import load_backend
-from ..plan import Range, UserError, check_settings, shown
+from ..plan import Range, Threads, UserError, brief, check_settings
 from .environment import device_name, versions
 from .models import open_model
-from .timing import Batch, Repeats, Threads, interleaved, summarise, summarise_ratio, torch_threads
+from .timing import Batch, Repeats, interleaved, summarise, summarise_ratio, torch_threads
 
 REFERENCE_SIZE = 256  # Side of the square float32 matrices of the reference product.
 DRIFT = 0.2
@@ -123,7 +123,7 @@ class MeasureConfig:
         object.__setattr__(self, "backends", tuple(self.backends))  # recipes hold lists
         for name in self.backends:
             if name not in BACKENDS:
-                raise UserError(f"backends: {shown(name)} is unknown; choose from {', '.join(BACKENDS)}")
+                raise UserError(f"backends: {brief(name)} is unknown; choose from {', '.join(BACKENDS)}")
         check_settings(self)
 
 

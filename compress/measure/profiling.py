@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from annotated_types import Ge, Le
 from typing_extensions import TypedDict
 
 from ..export import INPUT_NAME, onnx_session
-from ..plan import Rule, read_stored
+from ..plan import Rule, read_stored, scratch
 from ..plan.kinds import Text
 from .graphs import WidthGraphs
 from .latency import time_reference
@@ -112,8 +111,8 @@ class OrtProfiler:
     @contextmanager
     def open(cls, graphs: WidthGraphs, images: np.ndarray, *, threads: int, rounds: int = 20) -> Iterator[OrtProfiler]:
         """A profiler whose temporary files are removed at the end."""
-        with tempfile.TemporaryDirectory(prefix="latency") as folder:
-            yield cls(graphs, images, Path(folder), threads=threads, rounds=rounds)
+        with scratch("latency") as folder:
+            yield cls(graphs, images, folder, threads=threads, rounds=rounds)
 
     def profile(self, widths: Mapping[str, int]) -> Profile:
         """Profile the network at `widths`, {group: channels}; all others keep theirs."""

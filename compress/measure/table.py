@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 
 from ..costs.latency import LatencyTable
-from ..plan import Count, Range, UserError, check_settings
+from ..plan import Count, Range, Threads, UserError, check_settings
+from ..plan.files import remove_leftovers
+from ..plan.locking import sole_use
 from ..plan.table_file import FORMAT
 from ..spaces import Space
 from .designs import allowed_widths, next_design, sample_designs
@@ -23,7 +25,7 @@ from .graphs import WidthGraphs
 from .kept import merged, pack, resumed, save_profiles
 from .networks import check_graphs, timing_network
 from .profiling import OrtProfiler, Profile, Profiler
-from .timing import Batch, Threads, torch_threads
+from .timing import Batch, torch_threads
 from .torch_profiling import TorchProfiler
 
 if TYPE_CHECKING:
@@ -109,8 +111,9 @@ def build_table(
     goes when the table is written. `resume` goes on with that file, or with the profiles of a finished table: it stays
     as it is unless `config.max_designs` asks for more. Nothing else should run on the machine meanwhile.
 
-    Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, and where
-    too few networks differ; RuntimeError when a sliced graph does not compute what the sliced network computes.
+    Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, where too
+    few networks differ, and where another process measures this table; RuntimeError when a sliced graph does not
+    compute what the sliced network computes.
 
     Example::
 
@@ -121,26 +124,28 @@ def build_table(
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings = {"format": FORMAT, "key": key, **fixed}
-    kept = path.with_name(f"{path.stem}.profiles.json")
-    if kept.exists() and not resume:
-        raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
     first = _first_designs(space, config)
-    profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
-    total = max(len(first), config.max_designs)
-    if progress is not None:
-        progress.start(STAGE, total, len(profiles))
-    for profile in _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles)):
-        profiles.append(profile)
-        save_profiles(kept, settings, profiles)
+    kept = path.with_name(f"{path.stem}.profiles.json")
+    with sole_use(_lock(path), what=str(path)):
+        remove_leftovers(path.parent, of=(path, kept))
+        if kept.exists() and not resume:
+            raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
+        profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
+        total = max(len(first), config.max_designs)
         if progress is not None:
-            progress.advance()
-            progress.note(f"network {len(profiles)} of {total}: {profile.ratio:.3f} of the unpruned latency")
-    if not kept.exists():  # nothing was missing
-        return LatencyTable.load(path)
-    table = _fitted(space, input_size, key, fixed, profiles)
-    table.save(path)
-    kept.unlink()
-    return table
+            progress.start(STAGE, total, len(profiles))
+        for profile in _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles)):
+            profiles.append(profile)
+            save_profiles(kept, settings, profiles)
+            if progress is not None:
+                progress.advance()
+                progress.note(f"network {len(profiles)} of {total}: {profile.ratio:.3f} of the unpruned latency")
+        if not kept.exists():  # nothing was missing
+            return LatencyTable.load(path)
+        table = _fitted(space, input_size, key, fixed, profiles)
+        table.save(path)
+        kept.unlink()
+        return table
 
 
 def merge_tables(
@@ -164,8 +169,14 @@ def merge_tables(
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
     table = _fitted(space, input_size, key, settings, profiles)
-    table.save(path)
+    with sole_use(_lock(Path(path)), what=str(path)):
+        table.save(path)
     return table
+
+
+def _lock(path: Path) -> Path:
+    """The lock of the table `path`, held while it is measured."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def _first_designs(space: Space, config: TableConfig) -> list[dict[str, int]]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..plan import UserError, check_figures, read_json, read_stored, write_json
+from ..plan.files import LEFTOVER
 from ..plan.run_files import RecordFile, StagesFile
 from ..pruning import Budget
+from .working import LOCK
 
 RECIPE, STAGES = "recipe.json", "stages.json"
 NOT_OURS = "restore it, or give a new --work-dir"
@@ -34,7 +36,7 @@ class RunFolder:
             raise UserError(f"--work-dir {folder.path}: is a file; give a folder")
         if (found := cls.recorded(path)) is not None:
             folder._check_same(found, record, resume=resume)
-        elif folder.path.exists() and any(folder.path.iterdir()):
+        elif folder.path.exists() and not _only_begun(folder.path):
             raise UserError(f"--work-dir {folder.path}: not empty, and not a run of ours; give a new folder")
         return folder.stages
 
@@ -57,11 +59,7 @@ class RunFolder:
         """The folder at `path`, made and given its record where it is new."""
         folder = cls(path)
         if not (folder / RECIPE).exists():
-            try:
-                write_json(folder / RECIPE, record)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise UserError(f"--work-dir {path}: cannot be written to ({reason}); give another folder") from None
+            write_json(folder / RECIPE, record)
         return folder
 
     def __truediv__(self, name: str) -> Path:
@@ -106,6 +104,11 @@ class RunFolder:
                 f"--work-dir {self.path}: that run has other settings ({shown}{more}); "
                 "give the same ones, or a new --work-dir"
             )
+
+
+def _only_begun(path: Path) -> bool:
+    """Whether the folder `path` has no more in it than what a process leaves that is killed while it begins."""
+    return all(file.name == LOCK or LEFTOVER.fullmatch(file.name) for file in path.iterdir())
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..plan import UserError, shown
+from ..plan import UserError, brief
 
 WORDS = {"true": True, "false": False, "none": None}
 """Further spellings that --cfg-options takes for Python's."""
@@ -46,11 +46,11 @@ def _copied(value: Any, name: str, path: str, left: Iterator[int], depth: int) -
     if type(value) not in (int, float, str):
         raise UserError(f"{where} = {_odd(value)} must be a plain value, not a {type(value).__name__}; write it out")
     if type(value) is str and (odd := _unwritable(value)):
-        raise UserError(f"{where} = {shown(value)} must be text without {odd}; correct it")
+        raise UserError(f"{where} = {brief(value)} must be text without {odd}; correct it")
     if type(value) is float and not math.isfinite(value):
         raise UserError(f"{where} = {value!r} must be a finite number; correct it")
     if type(value) is int and not -LARGEST < value < LARGEST:
-        raise UserError(f"{where} = {shown(value)} must be a number of at most 64 bits; correct it")
+        raise UserError(f"{where} = {brief(value)} must be a number of at most 64 bits; correct it")
     return value
 
 
@@ -63,7 +63,7 @@ def _unwritable(text: str) -> str | None:
 
 def _odd(value: Any) -> str:
     """A value that is not plain: its own repr may do anything."""
-    return shown(value) if type(value) in (int, float, str, bytes, complex) else f"<{type(value).__name__}>"
+    return brief(value) if type(value) in (int, float, str, bytes, complex) else f"<{type(value).__name__}>"
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for text in texts:
-        name = f"--cfg-options {shown(text)}"
+        name = f"--cfg-options {brief(text)}"
         key, sign, written = text.partition("=")
         parts = key.split(".")
         if not sign or not all(parts) or not key.isprintable() or len(key) > MOST_KEY:
@@ -85,7 +85,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
             if other == key and there == value and type(there) is type(value):
                 continue
             if f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}."):
-                raise UserError(f"{name}: given beside {other} = {shown(there)}, which it would change; keep one")
+                raise UserError(f"{name}: given beside {other} = {brief(there)}, which it would change; keep one")
         found[key] = value
     return found
 
@@ -100,7 +100,7 @@ def merge_options(values: Mapping[str, Any], options: Mapping[str, Any]) -> dict
             inner = section.get(part, {})
             if not isinstance(inner, dict):
                 raise UserError(
-                    f"--cfg-options {key}={shown(value)}: {part} = {shown(inner)} on the way to {key} is not a dict; "
+                    f"--cfg-options {key}={brief(value)}: {part} = {brief(inner)} on the way to {key} is not a dict; "
                     "correct the key, or give it whole"
                 )
             section[part] = dict(inner)

@@ -12,7 +12,7 @@ from ..engine.data import DataConfig
 from ..engine.settings import FinetuneConfig, SearchConfig, TrainConfig
 from ..export import ExportConfig
 from ..measure import MeasureConfig
-from ..plan import Range, UserError, build_settings, check_settings, shown
+from ..plan import Range, UserError, brief, build_settings, check_settings
 from ..plan.settings import convert, hints_of
 from ..pruning import SelectConfig
 from ..spaces import SPACES, find_space
@@ -56,7 +56,7 @@ class Recipe:
             or self.name in (".", "..")
         ):
             raise UserError(
-                f"name = {shown(self.name)}: names the run's folder: must be printable text of at most {MOST_NAME} "
+                f"name = {brief(self.name)}: names the run's folder: must be printable text of at most {MOST_NAME} "
                 "characters without slashes; correct it, or rename the file"
             )
         self.check_space()
@@ -107,7 +107,7 @@ def make_recipe(values: Mapping[str, Any], overrides: Sequence[str], *, source: 
             file = merged[section].get(last)
             if file is not None and key not in options:
                 raise UserError(
-                    f"{key} = {shown(file)}: is Python, which a file of data must not run; name it yourself: give the "
+                    f"{key} = {brief(file)}: is Python, which a file of data must not run; name it yourself: give the "
                     f"recipe in Python, or --cfg-options {key}=FILE"
                 )
         return build_settings(kind, merged)
@@ -124,10 +124,10 @@ def _kind(space: Any) -> type[Recipe]:
     if space is None:
         raise UserError("space is missing; add it, for example space=dict(type='preresnet', depth=20)")
     if not isinstance(space, Mapping):
-        raise UserError(f"space = {shown(space)} must be a dict, for example dict(type='preresnet', depth=20)")
+        raise UserError(f"space = {brief(space)} must be a dict, for example dict(type='preresnet', depth=20)")
     kind = space.get("type")
     if not isinstance(kind, str) or find_space(kind) is None:
-        raise UserError(f"space.type = {shown(kind)}: unknown space; choose one of {', '.join(sorted(SPACES))}")
+        raise UserError(f"space.type = {brief(kind)}: unknown space; choose one of {', '.join(sorted(SPACES))}")
     return RECIPES.get(kind, Recipe)
 
 

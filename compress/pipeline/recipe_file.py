@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError, read_json, shown
+from ..plan import UserError, brief, read_json
 from .plain import plain
 
 PYTHON, DATA = (".py",), (".json", ".yaml", ".yml")
@@ -54,10 +54,10 @@ def read_data(path: Path, name: str) -> dict[str, Any]:
 def data_recipe(values: Any, name: str) -> dict[str, Any]:
     """`values`, read from a file of data, as a recipe's; UserError, beginning with `name`, where they are none."""
     if not isinstance(values, Mapping):
-        raise UserError(f"{name}: holds {shown(values)}, not a recipe's sections; restore it, or give another recipe")
+        raise UserError(f"{name}: holds {brief(values)}, not a recipe's sections; restore it, or give another recipe")
     if code := next((key for key in CODE if key in values), None):
         raise UserError(
-            f"{name}: {code} = {shown(values[code])}: only recipes in Python have bases and imports; write what it "
+            f"{name}: {code} = {brief(values[code])}: only recipes in Python have bases and imports; write what it "
             "means into the file"
         )
     return plain({key: value for key, value in values.items() if not str(key).startswith("_")}, name)
@@ -110,7 +110,7 @@ def _check_bases(path: Path, name: str, way: tuple[Path, ...]) -> None:
     tree = ast.parse(_text(path, name), path.name)  # MMEngine would name a temporary file
     for base in _bases(tree):
         if not base.endswith(PYTHON):
-            raise UserError(f"{name}: {BASES} = {shown(base)} in {path.name}: must be in Python; use a .py file")
+            raise UserError(f"{name}: {BASES} = {brief(base)} in {path.name}: must be in Python; use a .py file")
         file = (path.parent / base).resolve()
         if "::" not in base and file.is_file():
             _check_bases(file, name, (*way, path))

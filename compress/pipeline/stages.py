@@ -29,7 +29,7 @@ from .summary import write_summary
 def load(c: Context, figures: dict[str, Any]) -> None:
     """--checkpoint -> baseline.safetensors, baseline.json; its accuracy."""
     network, space = c.baseline
-    figures.update(c.evaluate(network))
+    figures.update(c.evaluate(network), **c.seen)
     c.save("baseline", network, c.card(space))
 
 

@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from .errors import UserError
+from .errors import UserError, brief
 
 LIKE = {int: "8", float: "0.1", str: "'name'", bool: "True"}
 
@@ -36,7 +36,7 @@ class Range:
         fits = fits and (self.at_most is None or value <= self.at_most) and (self.below is None or value < self.below)
         if not fits:
             number = "a whole number" if whole else "a finite number"
-            raise UserError(f"{name} = {shown(value)}: must be {number}{self._bounds(whole)}; {self.remedy}")
+            raise UserError(f"{name} = {brief(value)}: must be {number}{self._bounds(whole)}; {self.remedy}")
 
     def _bounds(self, whole: bool) -> str:
         bounds = (("of at least", self.at_least), ("above", self.above), ("at most", self.at_most))
@@ -51,14 +51,6 @@ Count = Annotated[int, Range(at_least=1, at_most=2**31 - 1)]
 """A number of things of which there is at least one."""
 
 
-def shown(value: Any, most: int = 80) -> str:
-    """`value` for a message, at most some `most` characters."""
-    if type(value) is int and value.bit_length() > 256:
-        return f"a whole number of {value.bit_length()} bits"  # Python refuses to print the longest
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
 def build_settings(cls: type, values: Any, path: str = "") -> Any:
     """An instance of the dataclass `cls` from a mapping of plain values; `path` names the section in messages.
 
@@ -70,11 +62,11 @@ def build_settings(cls: type, values: Any, path: str = "") -> Any:
     """
     names = [spec.name for spec in fields(cls)]
     if not isinstance(values, Mapping):
-        raise UserError(f"{path} = {shown(values)} must be a dict with keys out of {', '.join(names)}")
+        raise UserError(f"{path} = {brief(values)} must be a dict with keys out of {', '.join(names)}")
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in names:
-            what = f"unknown key {prefix}{shown(key)[1:-1]} = {shown(values[key])}"
+            what = f"unknown key {prefix}{brief(key)[1:-1]} = {brief(values[key])}"
             raise UserError(f"{what}; {_nearest(str(key), names, prefix)}")
     for spec in fields(cls):
         if spec.name not in values and spec.default is MISSING and spec.default_factory is MISSING:
@@ -106,7 +98,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         return build_settings(base, value, path)  # type: ignore[arg-type]
     if origin is Mapping:
         if not isinstance(value, Mapping):
-            raise UserError(f"{path} = {shown(value)} must be a dict, for example dict(type=...)")
+            raise UserError(f"{path} = {brief(value)} must be a dict, for example dict(type=...)")
         return {key: convert(item, typing.get_args(base)[1], f"{path}.{key}") for key, item in value.items()}
     if origin is tuple:
         return _tuple(value, typing.get_args(base), path)
@@ -114,7 +106,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         return value
     if origin is not Literal:
         value = _scalar(value, base, path)
-    check(path, value, Annotated[base, *rules] if rules else base)
+    check_setting(path, value, Annotated[base, *rules] if rules else base)
     return value
 
 
@@ -129,10 +121,10 @@ def check_settings(settings: Any, section: str = "") -> None:
             check_settings(self, "train")
     """
     for name, hint in hints_of(type(settings)).items():  # type: ignore[arg-type]
-        check(f"{section}.{name}" if section else name, getattr(settings, name), hint)
+        check_setting(f"{section}.{name}" if section else name, getattr(settings, name), hint)
 
 
-def check(name: str, value: Any, hint: Any) -> None:
+def check_setting(name: str, value: Any, hint: Any) -> None:
     """Raise UserError, naming `name`, unless `value` is one of the choices and in the range that `hint` has."""
     base, rules = _opened(hint)
     args = typing.get_args(base)
@@ -141,18 +133,18 @@ def check(name: str, value: Any, hint: Any) -> None:
             return
         args = tuple(option for option in args if option is not type(None))
         if len(args) == 1:
-            check(name, value, Annotated[args[0], *rules] if rules else args[0])
+            check_setting(name, value, Annotated[args[0], *rules] if rules else args[0])
         return
     for rule in rules:
         if isinstance(rule, Range):
             rule.check(name, value, whole=base is int)
     if typing.get_origin(base) is Literal and not any(type(value) is type(c) and value == c for c in args):
-        raise UserError(f"{name} = {shown(value)}: must be one of {', '.join(map(repr, args))}; choose one")
+        raise UserError(f"{name} = {brief(value)}: must be one of {', '.join(map(repr, args))}; choose one")
     if typing.get_origin(base) is tuple and isinstance(value, Sequence):
         if args[-1] is not Ellipsis and len(value) != len(args):
-            raise UserError(f"{name} = {shown(value)}: must be a list of {len(args)} values; correct it")
+            raise UserError(f"{name} = {brief(value)}: must be a list of {len(args)} values; correct it")
         for i, item in enumerate(value):
-            check(f"{name}[{i}]", item, args[0] if args[-1] is Ellipsis else args[min(i, len(args) - 1)])
+            check_setting(f"{name}[{i}]", item, args[0] if args[-1] is Ellipsis else args[min(i, len(args) - 1)])
 
 
 @cache
@@ -180,10 +172,10 @@ def _nearest(key: str, names: Sequence[str], prefix: str) -> str:
 
 def _tuple(value: Any, items: tuple[Any, ...], path: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise UserError(f"{path} = {shown(value)} must be a list; write it in brackets")
+        raise UserError(f"{path} = {brief(value)} must be a list; write it in brackets")
     hints = [items[0]] * len(value) if items[-1] is Ellipsis else items
     if len(hints) != len(value):
-        raise UserError(f"{path} = {shown(value)} must be a list of {len(hints)} values")
+        raise UserError(f"{path} = {brief(value)} must be a list of {len(hints)} values")
     return tuple(convert(v, hint, f"{path}[{i}]") for i, (v, hint) in enumerate(zip(value, hints, strict=True)))
 
 
@@ -191,7 +183,7 @@ def _scalar(value: Any, kind: Any, path: str) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**1000:
         value = float(value)
     if type(value) is not kind:
-        raise UserError(f"{path} = {shown(value)} must be of type {kind.__name__}; write it like {LIKE[kind]}")
+        raise UserError(f"{path} = {brief(value)} must be of type {kind.__name__}; write it like {LIKE[kind]}")
     if kind is float and not math.isfinite(value):
         raise UserError(f"{path} = {value!r} must be a finite number; correct it")
     return value

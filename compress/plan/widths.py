@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import UserError, shown
 from .files import replacing, write_json
 from .kinds import ascending
 from .plan_file import FORMAT, PlanFile
 from .stored import read_stored
+from .tensors import check_finite, read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,16 +83,21 @@ def save_scores(path: str | Path, scores: Mapping[str, Tensor]) -> None:
 
 
 def load_scores(path: str | Path) -> dict[str, Tensor]:
-    """Read what `save_scores` wrote; UserError when it is missing or broken."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """Read what `save_scores` wrote; UserError when it is missing, broken, or holds other than finite float32 [C]."""
+    import torch
 
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the search stage first") from None
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file ({error}); run the search stage again") from None
+    remedy = "run the search stage again"
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; run the search stage first")
+    scores = read_safetensors(path, source=str(path), remedy=remedy)
+    if not scores:
+        raise UserError(f"{path}: holds no scores; {remedy}")
+    for name, score in scores.items():
+        if score.dtype != torch.float32 or score.dim() != 1 or not len(score):
+            given = f"{str(score.dtype).removeprefix('torch.')} {list(score.shape)}"
+            raise UserError(f"{path}: {shown(name)} is {given}; scores must be float32 [channels]; {remedy}")
+        check_finite(name, score, source=str(path), remedy=f"{remedy}, with a lower rate where it diverged")
+    return scores
 
 
 def _short(kept: tuple[int, ...]) -> str:

@@ -7,14 +7,14 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from ..plan import UserError
+from ..plan import UserError, brief
 from .alphas import Alphas, norm_scales
-from .arguments import brief
 from .base import Group, Operator, Space, sizes
-from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
+from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
 from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
+from .states import read_state
 from .transformer import SwinSpace, VitSpace
 
 SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace)}
@@ -61,10 +61,12 @@ __all__ = [
     "find_space",
     "load_card",
     "load_model",
+    "load_network",
     "load_state",
     "make_space",
     "norm_scales",
     "read_state",
     "save_model",
     "sizes",
+    "weights_of",
 ]

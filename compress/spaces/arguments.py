@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..plan import UserError
+from ..plan import UserError, brief
 
 MOST_CLASSES, MOST_CHANNELS, MOST_PIXELS, MOST_BLOCKS = 100_000, 1024, 8192, 512
 MOST_OPTION = 65536
@@ -65,11 +65,3 @@ def _numbers(value: Any) -> list[float]:
         items = value.values() if isinstance(value, dict) else value
         return [number for item in items for number in _numbers(item)]
     return [value] if isinstance(value, int | float) else []
-
-
-def brief(value: Any) -> str:
-    """`value` for a message: at most some 80 characters."""
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"a whole number of {value.bit_length()} bits"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError
-from .arguments import brief, check_ends, check_flag, check_widths
+from ..plan import UserError, brief
+from .arguments import check_ends, check_flag, check_widths
 from .base import Group, Operator
 from .traced import narrow, traced_operators
 

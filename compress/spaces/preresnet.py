@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plan import UserError
-from .arguments import brief, check_ends, check_flag, check_widths
+from ..plan import UserError, brief
+from .arguments import check_ends, check_flag, check_widths
 from .base import Group, Operator
 
 STAGE_PLANES = (16, 32, 64)

@@ -71,7 +71,7 @@ def test_occupied(tmp_path: Path) -> None:
             RunFolder.peek(tmp_path, RECORD, resume=resume)
         with pytest.raises(UserError, match="is a file; give a folder"):
             RunFolder.peek(tmp_path / "file", RECORD, resume=resume)
-    with pytest.raises(UserError, match="cannot be written to"):
+    with pytest.raises(UserError, match="a file stands where a folder is needed"):
         RunFolder.create(tmp_path / "file" / "run", RECORD)
 
 

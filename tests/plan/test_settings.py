@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from compress.pipeline.recipe import Recipe
-from compress.plan import Count, Range, UserError, build_settings, check_settings, shown
+from compress.plan import Count, Range, UserError, brief, build_settings, check_settings
 from compress.plan.settings import convert as convert_at
 from compress.plan.settings import hints_of
 
@@ -117,9 +117,9 @@ def test_settings_made_in_python_are_checked_alike() -> None:
 
 
 def test_values_are_shown_short() -> None:
-    assert shown("x" * 5000) == "'" + "x" * 79 + "..."
-    assert shown(10**5000) == f"a whole number of {(10**5000).bit_length()} bits"
-    assert shown(7) == "7"
+    assert brief("x" * 5000) == "'" + "x" * 79 + "..."
+    assert brief(10**5000) == f"a whole number of {(10**5000).bit_length()} bits"
+    assert brief(7) == "7"
 
 
 def settings(cls: type) -> list[tuple[str, Any]]:

@@ -104,6 +104,15 @@ def load_engine_card(engine: str | Path) -> dict[str, Any]:
     return card
 
 
+def check_trusted(engine: str | Path, card: dict[str, Any], *, trust: bool) -> None:
+    """UserError for an engine that carries code, as its card says, unless the user trusts it."""
+    if card["flags"].get("version_compatible") and not trust:
+        raise UserError(
+            f"{engine}: a version-compatible engine carries code that runs on this machine; if you built it or trust "
+            "its author, add --trust-engine (Engine: trust=True)"
+        )
+
+
 def check_fits(engine: str | Path, card: dict[str, Any], version: str, device: dict[str, Any]) -> None:
     """UserError, naming both sides, unless TensorRT of this `version` can run the engine of `card` on `device`."""
     built, backend = card["version"], card["backend"]
