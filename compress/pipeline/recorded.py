@@ -11,7 +11,7 @@ from .recipe import Recipe, make_recipe
 from .recipe_file import data_recipe
 
 SECTIONS = ("recipe", "train", "finetune")
-"""Where the records of tools/prune.py, tools/train.py and tools/finetune.py have the recipe."""
+"""Where the records of tools/prune.py, tools/train.py and tools/finetune.py have the recipe; each has one."""
 
 
 def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy: str) -> Recipe:
@@ -25,10 +25,7 @@ def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy
     if record is None:
         raise UserError(f"{source}: no {RECIPE} in {folder}, which would name its data; {remedy}")
     name = str(folder / RECIPE)
-    section = next((key for key in SECTIONS if key in record), None)
-    if section is None:
-        raise UserError(f"{name}: has none of {', '.join(SECTIONS)}, so it records no recipe; {remedy}")
-    values = data_recipe(record[section], name)
+    values = data_recipe(next(record[key] for key in SECTIONS if key in record), name)
     if isinstance(data := values.get("data"), Mapping) and data.get("download") is True:
         values["data"] = {**data, "download": False}
     try:

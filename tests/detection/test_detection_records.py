@@ -22,7 +22,7 @@ def record(config_file, coco, tmp_path):
     text = f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
     (tmp_path / "config.py").write_text(text + config_file.read_text())
     values["space"]["config"] = str(tmp_path / "config.py")
-    (tmp_path / "recipe.json").write_text(json.dumps({"recipe": values}))
+    (tmp_path / "recipe.json").write_text(json.dumps({"train": values}))
     (tmp_path / "mine.json").write_text(json.dumps(values))
     return tmp_path
 
@@ -31,7 +31,7 @@ def record(config_file, coco, tmp_path):
 def test_a_record_runs_no_config(record, config):
     file = record / "recipe.json"
     value = json.loads(file.read_text())
-    value["recipe"]["space"]["config"] = config
+    value["train"]["space"]["config"] = config
     file.write_text(json.dumps(value))
     with pytest.raises(UserError) as caught:
         recorded_recipe(record, remedy="give --recipe RECIPE")

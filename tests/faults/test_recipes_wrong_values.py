@@ -57,7 +57,7 @@ def read(path: Path) -> None:
     make_method(recipe.search)
     written = json.loads(json.dumps(recipe.to_json(), allow_nan=False))
     record = path.with_name("recipe.json")
-    record.write_text(json.dumps({"recipe": written}))
+    record.write_text(json.dumps({"train": written}))
     written["data"]["download"] = False  # which a record alone does not start
     assert recorded_recipe(path, remedy="give --recipe RECIPE").to_json() == written
     record.unlink()

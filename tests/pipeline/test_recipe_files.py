@@ -219,8 +219,17 @@ def test_names_of_recipes_are_names_of_folders(tmp_path: Path) -> None:
 # Records
 
 
-def record(folder: Path, values: Any, key: str = "recipe") -> Path:
-    (folder / "recipe.json").write_text(json.dumps({key: values}))
+MORE = {
+    "checkpoint": {"path": "base", "sha256": "0" * 64},
+    "budget": {"kind": "free", "value": None},
+    "latency_table": None,
+    "search_from": None,
+}
+"""What tools/prune.py records beside the recipe; the checkpoint, tools/finetune.py too."""
+
+
+def record(folder: Path, values: Any, key: str = "train") -> Path:
+    (folder / "recipe.json").write_text(json.dumps({key: values, **(MORE if key != "train" else {})}))
     return folder
 
 
