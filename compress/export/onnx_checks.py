@@ -78,8 +78,8 @@ def check_tensors(proto: Any, path: Path) -> None:
             _check_file(tensor, path, claimed)
         elif claimed is not None and (stored := _stored_bytes(tensor)) != claimed:
             raise UserError(
-                f"{path}: weight {name!r} claims {list(tensor.dims)[:8]}, {claimed} bytes, and {stored} are stored; the "
-                f"file is damaged or malicious; {AGAIN}"
+                f"{path}: weight {name!r} claims {list(tensor.dims)[:8]}, {claimed} bytes, and {stored} are stored; "
+                f"the file is damaged or malicious; {AGAIN}"
             )
 
 
