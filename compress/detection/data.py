@@ -19,6 +19,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
+from ..engine.loaders import quiet_worker
 from ..plan import UserError, check_threads, read_json
 
 BROKEN = (KeyError, TypeError, ValueError, AttributeError, AssertionError, LookupError, OSError)
@@ -267,6 +268,7 @@ class EpochLoader:
             num_workers=self.num_workers,
             collate_fn=pseudo_collate,
             generator=torch.Generator(),
+            worker_init_fn=quiet_worker,
         )
         yield from loader
 
