@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_tool import importable
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
@@ -61,6 +62,17 @@ def test_the_parser_of_imports_sees_every_form(tmp_path):
         "from ..search import a\nfrom .. import costs\ndef f():\n    import compress.engine.data\nfrom . import y\n"
     )
     assert set(imported_rooms(file, tmp_path)) == {"search", "costs", "engine", "plan"}
+
+
+def test_a_tool_run_in_this_process_leaves_libraries_their_places_on_the_path(tmp_path):
+    before = list(sys.path)
+    try:
+        with importable(tmp_path):
+            sys.path.append("a library's")
+            assert sys.path[0] == str(tmp_path)
+        assert sys.path == [*before, "a library's"]
+    finally:
+        sys.path[:] = before
 
 
 def python(code, *options):

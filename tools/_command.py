@@ -45,6 +45,11 @@ def training_arguments(parser: ArgumentParser, *, override: str) -> None:
     )
 
 
+def engine_argument(parser: ArgumentParser) -> None:
+    """What tools that open engines share."""
+    parser.add_argument("--trust-engine", action="store_true", help="let version-compatible engines run their own code")
+
+
 def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) -> None:
     """Run `main` with the arguments that `parse` returns, and end as every tool does.
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from _arguments import Parser
 from _command import run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("source", metavar="RUN_OR_ONNX", help="folder with model.safetensors, or an .onnx file")
     parser.add_argument("--to", required=True, choices=("onnx", "ort-int8", "tensorrt", "tensorrt-rtx"))
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")

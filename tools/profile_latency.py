@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from _arguments import Parser
 from _command import run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -16,7 +17,7 @@ MEASURING = ("backend", "threads", "batch", "designs", "max_designs", "target", 
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/; its network and image size are profiled")
     parser.add_argument("-o", "--output", required=True, metavar="F", help="the table, a JSON file")
     parser.add_argument(

@@ -6,14 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
+from _arguments import Parser, between, number
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--out", metavar="STEM", default="runs/toy_model", help="writes STEM.png and STEM.svg")
-    parser.add_argument("--steps", type=int, default=3000, help="gradient steps per trajectory")
-    parser.add_argument("--eta", type=float, default=0.01, help="learning rate of every variable")
+    parser.add_argument(
+        "--steps", type=between(1, 1_000_000), default=3000, metavar="N", help="gradient steps per trajectory"
+    )
+    parser.add_argument(
+        "--eta", type=between(1e-6, 0.1, number), default=0.01, metavar="R", help="learning rate of every variable"
+    )
     return parser.parse_args()
 
 

@@ -27,7 +27,7 @@ INERT = (
 """Keys of a model section, beside those of losses, by which networks with the same weights may differ."""
 
 
-def check_same_model(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def check_same_model(theirs: Any, ours: Mapping[str, Any]) -> None:
     """UserError, which names the first differences, unless two model sections are of one architecture."""
     there, here = dict(_leaves(theirs, "model")), dict(_leaves(ours, "model"))
     odd = [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError
+from ..plan import UserError, brief
 from ..spaces import SPACES, Group, Operator
+from ..spaces.arguments import check_ends, check_widths
 from ..spaces.traced import bare_parameters, traced_operators
+from .registered import checked, registered_only
 from .swin import SlicedSwinTransformer, swin_dims, swin_groups
 
 BACKBONE = "backbone"
@@ -30,9 +32,11 @@ FAULTS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, Impor
 class DetectorSpace:
     """A detector of MMDetection, `model` being its config's model section as plain values.
 
-    Scored are the dimensions of heads and the MLPs' hidden units of its Swin backbone, as in `spaces.transformer`.
-    `widths` holds the groups that differ from the original. Raises UserError for a model that MMDetection cannot build,
-    another backbone, and widths out of range.
+    The section is data, a stranger's too (`registered.checked`): types are names of registered classes, weights that it
+    would load are left out, and what names files is refused. Scored are the dimensions of heads and the MLPs' hidden
+    units of its Swin backbone, as in `spaces.transformer`. `widths` holds the groups that differ from the original.
+    Raises UserError for a section that is more than data, a model that MMDetection cannot build, another backbone, and
+    widths out of range.
 
     Example::
 
@@ -47,13 +51,12 @@ class DetectorSpace:
     name = "detector"
 
     def __post_init__(self) -> None:
+        check_ends(self.num_classes, self.in_channels)
+        if not isinstance(self.model, Mapping):
+            raise UserError(f"space.model = {brief(self.model)}: must be a config's model section; correct it")
         object.__setattr__(self, "model", json.loads(json.dumps(unpretrained(self.model))))
-        full = {group.name: group.size for group in self._full_groups}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: the detector has no such group; see space.groups")
-            if not isinstance(width, int) or not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+        full = {group.name: (1, group.size) for group in self._full_groups}
+        check_widths(self.widths, full, network="the detector")
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -138,13 +141,17 @@ class BackboneAlone(nn.Module):
         return backbone(images)
 
 
-def unpretrained(model: Mapping[str, Any]) -> dict[str, Any]:
-    """`model` without weights to download, and with the Swin that can be sliced in place of MMDetection's."""
-    found = deepcopy(dict(model))
-    backbone = dict(found.get(BACKBONE) or {})
-    if backbone.get("type") not in FAMILY:
+def unpretrained(model: Any) -> dict[str, Any]:
+    """`model` without weights to load, checked, and with the Swin that can be sliced in place of MMDetection's."""
+    try:
+        found = checked(model)
+    except UserError as error:
+        raise UserError(f"space.config: {error}") from None
+    backbone = found.get(BACKBONE) if isinstance(found, dict) else None
+    kind = backbone.get("type") if isinstance(backbone, dict) else None
+    if not isinstance(backbone, dict) or kind not in FAMILY:
         raise UserError(
-            f"space.config: its backbone is {backbone.get('type')!r}, which is not scored; choose a detector with a "
+            f"space.config: its backbone is {kind!r}, which is not scored; choose a detector with a "
             f"SwinTransformer, for example {EXAMPLE}"
         )
     for key in ("init_cfg", "pretrained", "convert_weights"):
@@ -169,7 +176,7 @@ def build_model(model: Mapping[str, Any]) -> Any:
     if DefaultScope.get_current_instance() is None:
         register_all_modules()
     try:
-        with DefaultScope.overwrite_default_scope("mmdet"):
+        with DefaultScope.overwrite_default_scope("mmdet"), registered_only():
             network = MODELS.build(ConfigDict(deepcopy(dict(model))))
     except UserError:
         raise

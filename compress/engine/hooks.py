@@ -15,7 +15,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..plan import append_line, odd_figure, replacing, write_text
+from ..plan import append_line, odd_figure, read_lines, replacing, write_text
+from ..plan.run_files import METRICS_REMEDY, MetricsLine
 from .finite import diverged
 
 LAST = "last.pth"
@@ -68,9 +69,7 @@ class MetricsRow(Hook):
     def before_train(self, runner: Runner) -> None:
         """Drop rows of epochs that a killed run had logged but not saved."""
         if is_main_process():
-            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-            whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
-            rows = [json.loads(line) for line in whole.splitlines()]
+            rows = read_lines(self.path, MetricsLine, remedy=METRICS_REMEDY) if self.path.exists() else []
             rows = [r for r in rows if r["stage"] != self.stage or r["epoch"] <= runner.epoch]
             write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self.progress.start(self.stage, runner.max_iters, runner.iter)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..plan import UserError, check_threads
+from ..plan import UserError, Workers, check_setting
 from .datasets import ImageSplit
 from .sampling import EpochSampler, stream_keys
 
@@ -26,7 +26,7 @@ class ImageLoader(DataLoader):
     """
 
     def __init__(self, dataset: Dataset, *, num_workers: int = 0, **options: Any) -> None:
-        check_threads("num_workers", num_workers, at_least=0)
+        check_setting("num_workers", num_workers, Workers)
         # DataLoader seeds its workers from this generator; without one, it draws from the global state.
         super().__init__(
             dataset,

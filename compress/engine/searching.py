@@ -17,6 +17,7 @@ from mmengine.registry import LOOPS, MODEL_WRAPPERS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
+from ..plan import UserError
 from ..search import (
     METHODS,
     Magnitude,
@@ -27,7 +28,6 @@ from ..search import (
     random_scores,
     taylor_scores,
 )
-from ..plan import UserError
 from ..spaces import Space
 from .finite import odd_tensor
 from .loaders import PairLoader

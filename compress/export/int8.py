@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..plan import UserError, replacing, scratch
+from ..plan import UserError, check_settings, replacing, scratch
 from .half import is_half, is_quantised
 from .onnx_read import check_other, read_onnx, takes_pixels
 
@@ -52,9 +52,7 @@ class Int8Config:
     reduce_range: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("calibration", Calibration), ("activations", Activations)):
-            if getattr(self, name) not in get_args(kind):
-                raise UserError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(get_args(kind))}")
+        check_settings(self)
 
 
 def quantize_int8(

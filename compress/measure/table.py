@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from ..costs.latency import FORMAT, LatencyTable
-from ..plan import UserError, check_threads
+from ..costs.latency import LatencyTable
+from ..plan import Count, Range, Threads, UserError, check_settings
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
+from ..plan.table_file import FORMAT
 from ..spaces import Space
 from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions
@@ -24,7 +25,7 @@ from .graphs import WidthGraphs
 from .kept import merged, pack, resumed, save_profiles
 from .networks import check_graphs, timing_network
 from .profiling import OrtProfiler, Profile, Profiler
-from .timing import torch_threads
+from .timing import Batch, torch_threads
 from .torch_profiling import TorchProfiler
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 BACKENDS = {"onnxruntime": ("onnxruntime", "torch"), "pytorch": ("torch",)}
 """Backend -> packages whose versions decide what runs, and how."""
 
+MOST_DESIGNS = 10_000
 STAGE = "Profiling networks"
 
 
@@ -52,28 +54,24 @@ class TableConfig:
     """
 
     backend: str = "onnxruntime"
-    threads: int = 1
-    batch: int = 1
-    designs: int = 20
-    multiple: int = 8
-    rounds: int = 20
-    seed: int = 0
-    max_designs: int = 0
-    target: float = 0.02
+    threads: Threads = 1
+    batch: Batch = 1
+    designs: Annotated[int, Range(at_least=2 * FOLDS, at_most=MOST_DESIGNS)] = 20
+    multiple: Count = 8
+    rounds: Annotated[int, Range(at_least=4, at_most=10**6)] = 20
+    seed: Annotated[int, Range(at_least=0, at_most=2**32 - 1)] = 0
+    max_designs: Annotated[int, Range(at_least=0, at_most=MOST_DESIGNS)] = 0
+    target: Annotated[float, Range(above=0, below=1, remedy="0.02 is a median error of 2 %")] = 0.02
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise UserError(f"backend={self.backend!r}: is unknown; choose from {', '.join(BACKENDS)}")
-        check_threads("threads", self.threads)
-        for name, least in (("batch", 1), ("designs", 2 * FOLDS), ("multiple", 1), ("rounds", 4)):
-            if not isinstance(value := getattr(self, name), int) or value < least:
-                raise UserError(f"{name}={value!r}: must be a whole number of at least {least}")
-        if self.max_designs and not (isinstance(self.max_designs, int) and self.max_designs >= self.designs):
+        check_settings(self)
+        if self.max_designs and self.max_designs < self.designs:
             raise UserError(
-                f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs"
+                f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs; "
+                "raise it"
             )
-        if not 0 < self.target < 1:
-            raise UserError(f"target={self.target!r}: must lie between 0 and 1; 0.02 is a median error of 2 %")
 
 
 def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> dict[str, Any]:

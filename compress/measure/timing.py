@@ -8,11 +8,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
 import numpy as np
 import torch
 
-from ..plan import UserError, check_threads
+from ..plan import Range, Threads, UserError, check_setting
+
+Batch = Annotated[int, Range(at_least=1, at_most=65536)]
+Repeats = Annotated[int, Range(at_least=1, at_most=1_000_000)]
+"""Images of one call, and samples: more than any machine serves."""
 
 STABLE_WITHIN = 0.05  # Two warm-up windows that differ by less count as stable,
 WARMUP_PATIENCE = 5  # and after this many times the asked warm-up we measure all the same.
@@ -103,7 +108,7 @@ def torch_threads(threads: int) -> Iterator[None]:
         with torch_threads(1):
             model(images)
     """
-    check_threads("threads", threads)
+    check_setting("threads", threads, Threads)
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError, check_figures, read_json, write_json
+from ..plan import UserError, check_figures, read_json, read_stored, write_json
 from ..plan.files import LEFTOVER
+from ..plan.run_files import RecordFile, StagesFile
+from ..pruning import Budget
 from .working import LOCK
 
 RECIPE, STAGES = "recipe.json", "stages.json"
+NOT_OURS = "restore it, or give a new --work-dir"
+"""What helps where these files are not as they were written."""
 
 
 class RunFolder:
@@ -42,9 +46,12 @@ class RunFolder:
         file = cls(path) / RECIPE
         if not file.exists():
             return None
-        record = read_json(file)
-        if not isinstance(record, dict):
-            raise UserError(f"{file}: not a run's record; restore it, or give a new --work-dir")
+        record = read_stored(file, RecordFile, remedy=NOT_OURS)
+        try:
+            if "budget" in record:
+                Budget.from_json(record["budget"])
+        except UserError as error:
+            raise UserError(f"{file}: {error}; {NOT_OURS}") from None
         return record
 
     @classmethod
@@ -61,7 +68,7 @@ class RunFolder:
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Finished stages with their seconds and figures."""
-        return read_json(self / STAGES) if (self / STAGES).exists() else {}
+        return read_stored(self / STAGES, StagesFile, remedy=NOT_OURS) if (self / STAGES).exists() else {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
@@ -77,7 +84,8 @@ class RunFolder:
             "seconds": round(time.perf_counter() - started, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        write_json(self / STAGES, {**self.stages, name: {**finished, **figures}})
+        before = read_json(self / STAGES) if self.stages else {}  # its keys stay in their order
+        write_json(self / STAGES, {**before, name: {**finished, **figures}})
 
     def _check_same(self, found: dict[str, Any], record: dict[str, Any], *, resume: bool) -> None:
         if found.keys() != record.keys():
@@ -90,7 +98,7 @@ class RunFolder:
         odd = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
         odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
         if odd:
-            shown = "; ".join(f"{key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in odd[:3])
+            shown = "; ".join(f"{key}: {there.get(key)!r:.200} there, {now.get(key)!r:.200} now" for key in odd[:3])
             more = f"; {len(odd) - 3} more" if len(odd) > 3 else ""
             raise UserError(
                 f"--work-dir {self.path}: that run has other settings ({shown}{more}); "

@@ -171,7 +171,7 @@ def finetune(
         network, space = c.baseline
         figures["before"] = c.evaluate(network)
         c.train(network, c.recipe.finetune, "finetune", teacher=None if teacher is None else load_model(teacher)[0])
-        figures.update(c.evaluate(network))
+        figures.update(c.evaluate(network), **c.seen)
         c.save("model", network, c.card(space))
 
     more = {} if teacher is None else {"teacher": _checkpoint(teacher, {}, loaded=False, argument="--teacher")}
@@ -228,7 +228,7 @@ def _train(c: Context, figures: dict[str, Any]) -> None:
     torch.manual_seed(c.recipe.seed)
     network, space = c.baseline if c.checkpoint is not None else (c.full_space.build(), c.full_space)
     c.train(network, c.recipe.train, "train")
-    figures.update(c.evaluate(network))
+    figures.update(c.evaluate(network), **c.seen)
     c.save("model", network, c.card(space))
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..costs import macs, params
-from ..plan import UserError, WidthPlan
+from ..plan import Count, UserError, WidthPlan, check_settings
 from ..spaces import Operator
 from .budget import Budget, BudgetKind
 from .limits import Priced, best_under
@@ -38,18 +38,12 @@ class SelectConfig:
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
-    floor: int = 1
-    round_to: int = 1
+    floor: Count = 1
+    round_to: Count = 1
     gain: Literal["sum", "log"] = "sum"
 
     def __post_init__(self) -> None:
-        if self.ranking not in ("global", "kind", "layer"):
-            raise UserError(f"select.ranking = {self.ranking!r}: must be 'global', 'kind' or 'layer'")
-        if self.gain not in ("sum", "log"):
-            raise UserError(f"select.gain = {self.gain!r}: must be 'sum' or 'log'")
-        for name in ("floor", "round_to"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"select.{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
+        check_settings(self, "select")
 
 
 def select(

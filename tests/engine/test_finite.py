@@ -61,7 +61,8 @@ def rows(folder):
     ("network", "says"),
     [
         (lambda: Breaking(at=7), "train: training diverged in epoch 2: loss = nan in iteration 3 of 4; lower "
-         "train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which --resume goes on"),
+         "train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which --resume "
+         "goes on"),
         (lambda: Breaking(at=8, what="gradient"), "train: training diverged in epoch 2: network.linear.bias is not "
          "finite; lower train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which "
          "--resume goes on"),
