@@ -20,6 +20,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
 from ..engine.data import Side
+from ..engine.loaders import quiet_worker
 from ..plan import Range, UserError, Workers, check_settings, read_stored
 from .coco_file import MOST_BYTES, InstancesFile
 
@@ -263,6 +264,7 @@ class EpochLoader:
             num_workers=self.num_workers,
             collate_fn=pseudo_collate,
             generator=torch.Generator(),
+            worker_init_fn=quiet_worker,
         )
         yield from loader
 

@@ -25,6 +25,15 @@ def test_peek_writes_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+def test_what_a_process_leaves_that_is_killed_while_it_begins_does_not_occupy(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".recipe.tmp123.json").touch()
+    assert RunFolder.peek(tmp_path, RECORD, resume=False) == {}
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match="not empty, and not a run of ours"):
+        RunFolder.peek(tmp_path, RECORD, resume=False)
+
+
 def test_create_then_go_on(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "a" / "run", RECORD)
     assert RunFolder.recorded(folder.path) == RECORD

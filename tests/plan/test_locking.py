@@ -19,22 +19,23 @@ HOLDER = """
 import os, sys, time
 from compress.plan.locking import hold
 hold(sys.argv[1], what="x")
-if "fork" in sys.argv and os.fork() == 0:
-    os.setsid()
-print("held", flush=True)
+if "fork" not in sys.argv or os.fork() == 0:
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
 
 
 @contextmanager
 def holder(path: Path, *arguments: str) -> Iterator[subprocess.Popen]:
-    """Another process that holds the lock `path`."""
+    """Another process that holds the lock `path`; with "fork", it has a child, too, which has started."""
     command = [sys.executable, "-c", HOLDER, str(path), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+        last = int(process.stdout.readline())
         yield process
         process.kill()
+        if last != process.pid:
+            os.kill(last, signal.SIGKILL)
 
 
 def test_the_second_is_refused_with_the_first_ones_number(tmp_path: Path) -> None:
