@@ -28,8 +28,8 @@ def under_one(budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -
 
     Raises UserError, with the reachable range, for a budget below the cost of the smallest allowed widths.
     """
-    counted = _Counted.of(budget, ranking, operators)
-    limit = _reachable_limit(budget, ranking, counted)
+    counted = Counted.of(budget, ranking, operators)
+    limit = reachable_limit(budget, ranking, counted)
     above = above_threshold(ranking, counted.total, limit)
     config = ranking.config
     if config.round_to == 1 and config.gain == "sum":
@@ -41,7 +41,7 @@ def under_one(budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -
 
 
 @dataclass(frozen=True)
-class _Counted:
+class Counted:
     """A cost that is a whole number: of a network by its widths, and of each operator."""
 
     operators: Sequence[Operator]
@@ -49,7 +49,7 @@ class _Counted:
     prices: Prices
 
     @classmethod
-    def of(cls, budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -> _Counted:
+    def of(cls, budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -> Counted:
         if budget.kind == "pruning_ratio":
             operators = [Operator(name, "channels", 1, name, macs=0, weights=1) for name in ranking.sizes]
             cost, cost_of = params, params_of
@@ -67,7 +67,7 @@ class _Counted:
         return {name: (full - self.total({**ranking.sizes, name: 0})) / n for name, n in ranking.sizes.items()}
 
 
-def _reachable_limit(budget: Budget, ranking: Ranking, counted: _Counted) -> float:
+def reachable_limit(budget: Budget, ranking: Ranking, counted: Counted) -> float:
     """The largest cost that `budget` allows."""
     assert budget.value is not None, "a free budget has no limit"
     full, smallest = counted.total(ranking.sizes), counted.total(ranking.smallest)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from compress.costs import macs, params
 from compress.plan import UserError
 from compress.pruning import Budget, SelectConfig, check_reachable, knapsack, one_limit, select
-from compress.pruning.counted import _Counted
+from compress.pruning.counted import Counted
 from compress.pruning.ranking import Ranking
 from compress.pruning.threshold import above_threshold
 from compress.spaces import MobileNetV2Space, Operator, PreResNetSpace, SwinSpace, sizes
@@ -164,7 +164,7 @@ def test_without_rounding_plans_are_those_above_the_threshold(kind):
     for value in (0.4, 0.6):
         budget = Budget(kind, value)
         ranking = Ranking(scores, SelectConfig(), {})
-        counted = _Counted.of(budget, ranking, operators)
+        counted = Counted.of(budget, ranking, operators)
         above = above_threshold(ranking, counted.total, share(kind, value) * counted.total(ranking.sizes) * (1 + 1e-9))
         assert select(scores, operators, budget, space="x").widths == above
 
