@@ -50,6 +50,7 @@ class Counted:
 
     @classmethod
     def of(cls, budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -> Counted:
+        """What `budget` limits, of the groups of `ranking`; a KeyError for a kind that is no such cost."""
         if budget.kind == "pruning_ratio":
             operators = [Operator(name, "channels", 1, name, macs=0, weights=1) for name in ranking.sizes]
             cost, cost_of = params, params_of
