@@ -26,7 +26,7 @@ from ..measure.accuracy import OUTPUTS, evaluate_model
 from ..measure.latency import check_backends
 from ..measure.models import open_model
 from ..plan import UserError, check_figures, sha256
-from ..pruning import Budget, Priced, select
+from ..pruning import Budget, Priced, check_reachable
 from ..spaces import (
     Card,
     Space,
@@ -37,6 +37,7 @@ from ..spaces import (
     make_space,
     read_state,
     save_model,
+    sizes,
     weights_of,
 )
 from .checks import check_batches, check_budget, check_card, check_has_tables, check_searched
@@ -96,9 +97,8 @@ class Context:
         if "load" in stages:
             _, space = self.baseline
             operators = space.operators(self.card(space).input_size)
-            equal = {group.name: torch.ones(group.size) for group in space.groups}
             priced = self.priced(space)
-            select(equal, operators, self.budget, self.recipe.select, space=space.name, priced=priced)
+            check_reachable(sizes(space.groups), operators, self.budget, self.recipe.select, priced=priced)
             check_budget(self.recipe, self.budget)
         elif "select" in stages and self.table is not None:
             self.priced(self._start(stages)[1])

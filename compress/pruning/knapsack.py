@@ -1,9 +1,9 @@
 """The widths that keep the most score under limits on what the network costs: a multiple-choice knapsack.
 
 Groups that share operators form a block, whose choices are all combinations of its groups' widths: their costs need not
-be sums, and may be stairs. Combinations that another one beats in score and in every cost are dropped, and HiGHS
-(`scipy.optimize.milp`) takes one of the rest for each block. Where a block would have too many combinations, every
-group chooses for itself and pairs of choices are linked, which is as exact and takes longer.
+be sums, and may be stairs. Combinations that another one beats in score and in every cost are dropped. Under one limit
+`one_limit` takes one of the rest for each block, under several HiGHS (`scipy.optimize.milp`) does. Where a block would
+have too many combinations, every group chooses for itself and pairs of choices are linked, by HiGHS.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from ..plan import UserError
 from ..spaces import Operator
 from .multiple_choice import Choices, Undecided, keep, promising, smallest, solve, undominated
+from .one_limit import solve_one
 
 Widths = dict[str, int]
 Prices = Callable[[Operator, Sequence[int], Sequence[int]], np.ndarray]
@@ -26,6 +27,8 @@ Prices = Callable[[Operator, Sequence[int], Sequence[int]], np.ndarray]
 MOST_COMBINATIONS = 20_000
 SLACK = 1e-6
 """HiGHS keeps a limit to 1e-6 of it: it is told one that is smaller by as much."""
+ROUNDING = 1e-12
+"""What sums of costs may differ by for the order in which they are added; of score, what counts as equal."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ def best_widths(
     operators: Sequence[Operator],
     limits: Sequence[Limit],
     allowed: Mapping[str, Sequence[int]],
+    *,
+    known: Widths | None = None,
 ) -> Widths:
     """The `allowed` width of every group with which the kept channels hold the most score, under all `limits`.
 
     `values` {group: [C]} are the channels' scores, best first: a group of width w keeps the first w. The score held is
-    the largest there is, to 1e-4 of it (unless HiGHS stops after MOST_NODES), but for 1e-6 of each limit, which stays
-    unused. The order in which `values` lists the groups does not matter.
+    the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after MOST_NODES), but for
+    1e-6 of each limit, which stays unused. `known` are widths within the limits, which stay where none are found that
+    hold more. The order in which `values` lists the groups does not matter.
 
     Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, for limits that can be
     kept one by one but not together, and where HiGHS stops before it has found out.
@@ -73,23 +79,43 @@ def best_widths(
         _add_prices(op, limits, widths, classes, owner, pairs, fixed)
     for i in range(len(classes)):
         keep(classes, pairs, i, undominated(classes, pairs, i))
-    most = (np.array([limit.most for limit in limits], dtype=float) - fixed) * (1 - SLACK)
+    room = np.array([limit.most for limit in limits], dtype=float) - fixed
+    try:
+        chosen = _chosen(classes, pairs, room)
+    except Undecided:
+        if known is None:
+            them = "it" if len(limits) == 1 else "them"
+            raise UserError(
+                f"{_named(limits)}: could not be decided whether any widths keep {them}; "
+                "raise select.round_to, so that there are fewer"
+            ) from None
+        chosen = None
+    if chosen is None:
+        if known is None:
+            raise UserError(_refusal(classes, pairs, fixed, limits, room * (1 - SLACK)))
+        return dict(known)
+    found: Widths = {}
+    for each, k in zip(classes, chosen, strict=True):
+        found |= {name: int(width) for name, width in zip(each.names, each.widths[k], strict=True)}
+    if known is not None and _held(values, known) >= (1 - len(classes) * ROUNDING) * _held(values, found):
+        return dict(known)
+    return {name: found[name] for name in values}
+
+
+def _chosen(classes: list[Choices], pairs: dict[tuple[int, int], np.ndarray], room: np.ndarray) -> list[int] | None:
+    """The combination of each class, which cost at most `room` [limits]; None where none do. Raises Undecided."""
+    if len(room) == 1 and not pairs:
+        return solve_one(classes, float(room[0]) * (1 - ROUNDING))
+    most = room * (1 - SLACK)
     if not pairs:
         for i, kept in enumerate(promising(classes, most)):
             keep(classes, pairs, i, kept)
-    try:
-        solution = solve(classes, pairs, [each.score for each in classes], most)
-        if solution is None:
-            raise UserError(_refusal(classes, pairs, fixed, limits, most))
-    except Undecided:
-        raise UserError(
-            f"{_named(limits)}: could not be decided whether any widths keep {'it' if len(limits) == 1 else 'them'}; "
-            "raise select.round_to, so that there are fewer"
-        ) from None
-    found: Widths = {}
-    for each, k in zip(classes, solution.chosen, strict=True):
-        found |= {name: int(width) for name, width in zip(each.names, each.widths[k], strict=True)}
-    return {name: found[name] for name in values}
+    solution = solve(classes, pairs, [each.score for each in classes], most)
+    return None if solution is None else solution.chosen
+
+
+def _held(values: Mapping[str, Sequence[float]], widths: Widths) -> float:
+    return math.fsum(math.fsum(value[: widths[name]]) for name, value in values.items())
 
 
 def _classes(

@@ -1,0 +1,86 @@
+"""One budget of channels, MACs or parameters: by a threshold, or by a knapsack where widths are rounded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..costs import params, params_of
+from ..plan import UserError
+from ..spaces import Operator
+from .budget import Budget
+from .knapsack import Limit, Prices, best_widths
+from .limits import COUNTED
+from .ranking import Ranking, Widths
+from .threshold import above_threshold
+
+
+def under_one(budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -> Widths:
+    """The widths that keep the most within one budget of channels, MACs or parameters.
+
+    Without rounding those above a threshold: for channels they hold the most that can be held, and for MACs and
+    parameters every channel competes with every other one, whatever it costs. With `round_to` above 1 or `gain="log"`
+    the widths of the knapsack, unless those above the threshold hold as much: the level at which whole steps of
+    `round_to` channels go says little about their worth, so that a larger budget could hold less.
+
+    Raises UserError, with the reachable range, for a budget below the cost of the smallest allowed widths.
+    """
+    counted = Counted.of(budget, ranking, operators)
+    limit = reachable_limit(budget, ranking, counted)
+    above = above_threshold(ranking, counted.total, limit)
+    config = ranking.config
+    if config.round_to == 1 and config.gain == "sum":
+        return above
+    name = f"{budget.argument} {budget.value:g}"
+    # Costs are whole numbers: the half keeps rounding away from the limit.
+    most = Limit(name, counted.prices, math.floor(limit) + 0.5)
+    return best_widths(ranking.gains(counted.each(ranking)), counted.operators, [most], ranking.allowed, known=above)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A cost that is a whole number: of a network by its widths, and of each operator."""
+
+    operators: Sequence[Operator]
+    total: Callable[[Widths], int]
+    prices: Prices
+
+    @classmethod
+    def of(cls, budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -> Counted:
+        """What `budget` limits, of the groups of `ranking`; a KeyError for a kind that is no such cost."""
+        if budget.kind == "pruning_ratio":
+            operators = [Operator(name, "channels", 1, name, macs=0, weights=1) for name in ranking.sizes]
+            cost, cost_of = params, params_of
+        else:
+            cost, cost_of = COUNTED[budget.kind]
+        return cls(
+            operators,
+            lambda widths: cost(operators, widths),
+            lambda op, n_in, n_out: cost_of(op, np.array(n_in, dtype=float)[:, None], np.array(n_out, dtype=float)),
+        )
+
+    def each(self, ranking: Ranking) -> dict[str, float]:
+        """{group: what one of its channels costs}, on average, while the other groups have all theirs."""
+        full = self.total(ranking.sizes)
+        return {name: (full - self.total({**ranking.sizes, name: 0})) / n for name, n in ranking.sizes.items()}
+
+
+def reachable_limit(budget: Budget, ranking: Ranking, counted: Counted) -> float:
+    """The largest cost that `budget` allows."""
+    assert budget.value is not None, "a free budget has no limit"
+    full, smallest = counted.total(ranking.sizes), counted.total(ranking.smallest)
+    share = 1 - budget.value if budget.kind == "pruning_ratio" else budget.value
+    limit = share * full + 1e-9 * full
+    if smallest <= limit:
+        return limit
+    # Rounded into the range, so that the ends themselves can be chosen.
+    least, most = math.ceil(1e4 * smallest / full) / 1e4, 1.0
+    if budget.kind == "pruning_ratio":
+        least, most = 0.0, math.floor(1e4 * (1 - smallest / full)) / 1e4
+    raise UserError(
+        f"{budget.argument} {budget.value:g}: out of reach; with this floor and rounding the reachable range is "
+        f"{least:.4f} to {most:.4f}; choose a value inside it, or lower select.floor or select.round_to"
+    )

@@ -1,0 +1,133 @@
+"""Channels in order of their scores, and the widths that floors and rounding allow."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..plan import Count, UserError, check_settings
+
+Widths = dict[str, int]
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """How channels are ranked and which widths are allowed.
+
+    `ranking`: `global` compares |alpha| across all groups; `kind` across groups of one kind, and prunes the same share
+    of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer
+    channels. `round_to`: widths are multiples of it (or the full width). `gain`, for budgets of costs: `sum` keeps the
+    most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's score is equally bad,
+    so that no layer is given up for many cheap channels of another.
+    """
+
+    ranking: Literal["global", "kind", "layer"] = "global"
+    floor: Count = 1
+    round_to: Count = 1
+    gain: Literal["sum", "log"] = "sum"
+
+    def __post_init__(self) -> None:
+        check_settings(self, "select")
+
+
+class Ranking:
+    """Channels of each group from best to worst, and all channels of all groups from worst to best.
+
+    `order` {group: channels, best first}, `value` {group: what each of them ranks by}, `allowed` {group: widths},
+    `sizes` {group: channels}. Raises UserError for scores that are not finite.
+    """
+
+    def __init__(self, scores: Mapping[str, Tensor], config: SelectConfig, kinds: Mapping[str, str]) -> None:
+        self.config = config
+        self.sizes = {name: len(s) for name, s in scores.items()}
+        self.order: dict[str, list[int]] = {}
+        self.value: dict[str, list[float]] = {}
+        self.allowed: dict[str, list[int]] = {}
+        for name, s in scores.items():
+            magnitude = s.detach().double().abs()
+            if not torch.isfinite(magnitude).all():
+                raise UserError(f"scores[{name!r}] are not finite: the search diverged; lower its learning rates")
+            self.order[name] = torch.argsort(magnitude, descending=True, stable=True).tolist()
+            n = len(s)
+            self.value[name] = magnitude[self.order[name]].tolist()
+            lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
+            self.allowed[name] = [*range(lowest, n, config.round_to), n]
+        # By rank within the group or kind, the k worst channels overall take the same share of each.
+        if config.ranking == "layer":
+            self.value = {name: [1 - (rank + 0.5) / n for rank in range(n)] for name, n in self.sizes.items()}
+        elif config.ranking == "kind":
+            self.value = _shares(self.value, kinds)
+        # Equal scores go from every group in equal shares, then by name; never by the order in which `scores` lists its
+        # groups, which a file changes.
+        ranked = [
+            (value, 1 - (rank + 0.5) / self.sizes[name], name)
+            for name in scores
+            for rank, value in enumerate(self.value[name])
+        ]
+        self.worst_first = [name for _, _, name in sorted(ranked)]
+
+    @property
+    def smallest(self) -> Widths:
+        """The smallest allowed width of every group."""
+        return {name: widths[0] for name, widths in self.allowed.items()}
+
+    def gains(self, prices: Mapping[str, float] | None = None) -> dict[str, list[float]]:
+        """What each channel, best first, adds to what a plan keeps: {group: [C]}.
+
+        Scores, or by `gain="log"` the logarithm of the group's. Ranks (`layer`, `kind`) are worth `prices`, {group:
+        what one channel costs}, times as much: then equal ranks are worth their price in every group, and no group goes
+        first because its channels are dear.
+        """
+        if self.config.gain == "log":
+            return {name: _logs(value) for name, value in self.value.items()}
+        if self.config.ranking == "global" or prices is None:
+            return self.value
+        return {name: [prices[name] * v for v in value] for name, value in self.value.items()}
+
+    def allow(self, name: str, width: int) -> int:
+        """The largest allowed width of at most `width`, or the smallest allowed one."""
+        allowed = self.allowed[name]
+        return allowed[max(0, bisect_right(allowed, width) - 1)]
+
+    def allow_at_least(self, name: str, width: int) -> int:
+        """The smallest allowed width of at least `width`."""
+        return self.allowed[name][bisect_left(self.allowed[name], width)]
+
+    def without_worst(self, n: int) -> Widths:
+        """Widths when the `n` worst channels go, floors and rounding applied."""
+        widths = dict(self.sizes)
+        for name in self.worst_first[:n]:
+            widths[name] -= 1
+        return {name: self.allow(name, width) for name, width in widths.items()}
+
+    def next_width(self, name: str, width: int) -> int | None:
+        """The allowed width after `width`."""
+        position = bisect_right(self.allowed[name], width)
+        return self.allowed[name][position] if position < len(self.allowed[name]) else None
+
+
+def _shares(value: Mapping[str, list[float]], kinds: Mapping[str, str]) -> dict[str, list[float]]:
+    """For every channel, best first in its group, the share of its kind's channels that are not better."""
+    shares: dict[str, list[float]] = {}
+    for kind in {kinds.get(name, "channels") for name in value}:
+        names = [name for name in value if kinds.get(name, "channels") == kind]
+        n = {name: len(value[name]) for name in names}
+        ranked = sorted(
+            (v, 1 - (rank + 0.5) / n[name], name, rank) for name in names for rank, v in enumerate(value[name])
+        )
+        shares |= {name: [0.0] * n[name] for name in names}
+        for position, (_, _, name, rank) in enumerate(ranked):
+            shares[name][rank] = (position + 0.5) / len(ranked)
+    return shares
+
+
+def _logs(values: Sequence[float]) -> list[float]:
+    """What each channel, best first, adds to the logarithm of its group's score; the first is always kept: nothing."""
+    held = np.cumsum(np.asarray(values, dtype=float))
+    return [0.0, *np.diff(np.log(np.maximum(held, np.finfo(float).tiny)))]
