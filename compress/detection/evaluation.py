@@ -58,12 +58,12 @@ def add_detections(found: Detections, image_id: int, instances: Any, category_id
 
     instances = instances.cpu().numpy()
     corners = instances.bboxes
-    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    if not (np.isfinite(boxes).all() and np.isfinite(instances.scores).all()):
+    if not (np.isfinite(corners).all() and np.isfinite(instances.scores).all()):
         raise UserError(
             f"image {image_id}: the detector's boxes or scores are not finite numbers; its weights are too large: give "
             "another one, or train it again at a lower rate"
         )
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     for i, (box, score, label) in enumerate(zip(boxes, instances.scores, instances.labels, strict=True)):
         entry = {"image_id": image_id, "category_id": category_ids[int(label)], "score": float(score)}
         found.boxes.append({**entry, "bbox": box.astype(float).tolist()})

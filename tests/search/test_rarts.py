@@ -107,6 +107,7 @@ def test_every_step_equals_the_numpy_reference(order, mode, settings, lam, beta)
         if i == 15:  # a schedule acts on the proximal step as well
             reference.opt_a.lr = sets.opt_alpha.param_groups[0]["lr"] = 0.02
         logs = rarts_step(sets, method, penalty)
+        assert logs.keys() == {"loss_p", "loss_a"}
         before = reference.u, reference.w, reference.a
         reference.step()
         assert_equal(sets, reference)
