@@ -106,7 +106,11 @@ def test_the_command_prints_and_writes(pair, tmp_path, capsys):
         (["run"], "run: must be an .onnx or .engine file; tools/export.py writes them"),
         (["absent.engine"], "absent.engine: no such engine; tools/export.py builds one"),
         (["M", "--batch", "0"], "batch=0: must be at least 1"),
-        (["M", "--threads", "0"], "threads = 0: must be a whole number of at least 1"),
+        (
+            ["M", "--threads", "0"],
+            "threads = 0: must be a whole number of at least 1 and at most 256; more than the processor has cores does "
+            "not help",
+        ),
         (["M", "--repeats", "0"], "repeats=0, inner=0: repeats must be at least 1 and inner at least 0 (0: chosen)"),
         (["M", "FIXED", "--batch", "3"], "FIXED: takes batches of 4 images; give --batch 4"),
     ],
