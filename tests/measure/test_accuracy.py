@@ -125,8 +125,11 @@ def test_a_loss_that_is_no_number_is_refused(logit, loss):
         (["FOLDER", "--recipe", str(RECIPE)], "FOLDER: made for input_size = [3, 16, 16], and the data have [3, "
          "32, 32]; set the recipe's data section to the network's"),
         (["FOLDER", "--batch", "0"], "batch_size=0: must be at least 1; choose for instance 64"),
-        (["FOLDER/model.onnx", "--threads", "0"], "threads = 0: must be a whole number of at least 1 and at most 256; more than the processor has cores does "
-            "not help"),
+        (
+            ["FOLDER/model.onnx", "--threads", "0"],
+            "threads = 0: must be a whole number of at least 1 and at most 256; more than the processor has cores does "
+            "not help",
+        ),
         (["OUT/bare.onnx", "--recipe", str(RECIPE)], "OUT/bare.onnx: its metadata do not tell classes and "
          "preprocessing; export the network with tools/export.py"),
     ],
