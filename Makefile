@@ -18,7 +18,7 @@ help:
 
 install: $(READY)
 
-$(READY): requirements.txt requirements-detection.txt setup.py
+$(READY): requirements.txt requirements-detection.txt setup.py pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "Making $(VENV) and installing the pinned packages: PyTorch is large, this takes a few minutes ..."
 	@$(PYTHON) -m venv $(VENV)

@@ -34,11 +34,12 @@ class Cells:
         self.data: Any = None
 
     def context(self, *more: str) -> Any:
-        """The recipe with the overrides `more`, and the data, which are the same for all of a seed's cells."""
+        """The recipe with the overrides `more`, before which others yield; the data are the same for a seed's cells."""
         from compress.pipeline.context import Context
         from compress.pipeline.recipe import load_recipe
 
-        c = Context(load_recipe(self.recipe, [*self.options, *more]), self.progress)
+        latest = dict(option.split("=", 1) for option in (*self.options, *more))
+        c = Context(load_recipe(self.recipe, [f"{key}={value}" for key, value in latest.items()]), self.progress)
         if self.data is None:
             self.data = c.data
         c.data = self.data

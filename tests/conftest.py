@@ -1,4 +1,10 @@
-"""One thread everywhere: two threads on busy cores make small convolutions many times slower."""
+"""One thread, random order, seeded generators.
+
+Two threads on busy cores make small convolutions many times slower. pytest-randomly shuffles modules and the tests in
+them and seeds Python and NumPy before each test; here torch is seeded too, so that a red test is repeated by
+`pytest PATH --randomly-seed=N`, N standing on the first line. A test that asserts what only some random
+weights have seeds itself.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +16,38 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def seed_of(config: pytest.Config) -> int:
+    """What pytest-randomly shuffles by; 0 where it is switched off."""
+    seed = config.getoption("randomly_seed", 0)
+    return seed if isinstance(seed, int) else 0
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say the seed: `-q` leaves out the header that has it."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not reporter.showheader and session.config.pluginmanager.hasplugin("randomly"):
+        reporter.write_line(f"Using --randomly-seed={seed_of(session.config)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The same state for every test: what a shared fixture draws does not depend on which test asks for it first."""
+    import torch
+
+    torch.manual_seed(seed_of(item.config))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `-n N --dist loadgroup` the tests of a folder share a process, and so what they train and export once."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """The record of images that were looked at stays out of the user's folders."""
+    os.environ["COMPRESS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True, scope="session")

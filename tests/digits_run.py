@@ -52,6 +52,6 @@ def trained_run() -> Path:
     export_onnx(network, folder / "model.onnx", input_size=card.input_size, metadata=onnx_metadata(card))
     write_json(
         folder / "recipe.json",
-        {"recipe": load_recipe(RECIPE, ["space.depth=11", "data.input_size=16", "data.resize=16"]).to_json()},
+        {"train": load_recipe(RECIPE, ["space.depth=11", "data.input_size=16", "data.resize=16"]).to_json()},
     )
     return folder

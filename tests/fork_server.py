@@ -7,6 +7,7 @@ what a shell would start: own process, own file descriptors, `__main__`; only th
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
@@ -62,9 +63,13 @@ def child(request: dict) -> None:
         os.dup2(descriptor, number)
     os.chdir(request["cwd"])
     os.environ.update(request["env"])
+    tempfile.tempdir = None  # TMPDIR may be another
     sys.argv = request["start"]
     sys.path[0] = os.path.dirname(sys.argv[0])
     code = 0
+    if "FAULTS_MOMENT" in os.environ:
+        sys.path.append(str(Path(__file__).with_name("faults")))
+        importlib.import_module("moments").install()
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as error:
@@ -72,6 +77,8 @@ def child(request: dict) -> None:
     except BaseException:  # noqa: BLE001 (what the interpreter itself does)
         traceback.print_exc()
         code = 1
+    if "FAULTS_MOMENT" in os.environ:
+        atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

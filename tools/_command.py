@@ -1,16 +1,33 @@
-"""What every tool shares: the user's errors are one line and exit code 2, ours keep their traceback."""
+"""What every tool shares: the user's errors are one line and exit code 2, ours keep their traceback.
+
+A tool that is stopped by a signal, or whose reader has gone (`| head -1`), ends as quietly as well-behaved ones do.
+"""
 
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
+import threading
 import time
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 RANKS = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
 GRACE_SECONDS = 30
+SIGNALS = ("SIGTERM", "SIGHUP")
+"""What ends a tool as Ctrl-C does: what it has begun is tidied up."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was told to end by the signal `number`."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 def first_process(launcher: str) -> bool:
@@ -28,34 +45,128 @@ def training_arguments(parser: ArgumentParser, *, override: str) -> None:
     )
 
 
-def run_tool(main: Callable[[Namespace], None], args: Namespace) -> None:
-    """Run `main`; exit with 2 after a UserError, with 130 after Ctrl-C, each told in one line by the first process."""
-    launcher = getattr(args, "launcher", "none")
+def engine_argument(parser: ArgumentParser) -> None:
+    """What tools that open engines share."""
+    parser.add_argument("--trust-engine", action="store_true", help="let version-compatible engines run their own code")
+
+
+def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) -> None:
+    """Run `main` with the arguments that `parse` returns, and end as every tool does.
+
+    Exit code 2 follows what the user can mend: a UserError, or what the operating system refuses. 128 and a signal's
+    number follow the signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, and 141 where nobody reads the output any more. The
+    first process tells each in one line, the last says nothing.
+    """
+    _open_streams()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    try:
-        from compress.plan import UserError
-
+    args = Namespace()
+    with _stoppable():
         try:
+            args = parse()
             main(args)
-        except UserError as error:
-            _leave(f"error: {error}", 2, launcher)
-    except (KeyboardInterrupt, Exception) as error:
-        if not _interrupted(error):
-            raise
-        _leave("stopped; go on with --resume", 130, launcher)
+            _flush()
+            return
+        except (KeyboardInterrupt, SystemExit, Exception) as error:
+            code, message = _ending(error, resumes=hasattr(args, "resume"))
+            if code is None:
+                raise
+    _leave(message, code, getattr(args, "launcher", "none"))
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind `error`: what it interrupts may fail on its own while it unwinds."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+def _ending(error: BaseException, *, resumes: bool) -> tuple[int | None, str]:
+    """Exit code and message after `error`; the code is None for what is no user's error, and message "" for silence."""
+    if (stopped := _behind(error, KeyboardInterrupt)) is not None:
+        number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+        by = f" by {signal.Signals(number).name}" if isinstance(stopped, Stopped) else ""
+        return 128 + number, f"stopped{by}" + ("; go on with --resume" if resumes else "")
+    if _behind(error, BrokenPipeError) is not None and (isinstance(error, SystemExit) or _unread()):  # rich's way
+        return 128 + signal.SIGPIPE, ""
+    if isinstance(error, SystemExit):
+        try:
+            _flush()
+        except OSError as failed:
+            return _ending(failed, resumes=resumes)
+        return None, ""
+    from compress.plan import SystemRefusal, UserError, refusal
+
+    told = error if isinstance(error, UserError) else refusal(error)
+    if told is None:
+        return None, ""
+    more = ", then go on with --resume" if resumes and isinstance(told, SystemRefusal) and told.passing else ""
+    return 2, f"error: {told}{more}"
+
+
+def _behind(error: BaseException | None, kind: type[BaseException]) -> Any:
+    """The exception of `kind` behind `error`: what it interrupts may fail on its own while it unwinds."""
+    while error is not None and not isinstance(error, kind):
         error = error.__context__
-    return error is not None
+    return error
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGNALS raise Stopped in the block; forked workers, and signals that are ignored, keep their ways."""
+    owner, former = os.getpid(), {}
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() == owner:
+            raise Stopped(number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                former[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _open_streams() -> None:
+    """Make the standard streams fit to be written to, whatever the shell gave.
+
+    Files that are opened later do not take the numbers of closed ones, and what an encoding lacks is written as \\xNN.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    # Python has none where they were closed at its start.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+
+
+def _unread() -> bool:
+    """Whether the reader of standard output or standard error has gone."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _leave(message: str, code: int, launcher: str) -> None:
-    if first_process(launcher):
-        print(" ".join(message.split()), file=sys.stderr, flush=True)
-    else:
+    if message and first_process(launcher):
+        with suppress(OSError):  # there is nobody to tell
+            print(" ".join(message.split()), file=sys.stderr, flush=True)
+    elif message and code in (2, 128 + signal.SIGINT):
         # A launcher ends all processes when one does: the first must have spoken by then.
         time.sleep(GRACE_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # The interpreter flushes again at its end, and would complain.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from _arguments import Parser
 from _command import run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("source", metavar="RUN_OR_ONNX", help="folder with model.safetensors, or an .onnx file")
     parser.add_argument("--to", required=True, choices=("onnx", "ort-int8", "tensorrt", "tensorrt-rtx"))
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")
@@ -41,9 +42,13 @@ def parse() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     from compress.export.convert import export_engine, write_onnx
+    from compress.plan import check_output
     from compress.report.progress import TerminalProgress
 
     config, int8 = engine_config(args), int8_options(args)
+    check_output("--output", args.output, inputs=[args.source])
+    if args.timing_cache:
+        check_output("--timing-cache", args.timing_cache, inputs=[args.source])
     if int8 is not None:
         export_int8(args, **int8)
         return
@@ -140,4 +145,4 @@ def batch(text: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    run_tool(main, parse())
+    run_tool(main, parse)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from _arguments import Parser
 from _command import run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -16,7 +17,7 @@ MEASURING = ("backend", "threads", "batch", "designs", "max_designs", "target", 
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/; its network and image size are profiled")
     parser.add_argument("-o", "--output", required=True, metavar="F", help="the table, a JSON file")
     parser.add_argument(
@@ -62,13 +63,15 @@ def main(args: argparse.Namespace) -> None:
     from compress.pipeline.checks import check_has_tables
     from compress.pipeline.context import make_context
     from compress.pipeline.recipe import load_recipe
-    from compress.plan import UserError
+    from compress.plan import UserError, check_output
     from compress.report import write_table_report
     from compress.report.progress import TerminalProgress
 
     page = Path(args.report) if args.report else Path(args.output).with_suffix(".html")
     if page.resolve() == Path(args.output).resolve():
         raise UserError(f"--output {args.output}: is the report's name too; give the table the suffix .json")
+    for argument, path in (("--output", args.output), ("--report", page)):
+        check_output(argument, path, inputs=[args.recipe, args.checkpoint])
     given = {name: value for name in MEASURING if (value := getattr(args, name)) is not None}
     if args.merge and (given or args.resume):
         odd = [f"--{name.replace('_', '-')}" for name in (*given, *(["resume"] if args.resume else []))]
@@ -93,4 +96,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main, parse())
+    run_tool(main, parse)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from _arguments import Parser
 from _command import first_process, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -15,7 +16,7 @@ BUDGETS = ("pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "late
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/")
     parser.add_argument("--checkpoint", metavar="F", help="trained network: .pth, .safetensors, or a run folder")
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
@@ -43,7 +44,8 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from compress.pipeline.recipe import load_recipe
     from compress.pipeline.run import prune
-    from compress.plan import UserError, read_json
+    from compress.plan import UserError, read_stored
+    from compress.plan.result_files import SummaryFile
     from compress.pruning import Budget
     from compress.report import print_summary
     from compress.report.progress import TerminalProgress
@@ -69,9 +71,9 @@ def main(args: argparse.Namespace) -> None:
             launcher=args.launcher,
         )
     if first and (folder / "summary.json").exists():
-        print_summary(read_json(folder / "summary.json"))
+        print_summary(read_stored(folder / "summary.json", SummaryFile))
         print(f"Report: {folder / 'report.html'}")
 
 
 if __name__ == "__main__":
-    run_tool(main, parse())
+    run_tool(main, parse)

@@ -6,22 +6,31 @@ import argparse
 import sys
 from pathlib import Path
 
+from _arguments import Parser, between, number
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--out", metavar="STEM", default="runs/toy_model", help="writes STEM.png and STEM.svg")
-    parser.add_argument("--steps", type=int, default=3000, help="gradient steps per trajectory")
-    parser.add_argument("--eta", type=float, default=0.01, help="learning rate of every variable")
+    parser.add_argument(
+        "--steps", type=between(1, 1_000_000), default=3000, metavar="N", help="gradient steps per trajectory"
+    )
+    parser.add_argument(
+        "--eta", type=between(1e-6, 0.1, number), default=0.01, metavar="R", help="learning rate of every variable"
+    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from compress.plan import check_output
     from compress.search.toy_figure import draw_toy_model, toy_table
 
+    for suffix in (".png", ".svg"):
+        check_output("--out", f"{args.out}{suffix}")
     for path in draw_toy_model(args.out, steps=args.steps, eta=args.eta):
         print(path)
     Console().print(toy_table(steps=args.steps, eta=args.eta))
@@ -30,4 +39,4 @@ def main(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     from _command import run_tool
 
-    run_tool(main, parse())
+    run_tool(main, parse)

@@ -6,13 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from _arguments import Parser
 from _command import first_process, run_tool, training_arguments
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/")
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/RECIPE_train)")
     parser.add_argument(
@@ -46,4 +47,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main, parse())
+    run_tool(main, parse)

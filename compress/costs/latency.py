@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..plan import UserError, read_json, write_text
+from ..plan import UserError, read_stored, write_text
+from ..plan.table_file import AGAIN, FORMAT, TableFile
 from ..spaces import Operator, Space
 
-FORMAT = 1
-AGAIN = "profile this one with tools/profile_latency.py"
 UNTIMED = ("parameter", "shift")
 """Kinds of operators that a table has no entries of: they cost memory, or are left of a removed block's addition; that
 time is in `rest`."""
@@ -89,28 +88,15 @@ class LatencyTable:
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
         """Read what `save` wrote; UserError when it is missing or no table of this version."""
-        value = read_table(path)
-        try:
-            if value["format"] != FORMAT:
-                raise UserError(
-                    f"{path}: latency table format {value['format']!r}, this version reads {FORMAT}; {AGAIN}"
-                )
-            widths = {name: tuple(map(int, found)) for name, found in value["widths"].items()}
-            operators = {
-                name: OperatorCosts(op["n_in"], op["n_out"], np.array(op["shares"], dtype=float))
-                for name, op in value["operators"].items()
-            }
-            table = cls(dict(value["key"]), float(value["unpruned_ms"]), widths, operators, float(value["rest"]))
-            odd = [name for name, op in operators.items() if op.shares.shape != table._shape(op)]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path}: not a latency table ({error!r}); {AGAIN}") from None
-        if odd:
-            raise UserError(f"{path}: not a whole latency table (operator {odd[0]}); {AGAIN}")
+        value = read_table(path, TableFile)
+        operators = {
+            name: OperatorCosts(op["n_in"], op["n_out"], np.array(op["shares"], dtype=float))
+            for name, op in value["operators"].items()
+        }
+        widths = {name: tuple(grid) for name, grid in value["widths"].items()}
         own = {"format", "key", "unpruned_ms", "widths", "operators", "rest"}
-        object.__setattr__(table, "record", {name: entry for name, entry in value.items() if name not in own})
-        return table
+        record = {name: entry for name, entry in value.items() if name not in own}
+        return cls(value["key"], value["unpruned_ms"], widths, operators, value["rest"], record)
 
     def check_key(self, key: Mapping[str, Any], *, force: bool = False) -> list[str]:
         """What differs between `key` (`compress.measure.table_key`) and the table's own; UserError unless `force`."""
@@ -168,15 +154,12 @@ class LatencyTable:
         """The widths at which the table has an operator's `n_in` or `n_out`: a group's, or its only one."""
         return self.widths[width] if isinstance(width, str) else (width,)
 
-    def _shape(self, costs: OperatorCosts) -> tuple[int, int]:
-        return len(self.grid(costs.n_in)), len(self.grid(costs.n_out))
 
-
-def read_table(path: str | Path) -> Any:
-    """What is in the JSON file `path` of a table; UserError, with what makes one, when it is missing."""
+def read_table(path: str | Path, shape: Any) -> Any:
+    """The JSON file `path` of a table as `shape`; UserError, with what makes one, when it is missing or no such."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; correct the name, or make a table with tools/profile_latency.py")
-    return read_json(path)
+    return read_stored(path, shape, version=FORMAT, remedy=AGAIN)
 
 
 def present(grid: Sequence[int]) -> list[int]:
@@ -196,7 +179,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]
 def _shown(odd: Sequence[str], there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     name, *others = odd
     more = f" ({', '.join(others)} differ too)" if others else ""
-    return f"{name} = {there.get(name)!r} there, {here.get(name)!r} here{more}"
+    return f"{name} = {there.get(name)!r:.300} there, {here.get(name)!r:.300} here{more}"
 
 
 def _name(op: Operator | str) -> str:

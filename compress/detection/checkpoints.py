@@ -27,7 +27,7 @@ INERT = (
 """Keys of a model section, beside those of losses, by which networks with the same weights may differ."""
 
 
-def check_same_model(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def check_same_model(theirs: Any, ours: Mapping[str, Any]) -> None:
     """UserError, which names the first differences, unless two model sections are of one architecture."""
     there, here = dict(_leaves(theirs, "model")), dict(_leaves(ours, "model"))
     odd = [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]
@@ -84,5 +84,6 @@ def write_mmdetection(stem: Path, network: nn.Module, space: DetectorSpace, data
     config.custom_imports = {"imports": list(modules), "allow_failed_imports": False}
     write_text(stem.with_name(f"{stem.name}.py"), config.pretty_text)
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    with replacing(stem.with_name(f"{stem.name}.pth")) as tmp:
-        torch.save({"meta": {"dataset_meta": {"classes": list(data.classes)}}, "state_dict": state}, tmp)
+    # Through a file of Python's, whose errors say their cause: PyTorch's own writer tells "unexpected pos".
+    with replacing(stem.with_name(f"{stem.name}.pth")) as tmp, open(tmp, "wb") as file:
+        torch.save({"meta": {"dataset_meta": {"classes": list(data.classes)}}, "state_dict": state}, file)

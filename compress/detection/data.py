@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from ..plan import UserError, read_json
-
-BROKEN = (KeyError, TypeError, ValueError, AttributeError, AssertionError, LookupError, OSError)
-"""What MMDetection raises for annotation files that are not COCO's."""
+from ..engine.data import Side
+from ..engine.loaders import quiet_worker
+from ..plan import Range, UserError, Workers, check_settings, read_stored
+from .coco_file import MOST_BYTES, InstancesFile
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,14 @@ class DetectionData:
     """
 
     root: str | None = None
-    input_size: tuple[int, int] = (800, 1344)
-    limit: int | None = None
-    watch: int = 0
+    input_size: tuple[Side, Side] = (800, 1344)
+    limit: Annotated[int, Range(at_least=2, at_most=2**31 - 1)] | None = None
+    watch: Annotated[int, Range(at_least=0, at_most=2**31 - 1)] = 0
     evaluate_train: bool = False
-    num_workers: int = 0
+    num_workers: Workers = 0
 
     def __post_init__(self) -> None:
-        for name, smallest in (("watch", 0), ("num_workers", 0), ("limit", 2)):
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise UserError(f"{name}={value}: must be at least {smallest}; choose a larger value")
+        check_settings(self)
         if any(side < 32 or side % 32 for side in self.input_size):
             raise UserError(f"input_size={self.input_size}: sides must be multiples of 32 pixels; choose (800, 1344)")
 
@@ -71,6 +68,7 @@ class CocoData:
 
     name = "coco"
     evaluated_on = "val"
+    seen: ClassVar[dict[str, int]] = {}
 
     def __init__(self, config: Config, settings: DetectionData) -> None:
         self.settings = settings
@@ -162,13 +160,13 @@ def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[st
     """UserError unless `file` is a COCO instances file of `classes` for `model` whose images lie in `images`."""
     if not file.is_file():
         raise UserError(f"data.root: {file}, the {side} annotations, is missing; set data.root to COCO's folder")
-    value = read_json(file)
     try:
-        names = [category["name"] for category in value["categories"]]
-        first = value["images"][0]["file_name"]
-        masks = all("segmentation" in annotation for annotation in value["annotations"])
-    except BROKEN as error:
-        raise UserError(f"data.root: {file} is no COCO instances file ({error!r}); give instances_*.json") from None
+        value = read_stored(file, InstancesFile, remedy="give COCO's instances_*.json", most_bytes=MOST_BYTES)
+    except UserError as error:
+        raise UserError(f"data.root: {error}") from None
+    names = [category["name"] for category in value["categories"]]
+    first = value["images"][0]["file_name"]
+    masks = all("segmentation" in annotation for annotation in value["annotations"])
     if not (images / first).is_file():
         raise UserError(f"data.root: {images / first} is missing, which {file.name} names; restore the {side} images")
     if "mask_head" in model.get("roi_head", {}) and not masks:
@@ -266,6 +264,7 @@ class EpochLoader:
             num_workers=self.num_workers,
             collate_fn=pseudo_collate,
             generator=torch.Generator(),
+            worker_init_fn=quiet_worker,
         )
         yield from loader
 

@@ -15,6 +15,8 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
+from ..plan import UserError
+
 STATS = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")
 """The first figures of COCO's summary, in its order."""
 
@@ -48,12 +50,20 @@ def detect(network: Any, dataset: Any, *, num_workers: int = 0) -> Detections:
 
 
 def add_detections(found: Detections, image_id: int, instances: Any, category_ids: Sequence[int]) -> None:
-    """Append one image's `instances` (bboxes [N, 4], scores [N], labels [N], masks [N, H, W]) to `found`."""
+    """Append one image's `instances` (bboxes [N, 4], scores [N], labels [N], masks [N, H, W]) to `found`.
+
+    Raises UserError for boxes and scores that are not finite.
+    """
     from pycocotools import mask as rle
 
     instances = instances.cpu().numpy()
     corners = instances.bboxes
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    if not (np.isfinite(boxes).all() and np.isfinite(instances.scores).all()):
+        raise UserError(
+            f"image {image_id}: the detector's boxes or scores are not finite numbers; its weights are too large: give "
+            "another one, or train it again at a lower rate"
+        )
     for i, (box, score, label) in enumerate(zip(boxes, instances.scores, instances.labels, strict=True)):
         entry = {"image_id": image_id, "category_id": category_ids[int(label)], "score": float(score)}
         found.boxes.append({**entry, "bbox": box.astype(float).tolist()})

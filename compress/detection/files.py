@@ -30,7 +30,7 @@ def evaluate_file(c: Any, source: str | Path, *, threads: int) -> dict[str, Any]
     """
     source, dataset = Path(source), c.data.test
     if source.suffix in (".onnx", ".engine"):
-        exported = open_detector(source, threads=threads)
+        exported = open_detector(source, threads=threads, trust=c.trust)
         found, backend = detect_exported(exported, c), exported.backend
     else:
         network, _, card = load_model(source)
@@ -55,10 +55,10 @@ class Exported(NamedTuple):
     run: Callable[[Mapping[str, np.ndarray]], Mapping[str, Tensor]]
 
 
-def open_detector(path: Path, *, threads: int) -> Exported:
+def open_detector(path: Path, *, threads: int, trust: bool) -> Exported:
     """The exported detector or the engine at `path`; UserError for files of other networks, and as `Engine` has it."""
     if path.suffix == ".engine":
-        engine = Engine(path)
+        engine = Engine(path, trust=trust)
         backend, shapes = engine.card["backend"], {entry["name"]: entry["shape"] for entry in engine.card["inputs"]}
 
         def run(feed: Mapping[str, np.ndarray]) -> Mapping[str, Tensor]:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..plan import read_json, replacing, write_json
+from ..plan import read_stored, replacing, write_json
+from .coco_file import MOST_BYTES, InstancesFile
 from .data import evenly
 from .drawing import Detection, draw_detections
 from .evaluation import Detections, detect
@@ -155,7 +156,7 @@ def _objects(info: dict[str, Any]) -> list[Detection]:
 
 def _counts(annotations: str | Path, image_ids: Sequence[int]) -> Counter[str]:
     """Number of objects, crowds not counted, of each category in the images."""
-    truth, wanted = read_json(annotations), set(image_ids)
+    truth, wanted = read_stored(annotations, InstancesFile, most_bytes=MOST_BYTES), set(image_ids)
     names = {category["id"]: category["name"] for category in truth["categories"]}
     return Counter(
         names[entry["category_id"]]

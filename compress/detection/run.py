@@ -19,6 +19,7 @@ from ..engine.training import run
 from ..measure import MeasureConfig
 from ..pipeline.context import CONTEXTS, Context, Stage
 from ..pipeline.recipe import RECIPES, Recipe
+from ..pipeline.recipe_file import PYTHON, run_python
 from ..plan import UserError
 from ..spaces import Card, Space, load_card
 from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, write_mmdetection
@@ -52,7 +53,10 @@ class DetectionRecipe(Recipe):
     data: DetectionData  # type: ignore[assignment]
     measure: MeasureConfig = field(default_factory=lambda: MeasureConfig(backends=("onnxruntime",)))
 
+    runs = ("space.config",)
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.measure.backends != ("onnxruntime",) or self.measure.batch != 1:
             raise UserError(
                 f"measure.backends = {list(self.measure.backends)}, batch = {self.measure.batch}: detectors are "
@@ -66,6 +70,11 @@ class DetectionRecipe(Recipe):
                 raise UserError(
                     f"{section}.label_smoothing = {smoothing}: a detector's losses are its config's; leave it away"
                 )
+
+    def check_space(self) -> None:
+        """UserError for a setting that a detector does not have: its config has them all."""
+        if more := [key for key in self.space if key not in ("type", "config")]:
+            raise UserError(f"space.{more[0]}: a detector has no such setting; it has type, config")
 
 
 @dataclass
@@ -82,17 +91,15 @@ class DetectionContext(Context):
     @cached_property
     def data(self) -> CocoData:  # type: ignore[override]
         """The config's COCO data, checked."""
+        config = self.config
         try:
-            return CocoData(self.config, self.recipe.data)  # type: ignore[arg-type]
+            return CocoData(config, self.recipe.data)  # type: ignore[arg-type]
         except UserError as error:
             raise UserError(f"recipe: {error}") from None
 
     @cached_property
     def full_space(self) -> Any:
         """The config's detector."""
-        more = {key: value for key, value in self.recipe.space.items() if key not in ("type", "config")}
-        if more:
-            raise UserError(f"recipe: space.{next(iter(more))}: a detector has no such setting; it has type, config")
         model = self.config.model.to_dict()
         return DetectorSpace(num_classes=head_classes(model), model=model)
 
@@ -136,19 +143,17 @@ class DetectionContext(Context):
 
     @cached_property
     def baseline(self) -> tuple[nn.Module, Space]:
-        """The network of --checkpoint and its space, with the config's settings for training and testing."""
+        """The network of --checkpoint and its space, with the config's settings for training and testing.
+
+        A card's model section is compared with the config's, never built.
+        """
         path = Path(self.checkpoint or "")
         if card := _card(path):
             try:
-                check_same_model(card.arch["model"], self.full_space.arch["model"])
+                check_same_model(card.arch.get("model"), self.full_space.arch["model"])
             except UserError as error:
                 raise UserError(f"--checkpoint {path}: {error}") from None
-        network, space = super().baseline
-        if space is self.full_space:
-            return network, space
-        again: Any = space.empty()
-        again.load_state_dict(network.state_dict())
-        return again.eval(), space
+        return super().baseline
 
     @cached_property
     def task(self) -> DetectionTask:
@@ -242,16 +247,19 @@ def load_config(path: Any) -> Config:
             f"recipe: space.config = {path!r}: no such file; give an MMDetection config, or one that it brings along "
             "as 'mmdet::swin/NAME.py'"
         )
-    try:
-        if path.startswith("mmdet::"):
+    name = f"recipe: space.config {path}"
+    if path.startswith("mmdet::"):
+        try:
             from mmengine.hub import get_config
 
             config = get_config(path)
-        else:
-            config = Config.fromfile(path)
-    except (*FAULTS, SyntaxError, OSError, NameError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"recipe: space.config {path}: cannot be read ({type(error).__name__}: {reason})") from None
+        except (*FAULTS, SyntaxError, OSError, NameError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{name}: cannot be read ({type(error).__name__}: {reason}); correct its name") from None
+    elif path.endswith(PYTHON):
+        config = run_python(Path(path), name)
+    else:
+        raise UserError(f"{name}: must be MMDetection's config in Python; give a .py file")
     if missing := [key for key in ("model", "train_dataloader", "val_dataloader") if key not in config]:
         raise UserError(f"recipe: space.config {path}: has no {', '.join(missing)}; give a whole detector's config")
     return config

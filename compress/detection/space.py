@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from ..plan import UserError
+from ..plan import UserError, brief
 from ..spaces import SPACES, Group, Operator
+from ..spaces.arguments import check_ends, check_widths
 from ..spaces.traced import bare_parameters, traced_operators
+from .registered import checked, registered_only
 from .swin import SlicedSwinTransformer, swin_dims, swin_groups
 
 BACKBONE = "backbone"
@@ -29,9 +32,11 @@ FAULTS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, Impor
 class DetectorSpace:
     """A detector of MMDetection, `model` being its config's model section as plain values.
 
-    Scored are the dimensions of heads and the MLPs' hidden units of its Swin backbone, as in `spaces.transformer`.
-    `widths` holds the groups that differ from the original. Raises UserError for a model that MMDetection cannot build,
-    another backbone, and widths out of range.
+    The section is data, a stranger's too (`registered.checked`): types are names of registered classes, weights that it
+    would load are left out, and what names files is refused. Scored are the dimensions of heads and the MLPs' hidden
+    units of its Swin backbone, as in `spaces.transformer`. `widths` holds the groups that differ from the original.
+    Raises UserError for a section that is more than data, a model that MMDetection cannot build, another backbone, and
+    widths out of range.
 
     Example::
 
@@ -46,13 +51,12 @@ class DetectorSpace:
     name = "detector"
 
     def __post_init__(self) -> None:
+        check_ends(self.num_classes, self.in_channels)
+        if not isinstance(self.model, Mapping):
+            raise UserError(f"space.model = {brief(self.model)}: must be a config's model section; correct it")
         object.__setattr__(self, "model", json.loads(json.dumps(unpretrained(self.model))))
-        full = {group.name: group.size for group in self._full_groups}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: the detector has no such group; see space.groups")
-            if not isinstance(width, int) or not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+        full = {group.name: (1, group.size) for group in self._full_groups}
+        check_widths(self.widths, full, network="the detector")
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -88,14 +92,15 @@ class DetectorSpace:
 
     def build(self) -> nn.Module:
         """A freshly initialised detector."""
-        network = self.empty()
+        network = build_model(self.config())
         with quiet():
             network.init_weights()
         return network
 
     def empty(self) -> Any:
-        """A detector whose weights are yet to be loaded."""
-        return build_model(self.config())
+        """A detector whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return build_model(self.config())
 
     def with_widths(self, widths: Mapping[str, int]) -> DetectorSpace:
         """This space with `widths` in place of the present ones for the groups they name."""
@@ -106,7 +111,7 @@ class DetectorSpace:
 
         The heads' MACs depend on what is in the image: they are not counted.
         """
-        network = BackboneAlone(build_model(self.config()))
+        network = BackboneAlone(self.empty())
         found = traced_operators(network, self.groups, input_size)
         heads = [name for name, _ in network.named_children() if name != BACKBONE]
         rest = [
@@ -136,13 +141,17 @@ class BackboneAlone(nn.Module):
         return backbone(images)
 
 
-def unpretrained(model: Mapping[str, Any]) -> dict[str, Any]:
-    """`model` without weights to download, and with the Swin that can be sliced in place of MMDetection's."""
-    found = deepcopy(dict(model))
-    backbone = dict(found.get(BACKBONE) or {})
-    if backbone.get("type") not in FAMILY:
+def unpretrained(model: Any) -> dict[str, Any]:
+    """`model` without weights to load, checked, and with the Swin that can be sliced in place of MMDetection's."""
+    try:
+        found = checked(model)
+    except UserError as error:
+        raise UserError(f"space.config: {error}") from None
+    backbone = found.get(BACKBONE) if isinstance(found, dict) else None
+    kind = backbone.get("type") if isinstance(backbone, dict) else None
+    if not isinstance(backbone, dict) or kind not in FAMILY:
         raise UserError(
-            f"space.config: its backbone is {backbone.get('type')!r}, which is not scored; choose a detector with a "
+            f"space.config: its backbone is {kind!r}, which is not scored; choose a detector with a "
             f"SwinTransformer, for example {EXAMPLE}"
         )
     for key in ("init_cfg", "pretrained", "convert_weights"):
@@ -167,7 +176,7 @@ def build_model(model: Mapping[str, Any]) -> Any:
     if DefaultScope.get_current_instance() is None:
         register_all_modules()
     try:
-        with DefaultScope.overwrite_default_scope("mmdet"):
+        with DefaultScope.overwrite_default_scope("mmdet"), registered_only():
             network = MODELS.build(ConfigDict(deepcopy(dict(model))))
     except UserError:
         raise
@@ -201,7 +210,8 @@ def quiet() -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _groups(model: str) -> tuple[Group, ...]:
     """Groups of the unpruned detector; `model` as JSON, because results are kept."""
-    backbone = build_model(json.loads(model)).backbone
+    with torch.random.fork_rng(devices=[]):  # kept results draw nothing, so neither may the first one
+        backbone = build_model(json.loads(model)).backbone
     return tuple(
         replace(
             group,

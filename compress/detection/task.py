@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor, nn
 
-from ..engine.settings import SearchConfig, TrainConfig, make_optimizer, make_schedule
+from ..engine.settings import SearchConfig, TrainConfig, make_optimizer, make_schedule, registered
 from ..engine.training import Job, Prepared, optim_wrapper
 from ..plan import UserError
 from .data import CocoData, EpochLoader, halves
@@ -76,6 +77,13 @@ class DetectionTask:
         epochs = max([entry["end"] for entry in own if entry.get("by_epoch", True) and "end" in entry], default=None)
         if epochs is None:
             raise UserError("search.schedule = 'step': the config's param_scheduler has no end; use 'cosine'")
+        for i, entry in enumerate(own):
+            registered(
+                PARAM_SCHEDULERS,
+                entry.get("type"),
+                name=f"space.config: param_scheduler[{i}].type",
+                example="'LinearLR'",
+            )
         return [scaled(dict(entry), config.epochs / epochs) for entry in own]
 
     def _loader(self, batch_size: int, job: Job, indices: Sequence[int] | None) -> EpochLoader:
@@ -101,10 +109,16 @@ class DetectionTask:
         defaults = make_optimizer(settings, [nn.Parameter(torch.zeros(1))], name=name).defaults  # or the user's errors
         base = {key: defaults.get(key, 0.0) for key in GROUP_SETTINGS}  # what the factors multiply
         kind = self.wrapper.get("constructor", "DefaultOptimWrapperConstructor")
+        make = registered(
+            OPTIM_WRAPPER_CONSTRUCTORS,
+            kind,
+            name="space.config: optim_wrapper.constructor",
+            example="'DefaultOptimWrapperConstructor'",
+        )
         groups: list[dict[str, Any]] = []
         try:
             with DefaultScope.overwrite_default_scope("mmdet"), quiet():
-                constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(kind)(
+                constructor = make(
                     {"type": "OptimWrapper", "optimizer": {**base, **settings}}, paramwise_cfg=dict(paramwise)
                 )
                 constructor.add_params(groups, network)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from ..plan import UserError
-from .datasets import Augmentation, ImageSplit, Source, Transform
+from ..plan import Count, Range, UserError, Workers, check_settings
+from ..plan.errors import shown
+from .datasets import Augmentation, FileSource, ImageSplit, Source, Transform
+from .decoding import NOTES
 from .readers import Reading, read_cifar, read_digits, read_imagefolder, read_npz
 from .sampling import stratified_split
+from .scanning import scan
+
+if TYPE_CHECKING:
+    from .hooks import Progress
 
 DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder"]
 AugmentChoice = Literal["auto", "crop_flip", "crop", "resized_crop", "none"]
+
+Side = Annotated[int, Range(at_least=1, at_most=16384)]
+Mean = Annotated[float, Range(at_least=-10, at_most=10, remedy="it is in units of pixel / 255, such as 0.485")]
+Deviation = Annotated[float, Range(at_least=1e-6, at_most=1e3, remedy="it divides the pixels / 255, such as 0.229")]
 
 _AUTO: dict[DataType, Augmentation] = {
     "digits": "crop",
@@ -56,43 +67,26 @@ class DataConfig:
 
     type: DataType = "digits"
     root: str | None = None
-    input_size: int = 32
-    resize: int | None = None
+    input_size: Side = 32
+    resize: Side | None = None
     augment: AugmentChoice = "auto"
-    holdout: float = 0.0
-    limit: int | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    num_workers: int = 0
+    holdout: Annotated[float, Range(at_least=0, below=1, remedy="it is a share of the images; choose 0.1")] = 0.0
+    limit: Count | None = None
+    mean: tuple[Mean, Mean, Mean] | None = None
+    std: tuple[Deviation, Deviation, Deviation] | None = None
+    num_workers: Workers = 0
     download: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("type", DataType), ("augment", AugmentChoice)):
-            if getattr(self, name) not in get_args(kind):
-                raise UserError(
-                    f"{name}={getattr(self, name)!r}: must be one of {', '.join(get_args(kind))}; choose one"
-                )
+        check_settings(self)
         if self.root is None and self.type != "digits":
             what = "the path of an .npz file" if self.type == "npz" else "a folder"
             raise UserError(f"root=None: type={self.type} reads its images from disk; set root to {what}")
-        for name, smallest in (("input_size", 1), ("resize", self.input_size), ("limit", 1), ("num_workers", 0)):
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                bound = "input_size" if name == "resize" else ""
-                raise UserError(f"{name}={value}: must be at least {bound or smallest}; choose a larger value")
-        if not 0 <= self.holdout < 1:
-            raise UserError(f"holdout={self.holdout}: is a share of the training images, 0 <= holdout < 1; choose 0.1")
-        self._check_statistics()
-        self._warn_unused()
-
-    def _check_statistics(self) -> None:
+        if self.resize is not None and self.resize < self.input_size:
+            raise UserError(f"resize={self.resize}: must be at least input_size; choose a larger value")
         if (self.mean is None) != (self.std is None):
             raise UserError(f"mean={self.mean}, std={self.std}: belong together; give both or neither")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and (len(values) != 3 or not all(math.isfinite(value) for value in values)):
-                raise UserError(f"{name}={values}: must be three finite numbers; give one for each of R, G and B")
-        if self.std is not None and min(self.std) <= 0:
-            raise UserError(f"std={self.std}: divides the pixels and must be positive; correct it")
+        self._warn_unused()
 
     def _warn_unused(self) -> None:
         unused = []
@@ -115,6 +109,7 @@ class ImageData:
         preprocessing: of evaluation, as the model card records it (docs/formats.md).
         evaluated_on: what `test` is: `test`, or `holdout` (a part of the training data).
         name: of the data set.
+        seen: what was special of image files, {key of `decoding.NOTES`: images, `skipped`: files}; empty: nothing.
     """
 
     train: ImageSplit
@@ -123,14 +118,19 @@ class ImageData:
     preprocessing: dict[str, Any]
     evaluated_on: str
     name: str
+    seen: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_data(config: DataConfig, *, seed: int) -> ImageData:
+def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None) -> ImageData:
     """Read a data set and divide it into training and evaluation images.
+
+    Image files are decoded once, before anything is computed from them (`scanning`); one warning says what is left
+    out, and what is not plain 8-bit RGB or grey levels.
 
     Args:
         config: which data, and how they are shown.
         seed: of the held-out part and of `limit`'s choice; without a limit the test images never depend on it.
+        progress: is told of a long look at image files.
 
     Returns:
         Splits whose images are float32 [3, input_size, input_size], normalised.
@@ -164,7 +164,38 @@ def load_data(config: DataConfig, *, seed: int) -> ImageData:
         },
         evaluated_on="holdout" if config.holdout else "test",
         name=reading.name,
+        seen=_seen(config, reading, splits, progress),
     )
+
+
+def _seen(
+    config: DataConfig, reading: Reading, splits: Mapping[str, ImageSplit], progress: Progress | None
+) -> dict[str, int]:
+    """Look at every image file of `splits`; what is special of them, said in one warning.
+
+    UserError for one that cannot be read, or has another size than a network takes that nothing is resized for.
+    """
+    chosen = [
+        (split.source.paths[i], name == "test" or split.transform.augment != "resized_crop", split.transform)
+        for name, split in splits.items()
+        if isinstance(split.source, FileSource)
+        for i in split.ids.tolist()
+    ]
+    if not chosen:
+        return {}
+    found = scan([path for path, _, _ in chosen], progress=progress)
+    for (path, must_fit, transform), (_, _, height, width, _) in zip(chosen, found, strict=True):
+        if must_fit:
+            transform.check_size(height, width, path)
+    counts = Counter(key for *_, keys in found for key in keys)
+    skipped = sum(reading.skipped.values())
+    said = [f"{counts[key]} of {len(found)} images {words}" for key, words in NOTES.items() if counts[key]]
+    if skipped:
+        kinds = ", ".join(f"{shown(kind)}: {count}" for kind, count in sorted(reading.skipped.items()))
+        said.append(f"files that are no images are left out ({kinds})")
+    if said:
+        warnings.warn(f"data.root = {config.root}: {'; '.join(said)}", stacklevel=3)
+    return {**counts, **({"skipped": skipped} if skipped else {})}
 
 
 def _read(config: DataConfig) -> Reading:

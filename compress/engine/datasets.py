@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..plan import UserError
+from .decoding import decode
 from .sampling import AUGMENT, stream_keys, uniforms
 
 Augmentation = Literal["crop_flip", "crop", "resized_crop", "none"]
@@ -83,17 +84,20 @@ class Transform:
         padded = F.pad(self._resized(x_BCHW), [self.padding] * 4)
         return self._normalised(_random_crop(padded, draws_BK, self.input_size))
 
+    def check_size(self, height: int, width: int, image: str = "an image") -> None:
+        """UserError, naming `image`, when it would have to be resized, which `resize` does not say."""
+        if self.resize is None and (height, width) != (self.input_size, self.input_size):
+            raise UserError(
+                f"input_size={self.input_size}: {image} has {height} x {width} pixels and is not resized; "
+                f"set resize (for instance {round(self.input_size * 8 / 7)}) or another input_size"
+            )
+
     def _resized(self, x_BCHW: Tensor) -> Tensor:
-        height, width = x_BCHW.shape[-2:]
         if self.resize is not None:
             from torchvision.transforms.v2 import functional
 
             return functional.resize(x_BCHW, [self.resize], antialias=True)
-        if (height, width) != (self.input_size, self.input_size):
-            raise UserError(
-                f"input_size={self.input_size}: an image has {height} x {width} pixels and is not resized; "
-                f"set resize (for instance {round(self.input_size * 8 / 7)}) or another input_size"
-            )
+        self.check_size(*x_BCHW.shape[-2:])
         return x_BCHW
 
     def _normalised(self, x_BCHW: Tensor) -> Tensor:
@@ -159,7 +163,7 @@ class ArraySource:
 
 
 class FileSource:
-    """Images in files, decoded when read."""
+    """Images in files, decoded when read, as `decoding` says."""
 
     def __init__(self, paths: Sequence[Path], labels: NDArray[np.int64]) -> None:
         self.paths = tuple(str(path) for path in paths)
@@ -167,18 +171,7 @@ class FileSource:
 
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
         """One batch [1, 3, H, W] for each image; UserError naming the file that cannot be decoded."""
-        return [self._decoded(self.paths[i]) for i in ids.tolist()]
-
-    @staticmethod
-    def _decoded(path: str) -> Tensor:
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                pixels = np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG chunk
-            raise UserError(f"{path}: not a readable image ({error}); restore or remove the file") from None
-        return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        return [torch.from_numpy(decode(self.paths[i])[0]).permute(2, 0, 1)[None] for i in ids.tolist()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,7 +15,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..plan import UserError, write_text
+from ..plan import append_line, odd_figure, read_lines, replacing, write_text
+from ..plan.run_files import METRICS_REMEDY, MetricsLine
+from .finite import diverged
 
 LAST = "last.pth"
 
@@ -69,9 +69,7 @@ class MetricsRow(Hook):
     def before_train(self, runner: Runner) -> None:
         """Drop rows of epochs that a killed run had logged but not saved."""
         if is_main_process():
-            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-            whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line short
-            rows = [json.loads(line) for line in whole.splitlines()]
+            rows = read_lines(self.path, MetricsLine, remedy=METRICS_REMEDY) if self.path.exists() else []
             rows = [r for r in rows if r["stage"] != self.stage or r["epoch"] <= runner.epoch]
             write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         self.progress.start(self.stage, runner.max_iters, runner.iter)
@@ -90,21 +88,17 @@ class MetricsRow(Hook):
         self.progress.advance()
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Evaluate and append the row; UserError when the losses are no longer finite."""
+        """Evaluate and append the row; UserError when one of its figures is not finite."""
         count = len(runner.train_dataloader)
         losses = {name: round(float(value) / count, 6) for name, value in self.sums.items()}
-        if not all(map(math.isfinite, losses.values())):
-            raise UserError(
-                f"{self.stage}: training diverged, the losses of epoch {runner.epoch + 1} are {losses}; "
-                f"lower {self.stage}.optimizer.lr"
-            )
         rates = {name: round(values[0], 8) for name, values in runner.optim_wrapper.get_lr().items()}
         epoch = {"stage": self.stage, "epoch": runner.epoch + 1, "epochs": runner.max_epochs}
         row = {**epoch, **losses, **_named_rates(rates), "seconds": round(time.perf_counter() - self.started, 2)}
         row.update(self.evaluate())
+        if odd := odd_figure(row):
+            raise diverged(self.stage, runner.epoch + 1, f"{odd} after it")
         if is_main_process():
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            append_line(self.path, json.dumps(row))
         self.progress.note(describe(row))
 
 
@@ -114,11 +108,10 @@ class AtomicCheckpoint(Hook):
     priority = "VERY_LOW"
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save to a temporary name, then rename."""
-        folder = Path(runner.work_dir)
-        runner.save_checkpoint(str(folder), LAST + ".tmp", by_epoch=True)
+        """Save to a temporary name, then rename; MMEngine writes it through a file of Python's."""
         if is_main_process():
-            os.replace(folder / (LAST + ".tmp"), folder / LAST)
+            with replacing(Path(runner.work_dir) / LAST) as tmp:
+                runner.save_checkpoint(str(tmp.parent), tmp.name, by_epoch=True)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leave MMEngine's history out: it would need unpickling, and metrics.jsonl has it."""

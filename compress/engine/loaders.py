@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import sys
 from collections.abc import Iterator
+from multiprocessing import current_process
+from types import TracebackType
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..plan import UserError
+from ..plan import UserError, Workers, check_setting
 from .datasets import ImageSplit
 from .sampling import EpochSampler, stream_keys
 
@@ -20,14 +26,14 @@ class ImageLoader(DataLoader):
     """
 
     def __init__(self, dataset: Dataset, *, num_workers: int = 0, **options: Any) -> None:
-        if num_workers < 0:
-            raise UserError(f"num_workers={num_workers}: must be 0 (load in this process) or more; choose 0")
+        check_setting("num_workers", num_workers, Workers)
         # DataLoader seeds its workers from this generator; without one, it draws from the global state.
         super().__init__(
             dataset,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             generator=torch.Generator(),
+            worker_init_fn=quiet_worker,
             **options,
         )
 
@@ -45,6 +51,27 @@ class ImageLoader(DataLoader):
             # The traceback and its frames keep the workers in a reference cycle, which takes 5 s to collect.
             error.with_traceback(None)
         raise UserError(message)
+
+
+def quiet_worker(number: int) -> None:
+    """Let a loading process go without a word and without a trace when the training process is stopped.
+
+    Its connections break then, and multiprocessing ends it without removing its temporary folder.
+    """
+    former, config = sys.excepthook, vars(current_process())["_config"]
+    parents = config.get("tempdir")
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, ConnectionError | EOFError):
+            former(kind, error, trace)
+
+    def end(*_: object) -> None:
+        if (folder := config.get("tempdir")) not in (None, parents):
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    sys.excepthook = hook
+    signal.signal(signal.SIGTERM, end)
 
 
 def train_loader(

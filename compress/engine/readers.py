@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ..plan import UserError
+from ..plan.errors import shown
+from .archives import read_arrays
 from .datasets import ArraySource, FileSource, Source
 from .sampling import stratified_split
 
@@ -19,19 +24,25 @@ CIFAR100_STATISTICS = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DIGITS_STATISTICS = ((0.305,) * 3, (0.323,) * 3)  # of the training images below
 
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"})
+_CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
+"""What Windows leaves in folders; other systems hide theirs (.DS_Store, ._1.jpg)."""
 _NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A data set as it was read: sources of both splits, class names, and (mean, std) of the channels."""
+    """A data set as it was read: sources of both splits, class names, and (mean, std) of the channels.
+
+    `skipped`: files of a folder that are no images of it, {`hidden` or the suffix: number}.
+    """
 
     name: str
     train: Source
     test: Source
     classes: tuple[str, ...]
     statistics: tuple[tuple[float, ...], tuple[float, ...]]
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_digits() -> Reading:
@@ -120,13 +131,13 @@ def read_npz(path: str | Path) -> Reading:
         reading = read_npz("cifar10.npz")
     """
     path = Path(path)
-    arrays = _npz_arrays(path)
+    arrays = read_arrays(path, _NPZ_ARRAYS)
     classes = arrays["classes"]
     if classes.ndim != 1 or not len(classes) or classes.dtype.kind not in "UiuS":
         raise UserError(
             f"{path}: classes has shape {list(classes.shape)}, {classes.dtype}; store a list of class names"
         )
-    names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in classes.tolist())
+    names = tuple(_class_name(path, name) for name in classes)
     sources = {split: _npz_source(path, split, arrays=arrays, n_classes=len(names)) for split in ("train", "test")}
     shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
     if shapes[0] != shapes[1]:
@@ -135,24 +146,14 @@ def read_npz(path: str | Path) -> Reading:
     return Reading(path.stem, sources["train"], sources["test"], classes=names, statistics=statistics)
 
 
-def _npz_arrays(path: Path) -> dict[str, NDArray]:
-    from zipfile import BadZipFile
-
+def _class_name(path: Path, name: Any) -> str:
+    """A class's name as text; UserError where it is none."""
     try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: holds a single array; store {', '.join(_NPZ_ARRAYS)} with numpy.savez")
-            missing = [name for name in _NPZ_ARRAYS if name not in archive]
-            if missing:
-                raise UserError(f"{path}: no array {', '.join(missing)}; it must hold {', '.join(_NPZ_ARRAYS)}")
-            return {name: archive[name] for name in _NPZ_ARRAYS}
-    except FileNotFoundError:
-        raise UserError(f"root={path}: no such file; give the path of an .npz file") from None
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, BadZipFile) as error:  # ValueError: pickled objects are refused
-        raise UserError(f"{path}: not a plain .npz archive ({error}); write it with numpy.savez") from None
+        text = name.decode() if isinstance(name, bytes) else str(name)
+        text.encode()
+        return text
+    except UnicodeError:
+        raise UserError(f"{path}: class {shown(repr(name))} is not UTF-8; store the names as text") from None
 
 
 def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes: int) -> ArraySource:
@@ -177,28 +178,41 @@ def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes
 def read_imagefolder(root: str | Path) -> Reading:
     """Folders `root/train/CLASS/` and `root/val/CLASS/` of image files; classes are numbered in alphabetical order.
 
-    Files are found, not opened: a file that cannot be decoded is reported when it is read.
+    Files are found, not opened; hidden ones and those of other kinds than images are left out and counted.
 
     Raises:
-        UserError: a folder is missing or empty, or train and val hold different classes.
+        UserError: a folder is missing, empty or unreadable, or train and val hold different classes.
 
     Example::
 
         reading = read_imagefolder("imagenet-20")
     """
     root = Path(root)
+    try:
+        return _folders(root)
+    except OSError as error:
+        raise UserError(
+            f"root={root}: cannot be read ({error.strerror}: {error.filename}); correct its rights"
+        ) from None
+
+
+def _folders(root: Path) -> Reading:
     names = {split: _class_names(root, split) for split in ("train", "val")}
     for here, other in (("train", "val"), ("val", "train")):
         only = sorted(set(names[here]) - set(names[other]))
         if only:
-            shown = ", ".join(only[:5]) + (", ..." if len(only) > 5 else "")
-            raise UserError(f"{root}: class folders only in {here}: {shown}; train and val must hold the same classes")
+            shown_names = ", ".join(map(shown, only[:5])) + (", ..." if len(only) > 5 else "")
+            raise UserError(
+                f"{root}: class folders only in {here}: {shown_names}; train and val must hold the same classes"
+            )
+    skipped: Counter[str] = Counter()
     return Reading(
         name=root.resolve().name,
-        train=_folder_source(root / "train", names["train"]),
-        test=_folder_source(root / "val", names["val"]),
+        train=_folder_source(root / "train", names["train"], skipped),
+        test=_folder_source(root / "val", names["val"], skipped),
         classes=tuple(names["train"]),
         statistics=IMAGENET_STATISTICS,
+        skipped=skipped,
     )
 
 
@@ -209,14 +223,25 @@ def _class_names(root: Path, split: str) -> list[str]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
         raise UserError(f"{folder}: no class folders; put the images of each class in a folder of its own")
+    for name in names:
+        _class_name(folder, name)
     return names
 
 
-def _folder_source(folder: Path, names: list[str]) -> FileSource:
+def _folder_source(folder: Path, names: list[str], skipped: Counter[str]) -> FileSource:
+    """The images below `folder`; what is left out there is counted in `skipped`."""
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES and p.is_file())
+        found = []
+        for path in sorted(path for path in (folder / name).rglob("*") if path.is_file()):
+            inside = path.relative_to(folder / name).parts
+            if any(part.startswith(".") for part in inside) or path.name.lower() in _CLUTTER:
+                skipped["hidden"] += 1
+            elif path.suffix.lower() not in _IMAGE_SUFFIXES:
+                skipped[path.suffix.lower() or "no suffix"] += 1
+            else:
+                found.append(path)
         if not found:
             raise UserError(f"{folder / name}: no images; add some ({', '.join(sorted(_IMAGE_SUFFIXES))})")
         paths += found

@@ -165,8 +165,8 @@ class TwoNetworks(SearchModel):
     def step(self, data: dict[str, Batch], optimizers: OptimWrapperDict) -> Logs:
         """One RARTS iteration on a batch of D_p and one of D_a."""
         sets = TwoSets(
-            loss_p=lambda: self.criterion(self.u, data["p"]),
-            loss_a=lambda: self.criterion(self.w, data["a"]),
+            loss_p=lambda *, probe=False: self.criterion(self.u, data["p"], probe=probe),
+            loss_a=lambda *, probe=False: self.criterion(self.w, data["a"], probe=probe),
             **self.parameter_sets(),
             opt_u=optimizers["u"],
             opt_w=optimizers["w"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from mmengine.registry import LOOPS, MODEL_WRAPPERS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
+from ..plan import UserError
 from ..search import (
     METHODS,
     Magnitude,
@@ -28,6 +29,7 @@ from ..search import (
     taylor_scores,
 )
 from ..spaces import Space
+from .finite import odd_tensor
 from .loaders import PairLoader
 from .penalising import make_penalty, make_savings
 from .searchers import OneNetwork, SearchModel, TwoNetworks
@@ -63,6 +65,7 @@ def search(
     method = METHODS[config.method["type"]]
     if method.networks == 0:
         scores = score(network, space, task, config, job)
+        _check_found(scores)
         return Found(scores, network, {**config.method, "gamma": None, "penalty": None, "strength": None})
     penalty = make_penalty(config, space, input_size=task.input_size)
     model: TwoNetworks | OneNetwork
@@ -88,9 +91,10 @@ def search(
         seeded=loaders[1:],
         model_wrapper={"type": "AveragedSearch"},
     )
-    folded = model.folded(space)
+    folded, scores = model.folded(space), model.scores()
     if method.networks == 2 and config.weights == "average":
         recalibrate(folded, loaders, task)
+    _check_found({**scores, **folded.state_dict()})
     penalised = not isinstance(model.method, Tas)
     info = {
         "gamma": config.gamma if penalised else None,
@@ -98,7 +102,7 @@ def search(
         "strength": model.strength(),
         **config.method,
     }
-    return Found(model.scores(), folded.cpu().eval(), info)
+    return Found(scores, folded.cpu().eval(), info)
 
 
 def score(network: nn.Module, space: Space, task: Task, config: SearchConfig, job: Job) -> dict[str, Tensor]:
@@ -175,6 +179,15 @@ class AveragedSearch(nn.Module):
     def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """The wrapped model's step."""
         return self.module.train_step(data, optim_wrapper)
+
+
+def _check_found(tensors: Mapping[str, Tensor]) -> None:
+    """UserError unless all numbers that a search hands over, {group or tensor: values}, are finite."""
+    if name := odd_tensor(tensors):
+        raise UserError(
+            f"search: what it found for {name!r} is not finite: the weights that it began with or ended with are too "
+            "large; give another --checkpoint, or lower the search's rates, in a new --work-dir"
+        )
 
 
 def _score_figures(scores: dict[str, Tensor]) -> dict[str, float]:

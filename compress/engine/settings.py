@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from ..penalties.latency import TAU
-from ..plan import UserError, check_number
+from ..plan import Count, Range, UserError, brief, build_settings, check_settings
 from ..search import METHODS, Taylor
 
 GATED_METHODS = ("rarts", "darts1", "darts2", "milenas1", "joint")
 """Methods whose scores are gates and nothing else."""
 
 Amp = Literal["bf16", "fp16"] | None
+Epochs = Annotated[int, Range(at_least=1, at_most=1_000_000)]
+Warmup = Annotated[int, Range(at_least=0)]
+Smoothing = Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")]
+
+FAULTS = (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, AttributeError, LookupError)
+"""What optimisers raise for arguments that they do not take."""
+MOST_RATE, MOST_ARGUMENT = 1e4, 1e9
+"""Of an optimiser's lr, and of its and a method's other numbers: larger ones make any network infinite at once."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +37,14 @@ class TrainConfig:
     epochs (NetSlim). `amp`: autocast type, None for float32.
     """
 
-    epochs: int
-    batch_size: int = 64
+    epochs: Epochs
+    batch_size: Count = 64
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.1, "momentum": 0.9})
     schedule: Literal["cosine", "step"] = "cosine"
-    warmup_epochs: int = 0
-    label_smoothing: float = 0.0
+    warmup_epochs: Warmup = 0
+    label_smoothing: Smoothing = 0.0
     amp: Amp = None
-    accumulate: int = 1
+    accumulate: Count = 1
 
     def __post_init__(self) -> None:
         check_training(self, "train")
@@ -48,15 +57,11 @@ class DistillConfig:
     The thesis and TAS add the term with weight 1 at T = 4; weight T^2 keeps its gradients' size (arXiv 1503.02531).
     """
 
-    temperature: float = 4.0
-    weight: float = 1.0
+    temperature: Annotated[float, Range(at_least=1e-3, at_most=1e6, remedy="4 is usual")] = 4.0
+    weight: Annotated[float, Range(at_least=0, at_most=1e6, remedy="1 is usual")] = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0 or self.weight < 0:
-            raise UserError(
-                f"finetune.distill: temperature = {self.temperature}, weight = {self.weight}: "
-                "the temperature must be positive and the weight not negative"
-            )
+        check_settings(self, "finetune.distill")
 
 
 @dataclass(frozen=True)
@@ -88,30 +93,30 @@ class SearchConfig:
     the one schedule.
     """
 
-    epochs: int
+    epochs: Epochs
     method: Mapping[str, Any] = field(default_factory=lambda: {"type": "rarts"})
-    batch_size: int = 64
-    gamma: float = 1e-4
+    batch_size: Count = 64
+    gamma: Annotated[float, Range(at_least=0, at_most=1e6, remedy="1e-4 is the default")] = 1e-4
     penalty: Literal["subgradient", "proximal", "latency"] = "subgradient"
     latency_table: str | None = None
-    latency_tau: float | None = None
+    latency_tau: Annotated[float, Range(above=0, at_most=1e6)] | None = None
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.1, "momentum": 0.9})
     alpha_optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.1, "momentum": 0.9})
     schedule: Literal["cosine", "step"] = "cosine"
-    warmup_epochs: int = 0
+    warmup_epochs: Warmup = 0
     fixed_scale: bool = False
     weights: Literal["u", "w", "average"] = "average"
-    label_smoothing: float = 0.0
-    amp: Literal["bf16"] | None = None
-    accumulate: int = 1
+    label_smoothing: Smoothing = 0.0
+    amp: Amp = None
+    accumulate: Count = 1
 
     def __post_init__(self) -> None:
         check_training(self, "search")
-        if self.gamma < 0:
-            raise UserError(f"search.gamma = {self.gamma}: must not be negative")
-        _one_of("search.penalty", self.penalty, ("subgradient", "proximal", "latency"))
-        _one_of("search.weights", self.weights, ("u", "w", "average"))
-        _one_of("search.method.type", self.method.get("type"), tuple(METHODS))
+        if self.method.get("type") not in tuple(METHODS):
+            raise UserError(
+                f"search.method.type = {brief(self.method.get('type'))}: must be one of "
+                f"{', '.join(map(repr, METHODS))}; choose one"
+            )
         self._settle_latency(make_method(self))
         if self.batch_size % self.accumulate:
             raise UserError(
@@ -122,7 +127,7 @@ class SearchConfig:
                 f"search.fixed_scale = True: {self.method['type']} has no gates to scale; set it to False, or "
                 f"use one of {', '.join(GATED_METHODS)}"
             )
-        make_optimizer(self.alpha_optimizer, [nn.Parameter(torch.zeros(1))], name="search.alpha_optimizer")
+        check_optimizer(self.alpha_optimizer, name="search.alpha_optimizer")
         if self.amp == "fp16":
             raise UserError("search.amp = 'fp16': the search takes gradients itself, without loss scaling; use 'bf16'")
 
@@ -138,65 +143,108 @@ class SearchConfig:
         if (penalised or weighed) and not self.latency_table:
             reader = "search.penalty = 'latency'" if penalised else "search.method.latency_weight above 0"
             raise UserError(
-                f"search.latency_table = {self.latency_table!r}: {reader} needs a table; give the file that "
+                f"search.latency_table = {brief(self.latency_table)}: {reader} needs a table; give the file that "
                 "tools/profile_latency.py wrote for this recipe"
             )
         useless = f"has no use with search.penalty = {self.penalty!r}; set that to 'latency', or leave this away"
         if self.latency_tau is not None and not penalised:
-            raise UserError(f"search.latency_tau = {self.latency_tau!r}: {useless}")
+            raise UserError(f"search.latency_tau = {brief(self.latency_tau)}: {useless}")
         if self.latency_table is not None and not (penalised or weighed):
             if isinstance(method, Taylor):
                 useless = "has no use with search.method.latency_weight = 0; set that above 0, or leave this away"
-            raise UserError(f"search.latency_table = {self.latency_table!r}: {useless}")
-        if penalised:
-            if self.latency_tau is None:
-                object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
-            check_number("search.latency_tau", self.latency_tau, above=0)
+            raise UserError(f"search.latency_table = {brief(self.latency_table)}: {useless}")
+        if penalised and self.latency_tau is None:
+            object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
 
 
 def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
     """Raise UserError for values no training can use."""
-    for name in ("epochs", "batch_size", "accumulate"):
-        value = getattr(config, name)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{section}.{name} = {value!r}: must be a whole number of at least 1")
-    if not 0 <= config.warmup_epochs < config.epochs:
-        raise UserError(f"{section}.warmup_epochs = {config.warmup_epochs}: must be from 0 to epochs - 1")
-    make_optimizer(config.optimizer, [nn.Parameter(torch.zeros(1))], name=f"{section}.optimizer")
-    if not 0 <= config.label_smoothing <= 1:
-        raise UserError(f"{section}.label_smoothing = {config.label_smoothing}: must be from 0 to 1; 0.1 is usual")
-    _one_of(f"{section}.schedule", config.schedule, ("cosine", "step"))
-    _one_of(f"{section}.amp", config.amp, (None, "bf16", "fp16"))
+    check_settings(config, section)
+    if config.warmup_epochs >= config.epochs:
+        raise UserError(
+            f"{section}.warmup_epochs = {config.warmup_epochs}: must be from 0 to epochs - 1; {section}.epochs is "
+            f"{config.epochs}"
+        )
+    check_optimizer(config.optimizer, name=f"{section}.optimizer")
     if config.amp == "fp16" and not torch.cuda.is_available():
         raise UserError(f"{section}.amp = 'fp16': needs a CUDA device for its loss scaling; use 'bf16' or None")
 
 
 def make_method(config: SearchConfig) -> Any:
-    """The parameters of `config.method`; UserError for one the method does not have."""
+    """The parameters of `config.method`; UserError for one the method does not have, and for wrong values."""
     kwargs = dict(config.method)
     kind = kwargs.pop("type")
     known = {f.name for f in fields(METHODS[kind].settings)}
     if unknown := sorted(kwargs.keys() - known):
         raise UserError(f"search.method.{unknown[0]}: {kind} has no such parameter; it has {sorted(known) or 'none'}")
-    return METHODS[kind].settings(**kwargs)
+    method = build_settings(METHODS[kind].settings, kwargs, "search.method")
+    for key, value in kwargs.items():
+        if isinstance(value, float):
+            Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"search.method.{key}", value, whole=False)
+    return method
+
+
+def registered(registry: Any, kind: Any, *, name: str, example: str) -> Any:
+    """What `registry`, one of MMEngine's, lists as `kind`; a dotted name, which it would import, is in no list.
+
+    Raises UserError, naming `name` and an `example`, for anything else.
+    """
+    found = None
+    while found is None and registry is not None:
+        registry.import_from_location()  # the package's own modules
+        found = registry.module_dict.get(kind) if isinstance(kind, str) else None
+        registry = registry.parent
+    if found is None:
+        raise UserError(f"{name} = {brief(kind)}: no such type; use {example}, or another that is registered")
+    return found
 
 
 def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[Any], *, name: str) -> Optimizer:
     """The optimiser that `settings` (type, lr, ...) describe, of `parameters` or groups of them, as PyTorch takes them.
 
-    Raises UserError for an unknown type or argument.
+    Raises UserError for an unknown type or argument, and for numbers that no training survives.
     """
     from mmengine.optim import OPTIMIZERS  # with the optimisers of torch registered
 
     kwargs = dict(settings)
-    kind = kwargs.pop("type", None)
-    make = OPTIMIZERS.get(kind) if isinstance(kind, str) else None
-    if make is None:
-        raise UserError(f"{name}.type = {kind!r}: no such optimiser; use 'SGD', 'Adam' or another of torch.optim")
+    make = registered(OPTIMIZERS, kwargs.pop("type", None), name=f"{name}.type", example="'SGD', 'Adam', 'AdamW'")
+    known = inspect.signature(make).parameters
+    for key, value in kwargs.items():
+        _check_argument(f"{name}.{key}", value, known[key].default if key in known else None, lr=key == "lr")
     try:
         return make(list(parameters), **kwargs)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {error}; correct the optimiser's arguments") from None
+    except FAULTS as error:
+        raise UserError(f"{name}: {' '.join(str(error).split())[:300]}; correct the optimiser's arguments") from None
+
+
+def _check_argument(name: str, value: Any, default: Any, *, lr: bool) -> None:
+    """UserError for an optimiser's argument of another kind than its `default`, or out of all bounds."""
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise UserError(f"{name} = {brief(value)}: must be True or False; choose one")
+    if lr:
+        Range(at_least=0, at_most=MOST_RATE, remedy="0.1 is usual for SGD").check(name, value, whole=False)
+    elif isinstance(default, int | float) and not isinstance(default, bool) and value is not None:
+        Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(name, value, whole=False)
+    elif isinstance(default, tuple):
+        if not isinstance(value, list | tuple) or len(value) != len(default):
+            raise UserError(f"{name} = {brief(value)}: must be a list of {len(default)} numbers, like {list(default)}")
+        for i, item in enumerate(value):
+            Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"{name}[{i}]", item, whole=False)
+
+
+def check_optimizer(settings: Mapping[str, Any], *, name: str) -> None:
+    """Raise UserError unless `settings` make an optimiser that steps as training steps: without a closure, densely."""
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.ones(2)
+    optimizer = make_optimizer(settings, [parameter], name=name)
+    try:
+        optimizer.step()
+    except FAULTS as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{name}: {settings['type']} cannot make a step as it is ({type(error).__name__}: {reason}); correct its "
+            "arguments, or use 'SGD' or 'Adam'"
+        ) from None
 
 
 def make_schedule(config: TrainConfig | SearchConfig) -> list[dict[str, Any]]:
@@ -216,8 +264,3 @@ def make_schedule(config: TrainConfig | SearchConfig) -> list[dict[str, Any]]:
 def amp_dtype(amp: str | None) -> torch.dtype | None:
     """The autocast type that a recipe's `amp` names."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}[amp] if amp else None
-
-
-def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"{name} = {value!r}: must be one of {', '.join(map(repr, allowed))}")

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from ..plan import UserError
+from ..plan import UserError, storing
 from .datasets import ImageSplit
+from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
@@ -166,31 +167,33 @@ def run(
     if resume:
         _refuse_pickles(last)
     name = f"{job.stage}-{uuid.uuid4().hex[:8]}"
-    runner = Runner(
-        model=model,
-        work_dir=str(job.folder),
-        train_dataloader=loader,
-        train_cfg=loop,
-        optim_wrapper=optimizers,
-        param_scheduler=schedule,
-        default_hooks={"timer": None, "sampler_seed": None, "logger": None, "checkpoint": None},
-        custom_hooks=[
-            EpochSeed(job.seed, [loader, *seeded]),
-            MetricsRow(job.metrics, job.stage, evaluate, job.progress),
-            AtomicCheckpoint(),
-        ],
-        randomness={"seed": job.seed},
-        launcher=job.launcher,
-        env_cfg={"dist_cfg": {"backend": "nccl" if torch.cuda.is_available() else "gloo"}},
-        visualizer={"type": "Visualizer", "vis_backends": [], "name": name},
-        log_level="ERROR",
-        experiment_name=name,
-        load_from=str(last) if resume else None,
-        resume=resume,
-        default_scope="mmengine",
-        # Formatting the config with every checkpoint would take time and turn Ctrl-C into a SyntaxError.
-        cfg=Config({"model_wrapper_cfg": model_wrapper or data_parallel()}, format_python_code=False),
-    )
+    with storing(job.folder):  # its log and its config
+        runner = Runner(
+            model=model,
+            work_dir=str(job.folder),
+            train_dataloader=loader,
+            train_cfg=loop,
+            optim_wrapper=optimizers,
+            param_scheduler=schedule,
+            default_hooks={"timer": None, "sampler_seed": None, "logger": None, "checkpoint": None},
+            custom_hooks=[
+                EpochSeed(job.seed, [loader, *seeded]),
+                FiniteOnly(job.stage),
+                MetricsRow(job.metrics, job.stage, evaluate, job.progress),
+                AtomicCheckpoint(),
+            ],
+            randomness={"seed": job.seed},
+            launcher=job.launcher,
+            env_cfg={"dist_cfg": {"backend": "nccl" if torch.cuda.is_available() else "gloo"}},
+            visualizer={"type": "Visualizer", "vis_backends": [], "name": name},
+            log_level="ERROR",
+            experiment_name=name,
+            load_from=str(last) if resume else None,
+            resume=resume,
+            default_scope="mmengine",
+            # Formatting the config with every checkpoint would take time and turn Ctrl-C into a SyntaxError.
+            cfg=Config({"model_wrapper_cfg": model_wrapper or data_parallel()}, format_python_code=False),
+        )
     runner.train()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from ..engine.data import ImageData
 from ..engine.datasets import ImageSplit
 from ..engine.loaders import eval_loader
 from ..engine.sampling import stratified_split
-from ..plan import UserError, replacing
+from ..plan import UserError, replacing, scratch
 from ..spaces import Card, load_model
 from .agreement import check_agrees
 from .half import export_half
@@ -53,16 +52,16 @@ def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False, uint
         if not (fp16 or uint8_input):
             raise UserError(f"{source}: is an ONNX file already; --fp16 or --uint8-input makes another of it")
         check_other(path, source)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         if source.suffix != ".onnx":
             model, space, card = load_model(source)
             if not space.classifier:
                 raise UserError(f"{source}: a {card.space}, whose run has exported it; give one of its .onnx files")
-            source = _export(model, card, Path(folder) / "model.onnx")
+            source = _export(model, card, folder / "model.onnx")
         if fp16:
-            source = export_half(source, Path(folder) / "half.onnx")
+            source = export_half(source, folder / "half.onnx")
         if uint8_input:  # last, so that the normalisation is float32
-            source = export_pixels(source, Path(folder) / "pixels.onnx")
+            source = export_pixels(source, folder / "pixels.onnx")
         with replacing(path) as tmp:
             shutil.copyfile(source, tmp)
     return path
@@ -99,8 +98,8 @@ def export_int8(
     check_agrees(source, card.classes, card.preprocessing, data)
     chosen = calibration_images(data.train, images, seed=seed)
     batches = (x_BCHW for x_BCHW, _ in eval_loader(chosen, batch_size=CHUNK))
-    with tempfile.TemporaryDirectory() as folder:
-        full, quantised = Path(folder) / "model.onnx", Path(folder) / "int8.onnx" if uint8_input else path
+    with scratch() as folder:
+        full, quantised = folder / "model.onnx", folder / "int8.onnx" if uint8_input else path
         quantize_int8(_export(model, card, full), quantised, batches, config=config)
         if uint8_input:
             export_pixels(quantised, path)
@@ -151,8 +150,8 @@ def export_engine(
         return source
     kept = path.with_name(f"{path.name}.onnx")
     check_other(kept, source)
-    with tempfile.TemporaryDirectory() as folder:
-        made = write_onnx(source, Path(folder) / kept.name, fp16=fp16, uint8_input=uint8_input)
+    with scratch() as folder:
+        made = write_onnx(source, folder / kept.name, fp16=fp16, uint8_input=uint8_input)
         try:
             build_engine(made, path, config=config, progress=progress)
         except UserError as error:  # in the user's words: the file made on the way is gone

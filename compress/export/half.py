@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..plan import UserError, replacing
+from .agreement import check_network
 from .onnx_read import read_onnx, takes_pixels
 
 NORMS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "ReduceMean", "ReduceL2", "Pow", "Sqrt")
@@ -108,7 +109,9 @@ def export_half(source: str | Path, path: str | Path) -> Path:
     """
     import onnx
 
-    proto = half_model(read_onnx(source, weights=True))
+    given = read_onnx(source, weights=True)
+    check_network(source, given)
+    proto = half_model(given)
     with replacing(path) as tmp:
         onnx.save_model(proto, str(tmp))
     return Path(path)

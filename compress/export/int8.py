@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..plan import UserError, replacing
+from ..plan import UserError, check_settings, replacing, scratch
 from .half import is_half, is_quantised
 from .onnx_read import check_other, read_onnx, takes_pixels
 
@@ -53,9 +52,7 @@ class Int8Config:
     reduce_range: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("calibration", Calibration), ("activations", Activations)):
-            if getattr(self, name) not in get_args(kind):
-                raise UserError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(get_args(kind))}")
+        check_settings(self)
 
 
 def quantize_int8(
@@ -89,8 +86,8 @@ def quantize_int8(
     chunks = _chunks(images, shape)
     transformer = any(node.op_type == NORM for node in proto.graph.node)
     operators = [*OPERATORS, *([] if transformer else [SUM])]
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
+    with scratch() as folder:
+        prepared, quantised = folder / "prepared.onnx", folder / "quantised.onnx"
         quant_pre_process(proto, prepared)
         _quantise(prepared, quantised, [{name: chunk} for chunk in chunks], operators, config)
         result = onnx.load(str(quantised))

@@ -6,17 +6,16 @@ import ast
 import contextlib
 import copy
 import io
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
-from ..plan import UserError, replacing
+from ..plan import Count, Range, UserError, check_settings, replacing
 from .rewriting import rewrite
 
 INPUT_NAME = "images"
@@ -43,15 +42,12 @@ class ExportConfig:
     """
 
     opset: int = 18
-    tolerance: float = 1e-4
-    parity_images: int = 256
+    tolerance: Annotated[float, Range(above=0, at_most=1e6, remedy="1e-4 suits float32 networks")] = 1e-4
+    parity_images: Count = 256
 
     def __post_init__(self) -> None:
         _check_opset(self.opset)
-        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise UserError(f"tolerance={self.tolerance}: must be a finite number above 0; 1e-4 suits float32 networks")
-        if self.parity_images < 1:
-            raise UserError(f"parity_images={self.parity_images}: must be at least 1; 256 is the default")
+        check_settings(self)
 
 
 def inference_copy(model: nn.Module) -> nn.Module:

@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from ..plan import UserError
+from ..plan.errors import reason
+from .onnx_checks import check_structure, check_tensors
+
+BROKEN = (ValueError, TypeError, OSError, RuntimeError, MemoryError, LookupError, ArithmeticError)
+"""What ONNX's checker and its reader of other files raise, beside errors of their own."""
 
 
 def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
     """The `onnx.ModelProto` at `path`; with `weights` those in other files too, and the whole is checked.
 
-    Raises UserError when the file is missing, has another extension, is no ONNX model, or when a file that its weights
-    lie in is missing or cut off; with `weights` also when the model breaks ONNX's rules.
+    Raises UserError when the file is missing, has another extension, is no ONNX model, breaks a rule of `onnx_checks`,
+    or when a file that its weights lie in is missing, cut off or in another folder; with `weights` also when the model
+    breaks ONNX's rules.
     """
     import onnx
     from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     path = Path(path)
     if path.suffix != ".onnx":
@@ -25,25 +30,20 @@ def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
         raise UserError(f"{path}: no such file; tools/export.py RUN --to onnx writes one")
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except DecodeError:
+    except (DecodeError, UnicodeError):
         proto = None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); correct its rights") from None
     if proto is None or not proto.graph.node:
         raise UserError(f"{path}: not an ONNX model, or cut off; export it again")
-    tensors = [tensor for tensor in proto.graph.initializer if uses_external_data(tensor)]
-    for tensor in tensors:
-        info = ExternalDataInfo(tensor)
-        file = path.parent / info.location
-        if not file.is_file():
-            raise UserError(f"{path}: weight {tensor.name!r} lies in {file.name}, which is missing; put it beside")
-        if (info.offset or 0) + (info.length or 0) > file.stat().st_size:
-            raise UserError(f"{path}: weight {tensor.name!r} lies in {file.name}, which is cut off; copy it again")
+    check_structure(proto, path)
+    check_tensors(proto, path)
     if weights:
         try:
             onnx.load_external_data_for_model(proto, str(path.parent))
             onnx.checker.check_model(proto, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path}: not a valid ONNX model ({reason}); export it again") from error
+        except (*BROKEN, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise UserError(f"{path}: not a valid ONNX model ({reason(error)}); export it again") from error
     return proto
 
 

@@ -15,11 +15,8 @@ import torch
 from torch import Tensor
 
 from ..plan import UserError, replacing
-from .agreement import exported_metadata
+from .agreement import PIXELS, check_network, described
 from .onnx_read import read_onnx, takes_pixels
-
-PIXELS = "uint8 NHWC"
-"""Entry `input` of a file's preprocessing: what its graph takes. Without the entry that is float32 NCHW, normalised."""
 
 PREFIX = "pixels_"
 """Begins the names of the nodes and tensors that come before the network."""
@@ -49,7 +46,8 @@ def export_pixels(source: str | Path, path: str | Path) -> Path:
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     if "detector" in metadata:
         raise UserError(f"{source}: a detector, whose images are scaled and padded outside; leave --uint8-input out")
-    _, preprocessing = exported_metadata(source, metadata)
+    check_network(source, proto)
+    _, preprocessing = described(source, proto)
     if absent := [key for key in ("input_size", "mean", "std") if key not in preprocessing]:
         raise UserError(f"{source}: its preprocessing has no {absent[0]}; export the network with tools/export.py")
     _prepend(proto, source, preprocessing)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..plan import UserError
+from ..plan import Threads, UserError, check_setting
+from ..plan.errors import reason
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -17,7 +19,7 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     Worker threads stop spinning when a call returns: with two sessions timed in turn, the idle one would otherwise
     take cores from the other.
 
-    Raises UserError when `threads` is below 1, or when the file is missing or no valid ONNX model.
+    Raises UserError when `threads` is out of range, or when the file is missing or no valid ONNX model.
 
     Example::
 
@@ -25,10 +27,8 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
         (logits,) = session.run(["logits"], {"images": images})
     """
     import onnxruntime as ort
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    if threads < 1:
-        raise UserError(f"threads={threads}: must be at least 1")
+    check_setting("threads", threads, Threads)
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such ONNX file; run the export stage first")
@@ -38,14 +38,31 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 4  # errors come as exceptions
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (
-        state.InvalidProtobuf,
-        state.InvalidGraph,
-        state.InvalidArgument,
-        state.NotImplemented,
-        state.Fail,
-    ) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a usable ONNX model ({reason}); export it again") from error
+    except _refusals() as error:
+        raise UserError(f"{path}: not a usable ONNX model ({reason(error)}); export it again") from error
+
+
+def run_session(
+    path: str | Path, session: onnxruntime.InferenceSession, outputs: Sequence[str], feed: Mapping[str, Any]
+) -> list[Any]:
+    """`session.run(outputs, feed)`; UserError where the graph of `path` fails on the way.
+
+    Example::
+
+        (logits,) = run_session("model.onnx", session, ["logits"], {"images": images})
+    """
+    try:
+        return list(session.run(outputs, feed))
+    except _refusals() as error:
+        raise UserError(f"{path}: fails in ONNX Runtime ({reason(error)}); export it again") from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for files and feeds that it cannot work with."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile", "NotImplemented")
+    return (*(getattr(state, name) for name in (*names, "EPFail", "RuntimeException")), RuntimeError, MemoryError)

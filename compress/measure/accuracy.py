@@ -11,18 +11,20 @@ from ..engine.data import ImageData
 from ..engine.loaders import eval_loader
 from ..export import network_input
 from ..export.agreement import check_agrees
-from ..plan import UserError
+from ..plan import UserError, check_figures
 from .models import Model
 
 TOP = 5
+OUTPUTS = "the network's outputs are too large, or no numbers: give another one, or train it again at a lower rate"
+"""The remedy where a mean loss is not finite."""
 
 
 def evaluate_model(model: Model, data: ImageData, *, batch: int = 250, num_workers: int = 0) -> dict[str, Any]:
     """Score `model` on `data.test`: `top1`, `top5` (where there are more than 5 classes) in percent, mean cross
     entropy `loss`, `n_images`, and `evaluated_on` (`test`, or `holdout`).
 
-    Raises UserError when the network's classes or preprocessing are not those of `data`, or its output is not one
-    logit for each class.
+    Raises UserError when the network's classes or preprocessing are not those of `data`, its output is not one logit
+    for each class, or the loss is not finite.
 
     Example::
 
@@ -43,6 +45,7 @@ def evaluate_model(model: Model, data: ImageData, *, batch: int = 250, num_worke
         hits_K += (logits_BK.topk(top).indices == labels_B[:, None]).sum(0)
         loss += float(F.cross_entropy(logits_BK, labels_B, reduction="sum"))
     count = len(data.test)
+    check_figures(f"{model.path} on {data.name}", {"loss": loss / count}, remedy=OUTPUTS)
     shares = [round(100 * int(hits) / count, 4) for hits in hits_K.cumsum(0)]
     return {
         "backend": model.backend,

@@ -25,13 +25,14 @@ def benchmark_models(
     threads: int = 1,
     repeats: int = 60,
     warmup_seconds: float = 0.25,
+    trust: bool = False,
 ) -> dict[str, Any]:
     """Time the .onnx files and .engines `paths` in turn; returns plain values, one row for each.
 
     Every model gets seeded standard normal images of its own input shape (random bytes for uint8). A time is that of
     one call in milliseconds: ONNX Runtime from NumPy array to NumPy array, engines from CUDA tensor to CUDA tensor
     with a wait for the result. `ratio` is that of neighbouring samples, this model's over the first one's. `drifted`
-    as in `measure_latency`. `backend` as in `open_model`.
+    as in `measure_latency`. `backend` and `trust` as in `open_model`.
 
     Raises UserError when a file cannot be opened or does not take `batch` images, and for numbers out of range.
 
@@ -44,7 +45,7 @@ def benchmark_models(
         raise UserError(f"batch={batch}: must be at least 1")
     if odd := [str(path) for path in paths if Path(path).suffix not in (".onnx", ".engine")]:
         raise UserError(f"{odd[0]}: must be an .onnx or .engine file; tools/export.py writes them")
-    models = [open_model(path, backend=backend, threads=threads, batch=batch) for path in paths]
+    models = [open_model(path, backend=backend, threads=threads, batch=batch, trust=trust) for path in paths]
     calls = {str(index): model.bind(_images(model, batch)) for index, model in enumerate(models)}
     with torch_threads(threads):
         before = time_reference()

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..costs.latency import UNTIMED, LatencyTable, OperatorCosts
+from ..plan import UserError
+from ..plan.table_file import AGAIN
 from ..spaces import Operator
 from .latency import DRIFT
 from .profiling import Profile
@@ -112,8 +114,11 @@ def prediction_error(predicted: Sequence[float], measured: Sequence[float]) -> d
 def describe_table(table: LatencyTable) -> str:
     """In words: how well `table` predicts, and whether the machine was quiet while it was measured.
 
-    Of merged tables nothing is said of the machine: its speed differs from day to day.
+    Of merged tables nothing is said of the machine: its speed differs from day to day. Raises UserError where the
+    table's file has no such record.
     """
+    if absent := [name for name in ("residual", "reference_ms") if name not in table.record]:
+        raise UserError(f"latency table: {absent[0]} is missing, so nothing is known of its error; {AGAIN}")
     residual, reference_ms = table.record["residual"], table.record["reference_ms"]
     text = (
         f"Networks that it had not seen were predicted with a median error of {residual['median']:.1%} (90 % of "

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..costs.latency import read_table
-from ..plan import UserError, read_json, write_json
+from ..plan import UserError, write_json
+from ..plan.table_file import ProfilesFile
 from .profiling import Profile
 
 EQUAL = ("multiple", "rounds")
@@ -39,7 +40,7 @@ def pack(profiles: Sequence[Profile]) -> dict[str, Any]:
 
 
 def unpack(value: Mapping[str, Any]) -> list[Profile]:
-    """What `pack` was given. KeyError, TypeError or ValueError when `value` is something else."""
+    """What `pack` was given."""
     groups, names = value["groups"], value["operators"]
     columns = [
         value[key] for key in ("widths", "shares", "unpruned_shares", "nodes", "unpruned_nodes", "ratio", "unpruned_ms")
@@ -70,8 +71,8 @@ def resumed(path: Path, settings: Mapping[str, Any], designs: Sequence[Mapping[s
     """
     if not path.exists():
         return []
-    value = read_json(path)
-    profiles = _profiles_of(path, value)
+    value = read_table(path, ProfilesFile)
+    profiles = unpack(value["profiles"])
     if value.get("sources", 1) > 1:
         raise UserError(f"{path}: is merged of several tables; profile more into another file, and merge again")
     odd = [name for name in settings if value.get(name) != settings[name]]
@@ -93,8 +94,8 @@ def merged(paths: Sequence[str | Path]) -> tuple[dict[str, Any], dict[str, int],
     key, settings, profiles = dict[str, Any](), dict[str, int](), dict[tuple[int, ...], Profile]()
     sources = 0
     for path in paths:
-        value = read_table(path)
-        found = _profiles_of(path, value)
+        value = read_table(path, ProfilesFile)
+        found = unpack(value["profiles"])
         own_key, own = value["key"], {name: value[name] for name in EQUAL}
         if not profiles:
             key, settings = own_key, own
@@ -113,19 +114,5 @@ def _check_equal(path: str | Path, own: Mapping[str, Any], first_path: str | Pat
     name, *others = [name for name in {**first, **own} if own.get(name) != first.get(name)] or [""]
     if name:
         more = f" ({', '.join(others)} differ too)" if others else ""
-        raise UserError(
-            f"{path}: {name} = {own.get(name)!r}, but {first_path} has {first.get(name)!r}{more}; only tables of one "
-            "network, machine and way of measuring can be merged"
-        )
-
-
-def _profiles_of(path: str | Path, value: Any) -> list[Profile]:
-    """The profiles in the content `value` of the file `path`; UserError unless it has a key and settings, too."""
-    try:
-        if not (isinstance(value["key"], dict) and all(isinstance(value[name], int) for name in EQUAL)):
-            raise TypeError("key")
-        return unpack(value["profiles"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a latency table with its profiles ({error!r}); profile again with tools/profile_latency.py"
-        ) from None
+        differs = f"{name} = {own.get(name)!r:.300}, but {first_path} has {first.get(name)!r:.300}{more}"
+        raise UserError(f"{path}: {differs}; only tables of one network, machine and way of measuring can be merged")

@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..export import INPUT_NAME, OUTPUT_NAME, cuda_device, inference_copy, onnx_session
 from ..export.tensorrt.backend import load_backend
-from ..plan import UserError
+from ..plan import Range, Threads, UserError, brief, check_settings
 from .environment import device_name, versions
 from .models import open_model
-from .timing import interleaved, summarise, summarise_ratio, torch_threads
+from .timing import Batch, Repeats, interleaved, summarise, summarise_ratio, torch_threads
 
 REFERENCE_SIZE = 256  # Side of the square float32 matrices of the reference product.
 DRIFT = 0.2
@@ -110,12 +110,12 @@ class MeasureConfig:
     """
 
     backends: tuple[str, ...] = ("pytorch", "onnxruntime")
-    batch: int = 1
-    threads: int = 1
-    repeats: int = 60
-    inner: int = 0
-    min_sample_ms: float = 2.0
-    warmup_seconds: float = 0.25
+    batch: Batch = 1
+    threads: Threads = 1
+    repeats: Repeats = 60
+    inner: Annotated[int, Range(at_least=0, at_most=10**6, remedy="0 chooses the number of calls per sample")] = 0
+    min_sample_ms: Annotated[float, Range(at_least=0, at_most=1e6)] = 2.0
+    warmup_seconds: Annotated[float, Range(at_least=0, at_most=1e4)] = 0.25
 
     def __post_init__(self) -> None:
         if isinstance(self.backends, str) or not self.backends:
@@ -123,15 +123,8 @@ class MeasureConfig:
         object.__setattr__(self, "backends", tuple(self.backends))  # recipes hold lists
         for name in self.backends:
             if name not in BACKENDS:
-                raise UserError(f"backends: {name!r} is unknown; choose from {', '.join(BACKENDS)}")
-        for field in ("batch", "threads", "repeats"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field}={getattr(self, field)}: must be at least 1")
-        if self.inner < 0:
-            raise UserError(f"inner={self.inner}: must be at least 0; 0 chooses the number of calls per sample")
-        for field in ("min_sample_ms", "warmup_seconds"):
-            if not 0 <= getattr(self, field) < float("inf"):
-                raise UserError(f"{field}={getattr(self, field)}: must be a finite number, 0 or above")
+                raise UserError(f"backends: {brief(name)} is unknown; choose from {', '.join(BACKENDS)}")
+        check_settings(self)
 
 
 def measure_latency(

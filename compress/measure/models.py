@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..export import Engine, EngineConfig, build_engine, cuda_device, onnx_session
-from ..export.agreement import exported_metadata
+from ..export.agreement import described, exported_metadata
 from ..export.onnx_read import read_onnx
+from ..export.session import run_session
 from ..export.tensorrt import load_engine_card
-from ..plan import UserError
+from ..plan import UserError, scratch
 from ..spaces import load_model
 
 BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
@@ -70,12 +70,15 @@ class Model:
         return torch.cat(parts)
 
 
-def open_model(path: str | Path, *, backend: str | None = None, threads: int = 1, batch: int = 1) -> Model:
+def open_model(
+    path: str | Path, *, backend: str | None = None, threads: int = 1, batch: int = 1, trust: bool = False
+) -> Model:
     """Open an .onnx file, an .engine, or a run folder (a stem or .safetensors file likewise).
 
     `backend` None: what the file is for. An .onnx file with a TensorRT `backend` is built first, for `batch` images,
-    which takes minutes. `threads` are ONNX Runtime's. Raises UserError when the file is missing or broken, has more
-    than one input or output, does not fit `backend`, or needs a GPU that is not there.
+    which takes minutes. `threads` are ONNX Runtime's; `trust` is of engines, as `Engine` has it. Raises UserError when
+    the file is missing or broken, has more than one input or output, does not fit `backend`, or needs a GPU that is not
+    there.
 
     Example::
 
@@ -86,15 +89,15 @@ def open_model(path: str | Path, *, backend: str | None = None, threads: int = 1
         found = load_engine_card(path)["backend"]
         if backend not in (None, found):
             raise UserError(f"{path}: an engine of {found}; leave --backend {backend} out")
-        return _open_engine(path)
+        return _open_engine(path, trust=trust)
     if path.suffix != ".onnx":
         return _open_run(path)
     if backend in (None, "onnxruntime"):
         return _open_onnx(path, threads=threads)
     if cuda_device() is None:
         raise UserError(f"--backend {backend}: needs an NVIDIA GPU with driver, and here is none; leave it out")
-    with tempfile.TemporaryDirectory() as folder:
-        engine = Path(folder) / f"{path.stem}.engine"
+    with scratch() as folder:
+        engine = folder / f"{path.stem}.engine"
         build_engine(path, engine, config=EngineConfig(backend=backend, batch=(batch, batch, batch)))
         return replace(_open_engine(engine), path=path)
 
@@ -109,11 +112,13 @@ def _open_onnx(path: Path, *, threads: int) -> Model:
         given = f"{inputs[0].type} of shape {inputs[0].shape}"
         raise UserError(f"{path}: takes {given}; only the batch may be free, and types are {', '.join(DTYPES)}")
 
+    if (given := session.get_outputs()[0].type) not in DTYPES:
+        raise UserError(f"{path}: gives {given}; types are {', '.join(DTYPES)}")
+
     def bind(images: Tensor) -> Callable[[], Any]:
         feed = {name: images.numpy()}
-        return lambda: session.run(outputs, feed)[0]
+        return lambda: run_session(path, session, outputs, feed)[0]
 
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
     return Model(
         path=path,
         backend="onnxruntime",
@@ -121,13 +126,13 @@ def _open_onnx(path: Path, *, threads: int) -> Model:
         shape=tuple(shape),
         dtype=DTYPES[inputs[0].type],
         batches=(fixed, fixed) if isinstance(fixed, int) else None,
-        described=lambda: exported_metadata(path, metadata),
+        described=lambda: described(path, proto),
         bind=bind,
     )
 
 
-def _open_engine(path: Path) -> Model:
-    engine = Engine(path)
+def _open_engine(path: Path, *, trust: bool = False) -> Model:
+    engine = Engine(path, trust=trust)
     _check_one(path, engine.card["inputs"], engine.card["outputs"])
     (entry,), profile = engine.card["inputs"], engine.card["profile"]
 
@@ -148,7 +153,9 @@ def _open_engine(path: Path) -> Model:
         shape=tuple(entry["shape"][1:]),
         dtype=getattr(torch, entry["dtype"]),
         batches=(profile[entry["name"]]["min"][0], profile[entry["name"]]["max"][0]),
-        described=lambda: exported_metadata(path, engine.card["metadata"]),
+        described=lambda: exported_metadata(
+            path, engine.card.get("metadata", {}), shape=entry["shape"][1:], pixels=entry["dtype"] == "uint8"
+        ),
         bind=bind,
     )
 

@@ -24,9 +24,8 @@ def timing_network(space: Space, input_size: tuple[int, int, int], *, seed: int 
     statistics from random images: features that shrink from layer to layer would end as denormal numbers, which
     processors add up many times more slowly.
     """
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed those of GPUs too
         model = space.build()
         with torch.no_grad():
             for parameter in model.parameters():
@@ -36,8 +35,6 @@ def timing_network(space: Space, input_size: tuple[int, int, int], *, seed: int 
                 norm.reset_running_stats()
             if any(isinstance(m, nn.BatchNorm2d) for m in model.modules()):
                 model.train()(torch.randn(4, *input_size))
-    finally:
-        torch.random.set_rng_state(state)
     return model.eval()
 
 

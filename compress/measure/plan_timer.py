@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..export import INPUT_NAME, inference_copy, onnx_session
+from ..plan import scratch
 from ..spaces import Space
 from .graphs import WidthGraphs
 from .networks import check_graphs, sliced_network, timing_network
@@ -59,8 +59,8 @@ class PlanTimer:
         backend: str = "onnxruntime",
     ) -> Iterator[PlanTimer]:
         """A timer whose temporary files are removed at the end."""
-        with tempfile.TemporaryDirectory(prefix="latency") as folder:
-            yield cls(space, input_size, Path(folder), threads=threads, batch=batch, backend=backend)
+        with scratch("latency") as folder:
+            yield cls(space, input_size, folder, threads=threads, batch=batch, backend=backend)
 
     def ratio(self, widths: Mapping[str, int], *, repeats: int = 45) -> float:
         """Median over SESSIONS of the latency at `widths` {group: channels} over the unpruned network's.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,12 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, NotRequired, Protocol
 
 import numpy as np
+from annotated_types import Ge, Le
+from typing_extensions import TypedDict
 
 from ..export import INPUT_NAME, onnx_session
-from ..plan import read_json
+from ..plan import Rule, read_stored, scratch
+from ..plan.kinds import Text
 from .graphs import WidthGraphs
 from .latency import time_reference
 from .owners import optimised_owners
@@ -33,6 +35,24 @@ WARMUP_SECONDS = 0.2
 
 KERNEL = "_kernel_time"
 """What ONNX Runtime's profiler adds to a node's name."""
+
+
+MOST_PROFILE_BYTES = 4 << 30
+
+
+def _event_fault(event: Event) -> str | None:
+    return None if event["cat"] != "Node" or "dur" in event else "dur is missing"
+
+
+class Event(TypedDict):
+    """A line of ONNX Runtime's profile: `dur` microseconds of one call of a node."""
+
+    cat: Text
+    name: Text
+    dur: NotRequired[Annotated[int, Ge(0), Le(10**12)]]
+
+
+Events = list[Annotated[Event, Rule(_event_fault)]]
 
 
 @dataclass(frozen=True)
@@ -91,8 +111,8 @@ class OrtProfiler:
     @contextmanager
     def open(cls, graphs: WidthGraphs, images: np.ndarray, *, threads: int, rounds: int = 20) -> Iterator[OrtProfiler]:
         """A profiler whose temporary files are removed at the end."""
-        with tempfile.TemporaryDirectory(prefix="latency") as folder:
-            yield cls(graphs, images, Path(folder), threads=threads, rounds=rounds)
+        with scratch("latency") as folder:
+            yield cls(graphs, images, folder, threads=threads, rounds=rounds)
 
     def profile(self, widths: Mapping[str, int]) -> Profile:
         """Profile the network at `widths`, {group: channels}; all others keep theirs."""
@@ -178,7 +198,7 @@ def _operator_us(profile: str, owners: Mapping[str, str], calls: int) -> dict[st
     Calls are averaged, by `steady_mean`, because the profiler counts whole microseconds.
     """
     nodes: dict[str, list[int]] = {}
-    for event in read_json(profile):
+    for event in read_stored(profile, Events, remedy="measure again", most_bytes=MOST_PROFILE_BYTES):
         if event["cat"] == "Node" and event["name"].endswith(KERNEL):
             nodes.setdefault(event["name"].removesuffix(KERNEL), []).append(event["dur"])
     Path(profile).unlink()

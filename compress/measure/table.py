@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from ..costs.latency import FORMAT, LatencyTable
-from ..plan import UserError
+from ..costs.latency import LatencyTable
+from ..plan import Count, Range, Threads, UserError, check_settings
+from ..plan.files import remove_leftovers
+from ..plan.locking import sole_use
+from ..plan.table_file import FORMAT
 from ..spaces import Space
 from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions
@@ -22,7 +25,7 @@ from .graphs import WidthGraphs
 from .kept import merged, pack, resumed, save_profiles
 from .networks import check_graphs, timing_network
 from .profiling import OrtProfiler, Profile, Profiler
-from .timing import torch_threads
+from .timing import Batch, torch_threads
 from .torch_profiling import TorchProfiler
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 BACKENDS = {"onnxruntime": ("onnxruntime", "torch"), "pytorch": ("torch",)}
 """Backend -> packages whose versions decide what runs, and how."""
 
+MOST_DESIGNS = 10_000
 STAGE = "Profiling networks"
 
 
@@ -50,27 +54,24 @@ class TableConfig:
     """
 
     backend: str = "onnxruntime"
-    threads: int = 1
-    batch: int = 1
-    designs: int = 20
-    multiple: int = 8
-    rounds: int = 20
-    seed: int = 0
-    max_designs: int = 0
-    target: float = 0.02
+    threads: Threads = 1
+    batch: Batch = 1
+    designs: Annotated[int, Range(at_least=2 * FOLDS, at_most=MOST_DESIGNS)] = 20
+    multiple: Count = 8
+    rounds: Annotated[int, Range(at_least=4, at_most=10**6)] = 20
+    seed: Annotated[int, Range(at_least=0, at_most=2**32 - 1)] = 0
+    max_designs: Annotated[int, Range(at_least=0, at_most=MOST_DESIGNS)] = 0
+    target: Annotated[float, Range(above=0, below=1, remedy="0.02 is a median error of 2 %")] = 0.02
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise UserError(f"backend={self.backend!r}: is unknown; choose from {', '.join(BACKENDS)}")
-        for name, least in (("threads", 1), ("batch", 1), ("designs", 2 * FOLDS), ("multiple", 1), ("rounds", 4)):
-            if not isinstance(value := getattr(self, name), int) or value < least:
-                raise UserError(f"{name}={value!r}: must be a whole number of at least {least}")
-        if self.max_designs and not (isinstance(self.max_designs, int) and self.max_designs >= self.designs):
+        check_settings(self)
+        if self.max_designs and self.max_designs < self.designs:
             raise UserError(
-                f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs"
+                f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs; "
+                "raise it"
             )
-        if not 0 < self.target < 1:
-            raise UserError(f"target={self.target!r}: must lie between 0 and 1; 0.02 is a median error of 2 %")
 
 
 def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> dict[str, Any]:
@@ -110,8 +111,9 @@ def build_table(
     goes when the table is written. `resume` goes on with that file, or with the profiles of a finished table: it stays
     as it is unless `config.max_designs` asks for more. Nothing else should run on the machine meanwhile.
 
-    Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, and where
-    too few networks differ; RuntimeError when a sliced graph does not compute what the sliced network computes.
+    Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, where too
+    few networks differ, and where another process measures this table; RuntimeError when a sliced graph does not
+    compute what the sliced network computes.
 
     Example::
 
@@ -122,26 +124,28 @@ def build_table(
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings = {"format": FORMAT, "key": key, **fixed}
-    kept = path.with_name(f"{path.stem}.profiles.json")
-    if kept.exists() and not resume:
-        raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
     first = _first_designs(space, config)
-    profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
-    total = max(len(first), config.max_designs)
-    if progress is not None:
-        progress.start(STAGE, total, len(profiles))
-    for profile in _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles)):
-        profiles.append(profile)
-        save_profiles(kept, settings, profiles)
+    kept = path.with_name(f"{path.stem}.profiles.json")
+    with sole_use(_lock(path), what=str(path)):
+        remove_leftovers(path.parent, of=(path, kept))
+        if kept.exists() and not resume:
+            raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
+        profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
+        total = max(len(first), config.max_designs)
         if progress is not None:
-            progress.advance()
-            progress.note(f"network {len(profiles)} of {total}: {profile.ratio:.3f} of the unpruned latency")
-    if not kept.exists():  # nothing was missing
-        return LatencyTable.load(path)
-    table = _fitted(space, input_size, key, fixed, profiles)
-    table.save(path)
-    kept.unlink()
-    return table
+            progress.start(STAGE, total, len(profiles))
+        for profile in _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles)):
+            profiles.append(profile)
+            save_profiles(kept, settings, profiles)
+            if progress is not None:
+                progress.advance()
+                progress.note(f"network {len(profiles)} of {total}: {profile.ratio:.3f} of the unpruned latency")
+        if not kept.exists():  # nothing was missing
+            return LatencyTable.load(path)
+        table = _fitted(space, input_size, key, fixed, profiles)
+        table.save(path)
+        kept.unlink()
+        return table
 
 
 def merge_tables(
@@ -165,8 +169,14 @@ def merge_tables(
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
     table = _fitted(space, input_size, key, settings, profiles)
-    table.save(path)
+    with sole_use(_lock(Path(path)), what=str(path)):
+        table.save(path)
     return table
+
+
+def _lock(path: Path) -> Path:
+    """The lock of the table `path`, held while it is measured."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def _first_designs(space: Space, config: TableConfig) -> list[dict[str, int]]:

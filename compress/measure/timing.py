@@ -8,11 +8,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
 import numpy as np
 import torch
 
-from ..plan import UserError
+from ..plan import Range, Threads, UserError, check_setting
+
+Batch = Annotated[int, Range(at_least=1, at_most=65536)]
+Repeats = Annotated[int, Range(at_least=1, at_most=1_000_000)]
+"""Images of one call, and samples: more than any machine serves."""
 
 STABLE_WITHIN = 0.05  # Two warm-up windows that differ by less count as stable,
 WARMUP_PATIENCE = 5  # and after this many times the asked warm-up we measure all the same.
@@ -96,15 +101,14 @@ def summarise_ratio(before: Sequence[float], after: Sequence[float]) -> dict[str
 def torch_threads(threads: int) -> Iterator[None]:
     """Let PyTorch's operators use `threads` threads inside the block; the former number is restored.
 
-    Raises UserError when `threads` is below 1.
+    Raises UserError when `threads` is out of range.
 
     Example::
 
         with torch_threads(1):
             model(images)
     """
-    if threads < 1:
-        raise UserError(f"threads={threads}: must be at least 1")
+    check_setting("threads", threads, Threads)
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

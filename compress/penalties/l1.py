@@ -41,10 +41,13 @@ class L1:
             for a in alphas:
                 a.copy_(torch.nn.functional.softshrink(a, step * self.gamma))
 
-    def strength(self, sum_of_steps: float, momentum: float) -> float:
+    def strength(self, sum_of_steps: float, momentum: float) -> float | None:
         """Distance by which the penalty alone moves a score over a run whose eta_alpha sum to `sum_of_steps`.
 
         A subgradient passes through the optimiser's momentum, which multiplies it by 1 / (1 - momentum); a proximal
-        step does not. Below about 1, scores cannot travel from 1 to 0 and their ranking is mostly noise.
+        step does not. Below about 1, scores cannot travel from 1 to 0 and their ranking is mostly noise. None where a
+        momentum of 1 or more lets the subgradient grow without bound.
         """
-        return self.gamma * sum_of_steps / ((1 - momentum) if self.mode == "subgradient" else 1)
+        if self.mode == "proximal":
+            return self.gamma * sum_of_steps
+        return self.gamma * sum_of_steps / (1 - momentum) if momentum < 1 else None

@@ -10,11 +10,12 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..plan import UserError, load_scores, read_json
+from ..plan import UserError, load_scores
 from ..pruning import Budget
 from ..search import METHODS
-from ..spaces import Space, read_state, sizes
-from .folder import RECIPE
+from ..spaces import Card, Space, read_state, sizes
+from ..spaces.checkpoint import ADAPT
+from .folder import RunFolder
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -64,16 +65,43 @@ def check_batches(c: Context, stages: Sequence[str]) -> None:
             )
 
 
+def check_card(c: Context, path: Path, card: Card) -> None:
+    """UserError unless the network of `card` is one of the recipe's space, on its data and of its architecture."""
+    other_space, other_number = card.space != c.recipe.space["type"], len(card.classes) != len(c.data.classes)
+    if other_space or (other_number and not c.fresh_classifier):
+        raise UserError(
+            f"--checkpoint {path}: a {card.space} with {len(card.classes)} classes, but the recipe asks for "
+            f"{c.recipe.space['type']} on {c.data.name} with {len(c.data.classes)}; use the checkpoint's recipe"
+            f"{'' if other_space else f', or {ADAPT}'}"
+        )
+    if not other_number and tuple(card.classes) != tuple(c.data.classes):
+        raise UserError(f"--checkpoint {path}: trained on other classes than {c.data.name}'s; use its own recipe")
+    theirs, ours = dict(card.preprocessing), c.data.preprocessing
+    if odd := [key for key in ours if theirs.get(key) != ours[key]]:
+        raise UserError(
+            f"--checkpoint {path}: trained with {odd[0]} = {theirs.get(odd[0])!r}, the recipe has {ours[odd[0]]!r}; "
+            f"set the recipe's data section to the checkpoint's"
+        )
+    # As the space has it: a recipe may say with tuples what the card has as lists.
+    arch = c.full_space.arch
+    if odd := [key for key in c.settled if card.arch.get(key) != arch[key]]:
+        shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {arch[k]!r} in the recipe" for k in odd)
+        raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
+
+
 def check_searched(source: Path, recipe: Recipe, network: nn.Module, space: Space) -> dict[str, Any]:
     """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`, on the
     data of `recipe`."""
     plain = recipe.to_json()
     files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
-    done = read_json(files[0]) if files[0].is_file() else {}
+    try:
+        done = RunFolder(source).stages
+        theirs = (RunFolder.recorded(source) or {}).get("recipe", {})
+    except UserError as error:
+        raise UserError(f"--search-from {source}: {error}") from None
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")
-    theirs = read_json(source / RECIPE)["recipe"] if (source / RECIPE).is_file() else {}
     if odd := [key for key in ("data", "space", "search", "seed") if theirs.get(key) != plain[key]]:
         raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
     if absent := [file.name for file in files if not file.is_file()]:

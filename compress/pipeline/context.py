@@ -22,16 +22,28 @@ from ..engine.settings import TrainConfig
 from ..engine.tasks import Classification, Task
 from ..engine.training import Job, evaluate_top1, train
 from ..measure import TableConfig, table_key
-from ..measure.accuracy import evaluate_model
+from ..measure.accuracy import OUTPUTS, evaluate_model
 from ..measure.latency import check_backends
 from ..measure.models import open_model
-from ..plan import UserError, sha256
+from ..plan import UserError, check_figures, sha256
 from ..pruning import Budget, Priced, check_reachable
-from ..spaces import Card, Space, load_model, load_state, make_space, read_state, save_model, sizes
-from ..spaces.checkpoint import ADAPT
-from .checks import check_batches, check_budget, check_has_tables, check_searched
+from ..spaces import (
+    Card,
+    Space,
+    load_card,
+    load_model,
+    load_network,
+    load_state,
+    make_space,
+    read_state,
+    save_model,
+    sizes,
+    weights_of,
+)
+from .checks import check_batches, check_budget, check_card, check_has_tables, check_searched
 from .folder import RunFolder
 from .recipe import Recipe
+from .working import claim, first_alone
 
 EVAL_BATCH = 250
 
@@ -51,6 +63,7 @@ class Context:
     fresh_classifier: bool = False
     """A checkpoint of another number of classes is taken without its classifier."""
     trust: bool = False
+    """Pickled checkpoints and version-compatible engines may run the code that they hold."""
     search_from: str | None = None
     resume: bool = False
     launcher: str = "none"
@@ -132,9 +145,12 @@ class Context:
     def create(self, record: dict[str, Any]) -> None:
         """Make the run's folder, once every process has looked at it."""
         barrier()
-        if is_main_process():
-            RunFolder.create(self.folder.path, record)
-        barrier()
+        first_alone(lambda: self._create(record))
+
+    def _create(self, record: dict[str, Any]) -> None:
+        if claim(self.folder.path) and RunFolder.recorded(self.folder.path) is not None:
+            raise UserError(f"--work-dir {self.folder.path}: another process has begun a run there; give a new folder")
+        RunFolder.create(self.folder.path, record)
 
     @cached_property
     def baseline(self) -> tuple[nn.Module, Space]:
@@ -162,7 +178,7 @@ class Context:
     def data(self) -> ImageData:
         """The recipe's data, read once."""
         try:
-            return load_data(self.recipe.data, seed=self.recipe.seed)
+            return load_data(self.recipe.data, seed=self.recipe.seed, progress=self.progress)
         except UserError as error:
             message = str(error)
             if message.startswith(tuple(f"{spec.name}=" for spec in fields(self.recipe.data))):
@@ -189,8 +205,19 @@ class Context:
         """The card of a network of `space` trained on this data."""
         return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
 
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What a stage that reads the data first records of them, where image files are not all plain ones."""
+        return {"images": dict(self.data.seen)} if self.data.seen else {}
+
     def evaluate(self, network: nn.Module) -> dict[str, float]:
-        """Top-1 and loss on the evaluation split, computed on the device; the network stays where it was."""
+        """Top-1 and loss on the evaluation split, as stages record them; UserError when they are not finite."""
+        figures = self.watch(network)
+        check_figures(f"evaluation on {self.data.name}", figures, remedy=OUTPUTS)
+        return figures
+
+    def watch(self, network: nn.Module) -> dict[str, float]:
+        """As `evaluate`, after an epoch: computed on the device; the network stays where it was."""
         loader = eval_loader(self.data.test, batch_size=EVAL_BATCH, num_workers=self.recipe.data.num_workers)
         home = next(network.parameters()).device
         figures = evaluate_top1(network.to(get_device()), loader)
@@ -199,12 +226,8 @@ class Context:
 
     def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
         """Figures of a run folder's network, an ONNX file or an engine on the evaluation split."""
-        model = open_model(source, threads=threads)
+        model = open_model(source, threads=threads, trust=self.trust)
         return evaluate_model(model, self.data, batch=batch, num_workers=self.recipe.data.num_workers)
-
-    def watch(self, network: nn.Module) -> dict[str, float]:
-        """The figures of `network` after an epoch."""
-        return self.evaluate(network)
 
     @cached_property
     def task(self) -> Task:
@@ -248,37 +271,27 @@ def make_context(recipe: Recipe, progress: Progress, **options: Any) -> Context:
 
 
 def _load_own(c: Context, path: Path) -> tuple[nn.Module, Space]:
+    """The network saved at `path` and its space: the recipe's at the widths of the card, which is compared only.
+
+    A card may be a stranger's: nothing is built of it.
+    """
     try:
-        network, _, card = load_model(path)
+        card = load_card(path)
     except UserError as error:
-        message = str(error)
-        raise UserError(message if message.startswith("--checkpoint") else f"--checkpoint {path}: {message}") from None
-    other_space, other_number = card.space != c.recipe.space["type"], len(card.classes) != len(c.data.classes)
-    if other_space or (other_number and not c.fresh_classifier):
-        raise UserError(
-            f"--checkpoint {path}: a {card.space} with {len(card.classes)} classes, but the recipe asks for "
-            f"{c.recipe.space['type']} on {c.data.name} with {len(c.data.classes)}; use the checkpoint's recipe"
-            f"{'' if other_space else f', or {ADAPT}'}"
-        )
-    if not other_number and tuple(card.classes) != tuple(c.data.classes):
-        raise UserError(f"--checkpoint {path}: trained on other classes than {c.data.name}'s; use its own recipe")
-    theirs, ours = dict(card.preprocessing), c.data.preprocessing
-    if odd := [key for key in ours if theirs.get(key) != ours[key]]:
-        raise UserError(
-            f"--checkpoint {path}: trained with {odd[0]} = {theirs.get(odd[0])!r}, the recipe has {ours[odd[0]]!r}; "
-            f"set the recipe's data section to the checkpoint's"
-        )
-    # As the space has it: a recipe may say with tuples what the card has as lists.
-    arch = c.full_space.arch
-    if odd := [key for key in c.settled if card.arch.get(key) != arch[key]]:
-        shown = ", ".join(f"{k} = {card.arch.get(k)!r} there, {arch[k]!r} in the recipe" for k in odd)
-        raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
-    widths = card.arch.get("widths", {})
+        raise UserError(f"--checkpoint {path}: {error}") from None
+    check_card(c, path, card)
+    arch, widths = c.full_space.arch, card.arch.get("widths", {})
     if c.fresh_classifier and widths != arch["widths"]:
         raise UserError(
             f"--checkpoint {path}: a pruned network, but this trains the recipe's; give the unpruned one (of a run of "
             "tools/prune.py: baseline.safetensors), or set space.widths to those of its card"
         )
     # What is scored is this run's choice; the widths are the checkpoint's, so a pruned network can be pruned again.
-    again = make_space(card.space, {**arch, "widths": widths})
-    return c._filled(again, network.state_dict()) if other_number else network, again
+    try:
+        space = make_space(card.space, {**arch, "widths": widths})
+        if len(card.classes) != len(c.data.classes):
+            return c._filled(space, read_state(weights_of(path))), space
+        return load_network(path, space), space
+    except UserError as error:
+        message = str(error)
+        raise UserError(message if message.startswith("--checkpoint") else f"--checkpoint {path}: {message}") from None

@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..plan import UserError, read_json, write_json
+from ..plan import UserError, check_figures, read_json, read_stored, write_json
+from ..plan.files import LEFTOVER
+from ..plan.run_files import RecordFile, StagesFile
+from ..pruning import Budget
+from .working import LOCK
 
 RECIPE, STAGES = "recipe.json", "stages.json"
+NOT_OURS = "restore it, or give a new --work-dir"
+"""What helps where these files are not as they were written."""
 
 
 class RunFolder:
@@ -30,7 +36,7 @@ class RunFolder:
             raise UserError(f"--work-dir {folder.path}: is a file; give a folder")
         if (found := cls.recorded(path)) is not None:
             folder._check_same(found, record, resume=resume)
-        elif folder.path.exists() and any(folder.path.iterdir()):
+        elif folder.path.exists() and not _only_begun(folder.path):
             raise UserError(f"--work-dir {folder.path}: not empty, and not a run of ours; give a new folder")
         return folder.stages
 
@@ -40,9 +46,12 @@ class RunFolder:
         file = cls(path) / RECIPE
         if not file.exists():
             return None
-        record = read_json(file)
-        if not isinstance(record, dict):
-            raise UserError(f"{file}: not a run's record; restore it, or give a new --work-dir")
+        record = read_stored(file, RecordFile, remedy=NOT_OURS)
+        try:
+            if "budget" in record:
+                Budget.from_json(record["budget"])
+        except UserError as error:
+            raise UserError(f"{file}: {error}; {NOT_OURS}") from None
         return record
 
     @classmethod
@@ -50,11 +59,7 @@ class RunFolder:
         """The folder at `path`, made and given its record where it is new."""
         folder = cls(path)
         if not (folder / RECIPE).exists():
-            try:
-                write_json(folder / RECIPE, record)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise UserError(f"--work-dir {path}: cannot be written to ({reason}); give another folder") from None
+            write_json(folder / RECIPE, record)
         return folder
 
     def __truediv__(self, name: str) -> Path:
@@ -63,19 +68,24 @@ class RunFolder:
     @property
     def stages(self) -> dict[str, dict[str, Any]]:
         """Finished stages with their seconds and figures."""
-        return read_json(self / STAGES) if (self / STAGES).exists() else {}
+        return read_stored(self / STAGES, StagesFile, remedy=NOT_OURS) if (self / STAGES).exists() else {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time a stage and record it as finished, with the figures put into the yielded dict, unless it raises."""
+        """Time a stage and record it as finished, with the figures put into the yielded dict, unless it raises.
+
+        Raises UserError, and records nothing, when a figure is not a finite number.
+        """
         figures: dict[str, Any] = {}
         started = time.perf_counter()
         yield figures
+        check_figures(f"--work-dir {self.path}: {name}", figures, remedy="lower the stage's rates and weights")
         finished = {
             "seconds": round(time.perf_counter() - started, 2),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        write_json(self / STAGES, {**self.stages, name: {**finished, **figures}})
+        before = read_json(self / STAGES) if self.stages else {}  # its keys stay in their order
+        write_json(self / STAGES, {**before, name: {**finished, **figures}})
 
     def _check_same(self, found: dict[str, Any], record: dict[str, Any], *, resume: bool) -> None:
         if found.keys() != record.keys():
@@ -88,12 +98,17 @@ class RunFolder:
         odd = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
         odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
         if odd:
-            shown = "; ".join(f"{key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in odd[:3])
+            shown = "; ".join(f"{key}: {there.get(key)!r:.200} there, {now.get(key)!r:.200} now" for key in odd[:3])
             more = f"; {len(odd) - 3} more" if len(odd) > 3 else ""
             raise UserError(
                 f"--work-dir {self.path}: that run has other settings ({shown}{more}); "
                 "give the same ones, or a new --work-dir"
             )
+
+
+def _only_begun(path: Path) -> bool:
+    """Whether the folder `path` has no more in it than what a process leaves that is killed while it begins."""
+    return all(file.name == LOCK or LEFTOVER.fullmatch(file.name) for file in path.iterdir())
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

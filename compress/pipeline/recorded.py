@@ -1,26 +1,34 @@
-"""The recipe that a run's folder records, for whoever needs the run's data."""
+"""The recipe that a run's folder records, for whoever needs the run's data: plain values, from which nothing runs."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..plan import UserError, write_json
+from ..plan import UserError
 from .folder import RECIPE, RunFolder
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe, make_recipe
+from .recipe_file import data_recipe
+
+SECTIONS = ("recipe", "train", "finetune")
+"""Where the records of tools/prune.py, tools/train.py and tools/finetune.py have the recipe; each has one."""
 
 
 def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy: str) -> Recipe:
     """The recipe in the recipe.json of the run folder `source`, or of the folder that the file `source` lies in.
 
-    `remedy` is what the tool proposes where there is none.
+    The folder may be a stranger's: nothing that it names is run or downloaded. `remedy` is what the tool proposes where
+    there is no recipe, or a broken one.
     """
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     record = RunFolder.recorded(folder)
     if record is None:
         raise UserError(f"{source}: no {RECIPE} in {folder}, which would name its data; {remedy}")
-    with tempfile.TemporaryDirectory() as scratch:
-        written = Path(scratch) / RECIPE
-        write_json(written, next((record[key] for key in ("recipe", "train", "finetune") if key in record), None))
-        return load_recipe(written, overrides)
+    name = str(folder / RECIPE)
+    values = data_recipe(next(record[key] for key in SECTIONS if key in record), name)
+    if isinstance(data := values.get("data"), Mapping) and data.get("download") is True:
+        values["data"] = {**data, "download": False}
+    try:
+        return make_recipe(values, overrides, source=name)
+    except UserError as error:
+        raise UserError(str(error) if str(error).startswith("--cfg-options") else f"{error}; or {remedy}") from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
@@ -18,6 +19,9 @@ from .folder import RunFolder
 from .latency_budget import table_record
 from .recipe import Recipe
 from .stages import STAGES
+from .working import first_alone, sole_worker
+
+P = ParamSpec("P")
 
 PARALLEL = ("search", "finetune", "train")
 """Stages that every process of a launcher takes part in; the others run on the first process alone."""
@@ -30,6 +34,19 @@ LAUNCHERS = {
 """Launcher -> the variable by which a process knows that it was started by it, and the program."""
 
 
+def _alone(run: Callable[Concatenate[Recipe, str | Path, P], RunFolder]) -> Callable[..., RunFolder]:
+    """Start the launcher's processes before the whole run `run`, and let them work alone in its folder."""
+
+    @wraps(run)
+    def started(recipe: Recipe, work_dir: str | Path, *arguments: P.args, **options: P.kwargs) -> RunFolder:
+        _start_processes(str(options.get("launcher", "none")))
+        with sole_worker(work_dir):
+            return run(recipe, work_dir, *arguments, **options)
+
+    return started
+
+
+@_alone
 def prune(
     recipe: Recipe,
     work_dir: str | Path,
@@ -57,7 +74,6 @@ def prune(
         with TerminalProgress() as progress:
             prune(recipe, "runs/demo", checkpoint="runs/base", budget=Budget("macs_ratio", 0.5), progress=progress)
     """
-    _start_processes(launcher)
     goes_on = resume or stage is not None
     found = (RunFolder.recorded(work_dir) if goes_on else None) or {}
     if found and "budget" not in found:
@@ -93,6 +109,7 @@ def prune(
     return context.folder
 
 
+@_alone
 def train_baseline(
     recipe: Recipe,
     work_dir: str | Path,
@@ -117,6 +134,7 @@ def train_baseline(
     return _train_alone("train", _train, recipe, work_dir, progress, checkpoint, trust, resume, launcher)
 
 
+@_alone
 def finetune(
     recipe: Recipe,
     work_dir: str | Path,
@@ -153,7 +171,7 @@ def finetune(
         network, space = c.baseline
         figures["before"] = c.evaluate(network)
         c.train(network, c.recipe.finetune, "finetune", teacher=None if teacher is None else load_model(teacher)[0])
-        figures.update(c.evaluate(network))
+        figures.update(c.evaluate(network), **c.seen)
         c.save("model", network, c.card(space))
 
     more = {} if teacher is None else {"teacher": _checkpoint(teacher, {}, loaded=False, argument="--teacher")}
@@ -173,7 +191,6 @@ def _train_alone(
     more: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """A run of one stage, which trains as the recipe's `section` says; `more` is recorded too."""
-    _start_processes(launcher)
     folder = RunFolder(work_dir)
     found = (RunFolder.recorded(work_dir) if resume else None) or {}
     found = found if section in found else {}
@@ -211,7 +228,7 @@ def _train(c: Context, figures: dict[str, Any]) -> None:
     torch.manual_seed(c.recipe.seed)
     network, space = c.baseline if c.checkpoint is not None else (c.full_space.build(), c.full_space)
     c.train(network, c.recipe.train, "train")
-    figures.update(c.evaluate(network))
+    figures.update(c.evaluate(network), **c.seen)
     c.save("model", network, c.card(space))
 
 
@@ -236,11 +253,17 @@ def _to_run(stage: str | None, done: Mapping[str, Any], work_dir: str | Path) ->
 def _run_stage(context: Context, name: str, run: Stage) -> None:
     """Run one stage: on every process if it is parallel, else on the first while the others wait."""
     context.progress.announce(name)
-    if is_main_process():
+
+    def first() -> None:
         with context.folder.stage(name) as figures:
             run(context, figures)
         context.progress.done(name, figures)
-    elif name in PARALLEL and not (name == "search" and context.search_from is not None):
+
+    if name not in PARALLEL or (name == "search" and context.search_from is not None):
+        first_alone(first)
+    elif is_main_process():
+        first()
+    else:
         run(context, {})
     barrier()
 

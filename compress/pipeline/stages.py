@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from ..engine.searching import search
 from ..export import compare_with_onnx, export_onnx
 from ..export.convert import onnx_metadata
 from ..measure import measure_latency
-from ..plan import WidthPlan, load_scores, replacing, save_scores, sha256, write_json, write_text
+from ..plan import WidthPlan, load_scores, read_lines, replacing, save_scores, sha256, write_json, write_text
+from ..plan.run_files import METRICS_REMEDY, MetricsLine
 from ..pruning import slice_model
 from ..spaces import load_model, sizes
 from .checks import SEARCHED, check_scores, check_searched
@@ -27,7 +29,7 @@ from .summary import write_summary
 def load(c: Context, figures: dict[str, Any]) -> None:
     """--checkpoint -> baseline.safetensors, baseline.json; its accuracy."""
     network, space = c.baseline
-    figures.update(c.evaluate(network))
+    figures.update(c.evaluate(network), **c.seen)
     c.save("baseline", network, c.card(space))
 
 
@@ -52,9 +54,9 @@ def _copy_search(c: Context, source: Path, done: dict[str, Any], figures: dict[s
         with replacing(c.folder / name) as tmp:
             shutil.copyfile(source / name, tmp)
     metrics = source / "metrics.jsonl"  # scorers write none
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    rows = [row for row in lines if '"stage": "search"' in row]
-    write_text(c.folder / "metrics.jsonl", "".join(row + "\n" for row in rows))
+    rows = read_lines(metrics, MetricsLine, remedy=METRICS_REMEDY) if metrics.exists() else []
+    lines = [json.dumps(row) + "\n" for row in rows if row["stage"] == "search"]
+    write_text(c.folder / "metrics.jsonl", "".join(lines))
 
 
 def run_select(c: Context, figures: dict[str, Any]) -> None:

@@ -5,21 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from ..measure import device_name, versions
-from ..plan import WidthPlan, read_json, write_json
-from .folder import RunFolder
+from ..plan import UserError, WidthPlan, read_stored, write_json
+from ..plan.result_files import LatencyFile, ParityFile
+from ..plan.run_files import METRICS
+from .folder import STAGES, RunFolder
 from .recipe import Recipe
 
-METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")
-"""Of stages, in percent."""
+RECORD = ("params", "macs", "budget", "pruned_ratio")
+"""What the summary takes from the plan's record."""
+
+
+NEEDED = ("load", "search", "slice", "finetune", "export", "measure")
+"""Stages whose figures it has."""
 
 
 def write_summary(folder: RunFolder, recipe: Recipe, data: Any) -> dict[str, Any]:
     """Gather the run's files into summary.json and return it."""
     stages = folder.stages
     plan = WidthPlan.load(folder / "plan.json")
+    if absent := [key for key in RECORD if key not in plan.record]:
+        raise UserError(f"{folder / 'plan.json'}: {absent[0]} is missing; run the select stage again")
+    if missing := [name for name in NEEDED if name not in stages]:
+        raise UserError(f"{folder / STAGES}: {missing[0]} is missing; run that stage again")
     # Runs of networks that are not exported leave these two stages out.
-    parity = None if "left_out" in stages["export"] else read_json(folder / "parity.json")
-    latency = {"backends": {}} if "left_out" in stages["measure"] else read_json(folder / "latency.json")
+    parity = None if "left_out" in stages["export"] else read_stored(folder / "parity.json", ParityFile)
+    timed = "left_out" not in stages["measure"]
+    latency = read_stored(folder / "latency.json", LatencyFile) if timed else {"backends": {}}
     distill = recipe.finetune.distill
     summary = {
         "format": 1,

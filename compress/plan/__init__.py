@@ -1,21 +1,49 @@
 """Plain values that cross rooms: scores, plans, errors, and the files they live in."""
 
-from .errors import UserError, check_number
-from .files import replacing, sha256, write_json, write_text
-from .stored import check_stored, read_json, read_stored
+from .errors import UserError, brief, check_number, shown
+from .figures import check_figures, odd_figure
+from .files import append_line, replacing, scratch, sha256, write_json, write_text
+from .outputs import check_output, check_output_folder
+from .paths import inside
+from .settings import Count, Range, build_settings, check_setting, check_settings
+from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
+from .system import SystemRefusal, refusal, storing
+from .threads import Threads, Workers
 from .widths import WidthPlan, load_scores, save_scores
 
 __all__ = [
+    "Count",
+    "Range",
+    "Rule",
+    "SystemRefusal",
+    "Threads",
     "UserError",
     "WidthPlan",
+    "Workers",
+    "append_line",
+    "brief",
+    "build_settings",
+    "check_figures",
     "check_number",
+    "check_output",
+    "check_output_folder",
+    "check_setting",
+    "check_settings",
     "check_stored",
+    "inside",
     "load_scores",
+    "odd_figure",
+    "parse_stored",
     "read_json",
+    "read_lines",
     "read_stored",
+    "refusal",
     "replacing",
     "save_scores",
+    "scratch",
     "sha256",
+    "shown",
+    "storing",
     "write_json",
     "write_text",
 ]

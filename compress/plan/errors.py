@@ -31,3 +31,28 @@ def check_number(
         fits = False
     if not fits:
         raise UserError(f"{name} = {value!r}: must be a finite number {rule}; correct it")
+
+
+def shown(text: object, *, longest: int = 80) -> str:
+    """Text out of a foreign file, fit for one line of a message: no line ends, no escapes, not too long.
+
+    Example::
+
+        shown("conv1\\n.weight")  # "'conv1\\\\n.weight'"
+    """
+    line = str(text)
+    line = line if line.isprintable() and line else repr(line)
+    return line if len(line) <= longest else f"{line[:longest]}..."
+
+
+def reason(error: BaseException) -> str:
+    """What `error`, another library's, says, in one line."""
+    return shown(" ".join(str(error).split()) or type(error).__name__, longest=400)
+
+
+def brief(value: Any, *, longest: int = 80) -> str:
+    """A value for a message, as Python writes it, cut off after some `longest` characters."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a whole number of {value.bit_length()} bits"  # Python refuses to print the longest
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}..."

@@ -1,11 +1,16 @@
 """Typed reading of stored files: their shape is declared once, beside what writes them, and checked whole.
 
-Shapes are pydantic's: a TypedDict or a dataclass whose annotations carry the rules (`Annotated[int, Field(ge=1)]`).
-What a file holds is data: it is never executed, and nothing it names is imported or opened here.
+Shapes are pydantic's: a TypedDict or a dataclass whose annotations carry the rules (`Annotated[int, Ge(1)]`, and
+`Rule` for what no annotation says). A shape takes `typing_extensions` and `annotated_types` alone, so declaring one
+loads nothing heavy. What a file holds is data: it is never executed, and nothing it names is imported or opened here.
 """
 
 from __future__ import annotations
 
+import re
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,58 +20,176 @@ from .errors import UserError
 MOST_BYTES = 256 << 20
 """Larger stored files are refused unread: none that is written here comes near."""
 
+AGAIN = "restore it or run the stage that writes it again"
+"""What helps against most damaged files."""
 
-def read_json(path: str | Path, *, remedy: str = "restore it or run the stage that writes it again") -> Any:
-    """Plain values from the JSON file `path`: no NaN or infinity, at most some 200 brackets deep.
+_SUSPECT = re.compile(rb"\d{19}|[eE]\+?\d{3}")
+"""In the text of every number that a float or 64 bits cannot hold, and hardly elsewhere."""
 
-    Raises UserError when it is missing, unreadable or not such JSON; `remedy` ends the message.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlevel = 3
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule in a shape that no annotation says: `fault` gives what is wrong with a value of the right types, or None.
+
+    Example::
+
+        Widths = Annotated[list[int], Rule(lambda found: None if sorted(found) == found else "must be ascending")]
     """
-    from pydantic_core import from_json
 
-    try:
-        return from_json(_bytes(Path(path), remedy), allow_inf_nan=False)
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); {remedy}") from None
+    fault: Callable[[Any], str | None]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """What pydantic asks an annotation for."""
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def check(value: Any) -> Any:
+            if fault := self.fault(value):
+                raise PydanticCustomError("rule", "{fault}", {"fault": fault})
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+def read_json(path: str | Path, *, remedy: str = AGAIN, most_bytes: int = MOST_BYTES) -> Any:
+    """Plain values from the JSON file `path`: numbers finite and whole ones of 64 bits, at most some 200 brackets deep.
+
+    Raises UserError when it is missing, unreadable, of more than `most_bytes`, or not such JSON; `remedy` ends the
+    message.
+    """
+    return _parsed(_bytes(Path(path), remedy, most_bytes), path, remedy)
 
 
 def read_stored(
-    path: str | Path, shape: Any, *, remedy: str = "restore it or run the stage that writes it again"
+    path: str | Path, shape: Any, *, version: int | None = None, remedy: str = AGAIN, most_bytes: int = MOST_BYTES
 ) -> Any:
     """The JSON file `path` as a value of `shape`, types taken strictly; keys that `shape` does not know are left out.
 
+    `version`: what its key `format` must be, which is looked at first, so that a newer file says that it is newer.
     Raises UserError as `read_json` does, and where the file breaks a rule: it names file, key, value and rule.
 
     Example::
 
         stages = read_stored("runs/demo/stages.json", Stages)
     """
-    return check_stored(read_json(path, remedy=remedy), shape, source=path, remedy=remedy)
+    return parse_stored(_bytes(Path(path), remedy, most_bytes), shape, source=path, version=version, remedy=remedy)
 
 
-def check_stored(value: Any, shape: Any, *, source: str | Path, remedy: str) -> Any:
+def parse_stored(
+    text: bytes, shape: Any, *, source: str | Path, version: int | None = None, remedy: str = AGAIN
+) -> Any:
+    """`read_stored` for JSON that is already here, such as one line of a file; messages begin with `source`."""
+    value = _parsed(text, source, remedy)
+    if version is not None:
+        _check_version(value, version, source, remedy)
+    return _validated(text, shape, source, remedy)
+
+
+def read_lines(path: str | Path, shape: Any, *, remedy: str = AGAIN) -> list[Any]:
+    """The lines of a file, each the JSON of a `shape`; a last one that a kill cut short is left out.
+
+    Raises UserError as `read_stored` does; it names the line.
+    """
+    lines = _bytes(Path(path), remedy, MOST_BYTES).splitlines(keepends=True)
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(parse_stored(line, shape, source=f"{path}: line {number}", remedy=remedy))
+        except UserError:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise
+    return found
+
+
+def check_stored(value: Any, shape: Any, *, source: str | Path, version: int | None = None, remedy: str = AGAIN) -> Any:
     """Plain values, as JSON gives them, as a value of `shape`; UserError, beginning with `source`, as `read_stored`."""
-    from pydantic import ValidationError
     from pydantic_core import to_json
 
+    if version is not None:
+        _check_version(value, version, source, remedy)
+    return _validated(to_json(value), shape, source, remedy)
+
+
+def _parsed(text: bytes, source: str | Path, remedy: str) -> Any:
+    from pydantic_core import from_json
+
     try:
-        return _validator(shape).validate_json(to_json(value), strict=True)
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise UserError(f"{source}: not valid JSON ({error}); {remedy}") from None
+    if _SUSPECT.search(text) and (odd := _odd_number(value)):
+        raise UserError(f"{source}: holds a number that is {odd}; {remedy}")
+    return value
+
+
+def _odd_number(value: Any) -> str | None:
+    """What is wrong with a number somewhere in plain values: infinite, or a whole one of more than 64 bits."""
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+        elif isinstance(item, float) and item - item != 0:
+            return "not finite"
+        elif isinstance(item, int) and not -(2**63) <= item < 2**64:
+            return "whole and of more than 64 bits"
+    return None
+
+
+def _check_version(value: Any, version: int, source: str | Path, remedy: str) -> None:
+    found = value.get("format") if isinstance(value, dict) else None
+    if isinstance(found, int) and not isinstance(found, bool) and found != version:
+        newer = "use the version of compress that wrote it, or " if found > version else ""
+        raise UserError(f"{source}: format = {found}: this version reads format {version}; {newer}{remedy}")
+    if found is None or type(found) is not int:
+        shown = "is missing" if found is None else f"= {_shown(found)}"
+        raise UserError(f"{source}: format {shown}: must be {version}; {remedy}")
+
+
+def _validated(text: bytes, shape: Any, source: str | Path, remedy: str) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return _validator(shape).validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(map(str, first["loc"])) or "the whole file"
-        shown = repr(first["input"])
-        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-        rule = first["msg"][:1].lower() + first["msg"][1:]
-        what = f"{key} is missing" if first["type"] == "missing" else f"{key} = {shown}: {rule}"
-        raise UserError(f"{source}: {what}; {remedy}") from None
+    key = ".".join(_named(part) for part in first["loc"])
+    if first["type"] == "missing":
+        raise UserError(f"{source}: {key} is missing; {remedy}")
+    rule = re.sub(r"^(Input|Value|List|Tuple|Dictionary|String|Text) should", "must", first["msg"])
+    rule = rule.replace(" after validation", "")
+    # A broken rule between several keys names them itself.
+    whole = first["type"] == "rule" and isinstance(first["input"], dict)
+    shown = key if whole else f"{key or 'the whole file'} = {_shown(first['input'])}"
+    raise UserError(f"{source}: {f'{shown}: ' if shown else ''}{rule}; {remedy}")
 
 
-def _bytes(path: Path, remedy: str) -> bytes:
+def _shown(value: Any) -> str:
+    text = _SHORT.repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _named(part: str | int) -> str:
+    """A key of a path in a message: one that is long or would break the line as a short quoted text."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= 80 else _SHORT.repr(text)
+
+
+def _bytes(path: Path, remedy: str, most_bytes: int) -> bytes:
     try:
         if not path.is_file():
             what = "is a folder, not a file" if path.is_dir() else "no such file"
             raise UserError(f"{path}: {what}; {remedy}")
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise UserError(f"{path}: {size} bytes, the most is {MOST_BYTES}; {remedy}")
+        if (size := path.stat().st_size) > most_bytes:
+            raise UserError(f"{path}: {size} bytes, the most is {most_bytes}; {remedy}")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import UserError, shown
 from .files import replacing, write_json
-from .stored import read_json
+from .kinds import ascending
+from .plan_file import FORMAT, PlanFile
+from .stored import read_stored
+from .tensors import check_finite, read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class WidthPlan:
             odd = sorted(self.sizes.keys() ^ self.kept.keys())
             raise UserError(f"plan: groups {odd} have a size or kept indices, not both; redo the selection")
         for name, kept in self.kept.items():
-            if list(kept) != sorted(set(kept)) or not set(kept) <= set(range(self.sizes[name])):
+            if ascending(kept) or not all(0 <= index < self.sizes[name] for index in (*kept[:1], *kept[-1:])):
                 raise UserError(
                     f"plan: kept indices of {name!r} must be ascending, distinct and from 0 to "
                     f"{self.sizes[name] - 1}; got {_short(kept)}; redo the selection"
@@ -67,17 +67,11 @@ class WidthPlan:
     @classmethod
     def load(cls, path: str | Path) -> WidthPlan:
         """Read what `save` wrote; UserError when it is no plan."""
-        value = read_json(path)
-        try:
-            groups = value.pop("groups")
-            space, version = value.pop("space"), value.pop("format")
-            sizes = {name: index(group["size"]) for name, group in groups.items()}
-            kept = {name: tuple(map(index, group["kept"])) for name, group in groups.items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: not a plan ({error!r}); redo the selection") from None
-        if version != FORMAT:
-            raise UserError(f"{path}: plan format {version!r}, this version reads {FORMAT}; redo the selection")
-        return cls(space, sizes, kept, value)
+        value = read_stored(path, PlanFile, version=FORMAT, remedy="redo the selection")
+        groups, space = value.pop("groups"), value.pop("space")
+        del value["format"]
+        sizes = {name: group["size"] for name, group in groups.items()}
+        return cls(space, sizes, {name: tuple(group["kept"]) for name, group in groups.items()}, value)
 
 
 def save_scores(path: str | Path, scores: Mapping[str, Tensor]) -> None:
@@ -89,16 +83,21 @@ def save_scores(path: str | Path, scores: Mapping[str, Tensor]) -> None:
 
 
 def load_scores(path: str | Path) -> dict[str, Tensor]:
-    """Read what `save_scores` wrote; UserError when it is missing or broken."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """Read what `save_scores` wrote; UserError when it is missing, broken, or holds other than finite float32 [C]."""
+    import torch
 
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the search stage first") from None
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file ({error}); run the search stage again") from None
+    remedy = "run the search stage again"
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; run the search stage first")
+    scores = read_safetensors(path, source=str(path), remedy=remedy)
+    if not scores:
+        raise UserError(f"{path}: holds no scores; {remedy}")
+    for name, score in scores.items():
+        if score.dtype != torch.float32 or score.dim() != 1 or not len(score):
+            given = f"{str(score.dtype).removeprefix('torch.')} {list(score.shape)}"
+            raise UserError(f"{path}: {shown(name)} is {given}; scores must be float32 [channels]; {remedy}")
+        check_finite(name, score, source=str(path), remedy=f"{remedy}, with a lower rate where it diverged")
+    return scores
 
 
 def _short(kept: tuple[int, ...]) -> str:

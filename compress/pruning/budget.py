@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..plan import UserError
 
@@ -33,6 +33,11 @@ class Budget:
     also: tuple[Budget, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(BudgetKind):
+            raise UserError(f"budget: kind = {self.kind!r} is unknown; choose one of {', '.join(get_args(BudgetKind))}")
+        number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        if not (number or self.value is None):
+            raise UserError(f"{self.argument} {self.value!r}: must be a number; give one, for example 0.4")
         if (self.kind == "free") != (self.value is None):
             raise UserError(f"budget {self.kind} = {self.value}: only 'free' goes without a value")
         if self.value is not None and self.kind == "latency_ms" and not 0 < self.value < float("inf"):

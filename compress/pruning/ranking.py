@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..plan import UserError
+from ..plan import Count, UserError, check_settings
 
 Widths = dict[str, int]
 
@@ -28,18 +28,12 @@ class SelectConfig:
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
-    floor: int = 1
-    round_to: int = 1
+    floor: Count = 1
+    round_to: Count = 1
     gain: Literal["sum", "log"] = "sum"
 
     def __post_init__(self) -> None:
-        if self.ranking not in ("global", "kind", "layer"):
-            raise UserError(f"select.ranking = {self.ranking!r}: must be 'global', 'kind' or 'layer'")
-        if self.gain not in ("sum", "log"):
-            raise UserError(f"select.gain = {self.gain!r}: must be 'sum' or 'log'")
-        for name in ("floor", "round_to"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"select.{name} = {getattr(self, name)!r}: must be a whole number of at least 1")
+        check_settings(self, "select")
 
 
 class Ranking:

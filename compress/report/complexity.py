@@ -91,7 +91,7 @@ def _row(key: str, label: str, cells: list[int]) -> str:
     before, after = cells[0], cells[2]
     ratio = wording.digits(after / before) if before else wording.DASH
     tds = "".join(f"<td>{wording.count(value)}</td>" for value in cells)
-    data = f'data-key="{escape(key)}" data-before="{before}" data-after="{after}"'
+    data = f'data-key="{escape(key)}" data-before="{before:d}" data-after="{after:d}"'
     return f'<tr {data}><th scope="row">{label}</th>{tds}<td>{ratio}</td></tr>'
 
 

@@ -56,7 +56,7 @@ def _parts(rows: list[dict[str, Any]], *, stage: str) -> dict[str, list[tuple[fl
     found = {}
     for part, names in PARTS.items():
         sums = [
-            {**row, part: sum(value for key, value in row.items() if key.rpartition(".")[2] in names)}
+            {**row, part: sum(value or 0 for key, value in row.items() if key.rpartition(".")[2] in names)}
             for row in rows
             if any(key.rpartition(".")[2] in names for key in row)
         ]

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..plan.paths import inside
 from . import wording
 from .markup import absent, note, section
 from .rows import ACCURACIES, is_detector, split
@@ -42,9 +43,10 @@ def _image(folder: Path, image: dict[str, Any]) -> str:
     figures = []
     for side in SIDES:
         shown = image[side]
-        text = f"{_number(shown['detections'], 'detection')}, {shown['correct']} correct"
-        picture = _picture(folder / shown["file"], f"{image['image']} {side}: {text}")
-        figures.append(f"<figure>{picture}<figcaption><b>{side}</b> &middot; {text}</figcaption></figure>")
+        text = f"{_number(shown['detections'], 'detection')}, {shown['correct']:d} correct"
+        file = inside(folder, shown["file"], source=folder / "predictions.json")
+        picture = _picture(file, f"{image['image']} {side}: {text}")
+        figures.append(f"<figure>{picture}<figcaption><b>{side}</b> &middot; {escape(text)}</figcaption></figure>")
     of = " &middot; training image" if image.get("training") else ""
     head = f"<p><b>{escape(image['image'])}</b>{of} &middot; {objects}{coincide}</p>"
     return f'<div class="pictures">{head}{"".join(figures)}</div>'

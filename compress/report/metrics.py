@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
-from ..plan.errors import UserError
+from ..plan.run_files import METRICS_REMEDY, MetricsLine
+from ..plan.stored import read_lines
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -23,7 +22,8 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         One dictionary per (stage, epoch).
 
     Raises:
-        UserError: the file is missing, or a line before the last is not a JSON object with `stage` and `epoch`.
+        UserError: the file is missing, or a line before the last is not a JSON object with `stage`, `epoch` and
+            finite numbers.
 
     Example::
 
@@ -31,34 +31,15 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         losses = [row["loss"] for row in rows if row["stage"] == "finetune"]
         print(f"{len(losses)} epochs, last loss {losses[-1]:.3f}")
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the search and finetune stages write it") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error}); restore it or run the stages again") from None
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            raise UserError(f"{path}: line {number} is not JSON ({error}); remove the line or run again") from None
-        if not (isinstance(row, dict) and isinstance(row.get("stage"), str) and isinstance(row.get("epoch"), int)):
-            raise UserError(f"{path}: line {number} must be an object with `stage` and `epoch`; remove it or run again")
-        rows[row["stage"], row["epoch"]] = row
-    return list(rows.values())
+    rows = read_lines(path, MetricsLine, remedy=METRICS_REMEDY)
+    return list({(row["stage"], row["epoch"]): row for row in rows}.values())
 
 
 def series(rows: list[dict[str, Any]], *, stage: str, key: str) -> list[tuple[float, float]]:
-    """Points (epoch, value) of one column of one stage; rows without a finite value are left out."""
+    """Points (epoch, value) of one column of one stage; rows without a number there are left out."""
     points = []
     for row in rows:
         value = row.get(key)
-        if row["stage"] == stage and isinstance(value, int | float) and math.isfinite(value):
+        if row["stage"] == stage and isinstance(value, int | float):
             points.append((float(row["epoch"]), float(value)))
     return sorted(points)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..plan.files import write_text
+from ..plan.paths import inside
 from . import complexity, detections, latency, sections
 from .markup import document
-from .run_folder import RunFolder, read_run_folder
+from .run_folder import WRITERS, RunFolder, read_run_folder
+
+FILES = ("summary.json", "stages.json", *WRITERS)
+"""What is read; none of them may be a link out of the folder, whose target the page would show."""
 
 
 def write_report(run_dir: str | Path) -> Path:
@@ -24,7 +28,8 @@ def write_report(run_dir: str | Path) -> Path:
         The path of the page.
 
     Raises:
-        UserError: `summary.json` is missing or incomplete, a file is damaged, or scores and plan disagree.
+        UserError: `summary.json` is missing or incomplete, a file is damaged or a link out of the folder, or scores and
+            plan disagree.
 
     Example::
 
@@ -32,6 +37,8 @@ def write_report(run_dir: str | Path) -> Path:
         print(page)  # runs/digits/report.html
         webbrowser.open(page.resolve().as_uri())
     """
+    for name in FILES:
+        inside(run_dir, name, source=Path(run_dir) / name)
     run = read_run_folder(run_dir)
     target = run.path / "report.html"
     write_text(target, _page(run))

@@ -197,10 +197,11 @@ def _whisker(times: dict[str, Any], *, x: svg.Axis, side: str, colour: str) -> s
         f'<line class="whisker {colour}" x1="{at:.2f}%" x2="{at:.2f}%" y1="8" y2="20"/>' for at in (low, high)
     )
     spread = f"median {wording.milliseconds(times['median'])}, p10 {wording.digits(times['p10'])}, "
-    spread += f"p90 {wording.digits(times['p90'])}, n {times['n']}"
+    spread += f"p90 {wording.digits(times['p90'])}, n {times['n']:d}"
+    told = escape(f"{side}: {spread}")
     return (
         f'<span class="side">{side}</span>'
-        f'<svg width="100%" height="28" role="img" aria-label="{side}: {spread}"><title>{side}: {spread}</title>{grid}'
+        f'<svg width="100%" height="28" role="img" aria-label="{told}"><title>{told}</title>{grid}'
         f'<rect class="{colour} faint" x="0" width="{mid:.2f}%" y="9" height="10"/>'
         f'<line class="whisker {colour}" x1="{low:.2f}%" x2="{high:.2f}%" y1="14" y2="14"/>{caps}'
         f'<circle class="{colour}" cx="{mid:.2f}%" cy="14" r="4.5"/></svg>'

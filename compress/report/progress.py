@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 TITLES = {
+    "images": "Looking at the images",
     "train": "Training the baseline",
     "load": "Loading the checkpoint",
     "search": "Searching widths",

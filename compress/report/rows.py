@@ -199,7 +199,7 @@ def _latency_rows(summary: dict[str, Any], latency: dict[str, Any]) -> list[Row]
 
 
 def _spread(times: dict[str, Any]) -> str:
-    return f"p10 {wording.digits(times['p10'])}, p90 {wording.digits(times['p90'])}, n {times['n']}"
+    return f"p10 {wording.digits(times['p10'])}, p90 {wording.digits(times['p90'])}, n {times['n']:d}"
 
 
 def _parity_rows(summary: dict[str, Any], parity: dict[str, Any]) -> list[Row]:
@@ -221,7 +221,7 @@ def _parity_rows(summary: dict[str, Any], parity: dict[str, Any]) -> list[Row]:
 
 def _checked(check: dict[str, Any]) -> str:
     """On how many images ONNX was compared, and how far their classes, or the detections in them, agree."""
-    text = f"{check['n_images']} images"
+    text = f"{check['n_images']:d} images"
     if "n_detections" in check:
-        return f"{text}, {wording.count(check['n_detections'])} detections, {check['n_unmatched']} unmatched"
+        return f"{text}, {wording.count(check['n_detections'])} detections, {check['n_unmatched']:d} unmatched"
     return f"{text}, {check['top1_agreement']:g} % agree"

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..plan.errors import UserError
-from ..plan.stored import read_json
+from ..plan.plan_file import PlanFile
+from ..plan.result_files import (
+    FORMAT,
+    CategoriesFile,
+    ComplexityFile,
+    LatencyFile,
+    ParityFile,
+    PredictionsFile,
+    SummaryFile,
+)
+from ..plan.run_files import RecordFile, StagesFile
+from ..plan.stored import check_stored, read_stored
 from .metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -21,9 +32,12 @@ WRITERS = {
     "parity.json": "the export stage",
     "latency.json": "the measure stage",
     "recipe.json": "the start of a run",
+    "stages.json": "every stage",
     "predictions.json": "the report stage",
     "categories.json": "the report stage",
 }
+
+SUMMARY_REMEDY = "run the report stage again"
 
 
 @dataclass(frozen=True)
@@ -51,46 +65,29 @@ def read_run_folder(path: str | Path) -> RunFolder:
         UserError: `summary.json` is missing or incomplete, a file is damaged, or scores and plan disagree.
     """
     path = Path(path)
-    summary = read_json(path / "summary.json")
-    check_summary(summary, name=str(path / "summary.json"))
+    summary = read_stored(path / "summary.json", SummaryFile, version=FORMAT, remedy=SUMMARY_REMEDY)
     metrics = path / "metrics.jsonl"
     run = RunFolder(
         path=path,
         summary=summary,
-        plan=_optional_json(path / "plan.json"),
+        plan=_optional(path / "plan.json", PlanFile, version=FORMAT),
         scores=_optional_scores(path / "scores.safetensors"),
-        complexity=_optional_json(path / "complexity.json"),
+        complexity=_optional(path / "complexity.json", ComplexityFile, version=FORMAT),
         metrics=read_metrics(metrics) if metrics.exists() else None,
-        parity=_optional_json(path / "parity.json"),
-        latency=_optional_json(path / "latency.json"),
-        recipe=_optional_json(path / "recipe.json"),
-        stages=_optional_json(path / "stages.json"),
-        predictions=_optional_json(path / "predictions.json"),
-        categories=_optional_json(path / "categories.json"),
+        parity=_optional(path / "parity.json", ParityFile),
+        latency=_optional(path / "latency.json", LatencyFile),
+        recipe=_optional(path / "recipe.json", RecordFile),
+        stages=_optional(path / "stages.json", StagesFile),
+        predictions=_optional(path / "predictions.json", PredictionsFile, version=FORMAT),
+        categories=_optional(path / "categories.json", CategoriesFile, version=FORMAT),
     )
-    _check_plan(run)
-    _check_rows(run, run.complexity, "complexity.json: operators", ("name", "kind", "part", "params", "macs"))
-    _check_rows(run, run.predictions, "predictions.json: images", ("image", "objects", "before", "after", "coincide"))
-    _check_rows(run, run.categories, "categories.json: categories", ("name", "objects", "bbox_mAP"))
+    _check_scores(run)
     return run
 
 
 def check_summary(summary: Any, *, name: str = "summary") -> None:
     """Raise UserError unless `summary` is a summary of format 1 with the costs before and after."""
-    if not isinstance(summary, dict) or summary.get("format") != 1:
-        found = summary.get("format") if isinstance(summary, dict) else type(summary).__name__
-        raise UserError(f"{name}: format {found!r}, must be 1; write it again with this version of compress")
-    for key in ("model", "dataset", "params", "macs"):
-        if key not in summary:
-            raise UserError(f"{name}: key {key!r} is missing, must be present; run the report stage again")
-    for key in ("params", "macs"):
-        pair = summary[key]
-        if not (
-            isinstance(pair, dict) and all(isinstance(pair.get(side), int | float) for side in ("before", "after"))
-        ):
-            raise UserError(
-                f"{name}: {key} is {pair!r}, must hold numbers before and after; run the report stage again"
-            )
+    check_stored(summary, SummaryFile, source=name, version=FORMAT, remedy=SUMMARY_REMEDY)
 
 
 def missing(name: str, run: RunFolder | None = None) -> str:
@@ -102,13 +99,10 @@ def missing(name: str, run: RunFolder | None = None) -> str:
     return f"{name} is not in this run folder; {WRITERS[name]} writes it."
 
 
-def _optional_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: holds a {type(value).__name__}, must be a JSON object; run the stage that writes it")
-    return value
+def _optional(path: Path, shape: Any, *, version: int | None = None) -> Any:
+    """The file at `path` as `shape`; None when it is not there."""
+    remedy = f"run {WRITERS[path.name]} again"
+    return read_stored(path, shape, version=version, remedy=remedy) if path.exists() else None
 
 
 def _optional_scores(path: Path) -> dict[str, np.ndarray] | None:
@@ -123,15 +117,10 @@ def _optional_scores(path: Path) -> dict[str, np.ndarray] | None:
         raise UserError(f"{path}: not a safetensors file ({error}); run the search stage again") from None
 
 
-def _check_plan(run: RunFolder) -> None:
-    if run.plan is None:
+def _check_scores(run: RunFolder) -> None:
+    if run.plan is None or run.scores is None:
         return
-    groups = run.plan.get("groups")
-    if not (isinstance(groups, dict) and all({"size", "kept"} <= set(group) for group in groups.values())):
-        raise UserError(f"{run.path / 'plan.json'}: `groups` must give size and kept; run the select stage again")
-    if run.scores is None:
-        return
-    sizes = {name: group["size"] for name, group in groups.items()}
+    sizes = {name: group["size"] for name, group in run.plan["groups"].items()}
     found = {name: int(values.size) for name, values in run.scores.items()}
     for name in sorted(sizes.keys() | found.keys()):
         if sizes.get(name) != found.get(name):
@@ -139,14 +128,3 @@ def _check_plan(run: RunFolder) -> None:
                 f"{run.path / 'scores.safetensors'}: group {name!r} has {found.get(name, 'no')} scores, plan.json says "
                 f"{sizes.get(name, 'no group')}; both must come from one search: run the select stage again"
             )
-
-
-def _check_rows(run: RunFolder, content: dict[str, Any] | None, where: str, needed: tuple[str, ...]) -> None:
-    """Raise UserError unless the list at `where`, "FILE: KEY", has objects that give what is `needed`."""
-    if content is None:
-        return
-    name, _, key = where.partition(": ")
-    rows = content.get(key)
-    if not (isinstance(rows, list) and all(isinstance(row, dict) and set(needed) <= row.keys() for row in rows)):
-        listed = f"{', '.join(needed[:-1])} and {needed[-1]}"
-        raise UserError(f"{run.path / name}: `{key}` must give {listed}; run {WRITERS[name]} again")

@@ -73,7 +73,8 @@ def comparison(run: RunFolder) -> str:
             f"<td>{escape(text)}{f'<small>{_unbroken(detail)}</small>' if detail else ''}</td>"
             for text, detail in cells
         )
-        data = f'data-key="{escape(row.key)}" data-before="{row.values[0]}" data-after="{row.values[1]}"'
+        before, after = (escape(str(value)) for value in row.values)
+        data = f'data-key="{escape(row.key)}" data-before="{before}" data-after="{after}"'
         body.append(f'<tr {data}><th scope="row">{escape(row.label)}</th>{tds}</tr>')
     head = '<tr><td></td><th scope="col">before</th><th scope="col">after</th><th scope="col">change</th></tr>'
     table = (

@@ -49,7 +49,7 @@ class Curve:
 
 def nice_axis(low: float, high: float, *, count: int = 4, whole: bool = False) -> Axis:
     """An axis that covers [low, high] and ends on round ticks; `whole` allows whole numbers only."""
-    if high <= low:
+    if high - low < 1e-30:
         pad = max(abs(high) * 0.05, 0.5 if whole else 1e-3)
         low, high = (0.0, 2 * pad) if low == high == 0 else (low - pad, high + pad)
     rough = (high - low) / count

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..plan import UserError
 from ..plan.files import write_text
-from ..plan.stored import read_json
+from ..plan.stored import read_stored
+from ..plan.table_file import AGAIN, FORMAT, RecordedTable
 from . import svg, wording
 from .markup import definitions, document, legend, note, panel, section, tile
 from .stairs import PROPORTIONAL, table_panels
@@ -19,7 +20,6 @@ DRIFT = 0.2
 """From this change of the machine's speed on, measure.latency takes a measurement for disturbed."""
 
 MEASURED = "measured latency / unpruned latency"
-NEEDED = ("key", "unpruned_ms", "designs", "residual", "reference_ms", "date")
 
 
 def write_table_report(path: str | Path, stairs: Mapping[str, Any], target: str | Path | None = None) -> Path:
@@ -36,10 +36,7 @@ def write_table_report(path: str | Path, stairs: Mapping[str, Any], target: str 
 
         write_table_report("table.json", table_stairs(LatencyTable.load("table.json")))  # table.html
     """
-    table = read_json(path)
-    missing = [name for name in NEEDED if name not in table] if isinstance(table, dict) else list(NEEDED)
-    if missing:
-        raise UserError(f"{path}: not a latency table with a record of its networks ({missing[0]}); profile again")
+    table = read_stored(path, RecordedTable, version=FORMAT, remedy=AGAIN)
     target = Path(path).with_suffix(".html") if target is None else Path(target)
     if target.resolve() == Path(path).resolve():
         raise UserError(f"{target}: is the table itself; give the page another name")

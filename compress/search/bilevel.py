@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..penalties import Penalty
 from ..plan import check_number
-from .rarts import Optimizer, apply_gradients, descend_scores, gradients_of
-
-
-class ProbingLoss(Protocol):
-    """A loss that can be asked at virtual weights: with `probe`, the pass leaves no trace (BatchNorm statistics)."""
-
-    def __call__(self, *, probe: bool = False) -> Tensor:
-        """The scalar loss of the present mini-batch."""
+from .rarts import Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
 
 
 @dataclass(frozen=True)
@@ -107,9 +99,9 @@ def darts2_step(s: Bilevel, method: Darts2, penalty: Penalty) -> dict[str, Tenso
     loss_p = s.loss_p(probe=True)
     gradients = s.gradient(loss_p, [*s.alpha, *s.w])
     grad_a, v = gradients[: len(s.alpha)], gradients[len(s.alpha) :]
-    norm = float(torch.stack(torch._foreach_norm(v)).norm())
-    if norm > 0:
-        epsilon = method.epsilon / norm
+    norm, tiny = float(torch.stack(torch._foreach_norm(v)).norm()), torch.finfo(torch.float32).tiny
+    if norm > tiny:  # not of NaN, which alpha's gradient hands on
+        epsilon = max(method.epsilon / norm, tiny)
         _shift(s.w, kept, v, epsilon)
         plus = s.gradient(s.loss_a(probe=True), s.alpha)
         _shift(s.w, kept, v, -epsilon)

@@ -21,6 +21,16 @@ Loss = Callable[[], Tensor]
 """Computes the scalar loss of the present mini-batch at the present values of the parameters."""
 
 
+class ProbingLoss(Protocol):
+    """A loss that can be asked again or at virtual weights: with `probe`, the pass leaves no trace in the network.
+
+    BatchNorm's running statistics count every batch once: all passes of a batch but the one that trains are probes.
+    """
+
+    def __call__(self, *, probe: bool = False) -> Tensor:
+        """The scalar loss of the present mini-batch."""
+
+
 class Optimizer(Protocol):
     """What a step needs of an optimiser: torch's own and MMEngine's wrappers have it."""
 
@@ -62,8 +72,8 @@ class TwoSets:
     mean over processes, in place.
     """
 
-    loss_p: Loss
-    loss_a: Loss
+    loss_p: ProbingLoss
+    loss_a: ProbingLoss
     u: Sequence[nn.Parameter]
     w: Sequence[nn.Parameter]
     alpha: Sequence[nn.Parameter]
@@ -90,9 +100,10 @@ def _gauss_seidel(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
     # u' = u - eta_u (grad_u L_p(u, alpha) + beta (u - w'))
     loss_p = s.loss_p()
     _descend(s.opt_u, s.u, _gradients(s, loss_p, s.u), s.w, m.beta)
-    # a' = a - eta_a (lambda grad_a L_a(w', a) + grad_a L_p(u', a) + gamma grad P(a)); no weight gradients here
-    grad_a = torch.autograd.grad(m.lam * s.loss_a(), s.alpha)
-    grad_p = torch.autograd.grad(s.loss_p(), s.alpha)
+    # a' = a - eta_a (lambda grad_a L_a(w', a) + grad_a L_p(u', a) + gamma grad P(a)); no weight gradients here, and
+    # the second pass of each batch, so BatchNorm's statistics have seen it
+    grad_a = torch.autograd.grad(m.lam * s.loss_a(probe=True), s.alpha)
+    grad_p = torch.autograd.grad(s.loss_p(probe=True), s.alpha)
     descend_scores(s.opt_alpha, s.alpha, _averaged(s, torch._foreach_add(grad_a, grad_p)), penalty)
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 

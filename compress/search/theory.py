@@ -95,8 +95,8 @@ def _stepper(method: Any, w: nn.Parameter, u: nn.Parameter, alpha: nn.Parameter,
     none = L1(0.0)
     if isinstance(method, Rarts):
         two = TwoSets(
-            loss_p=lambda: toy_loss_p(u, alpha),
-            loss_a=lambda: toy_loss_a(w, alpha),
+            loss_p=lambda probe=False: toy_loss_p(u, alpha),
+            loss_a=lambda probe=False: toy_loss_a(w, alpha),
             u=[u],
             w=[w],
             alpha=[alpha],

@@ -7,13 +7,14 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from ..plan import UserError
+from ..plan import UserError, brief
 from .alphas import Alphas, norm_scales
 from .base import Group, Operator, Space, sizes
-from .checkpoint import Card, load_card, load_model, load_state, read_state, save_model
+from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
 from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
+from .states import read_state
 from .transformer import SwinSpace, VitSpace
 
 SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace)}
@@ -26,19 +27,21 @@ def find_space(name: Any) -> type | None:
     An installed package may bring spaces of its own: it names the module that adds them to SPACES as an entry point of
     the group `compress.spaces`, as `detector` does, and is loaded when its space is asked for.
     """
+    if not isinstance(name, str):
+        return None
     if name not in SPACES:
-        for entry in entry_points(group="compress.spaces", name=str(name)):
+        for entry in entry_points(group="compress.spaces", name=name):
             entry.load()
     return SPACES.get(name)
 
 
 def make_space(name: str, arch: Mapping[str, Any]) -> Space:
     """The space called `name` with the keyword arguments `arch`; UserError for an unknown name or argument."""
-    if find_space(name) is None:
-        raise UserError(f"space.type = {name!r}: unknown space; choose one of {', '.join(sorted(SPACES))}")
+    if not isinstance(name, str) or find_space(name) is None:
+        raise UserError(f"space.type = {brief(name)}: unknown space; choose one of {', '.join(sorted(SPACES))}")
     known = signature(SPACES[name]).parameters
     if unknown := [key for key in arch if key not in known]:
-        raise UserError(f"space.{unknown[0]}: {name} has no such setting; it has {', '.join(known)}")
+        raise UserError(f"space.{brief(unknown[0])[1:-1]}: {name} has no such setting; it has {', '.join(known)}")
     try:
         return SPACES[name](**arch)
     except TypeError as error:
@@ -60,10 +63,12 @@ __all__ = [
     "find_space",
     "load_card",
     "load_model",
+    "load_network",
     "load_state",
     "make_space",
     "norm_scales",
     "read_state",
     "save_model",
     "sizes",
+    "weights_of",
 ]

@@ -90,7 +90,10 @@ class Space(Protocol):
         """The layers whose rows are the classes: one, or two where a distillation token has its own."""
 
     def build(self) -> nn.Module:
-        """A freshly initialised network of this space's widths."""
+        """A freshly initialised network of this space's widths, drawn from the global random generator.
+
+        Nothing else of a space draws from it or sets it.
+        """
 
     def empty(self) -> nn.Module:
         """A network of this space's widths whose weights are yet to be loaded."""

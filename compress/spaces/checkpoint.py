@@ -1,24 +1,23 @@
-"""Checkpoints: our own (safetensors weights and a JSON card), and foreign .pth files read without unpickling code."""
+"""Checkpoints: our own (safetensors weights and a JSON card), and foreign state dicts as a network's weights."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..plan import UserError, read_json, replacing, write_json
+from ..plan import UserError, read_stored, replacing, write_json
+from ..plan.errors import shown
 from .base import Space
+from .card_file import FORMAT, REMEDY, CardFile
+from .states import read_state
 from .timm_layouts import in_timm_layout, interpolated
+from .weights import check_types
 
-FORMAT = 1
-WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
-PREFIXES = ("module.", "_orig_mod.", "model.", "network.")  # the last: of trainings here, last.pth
 ADAPT = "adapt it with tools/train.py RECIPE --checkpoint F --work-dir D, then give --checkpoint D"
 """What to do with a checkpoint of other classes."""
 
@@ -55,17 +54,9 @@ def load_card(path: str | Path) -> Card:
     """The card at `path` (a .json file, its .safetensors, or a run folder, meaning its model.json)."""
     stem = _stem(path)
     path = stem.with_name(f"{stem.name}.json")
-    value = read_json(path)
-    if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
-        raise UserError(f"{path}: card format {value['format']!r}, this version reads {FORMAT}; export the model again")
-    try:
-        del value["format"]
-        card = Card(**{**value, "classes": tuple(value["classes"])})
-        if len(card.input_size) != 3 or not isinstance(card.arch, dict):
-            raise TypeError("input_size or arch")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a model card ({error}); docs/formats.md shows one") from None
-    return card
+    value = read_stored(path, CardFile, version=FORMAT, remedy=REMEDY)
+    classes, plan = tuple(value["classes"]), value.get("plan_sha256")
+    return Card(value["space"], value["arch"], classes, value["preprocessing"], plan)
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
@@ -80,26 +71,28 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
     from . import make_space
 
     card = load_card(path)
-    space = make_space(card.space, card.arch)
-    model = space.empty()
     stem = _stem(path)
-    file = stem.with_name(f"{stem.name}.safetensors")
-    _load_exactly(model, read_state(file), source=file)
-    return model.eval(), space, card
+    try:
+        space = make_space(card.space, card.arch)
+    except UserError as error:
+        raise UserError(f"{stem.with_name(f'{stem.name}.json')}: {error}") from None
+    return load_network(path, space), space, card
 
 
-def read_state(path: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
-    """The state dict in a .safetensors, .pth, .pt or .th file, wrappers and 'module.' prefixes removed.
+def load_network(path: str | Path, space: Space) -> nn.Module:
+    """A network of `space` with the weights saved at `path`, whatever the card there says; otherwise as `load_model`.
 
-    Pickles are read with weights_only=True; with `trust` they may run code, so only for files whose author you trust.
-    Raises UserError when the file is missing, corrupt, refused, or holds no state dict.
+    Raises UserError for weights that are missing, corrupt or another architecture's.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"--checkpoint {path}: no such file; give a .safetensors, a .pth, or a run folder")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return _unwrap(_read_pickle(path, trust=trust), path)
+    model, file = space.empty(), weights_of(path)
+    _load_exactly(model, read_state(file), source=file, streams=_streams(space))
+    return model.eval()
+
+
+def weights_of(path: str | Path) -> Path:
+    """The file with the weights of the network saved at `path`, as `load_model` takes it."""
+    stem = _stem(path)
+    return stem.with_name(f"{stem.name}.safetensors")
 
 
 def load_state(
@@ -163,9 +156,18 @@ def _other_classes(
     return found
 
 
-def _load_exactly(model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
+def _streams(space: Any) -> dict[str, int]:
+    """Buffer of a gather -> number of channels that it chooses from, which the narrowed network does not tell."""
+    full: Any = replace(space, widths={}) if hasattr(space, "widths") else space
+    return {group.index: group.size for group in full.groups if group.index is not None}
+
+
+def _load_exactly(
+    model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path, streams: Mapping[str, int] | None = None
+) -> None:
     own = model.state_dict()
     _check_fits(own, state, source=source)
+    check_types(own, state, source=str(source), streams=streams or {})
     model.load_state_dict({name: state.get(name, own[name]) for name in own})
 
 
@@ -180,7 +182,11 @@ def _check_fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, sourc
         if name in state and state[name].shape != own[name].shape
     ]
     parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
-    found = [f"{len(keys)} {what}: {', '.join(keys[:4])}{', ...' * (len(keys) > 4)}" for what, keys in parts if keys]
+    found = [
+        f"{len(keys)} {what}: {', '.join(map(shown, keys[:4]))}{', ...' * (len(keys) > 4)}"
+        for what, keys in parts
+        if keys
+    ]
     if found:
         raise UserError(
             f"{source}: a checkpoint of another architecture; {'; '.join(found)}; set the recipe's space section "
@@ -193,57 +199,3 @@ def _stem(path: str | Path) -> Path:
     if path.is_dir():
         return path / "model"
     return path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"--checkpoint {path}: corrupt safetensors file ({error}); copy it again") from None
-
-
-def _read_pickle(path: Path, *, trust: bool) -> Any:
-    import pickle
-    from zipfile import BadZipFile
-
-    broken = (pickle.UnpicklingError, EOFError, OSError, BadZipFile, RuntimeError, ValueError, LookupError, TypeError)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=not trust)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"--checkpoint {path}: needs code that is not here ({error}); install it, or save its state dict alone"
-        ) from None
-    except (*broken, OverflowError, AssertionError) as error:
-        if named := re.search(r"GLOBAL (\S+)", str(error)):
-            raise UserError(
-                f"--checkpoint {path}: refused, it holds more than weights ({named[1]}); if you trust its author, add "
-                "--trust-checkpoint, which may run code from the file"
-            ) from None
-        if isinstance(error, pickle.UnpicklingError) and not trust:
-            hint = "; copy it again, or if it was not written by torch.save and you trust its author, add "
-            raise UserError(f"--checkpoint {path}: corrupt or no checkpoint{hint}--trust-checkpoint") from None
-        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
-        raise UserError(f"--checkpoint {path}: corrupt file ({reason}); copy it again") from None
-
-
-def _unwrap(value: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(value, dict):
-        inner = next((value[key] for key in WRAPPERS if isinstance(value.get(key), dict | nn.Module)), None)
-        if inner is None:
-            break
-        value = inner
-    if isinstance(value, nn.Module):
-        value = value.state_dict()
-    state = (
-        {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, Tensor)}
-        if isinstance(value, dict)
-        else {}
-    )
-    if not state:
-        raise UserError(f"--checkpoint {path}: holds no state dict; save one with torch.save(model.state_dict(), path)")
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return state

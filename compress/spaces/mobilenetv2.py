@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError
+from ..plan import UserError, brief
+from .arguments import check_ends, check_flag, check_widths
 from .base import Group, Operator
 from .traced import narrow, traced_operators
 
@@ -53,17 +54,14 @@ class MobileNetV2Space:
     name = "mobilenetv2"
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.multiplier <= 4:
-            raise UserError(f"space.multiplier = {self.multiplier!r}: must be from 0.1 to 4, for example 0.5")
-        full = {group.name: group for group in _groups(self._template(), with_outputs=True)}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: MobileNetV2 has no such group; see space.groups")
-            least = 0 if full[name].block is not None else 1
-            if not isinstance(width, int) or not least <= width <= full[name].size:
-                raise UserError(
-                    f"widths[{name!r}] = {width!r}: must be a whole number from {least} to {full[name].size}"
-                )
+        number = isinstance(self.multiplier, int | float) and not isinstance(self.multiplier, bool)
+        if not number or not 0.1 <= self.multiplier <= 4:
+            raise UserError(f"space.multiplier = {brief(self.multiplier)}: must be from 0.1 to 4, for example 0.5")
+        check_ends(self.num_classes, self.in_channels)
+        check_flag("score_outputs", self.score_outputs)
+        groups = _groups(self._template(), with_outputs=True)
+        full = {group.name: (int(group.block is None), group.size) for group in groups}
+        check_widths(self.widths, full, network="MobileNetV2")
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -123,8 +121,9 @@ class MobileNetV2Space:
         return model
 
     def empty(self) -> nn.Module:
-        """A network whose weights are yet to be loaded."""
-        return self.build()
+        """A network whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return self.build()
 
     def with_widths(self, widths: Mapping[str, int]) -> MobileNetV2Space:
         """This space with `widths` in place of the present ones for the groups they name."""
@@ -132,7 +131,8 @@ class MobileNetV2Space:
 
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
-        model = self.build()
+        with torch.device("meta"):  # neither memory nor time, however large the image
+            model = self.build()
         operators = traced_operators(model, self.groups, input_size)
         shifts = [
             Operator(name, "shift", 1, module.bias.shape[0], macs=0, weights=0, biases=1)

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..plan import UserError
+from ..plan import UserError, brief
+from .arguments import check_ends, check_flag, check_widths
 from .base import Group, Operator
 
 STAGE_PLANES = (16, 32, 64)
 EXPANSION = 4
 STEM_CHANNELS = 16
+MOST_DEPTH = 2000
 
 
 class ChannelSelect(nn.Module):
@@ -119,16 +121,15 @@ class PreResNetSpace:
     name = "preresnet"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.depth, int) or self.depth < 11 or (self.depth - 2) % 9:
-            raise UserError(f"space.depth = {self.depth!r}: a bottleneck PreResNet has depth 9n + 2; use 20, 56 or 164")
-        if not isinstance(self.score_inputs, bool):
-            raise UserError(f"space.score_inputs = {self.score_inputs!r}: must be True or False")
-        full = {group.name: group.size for group in self._groups(with_inputs=True, full=True)}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: PreResNet-{self.depth} has no such group; see space.groups")
-            if not isinstance(width, int) or not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+        if type(self.depth) is not int or not 11 <= self.depth <= MOST_DEPTH or (self.depth - 2) % 9:
+            raise UserError(
+                f"space.depth = {brief(self.depth)}: a bottleneck PreResNet has depth 9n + 2, at most {MOST_DEPTH}; "
+                "use 20, 56 or 164"
+            )
+        check_ends(self.num_classes, self.in_channels)
+        check_flag("score_inputs", self.score_inputs)
+        full = {group.name: (1, group.size) for group in self._groups(with_inputs=True, full=True)}
+        check_widths(self.widths, full, network=f"PreResNet-{self.depth}")
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -178,8 +179,9 @@ class PreResNetSpace:
         return PreResNet(self)
 
     def empty(self) -> nn.Module:
-        """A network whose weights are yet to be loaded."""
-        return self.build()
+        """A network whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return self.build()
 
     def with_widths(self, widths: Mapping[str, int]) -> PreResNetSpace:
         """This space with `widths` in place of the present ones for the groups they name."""

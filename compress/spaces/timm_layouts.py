@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .transformer import FAMILIES
+from .timm_arguments import FAMILIES
 
 OPTIONS: dict[str, dict[str, Any]] = {"swin": {}, "vit": {"adapt_layer_scale": True}}
 """Space -> keyword arguments of its checkpoint_filter_fn in timm."""

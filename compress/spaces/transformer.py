@@ -20,23 +20,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..plan import UserError
+from ..plan import UserError, brief
+from .arguments import MOST_PARAMETERS, MOST_PIXELS, check_ends, check_options, check_whole, check_widths
 from .base import Group, Operator
 from .gates import GatheredLinear
+from .timm_arguments import FAMILIES, check_model, plain_options
 from .traced import bare_parameters, narrow, traced_operators
 
 Scored = Literal["sidt", "vtp"]
-
-_WEIGHTS = "weights come from --checkpoint, never from here; leave it away"
-RESERVED = {
-    **dict.fromkeys(
-        ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"), _WEIGHTS
-    ),
-    "img_size": "is space.input_size; set that instead",
-    "num_classes": "is space.num_classes, which the data give; leave it away",
-    "in_chans": "is space.in_channels, which the data give; leave it away",
-}
-"""Arguments of timm.create_model that options may not hold -> why."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +57,16 @@ class TransformerSpace:
 
     def __post_init__(self) -> None:
         if self.scored not in ("sidt", "vtp"):
-            raise UserError(f"space.scored = {self.scored!r}: must be 'sidt' or 'vtp'")
-        try:
-            plain = json.loads(json.dumps(dict(self.options)))
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"space.options = {self.options!r}: must map names to plain values ({error}); "
-                "give numbers, texts or lists"
-            ) from None
-        if taken := sorted(plain.keys() & RESERVED):
-            raise UserError(f"space.options[{taken[0]!r}]: {RESERVED[taken[0]]}")
+            raise UserError(f"space.scored = {brief(self.scored)}: must be 'sidt' or 'vtp'")
+        check_model(self.name, self.model)
+        check_ends(self.num_classes, self.in_channels)
+        if self.input_size is not None:
+            check_whole("input_size", self.input_size, least=1, most=MOST_PIXELS, example=224)
+        plain = plain_options(self.name, self.options)
         object.__setattr__(self, "options", plain)
-        full = {group.name: group.size for group in self._full_groups}
-        for name, width in self.widths.items():
-            if name not in full:
-                raise UserError(f"widths[{name!r}]: {self.model} has no such group; see space.groups")
-            if not isinstance(width, int) or not 1 <= width <= full[name]:
-                raise UserError(f"widths[{name!r}] = {width!r}: must be a whole number from 1 to {full[name]}")
+        check_options(plain)
+        full = {group.name: (1, group.size) for group in self._full_groups}
+        check_widths(self.widths, full, network=self.model)
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -173,13 +157,6 @@ class VitSpace(TransformerSpace):
     name = "vit"
 
 
-FAMILIES = {
-    "swin": ("timm.models.swin_transformer.SwinTransformer", "swin_tiny_patch4_window7_224"),
-    "vit": ("timm.models.vision_transformer.VisionTransformer", "deit_small_patch16_224"),
-}
-"""Space -> base class of the models that it takes, and an example."""
-
-
 def _create(
     space: str, name: str, input_size: int | None, options: Mapping[str, Any], *, num_classes: int, in_channels: int
 ) -> nn.Module:
@@ -187,8 +164,6 @@ def _create(
     import timm
 
     base, example = FAMILIES[space]
-    if not isinstance(name, str) or not timm.is_model(name):
-        raise UserError(f"space.model = {name!r}: timm has no such model; for example {example!r}")
     sized: dict[str, Any] = {} if input_size is None else {"img_size": input_size}
     try:
         model = timm.create_model(
@@ -197,11 +172,13 @@ def _create(
     except (TypeError, AssertionError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise UserError(
-            f"space.options = {options!r}, input_size = {input_size!r}: timm refuses them for {name} ({reason}); "
+            f"space.options = {brief(options)}, input_size = {input_size!r}: timm refuses them for {name} ({reason}); "
             f"correct them, or choose a {space} such as {example!r}"
         ) from None
     if base not in {f"{kind.__module__}.{kind.__name__}" for kind in type(model).__mro__}:
         raise UserError(f"space.model = {name!r}: {type(model).__name__} is no {space}; for example {example!r}")
+    if (n := sum(value.numel() for value in model.parameters())) > MOST_PARAMETERS:
+        raise UserError(f"space.options = {brief(options)}: make {n:,} parameters; at most {MOST_PARAMETERS:,} here")
     return model
 
 

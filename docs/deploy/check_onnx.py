@@ -2,10 +2,11 @@
 
     python check_onnx.py model.onnx test.npz
 
-The archive holds `test_images`, uint8 [N, H, W, 3] (RGB), and `test_labels`, integers [N]. Everything else is in the
-ONNX file: its metadata entry `preprocessing` says how images become the network's input. Copy this file to start a
-deployment of your own; `preprocess` is all that has to be rebuilt in another language. Of a file that was exported with
-`--uint8-input`, only resizing and cropping are left outside.
+The archive holds `test_images`, uint8 [N, H, W, 3] (RGB), and `test_labels`, integers [N]. Images of other kinds become
+such as in training: upright by their EXIF orientation, transparent pixels on white, the upper 8 of 16 bits, the first
+of several frames. Everything else is in the ONNX file: its metadata entry `preprocessing` says how images become the
+network's input. Copy this file to start a deployment of your own; `preprocess` is all that has to be rebuilt in another
+language. Of a file that was exported with `--uint8-input`, only resizing and cropping are left outside.
 """
 
 from __future__ import annotations

@@ -18,12 +18,14 @@ from run_tensorrt import Network
 WARMUP = 3
 
 
-def find(path: str, image: np.ndarray, calls: int) -> tuple[dict[str, np.ndarray], dict[str, str], list[float]]:
+def find(
+    path: str, image: np.ndarray, calls: int, *, trust: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, str], list[float]]:
     """What the engine at `path` finds in the image, its metadata, and milliseconds on the device of `calls` calls.
 
     WARMUP calls before these do not count. Raises what `Network` does, and ValueError for an engine of no detector.
     """
-    model = Network(path)
+    model = Network(path, trust=trust)
     metadata, times_ms = model.card["metadata"], []
     if "detector" not in metadata:
         raise ValueError(f"{path}: no detector's engine; build it from a run's model_plugin_free.onnx")
@@ -40,10 +42,12 @@ def find(path: str, image: np.ndarray, calls: int) -> tuple[dict[str, np.ndarray
 def main() -> None:
     """Parse the arguments, find the objects, show them."""
     described = "Objects in an image, by a detector's TensorRT engine."
-    args = arguments("engine that tools/export.py wrote", described).parse_args()
+    parser = arguments("engine that tools/export.py wrote", described)
+    parser.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
+    args = parser.parse_args()
     image = read(args.image)
     try:
-        found, metadata, times_ms = find(args.model, image, args.repeat or 0)
+        found, metadata, times_ms = find(args.model, image, args.repeat or 0, trust=args.trust_engine)
     except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -41,7 +41,7 @@ def preprocess(images: np.ndarray, how: dict[str, Any]) -> np.ndarray:
 class Network:
     """Any inputs and outputs that have a batch axis, buffers for the largest batch. Host arrays go in and come out."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, trust: bool = False) -> None:
         from cuda.bindings import runtime as cudart
 
         self.cudart = cudart
@@ -55,7 +55,9 @@ class Network:
             raise RuntimeError(f"{path}: built by {built}, and this is {trt.__version__}; build it again with this one")
         self.logger = trt.Logger(trt.Logger.ERROR)
         self.runtime = trt.Runtime(self.logger)
-        if self.card["flags"]["version_compatible"]:
+        if self.card["flags"]["version_compatible"] and not trust:
+            raise RuntimeError(f"{path}: carries code that runs on this machine; if you trust it, add --trust-engine")
+        if trust:  # never because the card says so
             self.runtime.engine_host_code_allowed = True
         with open(path, "rb") as file:
             self.engine = self.runtime.deserialize_cuda_engine(file.read())
@@ -122,9 +124,10 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Accuracy and latency of a TensorRT engine, without PyTorch.")
     arguments.add_argument("engine", help="engine that tools/export.py wrote; its card, ENGINE.json, lies beside it")
     arguments.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, 3], and test_labels [N]")
+    arguments.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
     args = arguments.parse_args()
     try:
-        model = Network(args.engine)
+        model = Network(args.engine, trust=args.trust_engine)
         if "preprocessing" not in model.card["metadata"]:
             raise ValueError(f"{args.engine}.json: tells no preprocessing; build the engine from an exported network")
         how = json.loads(model.card["metadata"]["preprocessing"])

@@ -23,6 +23,7 @@ OPERATORS = (
     Operator("token", "parameter", 1, 1, macs=0, weights=7),
     Operator("left", "shift", 1, 16, macs=0, weights=0, biases=1),
 )
+RESIDUAL = {"median": 0.01, "p90": 0.02, "rank_correlation": 0.9, "n": 8}
 SECOND = np.array([[0.0, 0.10, 0.11], [0.0, 0.15, 0.17], [0.0, 0.25, 0.30]])
 
 
@@ -34,7 +35,7 @@ def table():
         "second": OperatorCosts("a", "b", SECOND),
         "depthwise": OperatorCosts(1, "b", np.array([[0.0, 0.04, 0.05]])),
     }
-    return LatencyTable(KEY, 40.0, WIDTHS, costs, 0.01, {"residual": {"median": 0.01}})
+    return LatencyTable(KEY, 40.0, WIDTHS, costs, 0.01, {"residual": RESIDUAL})
 
 
 def test_prices_are_the_entries_on_the_grid(table):
@@ -92,10 +93,14 @@ def test_a_file_holds_the_whole_table(table, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"format": 2}, "format 2"),
-        ({"widths": {"a": [8, 16], "b": [0, 8, 12]}}, "operator first"),
-        ({"operators": None}, "not a latency table"),
-        ({"unpruned_ms": "fast"}, "not a latency table"),
+        ({"format": 2}, "format = 2: this version reads format 1; use the version of compress"),
+        ({"widths": {"a": [8, 16], "b": [0, 8, 12]}}, r"operators\.first\.shares must be 1 x 2, as its widths are"),
+        ({"widths": {**WIDTHS, "a": [8, 8, 16]}}, r"widths\.a = \[8, 8, 16\]: must be ascending, without repeats"),
+        ({"widths": {**WIDTHS, "a": [16, 8, 4]}}, "must be ascending"),
+        ({"unpruned_ms": 0}, "unpruned_ms = 0: must be greater"),
+        ({"rest": -3.0}, "rest = -3.0: must be greater"),
+        ({"operators": None}, "operators = None: must be an object"),
+        ({"unpruned_ms": "fast"}, "unpruned_ms = 'fast': must be a valid number"),
     ],
 )
 def test_broken_files_are_refused(table, tmp_path, change, named):

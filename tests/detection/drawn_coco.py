@@ -92,8 +92,9 @@ SETTINGS = (
 
 
 def options_of(config_file: Path, root: Path, *more: str) -> list[str]:
-    """--cfg-options of a short run of RECIPE on the data in `root`."""
-    return [*SETTINGS, f"space.config={config_file}", f"data.root={root}", *more]
+    """--cfg-options of a short run of RECIPE on the data in `root`; `more` take the place of its own."""
+    options = (*SETTINGS, f"space.config={config_file}", f"data.root={root}", *more)
+    return [f"{key}={value}" for key, value in dict(option.split("=", 1) for option in options).items()]
 
 
 class Silent:

@@ -211,7 +211,7 @@ def test_annotations(refused, changed, checkpoint):
         (without_masks, ("no 'segmentation'", "a detector without masks")),
         (lambda v: v["categories"].pop(), ("79 categories", "heads have 80", "num_classes")),
         (lambda v: v["categories"][0].update(name="human"), ("'human'", "'person'", "metainfo.classes")),
-        (lambda v: v.pop("annotations"), ("no COCO instances file",)),
+        (lambda v: v.pop("annotations"), ("annotations is missing",)),
     ):
         refused("train", root=changed(change), says=("recipe: data.root", "instances_train2017.json", *says))
     refused("prune", "--checkpoint", checkpoint, root=changed(without_masks), says=("no 'segmentation'",))

@@ -143,7 +143,7 @@ def broken(coco, config, tmp_path):
 
 def test_annotations_of_other_forms_are_refused(broken):
     for change in (lambda v: v.pop("images"), lambda v: v["images"].clear(), lambda v: "[]", lambda v: '{"images": 3}'):
-        broken(change, r"data\.root: .*instances_val2017\.json is no COCO instances file")
+        broken(change, r"data\.root: .*instances_val2017\.json: .*; give COCO's instances_")
     broken(lambda v: "{", r"instances_val2017\.json")
 
 

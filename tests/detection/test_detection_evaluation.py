@@ -19,6 +19,7 @@ from pycocotools.cocoeval import COCOeval
 
 from compress.detection import evaluation
 from compress.detection.evaluation import STATS, Detections, add_detections, average_precision, detect
+from compress.plan import UserError
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,14 @@ def test_entries_are_in_cocos_terms():
     assert found.boxes[0] == {"image_id": 3, "category_id": 22, "score": 0.75, "bbox": [1, 2, 3, 3]}
     assert found.boxes[1]["category_id"] == 11
     assert [int(rle.area(entry["segmentation"])) for entry in found.masks] == [9, 0]
+
+
+@pytest.mark.parametrize("key", ["bboxes", "scores"])
+def test_detections_that_are_no_numbers_are_refused(key):
+    odd = {"bboxes": torch.ones(2, 4), "scores": torch.ones(2), "labels": torch.tensor([0, 1])}
+    odd[key] = odd[key] * torch.inf
+    with pytest.raises(UserError, match=r"^image 3: the detector's boxes or scores are not finite numbers; .*rate$"):
+        add_detections(Detections([3]), 3, InstanceData(**odd), [11, 22])
 
 
 def test_detecting_leaves_the_network_as_it_was(network, data):

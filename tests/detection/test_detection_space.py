@@ -179,7 +179,7 @@ def test_building_is_seeded_and_downloads_nothing(space):
     [
         ({"backbone": {"type": "ResNet", "depth": 50}}, r"backbone is 'ResNet', which is not scored.*SwinTransformer"),
         ({"backbone": None}, "backbone is None"),
-        ({"type": "NoSuchDetector"}, r"MMDetection refuses its model section \(KeyError"),
+        ({"type": "NoSuchDetector"}, r"space\.config: model\.type = 'NoSuchDetector': must be the name of a class"),
         ({"neck": {"type": "FPN", "in_channels": [1]}}, r"MMDetection refuses.*TypeError"),
     ],
 )

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from drawn_coco import RECIPE, ROOT, annotation_file
 from export import fake_cuda, fake_tensorrt
+from run_tool import importable
 
 pytest.importorskip("mmdet")
 pytest.importorskip("onnxruntime")
@@ -148,10 +149,10 @@ def test_evaluating_an_engine_without_a_gpu_is_one_line(context, engine, monkeyp
 def deploy(monkeypatch):
     """The scripts of docs/deploy by name, and whichever they import from beside them."""
     names = ("detect_onnx", "detect_tensorrt", "run_tensorrt")
-    monkeypatch.syspath_prepend(ROOT / "docs/deploy")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    yield import_module
+    with importable(ROOT / "docs/deploy"):
+        yield import_module
     for name in names:
         sys.modules.pop(name, None)
 

@@ -198,7 +198,7 @@ def test_batch_sizes_that_leave_nothing_are_refused():
     for make in (lambda: train_loader(split, batch_size=0, seed=0), lambda: eval_loader(split, batch_size=0)):
         with pytest.raises(UserError, match="batch_size=0"):
             make()
-    with pytest.raises(UserError, match="num_workers=-1"):
+    with pytest.raises(UserError, match="num_workers = -1"):
         eval_loader(split, batch_size=1, num_workers=-1)
 
 

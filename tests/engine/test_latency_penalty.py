@@ -173,7 +173,7 @@ def test_a_table_of_another_machine_will_do(tmp_path):
 
 def test_files_that_are_no_tables_are_refused_before_training(tmp_path, table):
     whole = read_json(table())
-    cases = [(None, "no such file"), ("{}", "not a latency table"), ("{", "not valid JSON")]
+    cases = [(None, "no such file"), ("{}", "format is missing"), ("{", "not valid JSON")]
     lost = {name: op for name, op in whole["operators"].items() if name != "layer1.0.conv2"}
     cases.append((json.dumps({**whole, "operators": lost}), r"has no operator 'layer1\.0\.conv2'"))
     for text, message in cases:

@@ -125,7 +125,7 @@ def test_a_table_of_another_network_is_refused(file, space, input_size, message)
 
 def test_a_file_that_is_missing_or_broken_is_refused_before_any_gradient(tmp_path, data):
     network = SPACE.build().requires_grad_(False)
-    for text, message in ((None, "no such file"), ("{}", "not a latency table"), ("{", "not valid JSON")):
+    for text, message in ((None, "no such file"), ("{}", "format is missing"), ("{", "not valid JSON")):
         path = tmp_path / "other.json"
         if text is not None:
             path.write_text(text)

@@ -131,7 +131,7 @@ def test_the_last_checkpoint_holds_no_code_and_another_is_refused(tmp_path, data
 
 
 def test_a_search_that_diverges_says_so(tmp_path, data, network):
-    with pytest.raises(UserError, match=r"search: training diverged.*epoch 1 .*lower search\.optimizer\.lr"):
+    with pytest.raises(UserError, match=r"search: training diverged in epoch 1: .*lower search\.optimizer\.lr"):
         run(tmp_path, data, network, config(optimizer={"type": "SGD", "lr": 1e30}, warmup_epochs=0))
 
 
@@ -193,6 +193,20 @@ def test_recalibration_takes_the_plain_mean_over_batches_of_all_loaders(data):
     seen = [images for pair in zip(first, second, strict=True) for images, _ in pair][:6]
     torch.testing.assert_close(norm.running_mean, torch.cat(seen).mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
+
+
+def test_the_mean_of_two_networks_gets_statistics_of_its_own(tmp_path, data, network):
+    """Those that training images give its weights; the two networks' would not fit."""
+    settings = config(epochs=1, warmup_epochs=0)
+    job = Job(tmp_path / "search", tmp_path / "metrics.jsonl", "search", 0, Quiet())
+    task, own = Classification(data), {}
+    for weights in ("average", "u"):
+        found = run(tmp_path / weights, data, network, config(epochs=1, warmup_epochs=0, weights=weights))
+        state = {name: value.clone() for name, value in found.network.state_dict().items()}
+        recalibrate(found.network, task.halves(settings.batch_size, job), task)
+        own[weights] = same(state, found.network.state_dict())
+        assert weights != "average" or int(state["bn.num_batches_tracked"]) == 8
+    assert own == {"average": True, "u": False}
 
 
 @pytest.mark.parametrize(

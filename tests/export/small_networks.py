@@ -35,6 +35,8 @@ FULL_SIZE = {
     "swin_t": (SwinSpace(1000, SWIN_T), 224),
     "deit_small": (VitSpace(1000, "deit_small_patch16_224"), 224),
 }
+MARGIN = 1e-2
+"""Of the largest logit: three times what float16 was seen to change one by."""
 CASES = [(name, pruned) for name in SPACES for pruned in (False, True)]
 FULL_CASES = [(name, pruned) for name in FULL_SIZE for pruned in (False, True)]
 
@@ -66,6 +68,25 @@ def real_images(side, n):
         crop = image[None, :, top : top + size, left : left + size]
         crops.append(F.interpolate(crop, (side, side), mode="bilinear", antialias=True))
     return torch.cat(crops)
+
+
+def decided_images(model, side, n):
+    """The first `n` of 4 n such crops whose class float16 does not change.
+
+    The first logit of `model` leads the second by more than MARGIN of the largest logit.
+    """
+    images_BCHW = real_images(side, 4 * n)
+    chosen = images_BCHW[decided(model, images_BCHW)][:n]
+    assert len(chosen) == n
+    return chosen
+
+
+def decided(model, images_BCHW):
+    """bool [B]: for which of `images_BCHW` the first logit leads the second by more than MARGIN of the largest."""
+    with torch.inference_mode():
+        logits_BK = model(images_BCHW)
+    first, second = logits_BK.topk(2, dim=1).values.T
+    return first - second > MARGIN * logits_BK.abs().max()
 
 
 def network(name, *, pruned=False):

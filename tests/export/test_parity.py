@@ -138,5 +138,5 @@ def test_truncated_file(path, tmp_path):
 def test_session_threads(path):
     options = onnx_session(path, threads=2).get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
-    with pytest.raises(UserError, match="threads=0"):
+    with pytest.raises(UserError, match="threads = 0"):
         onnx_session(path, threads=0)

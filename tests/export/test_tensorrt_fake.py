@@ -1,5 +1,6 @@
 """Building with TensorRT 10 and running engines, against a recorded fake module: no GPU took part in these tests."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -175,8 +176,17 @@ def test_fake_engine_profiles_layers_in_a_context_of_its_own(built, fake):
 
 def test_fake_engine_of_later_versions_may_run_its_own_code(built, fake):
     Engine(built())
+    path = built(version_compatible=True)
+    with pytest.raises(UserError, match=r"carries code that runs on this machine; .* add --trust-engine"):
+        Engine(path)
+    kept = json.loads(card.card_path(path).read_text())
+    kept["flags"]["version_compatible"] = False
+    card.card_path(path).write_text(json.dumps(kept))
+    Engine(path)  # TensorRT itself refuses what the card hides
     assert ("engine_host_code_allowed", True) not in fake.calls
-    Engine(built(version_compatible=True))
+    kept["flags"]["version_compatible"] = True
+    card.card_path(path).write_text(json.dumps(kept))
+    Engine(path, trust=True)
     assert ("engine_host_code_allowed", True) in fake.calls
 
 
@@ -268,10 +278,10 @@ def test_fake_engine_of_another_version(built, fake, monkeypatch):
     for version, runs in (("10.14.0", True), ("11.0.0", True), ("10.12.9", False)):
         monkeypatch.setattr(fake, "__version__", version)
         if runs:
-            assert Engine(path)(images(1))["logits"].shape == (1, 2)
+            assert Engine(path, trust=True)(images(1))["logits"].shape == (1, 2)
         else:
             with pytest.raises(UserError, match=version):
-                Engine(path)
+                Engine(path, trust=True)
 
 
 def test_fake_engine_of_another_device(built, monkeypatch):

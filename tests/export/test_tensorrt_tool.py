@@ -14,6 +14,7 @@ import onnx
 import pytest
 from fake_cuda import FakeCuda
 from onnx import TensorProto, helper, numpy_helper
+from run_tool import run_tool
 from small_networks import SPACES, network, onnx_file
 
 from compress.export import EngineConfig, onnx_session
@@ -149,15 +150,11 @@ def test_an_engine_beside_its_own_source_does_not_replace_it(tmp_path):
          "kernels when it builds; leave it out"),
     ],
 )  # fmt: skip
-def test_user_errors_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+def test_user_errors_are_one_line(arguments, message, tmp_path, capsys):
     """In this process, for speed; the first one also as a command."""
     arguments = [text.replace("OUT", str(tmp_path)) for text in arguments]
     message = f"error: {message.replace('OUT', str(tmp_path))}\n"
-    monkeypatch.setattr(sys, "argv", ["export.py", *arguments])
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(ROOT / "tools/export.py"), run_name="__main__")
-    assert (end.value.code, capsys.readouterr().err) == (2, message)
+    assert (run_tool("export", *arguments), capsys.readouterr().err) == (2, message)
     assert not os.listdir(tmp_path)
 
 

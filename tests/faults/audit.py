@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 MARK = "forbidden_3f9c"
 """Part of every file name, module name and command that a payload asks for: nothing else has it."""
@@ -44,9 +45,15 @@ def _hook(event: str, arguments: tuple) -> None:
             _WATCH.seen.append(f"{event} {arguments!r}"[:300])
     elif event in MARKED:
         shown = repr(arguments)
-        canary = event == "import" and str(arguments[0]).partition(".")[0] in CANARIES
-        if canary or MARK in shown:
+        if MARK in shown or _module(event, arguments) in CANARIES:
             _WATCH.seen.append(f"{event} {shown}"[:300])
+
+
+def _module(event: str, arguments: tuple) -> str:
+    """The module that an event imports: importlib.import_module tells only of the code that it runs."""
+    if event == "import":
+        return str(arguments[0]).partition(".")[0]
+    return PurePath(getattr(arguments[0], "co_filename", "")).stem if event == "exec" else ""
 
 
 @contextmanager
@@ -58,6 +65,8 @@ def watched() -> Iterator[list[str]]:
     if not getattr(sys, "_audited_by_tests", False):
         sys.addaudithook(_hook)
         sys._audited_by_tests = True  # type: ignore[attr-defined]
+    for name in CANARIES:  # a second import would go unseen
+        sys.modules.pop(name, None)
     _WATCH.seen, _WATCH.on = [], True
     try:
         yield _WATCH.seen

@@ -1,5 +1,6 @@
 """The harness of the campaigns sees what it must see."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,14 @@ def test_the_watch_sees_processes_canaries_and_marked_files(tmp_path: Path) -> N
     with watched() as events:
         (tmp_path / "ordinary").read_text()
     assert events == []
+
+
+def test_the_watch_sees_imports_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with watched() as events:
+            importlib.import_module("this")
+        assert [event.partition(" ")[0] for event in events] == ["exec"]
+    assert "Namespaces" in capsys.readouterr().out
 
 
 def test_obeys_tells_errors_of_users_from_others() -> None:

@@ -101,6 +101,17 @@ def test_strangers_are_refused():
         evaluate_model(stand_in(answer, mean=[0.5]), digits())
 
 
+@pytest.mark.parametrize(("logit", "loss"), [(float("nan"), "nan"), (float("inf"), "nan"), (-float("inf"), "inf")])
+def test_a_loss_that_is_no_number_is_refused(logit, loss):
+    def answer(start, images):
+        logits = torch.zeros(len(images), 10)
+        logits[:, 3] = logit
+        return logits
+
+    with pytest.raises(UserError, match=f"m on digits: loss = {loss}; figures must be finite numbers; the network's"):
+        evaluate_model(stand_in(answer), digits())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -108,13 +119,15 @@ def test_strangers_are_refused():
          "compress are in recipes/"),
         (["OUT/m.onnx"], "OUT/m.onnx: no recipe.json in OUT, which would name its data; give --recipe RECIPE"),
         (["OUT/absent.onnx"], "OUT/absent.onnx: no such file; tools/export.py RUN --to onnx writes one"),
-        (["OUT"], "OUT/model.json: no such file; the stage that writes it has not run in this folder"),
-        (["FOLDER", "--cfg-options", "data.inputsize=8"], "recipe: unknown key data.inputsize = 8; did you mean "
-         "data.input_size?"),
+        (["OUT"], "OUT/model.json: no such file; restore it, or export the model again"),
+        (["FOLDER", "--cfg-options", "data.inputsize=8"], "FOLDER/recipe.json: unknown key data.inputsize = 8; did "
+         "you mean data.input_size?; or give --recipe RECIPE"),
         (["FOLDER", "--recipe", str(RECIPE)], "FOLDER: made for input_size = [3, 16, 16], and the data have [3, "
          "32, 32]; set the recipe's data section to the network's"),
-        (["FOLDER", "--batch", "0"], "batch_size=0: must be at least 1; choose for instance 64"),
-        (["FOLDER/model.onnx", "--threads", "0"], "threads=0: must be at least 1"),
+        (["FOLDER", "--batch", "0"], "--batch: 0 is out of range; give a number from 1 to 65536; --help "
+         "lists the arguments"),
+        (["FOLDER/model.onnx", "--threads", "0"], "threads = 0: must be a whole number of at least 1 and "
+         "at most 256; more than the processor has cores does not help"),
         (["OUT/bare.onnx", "--recipe", str(RECIPE)], "OUT/bare.onnx: its metadata do not tell classes and "
          "preprocessing; export the network with tools/export.py"),
     ],

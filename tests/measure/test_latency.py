@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from compress.export import export_onnx
+from compress.export import export_onnx, inference_copy
 from compress.measure import MeasureConfig, measure_latency
 from compress.measure import latency as latency_module
 from compress.measure.models import open_model
@@ -33,9 +34,29 @@ def pair(tmp_path_factory):
     return before, after, *paths
 
 
+def size(answer):
+    """The sum of the absolute logits that a call returned."""
+    return float(np.abs(np.asarray(answer)).sum())
+
+
+def by_answer(calls, *, repeats, **_):
+    """Stands for `interleaved`: a call takes as many milliseconds as its answer is large."""
+    return {name: [size(call()) for _ in range(repeats)] for name, call in calls.items()}
+
+
 @pytest.fixture(scope="module")
 def measured(pair):
-    return measure_latency(*pair, input_size=SIZE, config=MeasureConfig(batch=2, **QUICK))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency_module, "interleaved", by_answer)
+        return measure_latency(*pair, input_size=SIZE, config=MeasureConfig(batch=2, **QUICK))
+
+
+@pytest.fixture(scope="module")
+def sizes(pair):
+    """What `by_answer` makes of the two networks."""
+    images = torch.randn(2, *SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return [size(inference_copy(model)(images)) for model in pair[:2]]
 
 
 def test_content(measured):
@@ -50,12 +71,13 @@ def test_content(measured):
 
 
 @pytest.mark.parametrize("backend", ["pytorch", "onnxruntime"])
-def test_a_much_narrower_network_is_faster(measured, backend):
-    entry = measured["backends"][backend]
+def test_each_network_is_timed_under_its_own_side(measured, sizes, backend):
+    entry, (before, after) = measured["backends"][backend], sizes
+    assert abs(after / before - 1) > 0.05
     assert entry["before"]["n"] == entry["after"]["n"] == 12
-    assert entry["before"]["p10"] <= entry["before"]["median"] <= entry["before"]["p90"]
-    assert entry["ratio"]["median"] < 0.8
-    assert entry["after"]["median"] < entry["before"]["median"]
+    assert entry["before"]["median"] == pytest.approx(before, rel=1e-3)
+    assert entry["after"]["median"] == pytest.approx(after, rel=1e-3)
+    assert entry["ratio"]["median"] == pytest.approx(after / before, rel=1e-3)
 
 
 def test_modules_and_threads_are_left_alone(pair, measured):
@@ -118,7 +140,7 @@ def test_tensorrt_needs_a_gpu(pair, monkeypatch):
         measure_latency(*pair, input_size=SIZE, config=MeasureConfig(backends=("tensorrt",), **QUICK))
 
 
-def test_fake_engines_of_both_files_are_timed(pair, monkeypatch):
+def test_fake_engines_of_both_files_are_timed(pair, sizes, monkeypatch):
     """Stands for TensorRT and its GPU: ONNX Runtime answers."""
     opened = []
 
@@ -129,9 +151,10 @@ def test_fake_engines_of_both_files_are_timed(pair, monkeypatch):
     monkeypatch.setattr(latency_module, "cuda_device", lambda: {"name": "a GPU"})
     monkeypatch.setattr(latency_module, "load_backend", lambda name: None)
     monkeypatch.setattr(latency_module, "open_model", engine)
+    monkeypatch.setattr(latency_module, "interleaved", by_answer)
     config = MeasureConfig(backends=("tensorrt",), batch=2, **QUICK)
     entry = measure_latency(*pair, input_size=SIZE, config=config)["backends"]["tensorrt"]
     assert opened == [(pair[2], "tensorrt", 2), (pair[3], "tensorrt", 2)]
-    assert entry["ratio"]["median"] < 0.8
+    assert entry["ratio"]["median"] == pytest.approx(sizes[1] / sizes[0], rel=1e-3)
     assert entry["gpu"] == {"name": "a GPU"}
     assert entry["compile_seconds"].keys() == {"before", "after"}

@@ -3,12 +3,14 @@
 import functools
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from test_latency import SIZE, cnn
 
-from compress.measure import MeasureConfig, measure_latency
+from compress.measure import MeasureConfig, interleaved, measure_latency
+from compress.measure import latency as latency_module
 from compress.measure.latency import BACKENDS
 from compress.plan import UserError
 
@@ -26,14 +28,14 @@ def outputs(backend, model):
 
 @pytest.fixture
 def quick_compiler(monkeypatch):
-    """torch.compile without inductor: traced, then run by PyTorch. The settings it was given are recorded."""
-    given = []
-    compiled = functools.partial(torch.compile, backend="eager")
+    """torch.compile without inductor: traced, then run by PyTorch. What it was given and made is recorded."""
+    made = SimpleNamespace(given=[], graphs=[])
+    compiled = functools.partial(torch.compile, backend=lambda graph, _: made.graphs.append(graph) or graph.forward)
     monkeypatch.setattr(
-        torch, "compile", lambda model, **settings: given.append(settings) or compiled(model, **settings)
+        torch, "compile", lambda model, **settings: made.given.append(settings) or compiled(model, **settings)
     )
     monkeypatch.setenv("CXX", "sh")  # found everywhere
-    return given
+    return made
 
 
 @pytest.mark.slow
@@ -45,7 +47,7 @@ def test_inductor_computes_what_eager_computes_and_is_timed(monkeypatch, tmp_pat
     assert model.training
     entry = measure_latency(model, cnn(4), None, None, input_size=SIZE, config=CONFIG)["backends"]["torch-compile"]
     assert entry["before"]["median"] > 0
-    assert entry["compile_seconds"]["after"] > 0.05
+    assert entry["compile_seconds"]["after"] > 0
 
 
 def test_what_is_timed_computes_what_eager_computes(quick_compiler):
@@ -54,7 +56,17 @@ def test_what_is_timed_computes_what_eager_computes(quick_compiler):
     assert model.training
 
 
-def test_it_is_an_entry_of_its_own_with_the_seconds_of_compiling(quick_compiler):
+def test_it_is_an_entry_of_its_own_and_compiling_is_not_in_the_timing(quick_compiler, monkeypatch):
+    compiled = []
+
+    def watch(calls, **options):
+        before = len(quick_compiler.graphs)
+        samples = interleaved(calls, **options)
+        if "after" in calls:  # not the reference
+            compiled.extend([before, len(quick_compiler.graphs)])
+        return samples
+
+    monkeypatch.setattr(latency_module, "interleaved", watch)
     found = measure_latency(cnn(8), cnn(4), None, None, input_size=SIZE, config=CONFIG)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert list(found["backends"]) == ["torch-compile"]
@@ -62,8 +74,8 @@ def test_it_is_an_entry_of_its_own_with_the_seconds_of_compiling(quick_compiler)
     assert entry.keys() == {"before", "after", "ratio", "compile_seconds"}
     assert entry["before"]["n"] == entry["after"]["n"] == 3
     assert entry["compile_seconds"].keys() == {"before", "after"}
-    assert entry["before"]["median"] < 1000 * entry["compile_seconds"]["before"], "compiling is not in the timing"
-    assert quick_compiler == 2 * [{"fullgraph": True, "dynamic": False}]
+    assert compiled == [2, 2]
+    assert quick_compiler.given == 2 * [{"fullgraph": True, "dynamic": False}]
 
 
 def test_any_number_of_networks_of_one_class_can_be_measured(quick_compiler):
@@ -71,7 +83,7 @@ def test_any_number_of_networks_of_one_class_can_be_measured(quick_compiler):
     config = MeasureConfig(("torch-compile",), repeats=1, warmup_seconds=0.0)
     for width in range(2, 7):
         measure_latency(cnn(width + 5), cnn(width), None, None, input_size=SIZE, config=config)
-    assert len(quick_compiler) == 10
+    assert len(quick_compiler.given) == 10
 
 
 def test_without_a_compiler_it_is_refused_before_anything_is_timed(monkeypatch):

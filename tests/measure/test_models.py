@@ -85,7 +85,7 @@ class FakeEngine:
 def fake(monkeypatch):
     """Stands for TensorRT: no GPU takes part. Gives the engines that were opened."""
     opened = []
-    monkeypatch.setattr(models_module, "Engine", lambda path: opened.append(FakeEngine(path)) or opened[-1])
+    monkeypatch.setattr(models_module, "Engine", lambda path, trust: opened.append(FakeEngine(path)) or opened[-1])
     monkeypatch.setattr(models_module, "load_engine_card", lambda path: {"backend": "tensorrt"})
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     return opened
@@ -114,7 +114,7 @@ def test_fake_engine_of_an_onnx_file_is_built_for_the_batch(fake, path, monkeypa
 def test_fake_engines_of_detectors_are_refused(fake, monkeypatch):
     entry = {"name": "masks", "dtype": "float32", "shape": [1, 1]}
     card = {"backend": "tensorrt", "inputs": [entry] * 2, "outputs": [entry] * 4}
-    monkeypatch.setattr(models_module, "Engine", lambda path: SimpleNamespace(card=card))
+    monkeypatch.setattr(models_module, "Engine", lambda path, trust: SimpleNamespace(card=card))
     with pytest.raises(UserError, match=r"m\.engine: has 2 inputs and 4 outputs; only networks with one of each"):
         open_model("m.engine")
 
@@ -158,5 +158,5 @@ def test_metadata_that_tell_nothing(path):
     with pytest.raises(UserError, match=r"m\.onnx: its metadata do not tell classes and preprocessing"):
         open_model(path).described()
     model = SimpleNamespace(metadata={"classes": "[", "preprocessing": "{}"})
-    with pytest.raises(UserError, match="do not tell"):
-        models_module.exported_metadata("m", model.metadata)
+    with pytest.raises(UserError, match="metadata entry classes: not valid JSON"):
+        models_module.exported_metadata("m", model.metadata, shape=[3, 4, 4], pixels=False)

@@ -1,14 +1,36 @@
 """Interleaved timing: order, counts, summaries, and that a known ratio is found."""
 
 import gc
-import time
 
 import numpy as np
 import pytest
 import torch
 
-from compress.measure import interleaved, summarise, summarise_ratio, torch_threads
+from compress.measure import interleaved, summarise, summarise_ratio, timing, torch_threads
 from compress.plan import UserError
+
+
+class Clock:
+    """Stands still but for `spend`."""
+
+    now_ns = 0
+
+    def spend(self, ms):
+        self.now_ns += round(ms * 1e6)
+
+    def perf_counter(self):
+        return self.now_ns / 1e9
+
+    def perf_counter_ns(self):
+        return self.now_ns
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of `interleaved`: what a call takes is what it spends."""
+    made = Clock()
+    monkeypatch.setattr(timing, "time", made)
+    return made
 
 
 def recorder(log, name):
@@ -29,36 +51,27 @@ def test_inner_count_is_kept():
     assert "".join(log[-12:]) == "aaabbbbbbaaa"
 
 
-def test_inner_count_fills_a_sample():
-    """A call of about 0.2 ms is repeated until a sample takes 2 ms; what is returned is per call."""
-    starts = []
+def test_inner_count_fills_a_sample(clock):
+    """A call of 0.25 ms is repeated until a sample takes 2 ms; what is returned is per call."""
+    calls = []
 
     def call():
-        starts.append(time.perf_counter())
-        while time.perf_counter() - starts[-1] < 2e-4:
-            pass
+        calls.append(clock.spend(0.25))
 
-    samples = interleaved({"call": call}, repeats=5, warmup_seconds=0.02)
-    assert min(samples["call"]) >= 0.2
-    before = len(starts)
-    interleaved({"call": call}, repeats=400, warmup_seconds=0.02)  # at most 500 of the calls are warm-up
-    assert (len(starts) - before) / 400 >= 5
+    assert interleaved({"call": call}, repeats=5, warmup_seconds=0.02)["call"] == [0.25] * 5
+    warm_up = 20 / 0.25
+    assert len(calls) == warm_up + 5 * 2 / 0.25
 
 
-def test_three_times_the_work_takes_three_times_as_long():
-    """Single calls of 0.1 to 0.3 ms: on a busy machine most of them run uninterrupted."""
-    matrix = torch.randn(192, 192)
+@pytest.mark.parametrize("inner", [0, 1, 4])
+def test_three_times_the_work_takes_three_times_as_long(clock, inner):
+    calls = {"once": lambda: clock.spend(0.1), "thrice": lambda: clock.spend(0.3)}
+    samples = interleaved(calls, repeats=40, inner=inner, warmup_seconds=0.1)
+    assert summarise_ratio(samples["once"], samples["thrice"])["median"] == pytest.approx(3)
 
-    def once():
-        return matrix @ matrix
 
-    def thrice():
-        return once(), once(), once()
-
-    with torch_threads(1):
-        samples = interleaved({"once": once, "thrice": thrice}, repeats=400, inner=1, warmup_seconds=0.1)
-    ratio = summarise_ratio(samples["once"], samples["thrice"])
-    assert 2.4 < ratio["median"] < 3.6
+def test_the_clock_runs():
+    assert min(interleaved({"a": lambda: sum(range(1000))}, repeats=3, inner=1, warmup_seconds=0.0)["a"]) > 0
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -87,10 +100,17 @@ def test_garbage_collection_is_restored_after_an_error():
     assert gc.isenabled()
 
 
-def test_warm_up_lasts_as_asked():
-    stamps = []
-    interleaved({"a": lambda: stamps.append(time.perf_counter())}, repeats=1, inner=1, warmup_seconds=0.1)
-    assert 0.1 <= stamps[-1] - stamps[0] < 2.0
+@pytest.mark.parametrize(("growth", "lasted_ms"), [(1.0, 100), (1.001, 100), (1.01, 500)])
+def test_warm_up_lasts_as_asked_and_five_times_as_long_where_the_pace_does_not_settle(clock, growth, lasted_ms):
+    """Calls of 1 ms, each `growth` times as long as the one before it: windows of 25 ms differ by 2 % or by 20 %."""
+    takes = [1.0]
+
+    def call():
+        clock.spend(takes[-1])
+        takes.append(takes[-1] * growth if len(takes) < 1000 else takes[-1])
+
+    interleaved({"a": call}, repeats=1, inner=1, warmup_seconds=0.1)
+    assert lasted_ms <= sum(takes[:-2]) < lasted_ms + 2 * max(takes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 59])

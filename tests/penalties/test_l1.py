@@ -14,6 +14,7 @@ def alphas():
 def test_value():
     assert L1(0.5).value([torch.tensor([1.0, -2.0]), torch.tensor([0.0, 4.0])]).item() == 3.5
     assert L1(0.5).value(alphas()).dtype == torch.float64
+    assert torch.equal(L1(0.5).value([]), torch.tensor(0.0))
 
 
 def test_subgradient_is_the_gradient_away_from_zero_and_zero_at_zero():

@@ -18,6 +18,10 @@ def test_scalar_maps_are_the_minimisers(x, t):
     assert float(hard_threshold(value, t)) == pytest.approx(float(hard), abs=1e-4)
 
 
+def test_the_hard_threshold_itself_goes():
+    assert hard_threshold(torch.tensor([0.5, -0.5, 0.75, -0.75, 0.0]), 0.5).tolist() == [0, 0, 0.75, -0.75, 0]
+
+
 def test_group_map_shortens_every_row_by_t_or_to_zero():
     rows = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]).view(3, 2, 1, 1)
     shrunk = group_soft_threshold(rows, 1.0).flatten(1)

@@ -24,6 +24,13 @@ def test_value_is_the_expected_latency():
     assert penalty.value([chosen]).item() == pytest.approx(0.3 * expected)
 
 
+def test_operations_that_cost_nothing_are_allowed_and_scores_keep_their_type():
+    penalty = SoftmaxLatency(0.5, torch.tensor([[0.0, 2.0], [4.0, 0.0]], dtype=torch.float64))
+    value = penalty.value([torch.zeros(2), torch.zeros(2)])
+    assert value.item() == pytest.approx(0.5 * (1 + 2))
+    assert value.dtype == torch.float32
+
+
 def test_gradient_equals_finite_differences_sums_to_zero_along_operations_and_is_added():
     penalty, alpha, _ = made()
     gradient, h = torch.full((E, O), 2.0, dtype=torch.float64), 1e-6

@@ -116,7 +116,7 @@ def test_occupied_folders(prune: Refused, refused: Refused, tiny, baseline: Path
         "--pruning-ratio",
         0.4,
         work_dir=foreign / "thesis.tex" / "run",
-        says=("--work-dir", "cannot be written", "another folder"),
+        says=("--work-dir", "is a file", "another folder"),
     )
     refused("train", RECIPE, *tiny(), "--resume", work_dir=folder, says=("--work-dir", str(folder), "another tool"))
 

@@ -1,8 +1,14 @@
-"""How tools end: one line for the user's errors and for Ctrl-C, a traceback for ours."""
+"""How tools end: one line for the user's errors and for signals, a traceback for ours, whoever reads the output."""
 
 from __future__ import annotations
 
+import errno
+import os
 import runpy
+import signal
+import subprocess
+import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +16,16 @@ from typing import Any
 
 import pytest
 
-from compress.plan import UserError
+from compress.plan import UserError, replacing, storing
 
-COMMAND = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools/_command.py"))
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = runpy.run_path(str(ROOT / "tools/_command.py"))
 
 
-def ending(main: Callable[[Namespace], None], launcher: str = "none") -> Any:
-    """The exit code of a tool."""
+def ending(main: Callable[[Namespace], None], launcher: str = "none", **arguments: object) -> Any:
+    """The exit code of a tool that has the option --resume, unless `arguments` are others."""
     with pytest.raises(SystemExit) as end:
-        COMMAND["run_tool"](main, Namespace(launcher=launcher))
+        COMMAND["run_tool"](main, lambda: Namespace(launcher=launcher, **(arguments or {"resume": False})))
     return end.value.code
 
 
@@ -35,7 +42,7 @@ def test_our_errors_keep_their_traceback() -> None:
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        COMMAND["run_tool"](main, Namespace(launcher="none"))
+        COMMAND["run_tool"](main, Namespace)
 
 
 def test_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +58,117 @@ def test_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
     for stopped in (main, unwinds_badly):
         assert ending(stopped) == 130
         assert capfd.readouterr().err == "stopped; go on with --resume\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_signals(capfd: pytest.CaptureFixture[str], tmp_path: Path, number: str, code: int) -> None:
+    def main(args: Namespace) -> None:
+        with replacing(tmp_path / "model.onnx") as tmp:
+            tmp.write_text("half")
+            os.kill(os.getpid(), getattr(signal, number))
+            time.sleep(60)
+
+    by = "" if number == "SIGINT" else f" by {number}"
+    former = signal.getsignal(getattr(signal, number))
+    assert ending(main) == code
+    assert capfd.readouterr().err == f"stopped{by}; go on with --resume\n"
+    assert ending(main, source="model") == code
+    assert capfd.readouterr().err == f"stopped{by}\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(getattr(signal, number)) == former
+
+
+def test_an_ignored_signal_stays_ignored(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """nohup asks for it."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        COMMAND["run_tool"](lambda args: os.kill(os.getpid(), signal.SIGHUP), Namespace)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_the_system_refuses(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def full(args: Namespace) -> None:
+        with storing(tmp_path / "last.pth"):
+            raise OSError(errno.ENOSPC, "full")
+
+    def long(args: Namespace) -> None:
+        Path("x" * 300).exists()
+
+    assert ending(full) == 2
+    line = f"error: {tmp_path / 'last.pth'}: No space left on device; free some space"
+    assert capfd.readouterr().err == f"{line}, then go on with --resume\n"
+    assert ending(full, source="model") == 2
+    assert capfd.readouterr().err == f"{line}\n"
+    assert ending(long) == 2
+    assert capfd.readouterr().err == f"error: {'x' * 300}: File name too long; give a shorter name\n"
+
+
+def test_a_file_that_we_forgot_is_our_error() -> None:
+    def main(args: Namespace) -> None:
+        Path("never_written").read_text()
+
+    with pytest.raises(FileNotFoundError):
+        COMMAND["run_tool"](main, Namespace)
+
+
+TALKING = r"""
+import argparse, sys
+sys.path.insert(0, {tools!r})
+from _command import run_tool
+
+def parse():
+    parser = argparse.ArgumentParser(description="d" * 100_000)
+    parser.add_argument("how")
+    return parser.parse_args()
+
+def main(args):
+    from compress.plan import UserError
+    from rich.console import Console
+    if args.how == "wrong":
+        raise UserError("wrong")
+    for _ in range(3000):
+        text = args.how + " \u2212" + " x" * 50  # more in all than a pipe holds
+        print(text) if args.how == "print" else Console(soft_wrap=True).print(text)
+    print("seen", file=open("end", "w"))
+
+run_tool(main, parse)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says", "ends"),
+    [
+        ("print | head -1", 141, "", False),
+        ("rich | head -1", 141, "", False),
+        ("--help | head -c 1", 0, "", False),
+        ("wrong | head -c 1", 2, "error: wrong", False),
+        ("print >&-", 0, "", True),
+        ("rich >&-", 0, "", True),
+        ("print >&- 2>&- <&-", 0, "", True),
+        ("wrong 2>&-", 2, "", False),
+        ("wrong 2>/dev/full", 2, "", False),
+        ("print >/dev/full", 2, "error: standard output, or a file in /tmp: No space left on device", False),
+        ("--help >/dev/full", 0, "", False),
+        ("rich >out", 0, "", True),
+    ],
+)
+def test_streams_that_take_nothing(tmp_path: Path, line: str, code: int, says: str, ends: bool) -> None:
+    (tmp_path / "tool.py").write_text(TALKING.format(tools=str(ROOT / "tools")))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "LANG": "C", "TMPDIR": "/tmp"}
+    before, pipe, after = line.partition(" | ")
+    command = f"{sys.executable} tool.py {before}; code=$?; echo $code >code; exit $code"
+    script = f"({command}) {pipe} {after}" if pipe else command
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert int((tmp_path / "code").read_text()) == code, done.stderr
+    assert len(done.stderr.splitlines()) == bool(says), done.stderr
+    assert done.stderr.startswith(says)
+    assert (tmp_path / "end").exists() == ends
+    if (tmp_path / "out").exists():
+        assert (tmp_path / "out").read_text().startswith("rich \\u2212 x")
 
 
 @pytest.mark.parametrize(("launcher", "variable"), COMMAND["RANKS"].items())

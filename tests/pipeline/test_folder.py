@@ -10,7 +10,11 @@ import pytest
 from compress.pipeline.folder import RunFolder
 from compress.plan import UserError
 
-RECORD = {"recipe": {"seed": 0, "search": {"epochs": 2}}, "checkpoint": {"path": "a.pth", "sha256": "12"}}
+RECORD = {
+    "recipe": {"seed": 0, "search": {"epochs": 2}},
+    "checkpoint": {"path": "a.pth", "sha256": "12"},
+    "budget": {"kind": "free", "value": None},
+}
 
 
 def test_peek_writes_nothing(tmp_path: Path) -> None:
@@ -21,15 +25,24 @@ def test_peek_writes_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+def test_what_a_process_leaves_that_is_killed_while_it_begins_does_not_occupy(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".recipe.tmp123.json").touch()
+    assert RunFolder.peek(tmp_path, RECORD, resume=False) == {}
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match="not empty, and not a run of ours"):
+        RunFolder.peek(tmp_path, RECORD, resume=False)
+
+
 def test_create_then_go_on(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "a" / "run", RECORD)
     assert RunFolder.recorded(folder.path) == RECORD
     with folder.stage("load") as figures:
         figures["top1"] = 12.5
-    with folder.stage("search"):
+    with folder.stage("select"):
         pass
     done = RunFolder.peek(folder.path, RECORD, resume=True)
-    assert list(done) == ["load", "search"]
+    assert list(done) == ["load", "select"]
     assert done["load"]["top1"] == 12.5
     assert done["load"]["seconds"] >= 0
     assert done["load"]["finished"].startswith("20")
@@ -39,6 +52,15 @@ def test_a_stage_that_raises_is_not_recorded(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", RECORD)
     with pytest.raises(KeyboardInterrupt), folder.stage("search"):
         raise KeyboardInterrupt
+    assert folder.stages == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_stage_whose_figures_are_not_finite_is_not_recorded(tmp_path: Path, value: float) -> None:
+    folder = RunFolder.create(tmp_path / "run", RECORD)
+    says = rf"run: search: info\.strength = {value}; figures must be"
+    with pytest.raises(UserError, match=says), folder.stage("search") as figures:
+        figures["info"] = {"strength": value}
     assert folder.stages == {}
 
 
@@ -58,13 +80,13 @@ def test_occupied(tmp_path: Path) -> None:
             RunFolder.peek(tmp_path, RECORD, resume=resume)
         with pytest.raises(UserError, match="is a file; give a folder"):
             RunFolder.peek(tmp_path / "file", RECORD, resume=resume)
-    with pytest.raises(UserError, match="cannot be written to"):
+    with pytest.raises(UserError, match="a file stands where a folder is needed"):
         RunFolder.create(tmp_path / "file" / "run", RECORD)
 
 
 def test_other_settings_are_named(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, RECORD)
-    other = {"recipe": {"seed": 1, "search": {"epochs": 2, "gamma": 0.1}}, "checkpoint": RECORD["checkpoint"]}
+    other = {**RECORD, "recipe": {"seed": 1, "search": {"epochs": 2, "gamma": 0.1}}}
     with pytest.raises(UserError) as error:
         RunFolder.peek(tmp_path, other, resume=True)
     message = str(error.value)
@@ -79,9 +101,9 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
 
 
 def test_many_differences_are_counted(tmp_path: Path) -> None:
-    RunFolder.create(tmp_path, {"recipe": dict.fromkeys("abcde", 0)})
+    RunFolder.create(tmp_path, {**RECORD, "recipe": dict.fromkeys("abcde", 0)})
     with pytest.raises(UserError, match="; 2 more"):
-        RunFolder.peek(tmp_path, {"recipe": dict.fromkeys("abcde", 1)}, resume=True)
+        RunFolder.peek(tmp_path, {**RECORD, "recipe": dict.fromkeys("abcde", 1)}, resume=True)
 
 
 def test_another_kind_of_run(tmp_path: Path) -> None:
@@ -100,7 +122,7 @@ def test_damaged_record(tmp_path: Path, text: str) -> None:
 
 def test_records_survive_the_way_through_json(tmp_path: Path) -> None:
     """A record equals itself after it was written, or every resume would find other settings."""
-    record = {"recipe": {"lr": 0.1, "tiny": 1e-30, "list": [0.5, 1], "none": None, "text": "ä"}}
+    record = {**RECORD, "recipe": {"lr": 0.1, "tiny": 1e-30, "list": [0.5, 1], "none": None, "text": "ä"}}
     RunFolder.create(tmp_path, record)
     assert json.loads((tmp_path / "recipe.json").read_text()) == record
     assert RunFolder.peek(tmp_path, record, resume=True) == {}

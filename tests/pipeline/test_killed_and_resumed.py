@@ -90,13 +90,16 @@ def test_half_a_row_and_half_a_checkpoint_do_not_stop_a_resume(
     shutil.copytree(finished[0], folder)
     back_to(folder, "finetune")
     last = folder / "finetune" / "last.pth"
-    last.with_name("last.pth.tmp").write_bytes(last.read_bytes()[:1000])
+    half = last.with_name(".last.tmp999999999.pth")
+    half.write_bytes(last.read_bytes()[:1000])
     last.unlink()
+    (folder / ".lock").write_text("999999999\n")  # of a killed process
     text = (folder / "metrics.jsonl").read_text()
     (folder / "metrics.jsonl").write_text(text[: len(text) - 40])
     result = tool("prune", RECIPE, *tiny(), "--resume", "--work-dir", folder)
     assert (result.code, result.stderr) == (0, "")
     same_run(finished[0], folder)
+    assert list(folder.rglob(".*")) == []
 
 
 def test_a_damaged_training_checkpoint_is_named(tool, tiny, finished, tmp_path: Path) -> None:

@@ -376,7 +376,7 @@ def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
     foreign = ("--latency-table", tmp_path / "mobilenet.json", "--force-latency-table")
     prune(*RATIO, *foreign, says=("--latency-table", "space = 'mobilenetv2' there, 'preresnet' here"))
     (tmp_path / "noise.json").write_text("{}")
-    prune(*RATIO, "--latency-table", tmp_path / "noise.json", says=("--latency-table", "not a latency table"))
+    prune(*RATIO, "--latency-table", tmp_path / "noise.json", says=("--latency-table", "noise.json: format is missing"))
     prune(*RATIO, "--latency-table", tmp_path / "no.json", says=("--latency-table", "no such file", "profile_latency"))
 
 

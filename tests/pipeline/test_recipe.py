@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
 
-from compress.pipeline import recipe as module
 from compress.pipeline.recipe import Recipe, load_recipe
 from compress.plan import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if not {"_base_", "mmdet"} & set(path.parts))
 DEMO = ROOT / "recipes/width/preresnet20_digits_rarts.py"
+SEARCH = """
+_sgd = dict(type="SGD", lr=0.1, momentum=0.9)
+search = dict(epochs=1, optimizer=_sgd, alpha_optimizer=_sgd)
+"""
 MINIMAL = """
 space = dict(type="preresnet", depth=11)
 data = dict(type="digits")
@@ -26,114 +27,6 @@ train = dict(epochs=1)
 search = dict(epochs=1)
 finetune = dict(epochs=1)
 """
-
-
-def convert(value: Any, hint: Any) -> Any:
-    return module._convert(value, hint, "section.key")
-
-
-@dataclass(frozen=True)
-class Inner:
-    count: int = 1
-    rate: float | None = 0.5
-
-
-@dataclass(frozen=True)
-class Outer:
-    inner: Inner | None = None
-    names: tuple[str, ...] = ()
-    options: Mapping[str, Any] | None = None
-
-
-# Conversion
-
-
-def test_none_is_for_optional_keys_only() -> None:
-    assert convert(None, int | None) is None
-    assert convert(None, Inner | None) is None
-    assert convert(None, Literal["a"] | None) is None
-    with pytest.raises(UserError, match=r"section\.key = None must be of type int"):
-        convert(None, int)
-    with pytest.raises(UserError, match=r"section\.key = None must be a dict"):
-        convert(None, Inner)
-
-
-def test_whole_numbers_serve_as_floats_but_not_the_other_way_round() -> None:
-    assert convert(3, float) == 3.0
-    assert type(convert(3, float)) is float
-    assert type(convert(3, float | None)) is float
-    for value in (3.0, "3"):
-        with pytest.raises(UserError, match="type int"):
-            convert(value, int)
-
-
-def test_bool_is_no_number_and_a_number_no_bool() -> None:
-    assert convert(True, bool) is True
-    for value, hint in ((True, int), (False, float), (1, bool), (0, bool), ("False", bool)):
-        with pytest.raises(UserError, match="must be of type"):
-            convert(value, hint)
-
-
-def test_lists_become_tuples_of_the_right_length_and_type() -> None:
-    assert convert(["a", "b"], tuple[str, ...]) == ("a", "b")
-    assert convert([1, 2, 3], tuple[float, float, float] | None) == (1.0, 2.0, 3.0)
-    assert convert((1.0, 2.0, 3.0), tuple[float, float, float]) == (1.0, 2.0, 3.0)
-    with pytest.raises(UserError, match=r"list of 3"):
-        convert([1.0, 2.0], tuple[float, float, float])
-    with pytest.raises(UserError, match=r"section\.key\[1\] = 'x'"):
-        convert([1.0, "x", 2.0], tuple[float, float, float])
-    for value in (1.0, "abc", {"a": 1}):
-        with pytest.raises(UserError, match="must be a list"):
-            convert(value, tuple[str, ...])
-
-
-def test_nested_sections() -> None:
-    outer = module._build(Outer, {"inner": {"count": 2, "rate": 1}, "names": ["x"]}, "outer")
-    assert outer == Outer(Inner(2, 1.0), ("x",))
-    assert type(outer.inner.rate) is float
-    assert module._build(Outer, {"inner": None}, "outer") == Outer()
-    with pytest.raises(UserError, match=r"unknown key outer\.inner\.cuont = 3; did you mean outer\.inner\.count\?"):
-        module._build(Outer, {"inner": {"cuont": 3}}, "outer")
-    with pytest.raises(UserError, match=r"outer\.inner = 3 must be a dict with keys out of count, rate"):
-        module._build(Outer, {"inner": 3}, "outer")
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"lr": float("-inf")}, {"a": [1, float("nan")]}])
-def test_only_finite_numbers(value: Any) -> None:
-    with pytest.raises(UserError, match="must be a finite number"):
-        convert(value, Mapping[str, Any] if isinstance(value, dict) else float)
-
-
-def test_free_sections_hold_plain_values_only() -> None:
-    value = {"type": "SGD", "betas": [0.9, 0.99], "nested": {"nesterov": True, "group": None}}
-    assert convert(value, Mapping[str, Any]) == value
-    with pytest.raises(UserError, match=r"section\.key\.lr = .* must be a plain value, not a PosixPath"):
-        convert({"lr": Path()}, Mapping[str, Any])
-    for odd in (3, "SGD", ["SGD"]):
-        with pytest.raises(UserError, match="must be a dict"):
-            convert(odd, Mapping[str, Any])
-
-
-def settings(cls: type) -> list[tuple[str, Any]]:
-    """(name, annotation) of every setting of a recipe, sections opened."""
-    found = []
-    for name, hint in typing.get_type_hints(cls).items():
-        if dataclasses.is_dataclass(hint):
-            found += [(f"{name}.{inner}", h) for inner, h in settings(hint)]
-        else:
-            found.append((name, hint))
-    return found
-
-
-@pytest.mark.parametrize(("name", "hint"), settings(Recipe))
-def test_every_setting_refuses_an_object(name: str, hint: Any) -> None:
-    """Every annotation in use is one that the conversion understands; Literals are left to their class."""
-    options = [hint, *typing.get_args(hint)]
-    if any(typing.get_origin(option) is Literal for option in options):
-        assert convert("anything", hint) == "anything"
-        return
-    with pytest.raises(UserError, match=r"section\.key"):
-        convert(object(), hint)
 
 
 # Files
@@ -189,15 +82,6 @@ def test_a_recipe_may_name_itself_and_import_modules(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "small.py").name == "mine"
 
 
-def test_json_and_yaml_recipes(tmp_path: Path) -> None:
-    value = {"space": {"type": "preresnet", "depth": 11}, "data": {}}
-    value |= {section: {"epochs": 1} for section in ("train", "search", "finetune")}
-    (tmp_path / "small.json").write_text(json.dumps(value))
-    assert load_recipe(tmp_path / "small.json").space["depth"] == 11
-    (tmp_path / "small.yaml").write_text(json.dumps(value))
-    assert load_recipe(tmp_path / "small.yaml").to_json() == load_recipe(tmp_path / "small.json").to_json()
-
-
 def test_overrides(tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text(MINIMAL)
     overrides = [
@@ -214,9 +98,38 @@ def test_overrides(tmp_path: Path) -> None:
     assert recipe.measure.backends == ("pytorch",)
 
 
-def test_later_overrides_win(tmp_path: Path) -> None:
+def test_an_override_is_given_once(tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text(MINIMAL)
-    assert load_recipe(tmp_path / "small.py", ["seed=1", "seed=2"]).seed == 2
+    assert load_recipe(tmp_path / "small.py", ["seed=2", "seed=2"]).seed == 2
+    for first, second in (
+        ("seed=1", "seed=2"),
+        ("seed=1", "seed=True"),
+        ("search.method.type=rarts", "search.method={'type': 'rarts'}"),
+        ("finetune={'epochs': 2}", "finetune.epochs=3"),
+    ):
+        with pytest.raises(UserError, match=r"--cfg-options .*given beside .*; keep one"):
+            load_recipe(tmp_path / "small.py", [first, second])
+    assert load_recipe(tmp_path / "small.py", ["data.limit=20"]).data.limit == 20
+
+
+def test_dicts_of_overrides_join_those_of_the_recipe_or_take_their_place(tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(MINIMAL.replace("search = dict(epochs=1)", SEARCH))
+    path = tmp_path / "small.py"
+    joined = load_recipe(path, ["search.optimizer={'lr': 0.5}"])
+    assert joined.search.optimizer == {"type": "SGD", "lr": 0.5, "momentum": 0.9}
+    assert joined.search.alpha_optimizer == {"type": "SGD", "lr": 0.1, "momentum": 0.9}
+    adam = load_recipe(path, ["search.optimizer={'_delete_': True, 'type': 'Adam', 'lr': 0.5}"])
+    assert adam.search.optimizer == {"type": "Adam", "lr": 0.5}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["_base_=x", "__class__=1", "search._x=1", "data.__dict__={}", "custom_imports={'imports': ['this']}", "a b=1"],
+)
+def test_overrides_that_do_nothing_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "small.py").write_text(MINIMAL)
+    with pytest.raises(UserError, match=re.escape(text.partition("=")[0])):
+        load_recipe(tmp_path / "small.py", [text])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

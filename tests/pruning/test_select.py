@@ -87,6 +87,20 @@ def test_global_ranking_equals_brute_force(kind, seed):
     assert run(space, scores, Budget(kind, value)).kept == {name: tuple(sorted(k)) for name, k in kept.items()}
 
 
+@pytest.mark.parametrize("kind", ["flops_ratio", "", None, ["macs_ratio"]])
+def test_budgets_of_unknown_kinds_are_refused(kind):
+    with pytest.raises(UserError, match=r"budget: kind = .* is unknown; choose one of free, pruning_ratio, macs_ratio"):
+        Budget(kind, 0.5)
+    with pytest.raises(UserError, match="is unknown"):
+        Budget.from_json({"kind": "macs_ratio", "value": 0.5, "also": [{"kind": kind, "value": 0.5}]})
+
+
+@pytest.mark.parametrize("value", ["0.5", [0.5], True])
+def test_budgets_are_numbers(value):
+    with pytest.raises(UserError, match=r"--macs-ratio .*: must be a number"):
+        Budget("macs_ratio", value)
+
+
 @pytest.mark.parametrize("value", [0.25, 0.4, 0.6])
 def test_layer_ranking_prunes_equal_shares_and_ignores_the_scale_of_a_group(value):
     space = SPACES[164]

@@ -215,7 +215,13 @@ def test_features_of_vtp_are_gathered_by_the_plan(random_plan):
 def test_a_sliced_network_of_vtp_is_saved_loaded_and_sliced_again(tmp_path, random_plan):
     space = SPACES["swin-vtp"]
     small, small_space = slice_model(trained(space), space, random_plan(space, "mixed", 0))
-    preprocessing = {"input_size": [3, 36, 36], "resize": None, "interpolation": "bilinear", "mean": [0], "std": [1]}
+    preprocessing = {
+        "input_size": [3, 36, 36],
+        "resize": None,
+        "interpolation": "bilinear",
+        "mean": [0.0] * 3,
+        "std": [1.0] * 3,
+    }
     save_model(tmp_path / "model", small, Card(space.name, small_space.arch, tuple("abcde"), preprocessing))
     loaded, loaded_space, _ = load_model(tmp_path)
     x = images(space, torch.float32)

@@ -90,12 +90,12 @@ def detector(folder, *, without=(), **changes):
     check |= {"max_score_diff": 2e-6, "max_mask_diff": 0.0021, "max_abs_diff": 2e-6}
     files = {
         "summary.json": summary,
-        "plan.json": {"format": 1, "groups": groups, "kinds": kinds, "select": {}},
+        "plan.json": {"format": 1, "space": "detector", "groups": groups, "kinds": kinds},
         "complexity.json": make_complexity(operators),
         "parity.json": {"baseline": check, "model": check, "opset": 18},
         "predictions.json": predictions(),
         "categories.json": categories,
-        "recipe.json": {"recipe": {"data": {"watch": 16}}},
+        "recipe.json": json.loads((run / "recipe.json").read_text()) | {"recipe": {"data": {"watch": 16}}},
     }
     for name, value in files.items():
         (run / name).write_text(json.dumps(value))
@@ -258,10 +258,10 @@ def test_missing_file_is_named_for_detectors_only(tmp_path, name):
     [
         (
             "predictions.json",
-            '{"images": [{"image": "a.jpg"}]}',
-            "must give image, objects, before, after and coincide",
+            '{"format": 1, "threshold": 0.3, "iou": 0.5, "images": [{"image": "a.jpg"}]}',
+            "images.0.objects is missing; run the report",
         ),
-        ("categories.json", '{"categories": {}}', "`categories` must give name, objects and bbox_mAP; run the report"),
+        ("categories.json", '{"format": 1, "images": 1, "categories": {}}', "categories = {}: must be a valid array"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, name, content, message):
@@ -290,3 +290,31 @@ def test_progress_tells_ap_of_epochs_and_stages(capsys):
     row = {"epoch": 3, "epochs": 8, "loss": 1.5, "bbox_mAP": 12.5, "train_bbox_mAP": 40.125}
     assert describe(row) == "epoch 3/8  loss 1.500  box AP 12.50  in training images 40.12"
     assert describe({"epoch": 1, "epochs": 2, "loss_p": 2.0, "zeros": 4}) == "epoch 1/2  loss 2.000  zeros 4"
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "ABSOLUTE", "predictions/link.jpg"])
+def test_pictures_from_elsewhere_are_refused(tmp_path, name):
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(b"secret")
+    run = detector(tmp_path / "run")
+    (run / "predictions/link.jpg").symlink_to(secret)
+    changed = predictions()
+    changed["images"][0]["after"]["file"] = str(secret) if name == "ABSOLUTE" else name
+    (run / "predictions.json").write_text(json.dumps(changed))
+    with pytest.raises(UserError, match=r"predictions\.json: .* must be a path inside"):
+        write_report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_files_that_are_links_out_of_the_folder_are_refused(tmp_path):
+    run = detector(tmp_path / "run")
+    for name in ("recipe.json", "summary.json", "metrics.jsonl"):
+        outside = tmp_path / name
+        outside.write_bytes((run / name).read_bytes())
+        (run / name).unlink()
+        (run / name).symlink_to(outside)
+        with pytest.raises(UserError, match=rf"{name}: '{name}' must be a path inside"):
+            write_report(run)
+        (run / name).unlink()
+        (run / name).write_bytes(outside.read_bytes())
+    write_report(run)

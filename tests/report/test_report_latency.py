@@ -243,7 +243,7 @@ def test_a_table_of_a_pruned_network_says_so(tmp_path):
 def test_tables_without_their_networks_and_pages_in_their_place_are_refused(tmp_path):
     table = small_table()
     replace(table, record={"date": "today"}).save(tmp_path / "bare.json")
-    with pytest.raises(UserError, match=r"bare\.json: not a latency table with a record of its networks \(designs\)"):
+    with pytest.raises(UserError, match=r"bare\.json: residual is missing; profile"):
         page_of(tmp_path / "bare.json")
     table.save(tmp_path / "table.html")
     with pytest.raises(UserError, match="is the table itself"):

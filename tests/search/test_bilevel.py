@@ -20,6 +20,10 @@ def grads(matrix, target, w, a):
     return residual * a, residual * w
 
 
+def value(matrix, target, w, a):
+    return 0.5 * np.sum((matrix @ (w * a) - target) ** 2)
+
+
 def problem(w0, a0):
     w, alpha = (nn.Parameter(torch.tensor(x, dtype=torch.float64)) for x in (w0, a0))
     probes = []
@@ -75,10 +79,41 @@ def test_steps_equal_numpy(step, method):
     w, a = rng.normal(size=3), rng.normal(size=3)
     sets, w_torch, a_torch, _ = problem(w, a)
     for _ in range(15):
-        step(sets, method, L1(GAMMA))
+        logs, before = step(sets, method, L1(GAMMA)), (w, a)
         w, a = reference(method, w, a)
+        assert logs.keys() == {"loss_p", "loss_a"}
+        assert not any(loss.requires_grad for loss in logs.values())
+        if not isinstance(method, Darts2):  # its loss_a is that of the new scores
+            assert logs["loss_a"].item() == pytest.approx(value(A, C, *before))
+            assert logs["loss_p"].item() == pytest.approx(value(B, D, w, before[1]))
         np.testing.assert_allclose(w_torch.detach().numpy(), w, rtol=1e-9)
         np.testing.assert_allclose(a_torch.detach().numpy(), a, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("step", "method"), CASES)
+def test_gradients_are_averaged_over_processes(step, method):
+    """Doubling them in `average` is doubling both losses; the penalty is not averaged."""
+    starts = np.random.default_rng(4).normal(size=(2, 3))
+    averaged, plain = (problem(*starts)[0] for _ in range(2))
+    averaged.average = lambda gradients: [gradient.mul_(2) for gradient in gradients]
+    loss_a, loss_p = plain.loss_a, plain.loss_p
+    plain.loss_a, plain.loss_p = (lambda probe=False, x=x: 2 * x(probe=probe) for x in (loss_a, loss_p))
+    for _ in range(3):
+        step(averaged, method, L1(GAMMA))
+        step(plain, method, L1(GAMMA))
+    for one, other in zip([*averaged.w, *averaged.alpha], [*plain.w, *plain.alpha], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_the_finite_difference_is_epsilon_long():
+    (w0, a0), seen = np.random.default_rng(5).normal(size=(2, 3)), []
+    sets, w, _, _ = problem(w0, a0)
+    loss_a = sets.loss_a
+    sets.loss_a = lambda *, probe=False: (seen.append(w.detach().clone()), loss_a(probe=probe))[1]
+    darts2_step(sets, Darts2(xi=0.1, epsilon=0.02), L1(0.0))
+    lengths = [float((x - torch.tensor(w0)).norm()) for x in seen]
+    assert lengths == pytest.approx([0, 0.02, 0.02, 0], abs=1e-12)
+    torch.testing.assert_close(seen[1] + seen[2], 2 * torch.tensor(w0))
 
 
 def test_second_order_gradient_is_the_total_derivative():
@@ -102,8 +137,26 @@ def test_virtual_steps_are_probes_and_leave_the_weights_bit_by_bit():
     assert probes == [True, True, True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("step", "method", "passes"),
+    [(darts1_step, Darts1(), [False, False]), (milenas1_step, MiLeNas1(), [False, False, True])],
+)
+def test_only_the_first_pass_of_a_batch_is_no_probe(step, method, passes):
+    sets, _, _, probes = problem(np.ones(3), np.ones(3))
+    step(sets, method, L1(0.0))
+    assert probes == passes
+
+
 def test_a_flat_validation_loss_does_not_divide_by_zero():
     sets, w, alpha, _ = problem(np.ones(3), np.ones(3))
-    sets.loss_p = lambda *, probe=False: (0 * w * alpha).sum()
+    for slope in (0, 1e-42):
+        sets.loss_p = lambda *, probe=False, slope=slope: (slope * w * alpha).sum()
+        darts2_step(sets, Darts2(), L1(0.0))
+        assert torch.isfinite(alpha).all()
+
+
+def test_an_infinite_validation_loss_reaches_the_scores_and_raises_nothing():
+    sets, w, alpha, _ = problem(np.ones(3), np.ones(3))
+    sets.loss_p = lambda *, probe=False: (1e200 * w.square() * alpha).square().sum()
     darts2_step(sets, Darts2(), L1(0.0))
-    assert torch.isfinite(alpha).all()
+    assert not torch.isfinite(alpha).all()

@@ -130,6 +130,11 @@ def test_a_single_width_saves_nothing_and_a_removed_block_is_no_width():
     assert channel_savings(table, TWO, (3, 8, 8)) == pytest.approx({"a": 0.2 / 2, "b": 0.35 / 4})
 
 
+def test_a_single_channel_is_a_width():
+    table = two_group_table(widths={"a": (1, 3, 4), "b": (4, 6, 8)})
+    assert channel_savings(table, TWO, (3, 8, 8)) == pytest.approx({"a": 0.2 / 3, "b": 0.35 / 4})
+
+
 def test_groups_that_are_slower_when_narrow_have_negative_savings():
     slower = {**two_group_table().operators, "z": OperatorCosts("b", 10, np.array([[0.7], [0.3], [0.5]]))}
     savings = channel_savings(two_group_table(operators=slower), TWO, (3, 8, 8))

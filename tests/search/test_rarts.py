@@ -79,7 +79,7 @@ def parameters(values):
 
 def quadratic(data, weights, alpha):
     matrix, b = map(torch.tensor, data)
-    return lambda: 0.5 * (matrix @ (torch.cat(weights) * alpha) - b).square().sum()
+    return lambda probe=False: 0.5 * (matrix @ (torch.cat(weights) * alpha) - b).square().sum()
 
 
 def two_sets(settings, **kwargs):
@@ -131,7 +131,8 @@ def test_averaging_sees_the_gradients_of_the_losses_alone(order):
 
     averaged, plain = two_sets(HEAVY, average=double), two_sets(HEAVY)
     loss_p, loss_a = plain.loss_p, plain.loss_a
-    plain.loss_p, plain.loss_a = lambda: 2 * loss_p(), lambda: 2 * loss_a()
+    plain.loss_p = lambda probe=False: 2 * loss_p()
+    plain.loss_a = lambda probe=False: 2 * loss_a()
     for _ in range(5):
         rarts_step(averaged, method, penalty)
         rarts_step(plain, method, penalty)
@@ -145,7 +146,7 @@ def test_gradients_that_share_memory_do_not_mix(order):
     u, w = ([nn.Parameter(torch.tensor([x, x + 1])) for x in start] for start in ((1.0, 3.0), (2.0, 5.0)))
     alpha = [nn.Parameter(torch.ones(2))]
     opts = [torch.optim.SGD(p, lr=0.1) for p in (u, w, alpha)]
-    loss = lambda x: lambda: (x[0] + x[1]).sum() + 0 * alpha[0].sum()  # noqa: E731
+    loss = lambda x: lambda probe=False: (x[0] + x[1]).sum() + 0 * alpha[0].sum()  # noqa: E731
     rarts_step(TwoSets(loss(u), loss(w), u, w, alpha, *opts), Rarts(lam=1.0, beta=1.0, order=order), L1(0.0))
     # w' = w - 0.1 (1 + (w - u)); u' = u - 0.1 (1 + (u - w'))
     for start_u, start_w, found_u, found_w in ((1.0, 2.0, u[0], w[0]), (3.0, 5.0, u[1], w[1])):
@@ -158,8 +159,21 @@ def toy(lr_u, lr_w, lr_a, start=(0.0, 0.0, 0.0)):
     """Example 2.4: L_p = a u - 2 a + 1, L_a = w^2 - 2 a w + a^2."""
     u, w, a = (nn.Parameter(torch.tensor([x], dtype=torch.float64)) for x in start)
     opt_u, opt_w, opt_a = (torch.optim.SGD([p], lr=lr) for p, lr in ((u, lr_u), (w, lr_w), (a, lr_a)))
-    loss_p, loss_a = lambda: (a * u - 2 * a + 1).sum(), lambda: (w * w - 2 * a * w + a * a).sum()
+    loss_p, loss_a = lambda probe=False: (a * u - 2 * a + 1).sum(), lambda probe=False: (w - a).square().sum()
     return TwoSets(loss_p, loss_a, [u], [w], [a], opt_u, opt_w, opt_a)
+
+
+@pytest.mark.parametrize(
+    ("order", "passes"),
+    [("gauss-seidel", [("a", False), ("p", False), ("a", True), ("p", True)]), ("fused", [("a", False), ("p", False)])],
+)
+def test_a_second_pass_of_a_batch_is_a_probe(order, passes):
+    sets, found = two_sets(PLAIN), []
+    loss_p, loss_a = sets.loss_p, sets.loss_a
+    sets.loss_p = lambda *, probe=False: (found.append(("p", probe)), loss_p())[1]
+    sets.loss_a = lambda *, probe=False: (found.append(("a", probe)), loss_a())[1]
+    rarts_step(sets, Rarts(order=order), L1(0.1))
+    assert found == passes
 
 
 @pytest.mark.parametrize("order", ["gauss-seidel", "fused"])

@@ -1,29 +1,27 @@
-"""RVSM and group lasso against numpy, TAS's sampling and cost, scorers."""
+"""RVSM and group lasso against numpy, scorers."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from compress.costs import macs
 from compress.penalties import L1
 from compress.plan import UserError
 from compress.search import (
     GroupLasso,
-    MacsLoss,
+    Joint,
     Magnitude,
     OneSet,
     Rvsm,
-    Tas,
-    WidthChoices,
     grouplasso_step,
+    joint_step,
     magnitude_scores,
     random_scores,
     rvsm_step,
     taylor_scores,
 )
-from compress.search.tas import interpolate_channels, mix_widths
-from compress.spaces import PreResNetSpace, norm_scales, sizes
+from compress.search.scorers import channel_rows
+from compress.spaces import Group, PreResNetSpace, norm_scales
 
 ETA = 0.1
 SPACE = PreResNetSpace(11, 4)
@@ -46,7 +44,8 @@ def test_rvsm_equals_numpy(penalty):
     u_torch = [a_torch.detach().clone()]
     u = a.copy()
     for _ in range(20):
-        rvsm_step(sets, u_torch, Rvsm(penalty, beta), gamma)
+        logs = rvsm_step(sets, u_torch, Rvsm(penalty, beta), gamma)
+        assert logs["loss"].item() == pytest.approx(0.5 * np.sum(w**2) + 0.5 * np.sum((a - w) ** 2))
         grad_w, grad_a = w - (a - w), a - w
         w, a = w - ETA * grad_w, a - ETA * grad_a - ETA * beta * (a - u)
         if penalty == "l0":
@@ -67,7 +66,8 @@ def test_group_lasso_equals_numpy(mode):
     gamma = 0.4
     sets, w_torch, a_torch = one_set(w, a)
     for _ in range(10):
-        grouplasso_step(sets, GroupLasso(), L1(gamma, mode))
+        logs = grouplasso_step(sets, GroupLasso(), L1(gamma, mode))
+        assert logs["loss"].item() == pytest.approx(0.5 * np.sum(w**2) + 0.5 * np.sum((a - w) ** 2))
         grad_w, grad_a = w - (a - w), a - w
         norms = np.linalg.norm(a, axis=1, keepdims=True)
         w = w - ETA * grad_w
@@ -80,59 +80,19 @@ def test_group_lasso_equals_numpy(mode):
         np.testing.assert_allclose(a_torch.detach().numpy(), a, rtol=1e-9, atol=1e-12)
 
 
-def test_channel_interpolation_is_average_pooling_over_channels():
-    x = torch.arange(6.0).view(1, 6, 1, 1).expand(2, 6, 3, 3)
-    assert interpolate_channels(x, 3)[0, :, 0, 0].tolist() == [0.5, 2.5, 4.5]
-    assert interpolate_channels(x, 6) is x
-
-
-def test_mixture_keeps_the_shape_and_zeros_what_no_sample_covers():
-    torch.manual_seed(0)
-    logits = torch.tensor([20.0, 19.0, -20.0])
-    x = torch.rand(2, 10, 4, 4) + 1
-    mixed = mix_widths(x, [3, 6, 10], logits, tau=0.1)
-    assert mixed.shape == x.shape
-    assert bool((mixed[:, :6] > 0).all())
-    assert bool((mixed[:, 6:] == 0).all())
-
-
-def test_tas_scores_are_survival_probabilities_and_fall_with_the_index():
-    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.5, 1.0)))
-    with torch.no_grad():
-        for logits in choices.logits:
-            logits.copy_(torch.tensor([0.0, np.log(3.0)]))
-    for group in SPACE.groups:
-        score = choices.scores()[group.name]
-        assert bool((score.diff() <= 0).all())
-        assert score[0] == pytest.approx(1.0, abs=1e-5)
-        assert score[-1] == pytest.approx(0.75, abs=1e-5)
-
-
-def test_macs_loss_pushes_towards_the_target_from_both_sides():
-    operators = SPACE.operators(INPUT)
-    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.25, 1.0), target=0.5))
-    cost = MacsLoss(SPACE, operators, choices)
-
-    def share():
-        return float(macs(operators, choices.expected_widths()).detach()) / macs(operators, sizes(SPACE.groups))
-
-    for start in (-4.0, 4.0):
-        with torch.no_grad():
-            for logits in choices.logits:
-                logits.copy_(torch.tensor([0.0, start]))
-        optimiser = torch.optim.Adam(choices.parameters(), lr=0.1)
-        for _ in range(200):
-            optimiser.zero_grad()
-            cost().backward()
-            optimiser.step()
-        assert share() == pytest.approx(0.5, abs=0.06)
-
-
-def test_tas_refuses_ratios_it_cannot_choose_from():
-    with pytest.raises(UserError, match=r"search\.method\.ratios"):
-        Tas(ratios=(0.5,))
-    with pytest.raises(UserError, match="target = 2"):
-        Tas(target=2)
+def test_gradients_are_averaged_over_processes():
+    """Doubling them in `average` is descending at twice the rate, where nothing else moves the parameters."""
+    start = np.random.default_rng(3).normal(size=(2, 4, 3))
+    steps = [lambda s: grouplasso_step(s, GroupLasso(), L1(0.0)), lambda s: joint_step(s, Joint(), L1(0.0))]
+    for step in steps:
+        (averaged, *found), (plain, *expected) = one_set(*start), one_set(*start)
+        averaged.average = lambda gradients: [gradient.mul_(2) for gradient in gradients]
+        for optimiser in (plain.opt_w, plain.opt_alpha):
+            optimiser.param_groups[0]["lr"] = 2 * ETA
+        step(averaged)
+        step(plain)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_random_scores_follow_the_seed():
@@ -152,6 +112,38 @@ def test_magnitude_is_the_normalised_norm_of_filters(p):
     columns = magnitude_scores(model, inputs, Magnitude(p))["layer2.0.input"]
     expected = model.layer2[0].conv1.weight.detach().flatten(2).norm(p=p, dim=(0, 2))
     torch.testing.assert_close(columns, expected / expected.mean())
+
+
+def test_magnitudes_have_no_scale():
+    torch.manual_seed(0)
+    model = SPACE.build()
+    before = magnitude_scores(model, SPACE, Magnitude())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e-3)
+    torch.testing.assert_close(magnitude_scores(model, SPACE, Magnitude()), before)
+
+
+def test_all_producers_and_all_readers_of_a_channel_count():
+    """Two linear layers make its channels, beside a bias-like vector, or two read them."""
+    model = nn.ModuleDict({name: nn.Linear(3, 3) for name in "abcd"} | {"norm": nn.LayerNorm(3)})
+    made = channel_rows(model, Group("g", 3, ("a", "norm", "b"), ("c", "d")))
+    assert torch.equal(made, torch.cat([model["a"].weight, model["b"].weight], dim=1))
+    read = channel_rows(model, Group("g", 3, ("norm",), ("c", "d")))
+    assert torch.equal(read, torch.cat([model["c"].weight.T, model["d"].weight.T], dim=1))
+
+
+def test_taylor_scores_are_means_over_batches():
+    torch.manual_seed(0)
+    model, batches = SPACE.build(), [(torch.randn(3, *INPUT), torch.arange(3)) for _ in range(3)]
+
+    def loss(network, data):
+        return torch.nn.functional.cross_entropy(network(data[0]), data[1])
+
+    each = [taylor_scores(model, SPACE, loss, [batch]) for batch in batches]
+    for name, score in taylor_scores(model, SPACE, loss, batches).items():
+        torch.testing.assert_close(score, torch.stack([own[name] for own in each]).mean(0))
+    assert not any(score.any() for score in taylor_scores(model, SPACE, loss, []).values())
 
 
 def test_taylor_scores_are_squared_gate_gradients_by_finite_differences():

@@ -77,7 +77,8 @@ def quadratic(seed, *, convex=False, n=3):
         x = torch.cat([weights, alpha])
         return 0.5 * x @ m @ x - linear @ x
 
-    return (lambda: loss(mp, p, u)), (lambda: loss(ma, a, w)), u, w, alpha, lipschitz
+    loss_p, loss_a = (lambda probe=False: loss(mp, p, u)), (lambda probe=False: loss(ma, a, w))
+    return loss_p, loss_a, u, w, alpha, lipschitz
 
 
 def two_sets(loss_p, loss_a, u, w, alpha, rates):
@@ -113,7 +114,9 @@ def convex_run(order, steps, *, seed=1, lam=1.0, beta=1.0, noise=0.0, shrink=1.0
     def noisy(loss, weights):
         if not noise:
             return loss
-        return lambda: loss() + noise * (torch.randn(3, generator=generator, dtype=torch.float64) * weights).sum()
+        return lambda probe=False: (
+            loss() + noise * (torch.randn(3, generator=generator, dtype=torch.float64) * weights).sum()
+        )
 
     sets = two_sets(noisy(loss_p, u), noisy(loss_a, w), u, w, alpha, rates)
     values = []
@@ -144,7 +147,7 @@ def test_both_orders_reach_the_same_equilibrium():
 def test_convexity_gives_one_over_t():
     """L_p = (u + alpha - 1)^4 / 4 and L_a alike: convex, but not strongly."""
     u, w, alpha = (nn.Parameter(torch.tensor(float(x), dtype=torch.float64)) for x in (1.5, 0.0, 1.0))
-    loss_p, loss_a = (lambda: (u + alpha - 1) ** 4 / 4), (lambda: (w + alpha - 1) ** 4 / 4)
+    loss_p, loss_a = (lambda probe=False, x=x: (x + alpha - 1) ** 4 / 4 for x in (u, w))
     sets = two_sets(loss_p, loss_a, u, w, alpha, (0.02, 0.02, 0.02))
     gaps = []
     for _ in range(4000):

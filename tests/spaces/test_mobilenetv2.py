@@ -117,7 +117,13 @@ def test_a_plan_that_empties_a_block_without_a_shortcut_is_refused():
 def test_saved_and_loaded_with_removed_blocks(tmp_path):
     space = MobileNetV2Space(num_classes=3, multiplier=0.35)
     small, small_space = slice_model(randomised(space).float(), space, plan_of(space, 0.3, removed=("blocks.3.2",)))
-    preprocessing = {"input_size": [3, 64, 64], "resize": None, "interpolation": "bilinear", "mean": [0], "std": [1]}
+    preprocessing = {
+        "input_size": [3, 64, 64],
+        "resize": None,
+        "interpolation": "bilinear",
+        "mean": [0.0] * 3,
+        "std": [1.0] * 3,
+    }
     save_model(tmp_path / "model", small, Card(small_space.name, small_space.arch, ("a", "b", "c"), preprocessing))
     loaded, space_again, _ = load_model(tmp_path)
     assert space_again == small_space

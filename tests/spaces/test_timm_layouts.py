@@ -174,7 +174,7 @@ def test_tables_that_fit_are_taken_as_they_are_for_windows_that_are_not_square()
 
 def test_our_own_files_are_never_interpolated(tmp_path):
     """Their card says the window: another one is a mistake."""
-    preprocessing = {"input_size": [3, 128, 128], "resize": None, "mean": [0], "std": [1]}
+    preprocessing = {"input_size": [3, 128, 128], "resize": None, "mean": [0] * 3, "std": [1] * 3}
     other = changed(replace(SWIN, input_size=128), window_size=8)
     save_model(tmp_path / "model", network_of(SWIN), Card("swin", other.arch, tuple("abcde"), preprocessing))
     with pytest.raises(UserError, match=r"another architecture; 5 of another shape: .*bias_table \(49, 1\)"):

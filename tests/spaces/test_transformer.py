@@ -228,7 +228,13 @@ def test_a_checkpoint_of_timm_loads(space, tmp_path):
 def test_saved_and_loaded_bit_by_bit(space, tmp_path):
     small, small_space = slice_model(network_of(space), space, plan_of(space))
     shape = [3, space.input_size, space.input_size]
-    preprocessing = {"input_size": shape, "resize": None, "interpolation": "bilinear", "mean": [0], "std": [1]}
+    preprocessing = {
+        "input_size": shape,
+        "resize": None,
+        "interpolation": "bilinear",
+        "mean": [0.0] * 3,
+        "std": [1.0] * 3,
+    }
     save_model(tmp_path / "model", small, Card(small_space.name, small_space.arch, tuple("abcde"), preprocessing))
     loaded, space_again, _ = load_model(tmp_path)
     assert space_again == small_space
@@ -322,15 +328,28 @@ BAD = [
     ({"model": "resnet18", "input_size": 32}, r"timm refuses them for resnet18 .*choose a swin such as 'swin_tiny"),
     ({"model": "swinv2_tiny_window8_256"}, r"SwinTransformerV2 is no swin; for example"),
     ({"model": "deit_tiny_patch16_224"}, r"VisionTransformer is no swin; for example"),
-    ({"options": {"windows": 7}}, r"space\.options = \{'windows': 7\}.*unexpected keyword argument 'windows'.*correct"),
+    ({"model": "hf_hub:timm/swin_tiny_patch4_window7_224"}, r"space\.model = 'hf_hub:.*timm has no such model"),
+    ({"model": "local-dir:/tmp/swin_tiny_patch4_window7_224"}, r"space\.model = 'local-dir:.*timm has no such model"),
+    ({"model": "swin_tiny_patch4_window7_224./etc"}, r"space\.model = .*timm has no such model"),
+    (
+        {"options": {"windows": 7}},
+        r"space\.options\['windows'\]: timm's SwinTransformer has no such.*it has patch_size",
+    ),
+    ({"options": {"checkpoint_path": "x"}}, r"options\['checkpoint_path'\]: weights come from --checkpoint"),
+    ({"options": {"features_only": True}}, r"options\['features_only'\]: timm's SwinTransformer has no such argument"),
+    ({"options": {"norm_layer": "os.system"}}, r"options\['norm_layer'\] = 'os.system': must be a plain value"),
+    ({"options": {"norm_layer": {"a": 1}}}, r"options\['norm_layer'\] = \{'a': 1\}: must be a plain value"),
     ({"options": {"num_classes": 7}}, r"options\['num_classes'\]: is space.num_classes.*; leave it away"),
     ({"options": {"window_size": 0}}, r"timm refuses them for swin_tiny.*must be positive.*; correct them"),
     ({"options": {"num_heads": (1,)}}, r"timm refuses them for swin_tiny.*index out of range.*; correct them"),
     ({"options": {"patch_size": 0}}, r"timm refuses them for swin_tiny.*by zero\); correct them"),
     ({"options": {"drop_path_rate": "a"}}, r"timm refuses them for swin_tiny.*; correct them"),
-    ({"options": {"norm_layer": nn.LayerNorm}}, r"space\.options = .*plain values.*give numbers, texts or lists"),
+    (
+        {"options": {"norm_layer": nn.LayerNorm}},
+        r"space\.options\['norm_layer'\] = .*plain value.*give numbers, words or lists",
+    ),
     ({"options": 7}, r"space\.options = 7: must map names to plain values"),
-    ({"input_size": 0}, r"input_size = 0: timm refuses them"),
+    ({"input_size": 0}, r"input_size = 0: must be a whole number from 1 to 8192"),
     (
         {"widths": {"blocks.0.attn": 3}},
         r"widths\['blocks\.0\.attn'\]: swin_tiny\S+ has no such group; see space\.groups",

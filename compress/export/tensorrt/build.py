@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...plan import UserError, replacing, sha256, write_json
+from ..agreement import check_network
 from ..half import is_half, is_quantised
 from ..onnx_read import read_onnx
 from .backend import RTX, last_error, load_backend, message_log
@@ -39,6 +40,7 @@ def build_engine(
     """
     source, target = Path(onnx_path), Path(path)
     proto = read_onnx(source)
+    check_network(source, proto)
     trt = load_backend(config.backend)
     device = None if config.backend == RTX else cuda_device()
     if device is None and config.backend != RTX:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...plan import UserError
 from .backend import last_error, load_backend, message_log
-from .card import check_fits, load_engine_card
+from .card import check_fits, check_trusted, load_engine_card
 from .device import cuda_device
 
 WARMUP = 10  # calls before a measurement
@@ -21,8 +21,9 @@ WARMUP = 10  # calls before a measurement
 class Engine:
     """The engine at `path` on PyTorch's current CUDA device; its card is `card`.
 
-    Raises UserError when there is no GPU, when engine and card do not belong together, or when the engine was built by
-    another version of TensorRT or for another GPU.
+    Only with `trust` may the code run that version-compatible engines carry, whatever the card says; any engine is a
+    program for the GPU. Raises UserError for such an engine without `trust`, when there is no GPU, when engine and card
+    do not belong together, or when the engine was built by another version of TensorRT or for another GPU.
 
     Example::
 
@@ -31,8 +32,9 @@ class Engine:
         times_ms = engine.time(images, repeats=100)
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, trust: bool = False) -> None:
         self.card = load_engine_card(path)
+        check_trusted(path, self.card, trust=trust)
         self.device, found = _current_device()
         if found is None:
             raise UserError(
@@ -42,8 +44,8 @@ class Engine:
         check_fits(path, self.card, trt.__version__, found)
         self._trt, self._log = trt, message_log(trt)
         self._runtime = trt.Runtime(self._log)
-        if self.card["flags"]["version_compatible"]:
-            self._runtime.engine_host_code_allowed = True  # such engines carry their own runtime
+        if trust:
+            self._runtime.engine_host_code_allowed = True  # version-compatible engines carry their own runtime
         self._engine = self._runtime.deserialize_cuda_engine(Path(path).read_bytes())
         if self._engine is None:
             raise UserError(f"{path}: cannot be loaded ({last_error(self._log)}); build it again here")

@@ -1,0 +1,118 @@
+"""One process at a time: a lock beside what it writes, which dies with its process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import UserError
+from .system import storing
+
+UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+_HELD: dict[Path, int] = {}
+
+
+@contextmanager
+def sole_use(path: str | Path, *, what: str) -> Iterator[None]:
+    """Hold the lock `path`, a file with this process's number, inside the block; the file is gone afterwards.
+
+    Raises UserError, beginning with `what`, where a living process holds it, also of another machine if the folder is
+    on NFS of version 4 or with its lock service. The lock of a dead process is taken over. Where the file system has
+    no locks a warning says so.
+
+    Example::
+
+        with sole_use("runs/demo/.lock", what="--work-dir runs/demo"):
+            ...
+    """
+    hold(path, what=what)
+    try:
+        yield
+    finally:
+        release(path)
+
+
+def hold(path: str | Path, *, what: str) -> None:
+    """Take the lock `path` until `release`; as `sole_use`."""
+    import fcntl
+
+    path = Path(path).absolute()
+    if path in _HELD:
+        raise _taken(what, str(os.getpid()))
+    if not _HELD:
+        _once()
+    while True:
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A link here is no file of ours, and writing through it would change another.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 20).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise _taken(what, owner) from None
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                os.close(descriptor)
+                raise
+            warnings.warn(
+                f"{path.parent}: its file system has no locks; see to it that no other process works there",
+                stacklevel=2,
+            )
+        if _is(path, descriptor):
+            break
+        os.close(descriptor)  # its holder has just removed it
+    with suppress(OSError):  # a full disk is told by what comes next
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+    _HELD[path] = descriptor
+
+
+def holds(path: str | Path) -> bool:
+    """Whether this process holds the lock `path`."""
+    return Path(path).absolute() in _HELD
+
+
+def release(path: str | Path) -> None:
+    """Give back the lock `path`, if this process holds it."""
+    path = Path(path).absolute()
+    if (descriptor := _HELD.pop(path, None)) is not None:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _taken(what: str, owner: str) -> UserError:
+    process = f"process {owner}" if owner.isdigit() else "another process"
+    return UserError(f"{what}: {process} is at work there; wait for it or stop it, or give another place")
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _once() -> None:
+    """See to it that forked workers, which may outlive a killed parent for seconds, do not hold its locks."""
+    global _prepared
+    if not _prepared:
+        os.register_at_fork(after_in_child=_forget)
+        _prepared = True
+
+
+def _forget() -> None:
+    for descriptor in _HELD.values():
+        with suppress(OSError):
+            os.close(descriptor)
+    _HELD.clear()
+
+
+_prepared = False

@@ -1,0 +1,30 @@
+"""Paths that stored files name: they stay inside the folder of the file, because a stranger may have written it."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from .errors import UserError
+
+
+def inside(folder: str | Path, name: Any, *, source: str | Path) -> Path:
+    """The path of what the stored file `source` calls `name`: relative, within `folder`, and not through links out.
+
+    Nothing has to be there. Raises UserError, beginning with `source`, for any other name.
+
+    Example::
+
+        inside("runs/demo", "predictions/a_before.jpg", source="runs/demo/predictions.json")
+    """
+    path, home = Path(folder), Path(folder).resolve()
+    refused = (
+        f"{source}: {str(name)[:80]!r} must be a path inside {folder}, not absolute, with '..' or by a link out of it"
+    )
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise UserError(f"{refused}; restore the file")
+    parts = PurePosixPath(name)
+    odd = parts.is_absolute() or PureWindowsPath(name).drive or ".." in parts.parts or "\\" in name
+    if odd or not (path / name).resolve().is_relative_to(home):
+        raise UserError(f"{refused}; restore the file")
+    return path / name

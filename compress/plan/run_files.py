@@ -1,0 +1,154 @@
+"""Shapes of what a run's folder says of the run itself: recipe.json, stages.json, metrics.jsonl (docs/formats.md).
+
+The report reads them and knows run folders only, so they stand here and not beside the stages.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from annotated_types import Ge, Gt, Le
+from typing_extensions import TypedDict
+
+from .kinds import EXTRA, Amount, Name, Percent, Seconds, Share, Text
+from .stored import Rule
+
+Kind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms"]
+
+
+class Limit(TypedDict):
+    """One budget; a free one has no value."""
+
+    kind: Kind
+    value: Annotated[float, Gt(0), Le(1e12)] | None
+
+
+class BudgetFile(Limit):
+    """A run's budget; `also`: further costs that are limited at once."""
+
+    also: NotRequired[list[Limit]]
+
+
+def latency_limit(budget: BudgetFile) -> Limit | None:
+    """The latency budget in `budget`, if there is one."""
+    limits: list[Limit] = [budget, *budget.get("also", [])]
+    return next((limit for limit in limits if limit["kind"].startswith("latency_")), None)
+
+
+class Checkpoint(TypedDict):
+    """Where the weights were and the SHA-256 of the file."""
+
+    path: Text
+    sha256: Text
+
+
+class TableUsed(TypedDict):
+    """The latency table of a run."""
+
+    path: Text
+    sha256: Text
+    forced: bool
+
+
+class RecordedRecipe(TypedDict):
+    """A recipe as plain values; what is in it, is checked by who reads recipes."""
+
+    __pydantic_config__ = EXTRA  # type: ignore[misc]
+    data: NotRequired[dict[str, Any]]
+
+
+def _record_fault(record: RunRecord) -> str | None:
+    kinds = [name for name in ("recipe", "train", "finetune") if name in record]
+    if len(kinds) != 1:
+        return "must hold one recipe: under `recipe`, `train` or `finetune`"
+    needed = {"recipe": ("checkpoint", "budget"), "train": (), "finetune": ("checkpoint",)}[kinds[0]]
+    missing = next((name for name in needed if name not in record), None)
+    return f"{missing} is missing" if missing else None
+
+
+class RunRecord(TypedDict, total=False):
+    """recipe.json: what identifies a run. `recipe` of tools/prune.py, `train` and `finetune` of the others."""
+
+    __pydantic_config__ = EXTRA  # type: ignore[misc]
+    recipe: RecordedRecipe
+    train: RecordedRecipe
+    finetune: RecordedRecipe
+    checkpoint: Checkpoint
+    teacher: Checkpoint
+    budget: BudgetFile
+    latency_table: TableUsed | None
+    search_from: Text | None
+
+
+RecordFile = Annotated[RunRecord, Rule(_record_fault)]
+
+
+class SearchInfo(TypedDict):
+    """The method of a search, its settings, and its strength."""
+
+    __pydantic_config__ = EXTRA  # type: ignore[misc]
+    type: Name
+    strength: NotRequired[Amount | None]
+
+
+class CategoryAp(TypedDict):
+    """AP of one category; None without an object."""
+
+    bbox_mAP: NotRequired[Percent | None]
+    segm_mAP: NotRequired[Percent | None]
+
+
+class StageFile(TypedDict):
+    """A finished stage: its time and its figures."""
+
+    __pydantic_config__ = EXTRA  # type: ignore[misc]
+    seconds: Seconds
+    finished: Text
+    top1: NotRequired[Percent]
+    bbox_mAP: NotRequired[Percent]
+    segm_mAP: NotRequired[Percent]
+    train_bbox_mAP: NotRequired[Percent]
+    train_segm_mAP: NotRequired[Percent]
+    info: NotRequired[SearchInfo]
+    left_out: NotRequired[Text]
+    pruned_ratio: NotRequired[Share]
+    per_category: NotRequired[dict[Name, CategoryAp]]
+
+
+METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")
+"""Of stages, in percent."""
+
+
+def _stages_fault(stages: dict[str, StageFile]) -> str | None:
+    if "search" in stages and "info" not in stages["search"]:
+        return "search.info is missing"
+    for name in (name for name in ("search", "slice", "finetune") if "load" in stages and name in stages):
+        if odd := [metric for metric in METRICS if metric in stages["load"] and metric not in stages[name]]:
+            return f"{name}.{odd[0]} is missing, which load has"
+    return None
+
+
+StagesFile = Annotated[dict[Name, StageFile], Rule(_stages_fault)]
+"""stages.json: the finished stages."""
+
+
+def _row_fault(row: MetricsRow) -> str | None:
+    for name, value in row.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e30
+        if not (number or value is None or name == "stage"):
+            return f"{name} = {value!r:.60}: must be a number of at most 1e30"
+    return None
+
+
+class MetricsRow(TypedDict):
+    """An epoch, with its losses, rates and figures."""
+
+    __pydantic_config__ = EXTRA  # type: ignore[misc]
+    stage: Name
+    epoch: Annotated[int, Ge(1), Le(10**9)]
+
+
+MetricsLine = Annotated[MetricsRow, Rule(_row_fault)]
+"""A line of metrics.jsonl."""
+
+METRICS_REMEDY = "remove the line, or run the stages again"

@@ -1,0 +1,85 @@
+"""The parser of every tool: one line for wrong arguments, none given twice, and numbers that are numbers."""
+
+from __future__ import annotations
+
+import math
+import sys
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+MOST_SHOWN = 80
+
+
+class Parser(ArgumentParser):
+    """An ArgumentParser whose errors are one line, as `run_tool` prints the user's others."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, allow_abbrev=False)
+        for name in (None, "store"):
+            self.register("action", name, Once)
+        self.register("type", int, whole)
+        self.register("type", float, number)
+        self.given: set[str] = set()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always; what was given counts anew."""
+        self.given = set()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the one line and exit with 2."""
+        text = " ".join(message.removeprefix("argument ").split())
+        print(f"error: {text}; --help lists the arguments", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+class Once(Action):
+    """Store a value; an argument that is given twice is refused, for the first would be lost."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Store `values`."""
+        assert isinstance(parser, Parser)
+        if self.dest in parser.given:
+            parser.error(f"{option_string} {_shown(values)}: given twice, the first time as "
+                         f"{_shown(getattr(namespace, self.dest))}; keep one")  # fmt: skip
+        parser.given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def whole(text: str) -> int:
+    """A whole number in plain digits."""
+    digits = text.strip().removeprefix("-").removeprefix("+")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+        raise ArgumentTypeError(f"{_shown(text)} is no whole number; write it like 8")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """A finite number in plain digits."""
+    try:
+        value = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f"{_shown(text)} is no finite number; write it like 0.5")
+    return value
+
+
+def between(least: float, most: float, kind: Callable[[str], Any] = whole) -> Callable[[str], Any]:
+    """The type of numbers from `least` to `most`; `kind` is `whole` or `number`."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not least <= value <= most:
+            raise ArgumentTypeError(f"{value} is out of range; give a number from {least} to {most}")
+        return value
+
+    return parse
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
