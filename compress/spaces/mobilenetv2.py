@@ -170,7 +170,8 @@ def _groups(model: nn.Module, *, with_outputs: bool) -> tuple[Group, ...]:
                 outputs = tuple(f"{name}.{part}" for part in ("conv_pw", "bn1", "conv_dw", "bn2"))
                 removable = name if block.has_skip else None
                 groups.append(Group(name, block.conv_dw.out_channels, outputs, (f"{name}.conv_pwl",), block=removable))
-        if with_outputs:
+        # Multipliers of 0.25 and less give the very first block a shortcut: its channels are the stem's as well.
+        if with_outputs and not stage[0].has_skip:
             groups.append(_stage_outputs(s, stages, names))
     return tuple(groups)
 
