@@ -43,7 +43,9 @@ def main(args: argparse.Namespace) -> None:
             launcher=args.launcher,
         )
     if first:
-        print(f"Network: {folder.path} (tools/evaluate.py {folder.path} judges it again)")
+        config = recipe.space.get("config")  # Python, which evaluating runs only where it is named
+        more = f" --cfg-options space.config={config}" if config else ""
+        print(f"Network: {folder.path} (tools/evaluate.py {folder.path}{more} judges it again)")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def find(
 def main() -> None:
     """Parse the arguments, find the objects, show them."""
     described = "Objects in an image, by a detector's TensorRT engine."
-    parser = arguments("engine that tools/export.py wrote", described)
-    parser.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
-    args = parser.parse_args()
+    options = arguments("engine that tools/export.py wrote", described)
+    options.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
+    args = options.parse_args()
     image = read(args.image)
     try:
         found, metadata, times_ms = find(args.model, image, args.repeat or 0, trust=args.trust_engine)

@@ -225,7 +225,7 @@ def test_images_and_folders(refused, changed, tmp_path):
         "train", root=tmp_path / "nowhere", says=("data.root", "instances_train2017.json", "missing", "COCO's folder")
     )
     refused("train", more=["train.batch_size=9"], says=("train.batch_size = 9", "8 training images"))
-    refused("train", more=["data.limit=1"], says=("recipe: data.limit=1", "at least 2"))
+    refused("train", more=["data.limit=1"], says=("recipe: data.limit = 1", "at least 2"))
 
 
 def test_configs(refused, config_file, tmp_path):

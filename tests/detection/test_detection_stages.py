@@ -70,8 +70,8 @@ def test_what_fine_tuning_recommends_works(one_stage, coco, tmp_path, capsys):
     file, checkpoint = one_stage
     options = ("--cfg-options", *options_of(file, coco))
     assert run_tool("finetune", RECIPE, "--checkpoint", checkpoint, "--work-dir", tmp_path / "run", *options) == 0
-    tool, argument = re.search(r"\(tools/(\w+)\.py (\S+) ", capsys.readouterr().out).groups()
-    assert run_tool(tool, argument) == 0
+    tool, arguments = re.search(r"\(tools/(\w+)\.py (.+) judges it again\)", capsys.readouterr().out).groups()
+    assert run_tool(tool, *arguments.split()) == 0
 
 
 def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(one_stage, coco, tmp_path, capsys):

@@ -132,7 +132,7 @@ def test_the_last_checkpoint_holds_no_code_and_another_is_refused(tmp_path, data
 
 def test_a_search_that_diverges_says_so(tmp_path, data, network):
     with pytest.raises(UserError, match=r"search: training diverged in epoch 1: .*lower search\.optimizer\.lr"):
-        run(tmp_path, data, network, config(optimizer={"type": "SGD", "lr": 1e30}, warmup_epochs=0))
+        run(tmp_path, data, network, config(optimizer={"type": "SGD", "lr": 1e4}, warmup_epochs=0))
 
 
 @pytest.mark.parametrize("weights", ["u", "w", "average"])

@@ -257,7 +257,7 @@ def test_networks_that_do_not_serve(small, batches, tmp_path):
 @pytest.mark.parametrize("options", [{"calibration": "max"}, {"activations": "int4"}])
 def test_bad_config(options):
     (name,) = options
-    with pytest.raises(UserError, match=f"{name}=.*must be one of"):
+    with pytest.raises(UserError, match=f"{name} = .*must be one of"):
         Int8Config(**options)
 
 

@@ -92,7 +92,8 @@ def test_the_table_of_known_figures():
     assert " ".join(lines).endswith("a CPU, a GPU; batch 8, threads 4, 60 samples each, in turn; ratios to the first")
 
 
-def test_the_command_prints_and_writes(pair, tmp_path, capsys):
+def test_the_command_prints_and_writes(pair, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # names are folded where they are longer than the terminal is wide
     target = tmp_path / "b.json"
     assert run_tool("benchmark", *pair, "--repeats", 2, "--batch", 2, "--json", target) == 0
     assert "narrow.onnx" in capsys.readouterr().out

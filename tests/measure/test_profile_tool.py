@@ -113,7 +113,10 @@ def test_tables_are_merged_without_measuring(asked, tmp_path, capsys):
     for seed, name in enumerate("ab"):
         designs = sample_designs(allowed_widths(space.groups, 8), 8, seed=seed)
         profiles = [Formula(space=space, size=size).profile({**full, **widths}) for widths in designs]
-        write_json(tmp_path / f"{name}.json", {"key": key, "multiple": 8, "rounds": 20, "profiles": pack(profiles)})
+        write_json(
+            tmp_path / f"{name}.json",
+            {"format": 1, "key": key, "multiple": 8, "rounds": 20, "profiles": pack(profiles)},
+        )
     sources = (tmp_path / "a.json", tmp_path / "b.json")
     assert run_tool("profile_latency", RECIPE, "-o", tmp_path / "both.json", "--merge", *sources) == 0
     assert "90 % of 16 within" in capsys.readouterr().out

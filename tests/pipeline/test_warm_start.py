@@ -201,7 +201,7 @@ def test_other_mismatches_stay_errors(refused: Refused, tiny, seven: Path, basel
     train(narrow, "a pruned network", "baseline.safetensors", "space.widths")
     card = json.loads((other / "model.json").read_text())
     (other / "model.json").write_text(json.dumps({**card, "space": "mobilenetv2", "arch": {"num_classes": 7}}))
-    train(other, "another architecture")
+    train(other, "a mobilenetv2 with 7 classes, but the recipe asks for preresnet")
 
 
 class Code:

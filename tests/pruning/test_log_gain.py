@@ -70,7 +70,7 @@ def test_log_gain_is_refused_where_no_cost_is_limited(budget):
 
 
 def test_an_unknown_gain_is_refused():
-    with pytest.raises(UserError, match=r"select\.gain = 'product': must be 'sum' or 'log'"):
+    with pytest.raises(UserError, match=r"select\.gain = 'product': must be one of 'sum', 'log'"):
         SelectConfig(gain="product")
 
 
