@@ -62,7 +62,7 @@ def test_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def _heard() -> Iterator[None]:
-    """The handlers that Python has in a terminal: a shell makes what it starts in the background ignore some signals."""
+    """Python's handlers of a terminal: a shell makes what it starts in the background ignore some signals."""
     heard = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
     former = {number: signal.signal(number, handler) for number, handler in heard.items()}
     yield
