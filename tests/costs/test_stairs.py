@@ -1,6 +1,7 @@
 """Stairs of a latency table, by hand: what is shown, in which order, and what all other groups cost together."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def many(n):
     """`n` groups of 100 channels, the next one always dearer; neighbours have an operator of their own."""
     names = [f"g{i}" for i in range(1, n + 1)]
     own = {f"own {name}": costs(3, name, [i * w for w in GRID]) for i, name in enumerate(names, 1)}
-    between = {f"{a} to {b}": costs(a, b, *np.full((4, 4), 0.25)) for a, b in zip(names, names[1:], strict=False)}
+    between = {f"{a} to {b}": costs(a, b, *np.full((4, 4), 0.25)) for a, b in pairwise(names)}
     return LatencyTable(
         KEY, 40.0, dict.fromkeys(names, GRID), {**own, **between, "softmax": costs(3, 16, [0.5])}, 0.125
     )
