@@ -107,7 +107,28 @@ def test_a_file_holds_the_whole_table(table, tmp_path):
     assert again.widths == WIDTHS
     assert again.operators.keys() == table.operators.keys()
     for name, costs in table.operators.items():
+        assert (again.operators[name].n_in, again.operators[name].n_out) == (costs.n_in, costs.n_out)
         np.testing.assert_allclose(again.operators[name].shares, costs.shares, rtol=1e-5)
+
+
+def test_shares_are_floats_whatever_a_file_s_numbers_are(table, tmp_path):
+    path = tmp_path / "table.json"
+    table.save(path)
+    value = json.loads(path.read_text())
+    value["operators"]["stem"]["shares"] = [[1]]
+    path.write_text(json.dumps(value))
+    assert LatencyTable.load(path).operators["stem"].shares.dtype == float
+
+
+def test_what_is_no_number_is_not_written(table, tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        replace(table, rest=float("nan")).save(tmp_path / "table.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_is_not_there_is_named_with_what_makes_one(tmp_path):
+    with pytest.raises(UserError, match=r"none\.json: no such file; .* make a table with tools/profile_latency\.py$"):
+        LatencyTable.load(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +155,7 @@ def test_broken_files_are_refused(table, tmp_path, change, named):
 @pytest.mark.parametrize("text", ["{}", "[]", "{"])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "table.json").write_text(text)
-    with pytest.raises(UserError, match=r"table\.json"):
+    with pytest.raises(UserError, match=r"table\.json: .*; profile this one with tools/profile_latency\.py$"):
         LatencyTable.load(tmp_path / "table.json")
 
 
