@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,17 @@ def test_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
         assert capfd.readouterr().err == "stopped; go on with --resume\n"
 
 
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """Python's handlers of a terminal: a shell makes what it starts in the background ignore some signals."""
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    former = {number: signal.signal(number, handler) for number, handler in heard.items()}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_heard")
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_signals(capfd: pytest.CaptureFixture[str], tmp_path: Path, number: str, code: int) -> None:
     def main(args: Namespace) -> None:
