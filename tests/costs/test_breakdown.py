@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from compress.costs import Costed, breakdown, count_macs, count_params
-from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, VitSpace, sizes
+from compress.spaces import MobileNetV2Space, Operator, PreResNetSpace, SwinSpace, VitSpace, sizes
 
 SIZE = (3, 32, 32)
 TINY_SWIN = {"patch_size": 2, "window_size": 4, "embed_dim": 12, "depths": [2, 1], "num_heads": [1, 2]}
@@ -35,7 +36,9 @@ def test_every_operator_once_and_the_sums_are_those_of_the_networks(name):
     found, full, half = costs_of(space)
     assert json.loads(json.dumps(found)) == found
     assert (found["format"], found["input_size"]) == (1, [3, 32, 32])
-    assert [row["name"] for row in found["operators"]] == [op.name for op in space.operators(SIZE)]
+    assert [(row["name"], row["kind"]) for row in found["operators"]] == [
+        (op.name, op.kind) for op in space.operators(SIZE)
+    ]
     for side, network in (("before", full.network), ("after", half.network)):
         for cost, expected in (("params", count_params(network)), ("macs", count_macs(network, SIZE))):
             assert found[cost][side] == {"formula": expected, "counted": expected}
@@ -115,6 +118,23 @@ def test_what_has_no_operator_stops_with_its_name(left_out, named):
     operators = [op for op in SWIN.operators(SIZE) if op.name != left_out]
     with pytest.raises(RuntimeError, match=f"^{named}.*no operator of its space has them"):
         costs_of(SWIN, operators=operators)
+
+
+class Product(nn.Module):
+    """Multiplies matrices itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x_BCHW):
+        return self.scale * x_BCHW @ x_BCHW.transpose(2, 3)
+
+
+def test_products_of_the_network_itself_need_an_operator_too():
+    side = Costed(Product(), (Operator("scale", "parameter", 1, 1, macs=0, weights=1),), {})
+    with pytest.raises(RuntimeError, match=r"^the network itself: 98,304 macs counted on the network before slicing"):
+        breakdown(side, side, groups=(), input_size=SIZE)
 
 
 def test_an_operator_listed_twice_stops():

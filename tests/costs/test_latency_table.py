@@ -1,6 +1,7 @@
 """Latency tables: exact look-up, refusals, interpolation, files, and the differentiable form. Fast: no timing."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from compress.costs import LatencyTable, SoftLatency
 from compress.costs.latency import OperatorCosts
 from compress.costs.stairs import chosen_stairs
 from compress.plan import UserError
-from compress.spaces import Operator
+from compress.spaces import Operator, PreResNetSpace
 
 KEY = {"device": "a processor, 2 cores", "backend": "onnxruntime", "batch": 1, "threads": 1, "space": "toy"}
 WIDTHS = {"a": (8, 16, 24), "b": (0, 8, 12)}
@@ -61,6 +62,25 @@ def test_widths_off_the_grid_are_refused(table, op, n_in, n_out):
         table.price(op, n_in, n_out)
 
 
+def test_a_network_off_the_grid_is_refused_unless_interpolation_is_asked_for(table):
+    with pytest.raises(UserError, match=r"^width 12 for a of second: not measured, .* grid is 8, 16, 24; round widths"):
+        table.predict(OPERATORS[2:], {"a": 12, "b": 8})
+
+
+def test_interpolation_begins_at_a_single_channel(table):
+    narrow = replace(table, widths={"a": (0, 1, 3)})
+    assert narrow.price("first", 16, 2, interpolate=True) == pytest.approx(0.16)
+
+
+def test_long_grids_are_shown_by_their_ends(table):
+    for n, shown in ((7, "1, 2, 3, 4, 5, 6, 7"), (8, "1, 2, 3, ..., 7, 8")):
+        long = replace(table, widths={"a": tuple(range(1, n + 1))})
+        with pytest.raises(
+            UserError, match=f"^width 9 for a of first: not measured, .* grid is {shown}; round widths to those .select"
+        ):
+            long.price("first", 16, 9)
+
+
 def test_interpolation_is_asked_for_and_multilinear(table):
     assert table.price("second", 12, 10, interpolate=True) == pytest.approx(SECOND[:2, 1:].mean())
     assert table.price("second", 8, 9, interpolate=True) == pytest.approx(0.75 * 0.10 + 0.25 * 0.11)
@@ -87,7 +107,28 @@ def test_a_file_holds_the_whole_table(table, tmp_path):
     assert again.widths == WIDTHS
     assert again.operators.keys() == table.operators.keys()
     for name, costs in table.operators.items():
+        assert (again.operators[name].n_in, again.operators[name].n_out) == (costs.n_in, costs.n_out)
         np.testing.assert_allclose(again.operators[name].shares, costs.shares, rtol=1e-5)
+
+
+def test_shares_are_floats_whatever_a_file_s_numbers_are(table, tmp_path):
+    path = tmp_path / "table.json"
+    table.save(path)
+    value = json.loads(path.read_text())
+    value["operators"]["stem"]["shares"] = [[1]]
+    path.write_text(json.dumps(value))
+    assert LatencyTable.load(path).operators["stem"].shares.dtype == float
+
+
+def test_what_is_no_number_is_not_written(table, tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        replace(table, rest=float("nan")).save(tmp_path / "table.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_is_not_there_is_named_with_what_makes_one(tmp_path):
+    with pytest.raises(UserError, match=r"none\.json: no such file; .* make a table with tools/profile_latency\.py$"):
+        LatencyTable.load(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +155,7 @@ def test_broken_files_are_refused(table, tmp_path, change, named):
 @pytest.mark.parametrize("text", ["{}", "[]", "{"])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "table.json").write_text(text)
-    with pytest.raises(UserError, match=r"table\.json"):
+    with pytest.raises(UserError, match=r"table\.json: .*; profile this one with tools/profile_latency\.py$"):
         LatencyTable.load(tmp_path / "table.json")
 
 
@@ -125,6 +166,30 @@ def test_a_table_of_something_else_is_refused_unless_forced(table, name, value):
     with pytest.raises(UserError, match=f"{name} = {KEY[name]!r} there, {value!r} here"):
         table.check_key(other)
     assert table.check_key(other, force=True) == [name]
+
+
+def test_a_table_of_other_networks_is_refused_with_all_that_differs(table):
+    space, size = PreResNetSpace(20, 10), (3, 32, 32)
+    key = {**KEY, "space": "preresnet", "arch": dict(space.arch), "input_size": list(size)}
+    replace(table, key=key).check_space(space, size)
+    replace(table, key={**key, "device": "another processor"}).check_space(space, size)
+    for change, shown in (
+        ({"space": "swin"}, "space = 'swin' there, 'preresnet' here"),
+        ({"input_size": [3, 64, 64]}, "input_size = [3, 64, 64] there, [3, 32, 32] here"),
+        ({"input_size": None}, "input_size = [] there, [3, 32, 32] here"),
+        ({"arch": {**space.arch, "depth": 29}}, "arch.depth = 29 there, 20 here"),
+        (
+            {"arch": {**space.arch, "depth": 29, "num_classes": 7}, "input_size": [1, 8, 8]},
+            "input_size = [1, 8, 8] there, [3, 32, 32] here (arch.depth, arch.num_classes differ too)",
+        ),
+        (
+            {"arch": None},
+            "arch.depth = None there, 20 here (arch.num_classes, arch.in_channels, arch.score_inputs, arch.widths "
+            "differ too)",
+        ),
+    ):
+        with pytest.raises(UserError, match=f"^{re.escape(f'latency table: {shown}; profile this one with')}"):
+            replace(table, key={**key, **change}).check_space(space, size)
 
 
 def soft(**widths):
@@ -203,6 +268,45 @@ def test_the_ends_have_the_inner_gradient(table):
     latency(widths).backward()
     assert widths["a"].grad.item() == pytest.approx((0.2 - 0.12 + 0.30 - 0.17) / 8)
     assert widths["b"].grad.item() == pytest.approx((0.30 - 0.25 + 0.05 - 0.04) / 4)
+
+
+def test_wider_than_the_widest_nothing_more_is_spent(table):
+    """Scores may say a little more than the full width."""
+    whole = table.predict(OPERATORS, {"a": 24, "b": 12}).ratio
+    for a in (24.5, 33.0, 80.0):
+        latency, widths = SoftLatency(table, OPERATORS), soft(a=a, b=12.0)
+        value = latency(widths)
+        value.backward()
+        assert value.item() == pytest.approx(whole)
+        assert widths["a"].grad.item() == 0
+
+
+def test_a_measured_width_has_the_slope_of_the_step_above(table):
+    latency, widths = SoftLatency(table, OPERATORS), soft(a=16.0, b=8.0)
+    latency(widths).backward()
+    assert widths["a"].grad.item() == pytest.approx((0.2 - 0.12 + 0.25 - 0.15) / 8)
+
+
+def test_one_group_on_a_grid_of_single_channels_in_single_precision(table):
+    fine = replace(
+        table, widths={"a": (7, 8, 24)}, operators={"first": OperatorCosts(16, "a", np.array([[0.1, 0.3, 0.4]]))}
+    )
+    latency = SoftLatency(fine, OPERATORS[1:2])
+    width = torch.tensor(7.25, requires_grad=True)
+    value = latency({"a": width})
+    value.backward()
+    assert (value.dtype, width.grad.dtype) == (torch.float32, torch.float32)
+    assert value.item() == pytest.approx(0.01 + 0.15)
+    assert width.grad.item() == pytest.approx(0.2)
+
+
+def test_groups_that_all_have_a_single_width_cost_a_constant(table):
+    single = replace(table, widths={"a": (8,)}, operators={"first": OperatorCosts(16, "a", np.array([[0.1]]))})
+    latency, widths = SoftLatency(single, OPERATORS[1:2]), soft(a=5.0)
+    value = latency(widths)
+    value.backward()
+    assert value.item() == pytest.approx(0.11)
+    assert widths["a"].grad.item() == 0
 
 
 def test_soft_latency_of_fixed_operators_is_a_constant(table):

@@ -6,14 +6,16 @@ Tables are made up; about ten seconds.
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from latency_tables import made_up_table
 
-from compress.costs import macs, params
+from compress.costs import LatencyTable, macs, params
+from compress.costs.latency import OperatorCosts
 from compress.plan import UserError, WidthPlan, load_scores, save_scores
-from compress.pruning import Budget, Priced, SelectConfig, plan_for, select
-from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, sizes
+from compress.pruning import Budget, Priced, SelectConfig, check_reachable, plan_for, select
+from compress.spaces import MobileNetV2Space, Operator, PreResNetSpace, SwinSpace, sizes
 
 SMALL_SWIN = {"patch_size": 2, "window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
 SPACES = {
@@ -174,6 +176,19 @@ def test_widths_narrower_than_measured_have_no_latency_though_their_block_may_go
     assert found[0] < found[2] < found[3]
 
 
+def test_a_side_on_which_the_table_does_not_depend_costs_the_same_at_all_widths():
+    shares = {
+        "wide": OperatorCosts(1, "b", np.array([[0.1, 0.2, 0.3]])),
+        "tall": OperatorCosts("a", 9, np.ones((2, 1))),
+    }
+    priced = Priced(LatencyTable({}, 10.0, {"a": (4, 8), "b": (0, 8, 16)}, shares, 0.0))
+    wide, tall = (Operator(name, "conv", "a", "b", 1, 1) for name in shares)
+    assert priced.prices(wide, [4, 8], [16, 8]).tolist() == [[0.3, 0.2], [0.3, 0.2]]
+    assert priced.prices(tall, [8], [0, 8, 16]).tolist() == [[1.0, 1.0, 1.0]]
+    token = Operator("token", "parameter", 1, "b", 0, 1)
+    assert priced.prices(token, [1], [0, 8]).tolist() == [[0.0, 0.0]], "untimed"
+
+
 def test_the_plan_survives_its_file_and_the_order_of_scores(tmp_path):
     budget = Budget("latency_ratio", 0.6, also=(Budget("macs_ratio", 0.5),))
     equal = {name: torch.ones(n) for name, n in sizes(SPACES["preresnet"].groups).items()}
@@ -209,6 +224,18 @@ def test_the_smallest_latency_is_named_and_can_be_had():
         assert (" ms;" in str(refusal.value)) == (kind == "latency_ms")
         plan = run("preresnet", Budget(kind, least), config)
         assert set(plan.widths.values()) == {8}
+
+
+def test_a_latency_out_of_reach_is_refused_before_there_are_scores():
+    space, priced = SPACES["preresnet"], Priced(TABLES["preresnet"])
+    operators, full = space.operators(SIZE), sizes(space.groups)
+    check_reachable(full, operators, Budget("latency_ratio", 0.5), DEFAULT, priced=priced)
+    budget = Budget("latency_ratio", 0.06)
+    with pytest.raises(UserError, match="out of reach") as early:
+        check_reachable(full, operators, budget, DEFAULT, priced=priced)
+    with pytest.raises(UserError) as late:
+        run("preresnet", budget)
+    assert str(early.value) == str(late.value)
 
 
 def test_no_budget_is_advised_that_would_be_refused():

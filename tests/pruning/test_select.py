@@ -9,7 +9,7 @@ import torch
 
 from compress.costs import macs, params
 from compress.plan import UserError, WidthPlan, load_scores, save_scores
-from compress.pruning import Budget, SelectConfig, hash_scores, select
+from compress.pruning import Budget, SelectConfig, hash_scores, plan_for, select
 from compress.spaces import PreResNetSpace, SwinSpace, sizes
 
 SIZE = (3, 32, 32)
@@ -251,6 +251,7 @@ def test_ranking_by_kind_prunes_the_same_share_of_every_kind():
         config, budget = SelectConfig(ranking), Budget("pruning_ratio", 0.25)
         plan = select(scores, operators, budget, config, space=space.name, kinds=kinds)
         assert plan.record["kinds"] == kinds
+        assert plan_for(space, scores, budget, config, input_size=SIZE) == plan, "a space knows its groups' kinds"
         for kind in ("attention", "mlp"):
             names = [name for name in kinds if kinds[name] == kind]
             kept, full = (sum(w[name] for name in names) for w in (plan.widths, plan.sizes))

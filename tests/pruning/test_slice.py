@@ -167,6 +167,21 @@ def test_the_common_scale_of_scores_does_not_reach_weights_in_front_of_a_batchno
     torch.testing.assert_close(small.fc.weight, 1e-3 * large.fc.weight)
 
 
+@torch.no_grad()
+def test_a_batchnorm_behind_folded_weights_has_the_statistics_of_its_new_input(randomised):
+    """Not only in what it computes: training goes on from them."""
+    space = PreResNetSpace(20, 7)
+    model = randomised(space, 12)
+    folded, scores = deepcopy(model), {name: torch.rand(n) + 0.1 for name, n in sizes(space.groups).items()}
+    fold(folded, space, scores)
+    factor = 1 / scores["layer2.1.conv1"].square().mean().sqrt()
+    wide, found = model.layer2[1].bn3, folded.layer2[1].bn3
+    torch.testing.assert_close(found.running_mean, factor * wide.running_mean)
+    torch.testing.assert_close(found.running_var, factor**2 * wide.running_var)
+    torch.testing.assert_close(found.weight, wide.weight, rtol=1e-3, atol=0)
+    assert torch.equal(found.bias, wide.bias)
+
+
 def test_a_plan_of_another_network_is_refused_with_the_groups_named(randomised, random_plan):
     space, deeper = PreResNetSpace(20, 7), PreResNetSpace(29, 7)
     with pytest.raises(
