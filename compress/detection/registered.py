@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..plan import UserError
+from ..plan import UserError, brief
 
 SCOPES = ("mmdet", "mmengine", "mmcv")
 """Scopes that a type may be prefixed with; MMEngine imports the package of any other."""
@@ -71,10 +71,10 @@ def checked(section: Any, name: str = "model") -> Any:
         return [checked(value, f"{name}[{i}]") for i, value in enumerate(section)]
     if isinstance(section, str) and name.rpartition(".")[2] != "type" and FILE.search(section):
         raise UserError(
-            f"{name} = {_shown(section)}: names a file or an address, which no model section may; remove it"
+            f"{name} = {brief(section)}: names a file or an address, which no model section may; remove it"
         )
     if not isinstance(section, str | int | float | None):
-        raise UserError(f"{name} = {_shown(section)}: must be a plain value; give numbers, texts, lists and dicts")
+        raise UserError(f"{name} = {brief(section)}: must be a plain value; give numbers, texts, lists and dicts")
     return section
 
 
@@ -82,7 +82,7 @@ def _entries(section: Mapping[Any, Any], name: str) -> Iterator[tuple[str, Any]]
     """What is kept of a dict, its own type and scope checked."""
     for key, value in section.items():
         if not (isinstance(key, str) and key.isidentifier()):
-            raise UserError(f"{name}: {_shown(key)} is no name of a setting; remove it")
+            raise UserError(f"{name}: {brief(key)} is no name of a setting; remove it")
         if key == "pretrained" and value is not None:
             continue
         if key == "init_cfg":
@@ -92,7 +92,7 @@ def _entries(section: Mapping[Any, Any], name: str) -> Iterator[tuple[str, Any]]
         if key == "type":
             _check_type(value, name)
         if key == "_scope_" and value not in SCOPES:
-            raise UserError(f"{name}._scope_ = {_shown(value)}: must be one of {', '.join(SCOPES)}; remove it")
+            raise UserError(f"{name}._scope_ = {brief(value)}: must be one of {', '.join(SCOPES)}; remove it")
         yield key, value
 
 
@@ -112,7 +112,7 @@ def _check_type(value: Any, name: str) -> None:
         known, what = held_classes(), "the name of a class in MMDetection's registries"
     bare = value.removeprefix(f"{scope}.") if isinstance(value, str) and (scope := _scope(value)) else value
     if not isinstance(bare, str) or bare not in known:
-        raise UserError(f"{name}.type = {_shown(value)}: must be {what}; correct it, or register yours before")
+        raise UserError(f"{name}.type = {brief(value)}: must be {what}; correct it, or register yours before")
     found = known[bare] if isinstance(known, Mapping) else None
     if getattr(found, "__name__", bare) in READERS:
         raise UserError(f"{name}.type = {value!r}: opens files or addresses by itself; choose another detector")
@@ -175,8 +175,3 @@ def registered_only() -> Iterator[None]:
         yield
     finally:
         registry.get_object_from_string, registry.import_module = before
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
