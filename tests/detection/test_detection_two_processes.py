@@ -87,13 +87,14 @@ def test_scores_are_those_of_one_process_with_twice_the_batch(parts, tmp_path):
     assert whole == pytest.approx(sum(single) / 2, rel=1e-6)
     assert single[0] != pytest.approx(single[1], rel=1e-4)
 
-    context, port = multiprocessing.get_context("fork"), free_port()
+    # Spawned: autograd does not work in a fork once its threads run, which other tests may have started.
+    context, port = multiprocessing.get_context("spawn"), free_port()
     processes = [context.Process(target=process, args=(parts, tmp_path, rank, port)) for rank in (0, 1)]
     for one in processes:
         one.start()
     try:
         for one in processes:
-            one.join(timeout=120)
+            one.join(timeout=300)
     finally:
         for one in processes:
             one.kill()  # if one waits for the other, which failed
