@@ -70,9 +70,7 @@ def checked(section: Any, name: str = "model") -> Any:
     if isinstance(section, list | tuple):
         return [checked(value, f"{name}[{i}]") for i, value in enumerate(section)]
     if isinstance(section, str) and name.rpartition(".")[2] != "type" and FILE.search(section):
-        raise UserError(
-            f"{name} = {brief(section)}: names a file or an address, which no model section may; remove it"
-        )
+        raise UserError(f"{name} = {brief(section)}: names a file or an address, which no model section may; remove it")
     if not isinstance(section, str | int | float | None):
         raise UserError(f"{name} = {brief(section)}: must be a plain value; give numbers, texts, lists and dicts")
     return section
