@@ -111,7 +111,7 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("tool", ["prune", "train", "finetune", "profile_latency", "export", "benchmark", "evaluate"])
 def test_help_answers_at_once_and_without_torch(tool):
-    """An answer within half a second is some 90 modules of the standard library; the interpreter alone has 30."""
+    """An answer within half a second is some 150 light modules, `compress.plan` among them; the interpreter has 30."""
     code = f"""
 import runpy, sys
 sys.argv = ["tools/{tool}.py", "--help"]
@@ -126,6 +126,6 @@ finally:
     modules = loaded.split()
     assert "argparse" in modules
     assert {name.partition(".")[0] for name in modules}.isdisjoint(
-        {"torch", "numpy", "mmengine", "rich", "compress", *HEAVY}
+        {"torch", "numpy", "mmengine", "rich", *HEAVY}
     )
-    assert len(modules) < 130
+    assert len(modules) < 180

@@ -45,6 +45,36 @@ def training_arguments(parser: ArgumentParser, *, override: str) -> None:
     )
 
 
+def backend_argument(parser: ArgumentParser, fits: Callable[[Any], bool], *, help: str) -> None:  # noqa: A002
+    """--backend: one of the backends that fit, those of installed packages too; by its name or its short one."""
+    parser.add_argument("--backend", type=full_name, choices=BackendNames(fits), help=help)
+
+
+def full_name(text: str) -> str:
+    """The name of the backend whose short name is `text`, or `text`."""
+    from compress.plan.backends import own_backends
+
+    return next((each.name for each in own_backends() if each.alias == text), text)
+
+
+class BackendNames:
+    """Names of the backends that fit, as choices of an argument; packages are looked at where a name is not ours."""
+
+    def __init__(self, fits: Callable[[Any], bool]) -> None:
+        self.fits = fits
+
+    def __iter__(self) -> Iterator[str]:
+        from compress.plan.backends import own_backends
+
+        return (each.alias or each.name for each in own_backends() if self.fits(each))
+
+    def __contains__(self, name: str) -> bool:
+        from compress.plan.backends import find_backend
+
+        found = find_backend(name)
+        return found is not None and self.fits(found)
+
+
 def engine_argument(parser: ArgumentParser) -> None:
     """What tools that open engines share."""
     parser.add_argument("--trust-engine", action="store_true", help="let version-compatible engines run their own code")

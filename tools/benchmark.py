@@ -7,17 +7,15 @@ import sys
 from pathlib import Path
 
 from _arguments import Parser, between
-from _command import engine_argument, run_tool
+from _command import backend_argument, engine_argument, run_tool
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 def parse() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx or .engine files; ratios are to the first")
-    parser.add_argument("--backend", choices=BACKENDS, help="of the .onnx files (default: onnxruntime)")
+    backend_argument(parser, lambda each: each.takes == "onnx", help="of the .onnx files (default: onnxruntime)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on the CPU")
     parser.add_argument("--batch", type=between(1, 65536), default=1, metavar="N", help="images of one call")
     parser.add_argument("--repeats", type=between(1, 1_000_000), default=60, metavar="N", help="samples of each model")
