@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from .backends import backend_argument
 from .parser import Parser, between, engine_argument
-
-BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx or .engine files; ratios are to the first")
-    parser.add_argument("--backend", choices=BACKENDS, help="of the .onnx files (default: onnxruntime)")
+    backend_argument(parser, lambda each: each.takes == "onnx", help="of the .onnx files (default: onnxruntime)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on the CPU")
     parser.add_argument("--batch", type=between(1, 65536), default=1, metavar="N", help="images of one call")
     parser.add_argument("--repeats", type=between(1, 1_000_000), default=60, metavar="N", help="samples of each model")

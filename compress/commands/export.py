@@ -6,12 +6,13 @@ from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .backends import engine_backends
 from .parser import Parser
 
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("source", metavar="RUN_OR_ONNX", help="folder with model.safetensors, or an .onnx file")
-    parser.add_argument("--to", required=True, choices=("onnx", "ort-int8", "tensorrt", "tensorrt-rtx"))
+    parser.add_argument("--to", required=True, choices=("onnx", "ort-int8", *engine_backends()))
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
     parser.add_argument("--uint8-input", action="store_true", help="take pixels, uint8 NHWC; normalise in the graph")
@@ -75,7 +76,7 @@ def engine_config(args: Namespace) -> Any:
         "verbose": args.verbose,
     }
     given = {name: value for name, value in given.items() if value not in (None, False, ())}
-    if args.to.startswith("tensorrt"):
+    if args.to in engine_backends():
         return EngineConfig(backend=args.to, **given)
     refuse(args, given, "engines")
     return None

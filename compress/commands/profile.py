@@ -5,14 +5,16 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from .backends import backend_argument
 from .parser import Parser, recipe_argument
 
-BACKENDS = {"ort": "onnxruntime", "pytorch": "pytorch"}
 MEASURING = ("backend", "threads", "batch", "designs", "max_designs", "target", "multiple", "rounds", "seed")
 """Options that say how networks are measured."""
 
 
 def add_arguments(parser: Parser) -> None:
+    from ..measure.backends import tells_layers
+
     recipe_argument(parser, "; its network and image size are profiled")
     parser.add_argument("-o", "--output", required=True, metavar="F", help="the table, a JSON file")
     parser.add_argument(
@@ -27,7 +29,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--merge", nargs="+", metavar="F", help="measure nothing: make one table of these, of other networks each"
     )
-    parser.add_argument("--backend", choices=BACKENDS, help="ort: ONNX Runtime (default); pytorch: eagerly")
+    backend_argument(parser, tells_layers, help="ort: ONNX Runtime (default); pytorch: eagerly")
     parser.add_argument("--device", choices=("cpu",), default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="of one call (1)")
     parser.add_argument("--batch", type=int, metavar="N", help="images of one call (1)")
@@ -72,7 +74,7 @@ def main(args: Namespace) -> None:
         raise UserError(f"--merge: measures nothing, so {', '.join(odd)} would do nothing; leave it away")
     if args.target is not None and args.max_designs is None:
         raise UserError(f"--target {args.target}: needs --max-designs, how many networks may be profiled to reach it")
-    config = TableConfig(**{**given, "backend": BACKENDS[args.backend or "ort"]})
+    config = TableConfig(**given)
     with TerminalProgress() as progress:
         context = make_context(load_recipe(args.recipe, args.cfg_options), progress, checkpoint=args.checkpoint)
         check_has_tables(context, f"RECIPE {args.recipe}")

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plan.backends import backend_label
+
 MINUS = "\u2212"
 DASH = "\u2013"
-BACKENDS = {
-    "onnxruntime": "ONNX Runtime",
-    "tensorrt": "TensorRT",
-    "tensorrt-rtx": "TensorRT-RTX",
-    "pytorch": "PyTorch",
-    "torch-compile": "torch.compile",
-}
 
 
 def count(value: float) -> str:
@@ -90,7 +85,7 @@ def relative(before: float, after: float) -> str:
 
 def backend(name: str) -> str:
     """A backend's proper name."""
-    return BACKENDS.get(name, name)
+    return backend_label(name)
 
 
 def on_gpus(timing: dict[str, Any]) -> str:
