@@ -146,7 +146,7 @@ def unpretrained(model: Any) -> dict[str, Any]:
     try:
         found = checked(model)
     except UserError as error:
-        raise UserError(f"space.config: {error}") from None
+        raise error.at("space.config") from None
     backbone = found.get(BACKBONE) if isinstance(found, dict) else None
     kind = backbone.get("type") if isinstance(backbone, dict) else None
     if not isinstance(backbone, dict) or kind not in FAMILY:

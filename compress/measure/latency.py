@@ -119,11 +119,13 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.backends, str) or not self.backends:
-            raise UserError(f"backends={self.backends!r}: must be a list of one or more of {', '.join(BACKENDS)}")
+            rule = f"must be a list of one or more of {', '.join(BACKENDS)}"
+            raise UserError(rule, argument="backends", value=self.backends)
         object.__setattr__(self, "backends", tuple(self.backends))  # recipes hold lists
         for name in self.backends:
             if name not in BACKENDS:
-                raise UserError(f"backends: {brief(name)} is unknown; choose from {', '.join(BACKENDS)}")
+                remedy = f"choose from {', '.join(BACKENDS)}"
+                raise UserError(f"{brief(name)} is unknown", argument="backends", remedy=remedy)
         check_settings(self)
 
 

@@ -75,7 +75,7 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
     try:
         space = make_space(card.space, card.arch)
     except UserError as error:
-        raise UserError(f"{stem.with_name(f'{stem.name}.json')}: {error}") from None
+        raise error.at(str(stem.with_name(f"{stem.name}.json"))) from None
     return load_network(path, space), space, card
 
 
