@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     from compress.measure import torch_threads
     from compress.measure.models import open_model
-    from compress.pipeline.context import make_context
+    from compress.pipeline.images import make_context
     from compress.pipeline.recipe import load_recipe
     from compress.pipeline.recorded import recorded_recipe
     from compress.plan import UserError, check_output, write_json

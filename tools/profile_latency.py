@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     from compress.costs.stairs import table_stairs
     from compress.measure import TableConfig, build_table, describe_table, merge_tables
     from compress.pipeline.checks import check_has_tables
-    from compress.pipeline.context import make_context
+    from compress.pipeline.images import make_context
     from compress.pipeline.recipe import load_recipe
     from compress.plan import UserError, check_output
     from compress.report import write_table_report

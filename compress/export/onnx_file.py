@@ -137,7 +137,10 @@ def _modules(proto: Any) -> dict[str, str]:
 
 def _check_opset(opset: int) -> None:
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        rule, remedy = f"must lie between {OLDEST_OPSET} and {NEWEST_OPSET}", f"{OLDEST_OPSET} is the most widely supported"
+        rule, remedy = (
+            f"must lie between {OLDEST_OPSET} and {NEWEST_OPSET}",
+            f"{OLDEST_OPSET} is the most widely supported",
+        )
         raise UserError(rule, argument="opset", value=opset, remedy=remedy)
 
 

@@ -48,7 +48,9 @@ def test_what_is_said_already_is_not_said_twice() -> None:
 
 def test_a_plain_message_can_be_the_value_of_an_argument() -> None:
     missing = UserError("/x/y: no such folder; give another")
-    assert str(missing.of("root").under("data").at("recipe")) == "recipe: data.root = /x/y: no such folder; give another"
+    assert (
+        str(missing.of("root").under("data").at("recipe")) == "recipe: data.root = /x/y: no such folder; give another"
+    )
     assert str(small().of("root").under("data")) == "data.resize = 16: must be at least 32; raise it"
 
 
