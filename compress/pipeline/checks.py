@@ -42,7 +42,7 @@ def check_budget(recipe: Recipe, budget: Budget) -> None:
     exact = kind == "rvsm" or (
         METHODS[kind].networks > 0 and kind != "tas" and search.penalty == "proximal" and search.gamma > 0
     )
-    if budget.kind == "free" and not exact:
+    if budget.limits.cost is None and not exact:
         raise UserError(
             f"budget: none, but {kind} with search.penalty = {search.penalty!r} makes no score exactly zero, so a free "
             "ratio would prune nothing; give --pruning-ratio, or set search.penalty=proximal"

@@ -112,4 +112,4 @@ def _limit(plan: WidthPlan) -> float:
     """The latency budget of `plan` as a ratio."""
     budget = Budget.from_json(plan.record["budget"]).latency
     assert budget is not None, "only plans under a latency budget are corrected"
-    return (budget.value or 0.0) / (plan.record["latency"]["unpruned_ms"] if budget.kind == "latency_ms" else 1.0)
+    return (budget.value or 0.0) / (1.0 if budget.limits.ratio else plan.record["latency"]["unpruned_ms"])

@@ -11,16 +11,15 @@ from typing import Annotated, Any, Literal, NotRequired
 from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import TypedDict
 
+from .budget_kinds import BUDGETS
 from .kinds import EXTRA, Amount, Name, Percent, Seconds, Share, Text
 from .stored import Rule
-
-Kind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms"]
 
 
 class Limit(TypedDict):
     """One budget; a free one has no value."""
 
-    kind: Kind
+    kind: Annotated[Name, Rule(lambda kind: None if kind in BUDGETS else f"must be one of {', '.join(BUDGETS)}")]
     value: Annotated[float, Gt(0), Le(1e12)] | None
 
 
@@ -33,7 +32,7 @@ class BudgetFile(Limit):
 def latency_limit(budget: BudgetFile) -> Limit | None:
     """The latency budget in `budget`, if there is one."""
     limits: list[Limit] = [budget, *budget.get("also", [])]
-    return next((limit for limit in limits if limit["kind"].startswith("latency_")), None)
+    return next((limit for limit in limits if BUDGETS[limit["kind"]].cost == "latency"), None)
 
 
 class Checkpoint(TypedDict):

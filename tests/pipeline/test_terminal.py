@@ -152,4 +152,6 @@ def test_the_tool_offers_the_pipelines_stages() -> None:
     from compress.pipeline.stages import PRUNING
 
     result = fresh(ROOT / "tools/prune.py", "--help")
-    assert f"--stage {{{','.join(stage.name for stage in (*PRUNING, *DEPLOYING))}}}" in "".join(result.stdout.split("\n")).replace("  ", " ")
+    assert f"--stage {{{','.join(stage.name for stage in (*PRUNING, *DEPLOYING))}}}" in "".join(
+        result.stdout.split("\n")
+    ).replace("  ", " ")
