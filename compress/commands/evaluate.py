@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
 def main(args: Namespace) -> None:
     from ..measure import torch_threads
     from ..measure.models import open_model
-    from ..pipeline.context import make_context
+    from ..pipeline.images import make_context
     from ..pipeline.recipe import load_recipe
     from ..pipeline.recorded import recorded_recipe
     from ..plan import UserError, check_output, write_json

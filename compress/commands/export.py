@@ -107,14 +107,14 @@ def export_int8(
 ) -> None:
     from ..export import Int8Config
     from ..export.convert import check_int8, export_int8
-    from ..pipeline.context import Context
+    from ..pipeline.images import make_context
     from ..pipeline.recorded import recorded_recipe
     from ..report.progress import TerminalProgress
 
     check_int8(args.source, args.output, images=calibration_images)
     recipe = recorded_recipe(args.source, cfg_options, remedy="give the folder of a run")
     with TerminalProgress() as progress:
-        data = Context(recipe, progress).data
+        data = make_context(recipe, progress).data
     used = export_int8(
         args.source,
         args.output,

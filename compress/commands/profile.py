@@ -57,7 +57,7 @@ def main(args: Namespace) -> None:
     from ..costs.stairs import table_stairs
     from ..measure import TableConfig, build_table, describe_table, merge_tables
     from ..pipeline.checks import check_has_tables
-    from ..pipeline.context import make_context
+    from ..pipeline.images import make_context
     from ..pipeline.recipe import load_recipe
     from ..plan import UserError, check_output
     from ..report import write_table_report

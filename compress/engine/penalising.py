@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from ..costs import LatencyTable, SoftLatency
+from ..costs import LatencyTable, SoftLatency, open_table
 from ..penalties import L1, LatencyPenalty, Penalty
 from ..penalties.latency import TAU
 from ..plan import UserError
@@ -60,10 +59,6 @@ def _latency_table(config: SearchConfig, space: Space, input_size: tuple[int, in
     """The table that `config` names, checked; errors of the block are the table's."""
     path = str(config.latency_table)
     try:
-        if not Path(path).is_file():
-            raise UserError("no such file; make it with tools/profile_latency.py")
-        table = LatencyTable.load(path)
-        table.check_space(space, input_size)
-        yield table
+        yield open_table(path, space, input_size)
     except UserError as error:
-        raise UserError(f"search.latency_table = {path!r}: {error}") from None
+        raise error.at(f"search.latency_table = {path!r}") from None

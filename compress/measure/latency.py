@@ -57,7 +57,7 @@ class MeasureConfig:
     def __post_init__(self) -> None:
         if isinstance(self.backends, str) or not self.backends:
             listed = ", ".join(each.name for each in every_backend())
-            raise UserError(f"backends={self.backends!r}: must be a list of one or more of {listed}")
+            raise UserError(f"must be a list of one or more of {listed}", argument="backends", value=self.backends)
         object.__setattr__(self, "backends", tuple(self.backends))  # recipes hold lists
         for name in self.backends:
             need_backend("backends", name)

@@ -162,7 +162,7 @@ def merge_tables(
     try:
         LatencyTable(key, 0.0, {}, {}, 0.0).check_space(space, input_size)
     except UserError as error:
-        raise UserError(f"{sources[0]}: {error}") from None
+        raise error.at(str(sources[0])) from None
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
     table = _fitted(space, input_size, key, settings, profiles)

@@ -10,7 +10,7 @@ from typing import Any
 from ..plan import UserError, brief
 from .alphas import Alphas, norm_scales
 from .base import Group, Operator, Space, sizes
-from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
+from .checkpoint import Card, load_card, load_model, load_network, load_space, load_state, save_model, weights_of
 from .gates import Gate
 from .mobilenetv2 import MobileNetV2Space
 from .preresnet import PreResNetSpace
@@ -64,6 +64,7 @@ __all__ = [
     "load_card",
     "load_model",
     "load_network",
+    "load_space",
     "load_state",
     "make_space",
     "norm_scales",
