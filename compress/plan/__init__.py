@@ -6,6 +6,7 @@ from .files import append_line, replacing, scratch, sha256, write_json, write_te
 from .outputs import check_output, check_output_folder
 from .packages import needs
 from .paths import inside
+from .registry import Registry
 from .settings import Count, Range, build_settings, check_setting, check_settings
 from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
 from .system import SystemRefusal, refusal, storing
@@ -15,6 +16,7 @@ from .widths import WidthPlan, load_scores, save_scores
 __all__ = [
     "Count",
     "Range",
+    "Registry",
     "Rule",
     "SystemRefusal",
     "Threads",
