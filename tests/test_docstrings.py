@@ -16,7 +16,9 @@ MOST = 3
 """Parameters that a summary can name itself."""
 
 
-def public_functions(body: list[ast.stmt], exported: set[str], prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+def public_functions(
+    body: list[ast.stmt], exported: set[str], prefix: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef]]:
     """(qualified name, function) of what is `exported`, or has an example, methods of such classes too."""
     for node in body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):

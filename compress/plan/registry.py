@@ -1,4 +1,4 @@
-"""One list of things by name, to which an installed package can add: search methods, penalties."""
+"""One list of things by name, to which an installed package can add: search methods, penalties, spaces."""
 
 from __future__ import annotations
 
