@@ -155,6 +155,20 @@ class LatencyTable:
         return self.widths[width] if isinstance(width, str) else (width,)
 
 
+def open_table(path: str | Path, space: Space, input_size: Sequence[int]) -> LatencyTable:
+    """The table in the file `path`, of the networks of `space`, for images of (C, H, W).
+
+    Raises UserError as `LatencyTable.load` and `LatencyTable.check_space` do.
+
+    Example::
+
+        table = open_table("table.json", space, (3, 224, 224))
+    """
+    table = LatencyTable.load(path)
+    table.check_space(space, input_size)
+    return table
+
+
 def read_table(path: str | Path, shape: Any) -> Any:
     """The JSON file `path` of a table as `shape`; UserError, with what makes one, when it is missing or no such."""
     if not Path(path).is_file():

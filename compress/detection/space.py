@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class DetectorSpace:
     in_channels: int = 3
     widths: Mapping[str, int] = field(default_factory=dict)
     name = "detector"
+    choices: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_ends(self.num_classes, self.in_channels)
@@ -146,7 +147,7 @@ def unpretrained(model: Any) -> dict[str, Any]:
     try:
         found = checked(model)
     except UserError as error:
-        raise UserError(f"space.config: {error}") from None
+        raise error.at("space.config") from None
     backbone = found.get(BACKBONE) if isinstance(found, dict) else None
     kind = backbone.get("type") if isinstance(backbone, dict) else None
     if not isinstance(backbone, dict) or kind not in FAMILY:

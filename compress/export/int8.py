@@ -95,22 +95,27 @@ def quantize_int8(
         raise UserError(f"{source}: has no {', '.join(OPERATORS[:3])} with weights, so nothing to quantise")
     _add_biases_of_gemms(result)
     del result.metadata_props[:]  # ONNX Runtime's notes to itself
-    record = {
-        "weights": "int8",
-        "activations": config.activations,
-        "biases": "float32" if config.activations == "int8" else "int32",
-        "per_channel": True,
-        "reduce_range": config.reduce_range,
-        "calibration": config.calibration,
-        "calibration_images": sum(map(len, chunks)),
-        "operators": operators,
-    }
+    record = _record(config, images=sum(map(len, chunks)), operators=operators)
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     onnx.helper.set_model_props(result, {**kept, "quantization": json.dumps(record)})
     onnx.checker.check_model(result, full_check=True)
     with replacing(path) as tmp:
         onnx.save_model(result, str(tmp))
     return path
+
+
+def _record(config: Int8Config, *, images: int, operators: list[str]) -> dict[str, Any]:
+    """How a file was quantised, as its metadata tell."""
+    return {
+        "weights": "int8",
+        "activations": config.activations,
+        "biases": "float32" if config.activations == "int8" else "int32",
+        "per_channel": True,
+        "reduce_range": config.reduce_range,
+        "calibration": config.calibration,
+        "calibration_images": images,
+        "operators": operators,
+    }
 
 
 def _quantise(

@@ -137,10 +137,11 @@ def _modules(proto: Any) -> dict[str, str]:
 
 def _check_opset(opset: int) -> None:
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        raise UserError(
-            f"opset={opset}: must lie between {OLDEST_OPSET} and {NEWEST_OPSET}; "
-            f"{OLDEST_OPSET} is the most widely supported"
+        rule, remedy = (
+            f"must lie between {OLDEST_OPSET} and {NEWEST_OPSET}",
+            f"{OLDEST_OPSET} is the most widely supported",
         )
+        raise UserError(rule, argument="opset", value=opset, remedy=remedy)
 
 
 def _traced(model: nn.Module, images_BCHW: torch.Tensor, *, opset: int) -> Any:

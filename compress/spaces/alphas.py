@@ -44,15 +44,6 @@ class Alphas(nn.Module):
             for group in self.groups:
                 self[group.name].copy_(scores[group.name])
 
-    @torch.no_grad()
-    def normalise(self) -> None:
-        """Bring every group's scores to root mean square 1, in place; a group of zeros stays."""
-        for group in self.groups:
-            score = self[group.name]
-            size = score.square().mean().sqrt()
-            if size > 0:
-                score.div_(size)
-
     def attach(self, model: nn.Module) -> list[Gate]:
         """Gate every layer of `model` that reads a group (an attention group's q, k, v); `remove` takes a gate off."""
         return [
@@ -77,10 +68,7 @@ def norm_scales(model: nn.Module, groups: Iterable[Group]) -> dict[str, nn.Param
     for group in groups:
         norms = [m for m in map(model.get_submodule, group.outputs) if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms or norms[-1].weight is None:
-            raise UserError(
-                f"search.method.type = 'netslim': group {group.name!r} has no BatchNorm with a scale to score by; "
-                "use 'rarts' or 'joint', whose scores need none"
-            )
+            raise UserError(f"group {group.name!r} has no BatchNorm with a scale to score by")
         scales[group.name] = norms[-1].weight
     return scales
 

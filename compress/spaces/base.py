@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import nn
 
@@ -74,8 +74,14 @@ class Operator:
 class Space(Protocol):
     """A network family: rebuilds its network from plain values and names its groups and operators."""
 
+    choices: ClassVar[tuple[str, ...]] = ()
+    """Arguments that a recipe may set otherwise than a checkpoint was trained with: they choose what is scored."""
+
     name: str
-    groups: tuple[Group, ...]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The scored groups at their present widths."""
 
     @property
     def arch(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class MobileNetV2Space:
     score_outputs: bool = False
     widths: Mapping[str, int] = field(default_factory=dict)
     name = "mobilenetv2"
+    choices: ClassVar[tuple[str, ...]] = ("score_outputs",)
 
     def __post_init__(self) -> None:
         number = isinstance(self.multiplier, int | float) and not isinstance(self.multiplier, bool)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,7 @@ class PreResNetSpace:
     score_inputs: bool = False
     widths: Mapping[str, int] = field(default_factory=dict)
     name = "preresnet"
+    choices: ClassVar[tuple[str, ...]] = ("score_inputs",)
 
     def __post_init__(self) -> None:
         if type(self.depth) is not int or not 11 <= self.depth <= MOST_DEPTH or (self.depth - 2) % 9:

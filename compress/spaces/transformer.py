@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -54,6 +54,7 @@ class TransformerSpace:
     scored: Scored = "sidt"
     widths: Mapping[str, int] = field(default_factory=dict)
     name = ""
+    choices: ClassVar[tuple[str, ...]] = ("scored",)
 
     def __post_init__(self) -> None:
         if self.scored not in ("sidt", "vtp"):
