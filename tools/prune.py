@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     from compress.pipeline.recipe import load_recipe
     from compress.pipeline.run import prune
     from compress.plan import UserError, read_stored
-    from compress.plan.result_files import SummaryFile
+    from compress.plan.summary_file import SummaryFile
     from compress.pruning import Budget
     from compress.report import print_summary
     from compress.report.progress import TerminalProgress
