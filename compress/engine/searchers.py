@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..penalties import Penalty
-from ..pruning import fold
 from ..search import (
     METHODS,
     Bilevel,
@@ -34,7 +33,7 @@ from ..search import (
     rvsm_step,
     tas_step,
 )
-from ..spaces import Alphas, Space
+from ..spaces import Alphas, Space, fold_scores
 from .penalising import l1_penalty
 from .score_sources import Choices, Gates, score_source
 from .settings import SearchConfig, amp_dtype, make_method
@@ -186,7 +185,7 @@ class TwoNetworks(SearchModel):
         if self.config.weights == "average":
             u = {k: ((v + w[k]) / 2 if v.is_floating_point() else v) for k, v in u.items()}
         network.load_state_dict(w if self.config.weights == "w" else u)
-        fold(network, space, self.scores())
+        fold_scores(network, space, self.scores())
         return network
 
     def watched(self) -> nn.Module:
@@ -265,7 +264,7 @@ class OneNetwork(SearchModel):
         network = space.build().to(self.sum_of_steps.device).to(memory_format=torch.channels_last)
         network.load_state_dict(self.w.state_dict())
         if isinstance(self.source, Gates):
-            fold(network, space, self.scores())
+            fold_scores(network, space, self.scores())
         return network
 
     def watched(self) -> nn.Module:

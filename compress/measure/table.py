@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from ..costs.latency import LatencyTable
+from ..costs.latency import LatencyTable, check_timeable
 from ..plan import Count, Range, Threads, UserError, check_settings
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
@@ -121,6 +121,7 @@ def build_table(
         table.record["residual"]  # {"median": 0.01, "p90": 0.03, "rank_correlation": 0.99, "n": 20}
     """
     path = Path(path)
+    check_timeable(space.operators(input_size))
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings = {"format": FORMAT, "key": key, **fixed}
@@ -259,7 +260,7 @@ def _fitted(
     """The table of all profiles; its `residual` is that of tables fitted without the networks that they predict."""
     operators, gathered = space.operators(input_size), _gathered(space)
     widths = allowed_widths(space.groups, settings["multiple"])
-    removable = {group.name for group in space.groups if group.block is not None}
+    removable = {group.name for group in space.groups if group.rest is not None}
     grids = {name: [0] * (name in removable) + grid for name, grid in widths.items()}
     predicted = held_out(operators, grids, profiles, gathered=gathered)
     table = fit_table(key, operators, grids, profiles, gathered=gathered)

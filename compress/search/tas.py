@@ -72,8 +72,8 @@ class WidthChoices(nn.Module):
     def attach(self, model: nn.Module) -> None:
         """Let every reader of a group of `model` see the sampled mixture of widths."""
         for i, group in enumerate(self.groups):
-            for reader in group.inputs:
-                model.get_submodule(reader).register_forward_pre_hook(self._mix(i, group.name))
+            for reader in group.reads:
+                model.get_submodule(reader.module).register_forward_pre_hook(self._mix(i, group.name))
 
     def _mix(self, i: int, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

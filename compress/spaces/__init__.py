@@ -9,10 +9,13 @@ from typing import Any
 
 from ..plan import UserError, brief
 from .alphas import Alphas, norm_scales
-from .base import Group, Operator, Space, sizes
+from .base import Space, WidthSpace
 from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
+from .folding import fold_scores
 from .gates import Gate
+from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
 from .mobilenetv2 import MobileNetV2Space
+from .operators import Operator, Sum, Width, groups_of, plain_sides, width_at, without_sums
 from .preresnet import PreResNetSpace
 from .states import read_state
 from .transformer import SwinSpace, VitSpace
@@ -54,21 +57,34 @@ __all__ = [
     "Card",
     "Gate",
     "Group",
+    "Layout",
     "MobileNetV2Space",
     "Operator",
     "PreResNetSpace",
+    "Rest",
+    "Slice",
     "Space",
+    "Sum",
     "SwinSpace",
     "VitSpace",
+    "Width",
+    "WidthSpace",
+    "columns",
     "find_space",
+    "fold_scores",
+    "groups_of",
     "load_card",
     "load_model",
     "load_network",
     "load_state",
     "make_space",
     "norm_scales",
+    "plain_sides",
     "read_state",
+    "rows",
     "save_model",
     "sizes",
     "weights_of",
+    "width_at",
+    "without_sums",
 ]
