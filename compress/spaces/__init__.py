@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any
 
 from ..plan import UserError, brief
-from .alphas import Alphas, norm_scales
+from .alphas import Alphas, axis_length, norm_scales
 from .base import Space, WidthSpace
 from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
 from .folding import fold_scores
@@ -69,6 +69,7 @@ __all__ = [
     "VitSpace",
     "Width",
     "WidthSpace",
+    "axis_length",
     "columns",
     "find_space",
     "fold_scores",

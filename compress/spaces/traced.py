@@ -104,7 +104,7 @@ def _operator(name: str, module: Any, output: Tensor, axes: Axes) -> Operator:
     entries = rows * columns
     if isinstance(module, nn.Conv2d):
         kernel, pixels = weight.shape[2:].numel(), output.shape[-2] * output.shape[-1]
-        kind = "depthwise" if module.groups > 1 and weight.shape[1] == 1 else "conv"
+        kind = "depthwise" if module.groups > 1 and n_in == 1 else "conv"
         return Operator(name, kind, n_in, n_out, kernel * pixels * entries, kernel * entries, bias * rows)
     n_tokens = output.numel() // module.out_features  # of one image, whose windows may be the first dimension
     return Operator(name, "linear", n_in, n_out, macs=n_tokens * entries, weights=entries, biases=bias * rows)
