@@ -20,12 +20,14 @@ def macs(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
 
         macs(space.operators((3, 32, 32)), {**sizes(space.groups), "layer1.0.conv1": 9})
     """
-    return _total(macs_of(op, width_at(op.n_in, widths), width_at(op.n_out, widths)) for op in operators)
+    total: Number = _total(macs_of(op, width_at(op.n_in, widths), width_at(op.n_out, widths)) for op in operators)
+    return total
 
 
 def params(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
     """Parameters at `widths`, {group: int or scalar tensor}, as `macs`."""
-    return _total(params_of(op, width_at(op.n_in, widths), width_at(op.n_out, widths)) for op in operators)
+    total: Number = _total(params_of(op, width_at(op.n_in, widths), width_at(op.n_out, widths)) for op in operators)
+    return total
 
 
 def macs_of(op: Operator, n_in: Any, n_out: Any) -> Any:

@@ -121,11 +121,10 @@ def build_table(
         table.record["residual"]  # {"median": 0.01, "p90": 0.03, "rank_correlation": 0.99, "n": 20}
     """
     path = Path(path)
-    check_timeable(space.operators(input_size))
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings = {"format": FORMAT, "key": key, **fixed}
-    first = _first_designs(space, config)
+    first = _first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
     with sole_use(_lock(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
@@ -180,8 +179,9 @@ def _lock(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def _first_designs(space: Space, config: TableConfig) -> list[dict[str, int]]:
+def _first_designs(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> list[dict[str, int]]:
     """The networks to profile first, each once: a network that others predict must not be among them."""
+    check_timeable(space.operators(input_size))
     widths = allowed_widths(space.groups, config.multiple)
     if all(len(grid) == 1 for grid in widths.values()):
         raise UserError(f"multiple={config.multiple!r}: no group has a second width, so no network differs; lower it")

@@ -46,9 +46,10 @@ def make_space(name: str, arch: Mapping[str, Any]) -> Space:
     if unknown := [key for key in arch if key not in known]:
         raise UserError(f"space.{brief(unknown[0])[1:-1]}: {name} has no such setting; it has {', '.join(known)}")
     try:
-        return SPACES[name](**arch)
+        space: Space = SPACES[name](**arch)
     except TypeError as error:
         raise UserError(f"space {name!r}: {error}; correct the recipe's space section") from None
+    return space
 
 
 __all__ = [

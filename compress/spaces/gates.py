@@ -42,7 +42,8 @@ class GatedConv2d(Gated, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """[B, C, H, W] -> [B, K, H', W'], scored."""
-        return self._conv_forward(input, *self.gated())
+        output: Tensor = self._conv_forward(input, *self.gated())
+        return output
 
 
 class GatedLinear(Gated, nn.Linear):
@@ -69,7 +70,7 @@ class GatheredLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """[..., D] -> [..., K]."""
-        return super().forward(input.index_select(-1, self.index))
+        return F.linear(input.index_select(-1, self.index), self.weight, self.bias)
 
 
 class GatedGatheredLinear(Gated, GatheredLinear):

@@ -90,7 +90,8 @@ class Slice:
         """All numbers of each channel in `tensor`, [size, copies * inner * rest]."""
         positions = self.layout.positions(range(size), size).to(tensor.device)
         own = tensor.index_select(self.axis, positions).movedim(self.axis, 0)
-        return own.unflatten(0, (self.layout.copies, size, self.layout.inner)).transpose(0, 1).flatten(1)
+        shape = (self.layout.copies, size, self.layout.inner, *own.shape[1:])
+        return own.reshape(shape).transpose(0, 1).flatten(1)
 
 
 def rows(*modules: str, layout: Layout = PLAIN, exponent: float = 0.0) -> tuple[Slice, ...]:

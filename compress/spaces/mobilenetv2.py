@@ -142,11 +142,13 @@ class MobileNetV2Space(WidthSpace):
 
 
 def _timm_mobilenetv2(multiplier: float, num_classes: int, in_channels: int) -> nn.Module:
-    from timm.models.efficientnet import _gen_mobilenet_v2
+    from timm.models import efficientnet
 
-    return _gen_mobilenet_v2(
+    make: Any = efficientnet._gen_mobilenet_v2
+    model: nn.Module = make(
         "mobilenetv2_100", multiplier, pretrained=False, num_classes=num_classes, in_chans=in_channels
     )
+    return model
 
 
 @lru_cache(maxsize=8)

@@ -58,6 +58,6 @@ def _groups_left(module: nn.Conv2d, lost: Tensor) -> int:
     """How many of a convolution's own groups keep outputs when the outputs `lost` go; all must keep equally many."""
     each = module.out_channels // module.groups
     left = each - torch.bincount(lost // each, minlength=module.groups)
-    if len(kept := left[left > 0].unique()) != 1:
-        raise ValueError(f"a convolution of {module.groups} groups would have groups of {kept.tolist()} outputs")
+    if len(kept := set(left[left > 0].tolist())) != 1:
+        raise ValueError(f"a convolution of {module.groups} groups would have groups of {sorted(kept)} outputs")
     return int((left > 0).sum())

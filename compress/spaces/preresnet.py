@@ -64,7 +64,8 @@ class Bottleneck(nn.Module):
         y = self.conv1(F.relu(self.bn1(y)))
         y = self.conv2(F.relu(self.bn2(y)))
         y = self.conv3(F.relu(self.bn3(y)))
-        return y + (x_BCHW if self.downsample is None else self.downsample(x_BCHW))
+        total: Tensor = y + (x_BCHW if self.downsample is None else self.downsample(x_BCHW))
+        return total
 
 
 class PreResNet(nn.Module):
@@ -97,7 +98,8 @@ class PreResNet(nn.Module):
             x = self.get_submodule(f"layer{stage}")(x)
         if self.select is not None:
             x = self.select(x)
-        return self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        logits: Tensor = self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        return logits
 
 
 @dataclass(frozen=True)

@@ -223,15 +223,16 @@ def _mlp_group(name: str, block: Any) -> Group:
 
 def _check_block(model: str, name: str, block: Any) -> None:
     """UserError for blocks whose dimensions something else than q, k, v and the MLP's two layers reads."""
-    from timm.layers import Attention, Mlp
+    from timm import layers
     from timm.models.swin_transformer import WindowAttention
 
+    plain: Any = layers
     odd = None
-    if type(block.attn) not in (Attention, WindowAttention):
+    if type(block.attn) not in (plain.Attention, WindowAttention):
         odd = f"attention of type {type(block.attn).__name__}"
-    elif type(block.mlp) is not Mlp or not isinstance(block.mlp.norm, nn.Identity):
+    elif type(block.mlp) is not plain.Mlp or not isinstance(block.mlp.norm, nn.Identity):
         odd = f"an MLP of type {type(block.mlp).__name__}, or with a norm inside"
-    elif type(block.attn) is Attention and (
+    elif type(block.attn) is plain.Attention and (
         block.attn.gate is not None
         or not all(isinstance(m, nn.Identity) for m in (block.attn.q_norm, block.attn.k_norm, block.attn.norm))
     ):
