@@ -15,9 +15,11 @@ from .folding import fold_scores
 from .gates import Gate
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
 from .mobilenetv2 import MobileNetV2Space
+from .narrowing import narrow
 from .operators import Operator, Sum, Width, groups_of, plain_sides, width_at, without_sums
 from .preresnet import PreResNetSpace
 from .states import read_state
+from .traced import bare_parameters, traced_operators
 from .transformer import SwinSpace, VitSpace
 
 SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace)}
@@ -71,6 +73,7 @@ __all__ = [
     "Width",
     "WidthSpace",
     "axis_length",
+    "bare_parameters",
     "columns",
     "find_space",
     "fold_scores",
@@ -80,12 +83,14 @@ __all__ = [
     "load_network",
     "load_state",
     "make_space",
+    "narrow",
     "norm_scales",
     "plain_sides",
     "read_state",
     "rows",
     "save_model",
     "sizes",
+    "traced_operators",
     "weights_of",
     "width_at",
     "without_sums",

@@ -9,9 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from compress.spaces import Group, Layout, WidthSpace, columns, rows
-from compress.spaces.narrowing import narrow
-from compress.spaces.traced import traced_operators
+from compress.spaces import Group, Layout, WidthSpace, columns, narrow, rows, traced_operators
 
 SIZE = (3, 8, 8)
 PIXELS = 4  # of the map that is flattened

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from compress.spaces import Group, Layout, Sum, columns, rows, width_at
+from compress.spaces import Group, Layout, Sum, columns, narrow, rows, width_at
 from compress.spaces.axes import resized, segments, spread
-from compress.spaces.narrowing import narrow
 from compress.spaces.operators import axis_width
 
 
