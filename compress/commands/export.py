@@ -105,6 +105,7 @@ def refuse(args: Namespace, given: Iterable[str], use: str) -> None:
 def export_int8(
     args: Namespace, *, calibration_images: int = 256, cfg_options: Sequence[str] = (), **config: Any
 ) -> None:
+    from ..engine.data import ImageData
     from ..export import Int8Config
     from ..export.convert import check_int8, export_int8
     from ..pipeline.images import make_context
@@ -115,6 +116,8 @@ def export_int8(
     recipe = recorded_recipe(args.source, cfg_options, remedy="give the folder of a run")
     with TerminalProgress() as progress:
         data = make_context(recipe, progress).data
+    if not isinstance(data, ImageData):
+        raise UserError(f"{args.source}: a detector, which has no INT8 export; leave --int8 away")
     used = export_int8(
         args.source,
         args.output,
