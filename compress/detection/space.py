@@ -100,7 +100,7 @@ class DetectorSpace(WidthSpace):
             for head in heads
             for name, value in network.get_submodule(head).named_parameters()
         ]
-        own = [op for op in bare_parameters(network) if op.name.startswith(f"{BACKBONE}.")]
+        own = [op for op in bare_parameters(network, self.groups) if op.name.startswith(f"{BACKBONE}.")]
         return (*found, *own, *rest)
 
 

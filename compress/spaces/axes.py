@@ -37,7 +37,7 @@ class Segment:
 
 def segments(parts: Iterable[tuple[Group, Slice]]) -> list[Segment]:
     """The parts of one axis in order, equal neighbours as one; ValueError where two groups claim the same entry."""
-    apart = sorted(
+    singles = sorted(
         (
             Segment(start, group.name, group.size, piece.layout.inner)
             for group, piece in parts
@@ -45,25 +45,25 @@ def segments(parts: Iterable[tuple[Group, Slice]]) -> list[Segment]:
         ),
         key=lambda each: each.start,
     )
-    found: list[Segment] = []
-    for each in apart:
-        last = found[-1] if found else None
+    runs: list[Segment] = []
+    for each in singles:
+        last = runs[-1] if runs else None
         if last is not None and each.start < last.end:
             raise ValueError(f"groups {last.group!r} and {each.group!r} both have entry {each.start} of an axis")
         if last is not None and each == replace(last, start=last.end, count=1):
-            found[-1] = replace(last, count=last.count + 1)
+            runs[-1] = replace(last, count=last.count + 1)
         else:
-            found.append(each)
-    return found
+            runs.append(each)
+    return runs
 
 
 def scored_axes(groups: Iterable[Group]) -> dict[tuple[str, int], list[Segment]]:
     """{(module, axis): parts of it} of all axes that scores multiply."""
-    found: dict[tuple[str, int], list[tuple[Group, Slice]]] = {}
+    axes: dict[tuple[str, int], list[tuple[Group, Slice]]] = {}
     for group in groups:
         for piece in group.scored:
-            found.setdefault((piece.module, piece.axis), []).append((group, piece))
-    return {axis: segments(parts) for axis, parts in found.items()}
+            axes.setdefault((piece.module, piece.axis), []).append((group, piece))
+    return {axis: segments(parts) for axis, parts in axes.items()}
 
 
 def spread(parts: Iterable[Segment], n: int | None, scores: ByGroup) -> Tensor:
@@ -90,6 +90,8 @@ def resized(groups: Iterable[Group], widths: Mapping[str, int]) -> tuple[Group, 
     """
     groups = tuple(groups)
     new = {group.name: widths.get(group.name, group.size) for group in groups}
+    if all(group.size == new[group.name] for group in groups):
+        return groups
     gone: dict[tuple[str, str | None, int], list[tuple[int, int]]] = {}
     for group in groups:
         if (width := new[group.name]) != group.size:

@@ -55,11 +55,11 @@ class Layout:
 
     def positions(self, channels: Iterable[int], size: int) -> Tensor:
         """The entries of `channels` out of `size`: int64 [copies * channels * inner] on the CPU, copy by copy."""
-        starts, own, inner = (
-            torch.tensor(each, dtype=torch.long, device="cpu")  # even where networks are made on the meta device
-            for each in (self.starts(size), list(channels), list(range(self.inner)))
+        c, i, j = (
+            torch.tensor(numbers, dtype=torch.long, device="cpu")  # even where networks are made on the meta device
+            for numbers in (self.starts(size), list(channels), list(range(self.inner)))
         )
-        return (starts[:, None, None] + own[:, None] * self.inner + inner).flatten()
+        return (c[:, None, None] + i[:, None] * self.inner + j).flatten()
 
 
 PLAIN = Layout()
@@ -89,9 +89,9 @@ class Slice:
     def per_channel(self, tensor: Tensor, size: int) -> Tensor:
         """All numbers of each channel in `tensor`, [size, copies * inner * rest]."""
         positions = self.layout.positions(range(size), size).to(tensor.device)
-        own = tensor.index_select(self.axis, positions).movedim(self.axis, 0)
-        shape = (self.layout.copies, size, self.layout.inner, *own.shape[1:])
-        return own.reshape(shape).transpose(0, 1).flatten(1)
+        entries = tensor.index_select(self.axis, positions).movedim(self.axis, 0)
+        shape = (self.layout.copies, size, self.layout.inner, *entries.shape[1:])
+        return entries.reshape(shape).transpose(0, 1).flatten(1)
 
 
 def rows(*modules: str, layout: Layout = PLAIN, exponent: float = 0.0) -> tuple[Slice, ...]:
@@ -158,13 +158,13 @@ class Group:
 
     def with_prefix(self, prefix: str) -> Group:
         """This group of a network that is the part `prefix` of a larger one."""
-        if self.index is not None or self.rest is not None:
-            raise ValueError(f"{self.name}: gathers and removable blocks keep their names")
         writes, reads = (
-            tuple(replace(each, module=f"{prefix}.{each.module}") for each in side)
+            tuple(replace(each, module=f"{prefix}.{each.module}".rstrip(".")) for each in side)
             for side in (self.writes, self.reads)
         )
-        return replace(self, name=f"{prefix}.{self.name}", writes=writes, reads=reads)
+        index = None if self.index is None else f"{prefix}.{self.index}"
+        rest = self.rest and Rest(*(f"{prefix}.{name}" for name in (self.rest.block, self.rest.norm, self.rest.bias)))
+        return replace(self, name=f"{prefix}.{self.name}", writes=writes, reads=reads, index=index, rest=rest)
 
 
 def sizes(groups: Iterable[Group]) -> dict[str, int]:

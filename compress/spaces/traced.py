@@ -42,10 +42,14 @@ def traced_operators(
     return tuple(found)
 
 
-def bare_parameters(model: nn.Module) -> tuple[Operator, ...]:
-    """Parameters that no layer owns, such as position embeddings and class tokens: they cost memory alone."""
+def bare_parameters(model: nn.Module, groups: Iterable[Group]) -> tuple[Operator, ...]:
+    """Parameters that no layer owns, such as position embeddings and class tokens: they cost memory alone.
+
+    Raises ValueError for one of which groups have slices on more than two axes.
+    """
+    axes = Axes(groups)
     return tuple(
-        Operator(f"{name}.{key}".lstrip("."), "parameter", 1, 1, macs=0, weights=value.numel())
+        _bare(name, key, value, axes)
         for name, module in model.named_modules()
         if not isinstance(module, LAYERS)
         for key, value in module.named_parameters(recurse=False)
@@ -78,6 +82,21 @@ def _reader(name: str, axes: Axes, found: list[Operator]) -> Callable[[nn.Module
             found.append(_operator(name, module, output, axes))
 
     return hook
+
+
+def _bare(module: str, key: str, value: Tensor, axes: Axes) -> Operator:
+    name, weights, sides = f"{module}.{key}".lstrip("."), value.numel(), list[Width]()
+    for axis, n in enumerate(value.shape):
+        if parts := [(group, piece) for group, piece in axes.on(module, axis) if piece.includes(key, value)]:
+            width, factor = axis_width(parts, n)
+            weights = weights // n * factor
+            sides.append(width)
+    if len(sides) > 2:
+        raise ValueError(
+            f"{name}: groups have slices on {len(sides)} axes; its parameters are no product of two widths"
+        )
+    n_out, n_in = (*sides, 1, 1)[:2]
+    return Operator(name, "parameter", n_in, n_out, macs=0, weights=weights)
 
 
 def _attention(name: str, module: Any, tokens: Tensor, axes: Axes) -> Operator:

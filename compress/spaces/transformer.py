@@ -119,7 +119,7 @@ class TransformerSpace(WidthSpace):
                 f"space.model = {self.model!r}: {str(error).rstrip('.')}; set space.input_size to the images' side, "
                 "a multiple of the patch size"
             ) from None
-        return found + bare_parameters(model)
+        return found + bare_parameters(model, self.groups)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from compress.spaces import Group, Layout, WidthSpace, columns, narrow, rows, traced_operators
+from compress.spaces import Group, Layout, Slice, WidthSpace, bare_parameters, columns, narrow, rows, traced_operators
 
 SIZE = (3, 8, 8)
 PIXELS = 4  # of the map that is flattened
@@ -22,6 +22,7 @@ class Branching(nn.Module):
         super().__init__()
         self.left, self.bn_left = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6)
         self.right = nn.Conv2d(3, 4, 3, padding=1)
+        self.gain = nn.Parameter(torch.tensor([1.5, -1.0, 0.5, 2.0]).view(1, 4, 1, 1))
         self.fixed = nn.Conv2d(3, 2, 1)
         self.joint = nn.BatchNorm2d(12)
         self.depth = nn.Conv2d(12, 12, 3, padding=1, groups=12)
@@ -32,7 +33,7 @@ class Branching(nn.Module):
         self.fc = nn.Linear(9 * PIXELS + 12, 5)
 
     def forward(self, x):
-        x = torch.cat([F.relu(self.bn_left(self.left(x))), self.right(x), self.fixed(x)], dim=1)
+        x = torch.cat([F.relu(self.bn_left(self.left(x))), self.gain * self.right(x), self.fixed(x)], dim=1)
         x = F.relu(self.depth(F.relu(self.joint(x))))
         y = F.relu(self.bn_mix(self.mix(x)))
         y = F.relu(self.bn_spread(self.spread(self.lanes(y))))
@@ -43,7 +44,7 @@ class Branching(nn.Module):
 def _branch(name, size, offset, *own):
     shared = Layout(offset=offset)
     read = (*columns("mix", layout=shared), *columns("fc", layout=Layout(offset=9 * PIXELS + offset)))
-    return Group(name, size, (*rows(*own), *rows("joint", "depth", layout=shared)), read)
+    return Group(name, size, (*own, *rows("joint", "depth", layout=shared)), read)
 
 
 class Blocks(WidthSpace):
@@ -61,7 +62,8 @@ class Blocks(WidthSpace):
     empty = build
 
     def operators(self, input_size):
-        return traced_operators(self.build(), self.groups, input_size)
+        model = self.build()
+        return traced_operators(model, self.groups, input_size) + bare_parameters(model, self.groups)
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class BranchingSpace(Blocks):
     @property
     def full_groups(self):
         return (
-            _branch("left", 6, 0, "left", "bn_left"),
-            _branch("right", 4, 6, "right"),
+            _branch("left", 6, 0, *rows("left", "bn_left")),
+            _branch("right", 4, 6, Slice("", 1, parameter="gain"), *rows("right")),
             Group("lanes", 4, rows("mix", "bn_mix", layout=Layout(copies=2)), columns("lanes")),
             Group(
                 "packs",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.spaces import Group, Layout, Sum, columns, narrow, rows, width_at
+from compress.spaces import Group, Layout, Rest, Slice, Sum, bare_parameters, columns, narrow, rows, width_at
 from compress.spaces.axes import resized, segments, spread
 from compress.spaces.operators import axis_width
 
@@ -98,3 +98,26 @@ def test_a_layer_of_another_kind_is_not_narrowed():
     net = nn.ModuleDict({"norm": nn.LayerNorm(4)})
     with pytest.raises(TypeError, match="norm: axis 0 of a LayerNorm cannot be narrowed"):
         narrow(net, [Group("g", 4, rows("norm"), columns("norm"))], {"g": 2})
+
+
+def test_a_part_of_a_larger_network_has_its_names_behind_the_parts():
+    rest = Rest("block", norm="block.bn", bias="block.bias")
+    alone = Group("g", 4, rows("a"), (*columns("b"), Slice("", 1, parameter="gain")), index="b.index", rest=rest)
+    inside = alone.with_prefix("backbone")
+    assert [piece.module for piece in inside.slices] == ["backbone.a", "backbone.b", "backbone"]
+    assert (inside.name, inside.index) == ("backbone.g", "backbone.b.index")
+    assert inside.rest == Rest("backbone.block", norm="backbone.block.bn", bias="backbone.block.bias")
+
+
+def test_a_bare_parameter_has_a_side_for_each_axis_that_groups_are_on():
+    net = nn.Module()
+    net.table = nn.Parameter(torch.zeros(5, 2, 4))
+    pairs = Slice("", 2, Layout(inner=2), parameter="table")
+    a = Group("a", 2, (pairs,), ())
+    b, c = (Group(name, n, (Slice("", axis, parameter="table"),), ()) for name, n, axis in (("b", 5, 0), ("c", 2, 1)))
+    (op,) = bare_parameters(net, [])
+    assert (op.n_in, op.n_out, op.weights) == (1, 1, 40)
+    (op,) = bare_parameters(net, [a, b])
+    assert (op.n_out, op.n_in, op.weights) == ("b", "a", 4)
+    with pytest.raises(ValueError, match="table: groups have slices on 3 axes"):
+        bare_parameters(net, [a, b, c])
