@@ -46,6 +46,7 @@ def parameters(function: ast.FunctionDef) -> list[str]:
     """Names of all parameters but `self` and `cls`."""
     given = function.args
     names = [arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    names += [given.vararg.arg] if given.vararg else []
     return [name for name in names if name not in ("self", "cls")]
 
 

@@ -117,7 +117,7 @@ def export_int8(
     with TerminalProgress() as progress:
         data = make_context(recipe, progress).data
     if not isinstance(data, ImageData):
-        raise UserError(f"{args.source}: a detector, which has no INT8 export; leave --int8 away")
+        raise UserError(f"--to ort-int8: {args.source} is the run of a detector, which stays float; use --to onnx")
     used = export_int8(
         args.source,
         args.output,

@@ -135,6 +135,11 @@ class LatencyTable:
 
         Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them. The 0
         of a removed block is not one of the two: nothing is known between it and the narrowest width.
+
+        Args:
+            op: the operator, or its name.
+            n_in, n_out: numbers of channels.
+            interpolate: take widths between two of the table's.
         """
         costs = self.costs_of(op)
         rows = _corners(self.grid(costs.n_in), n_in, f"{costs.n_in} of {_name(op)}", interpolate)

@@ -197,7 +197,14 @@ class DetectionContext(NetworkContext):
         return {name: figures[name] for name in FIGURES if name in figures}
 
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
-        """Train `network` in place on all training images; there is no `teacher`, because recipes refuse one."""
+        """Train `network` in place on all training images.
+
+        Args:
+            network: trained in place.
+            config: of the training.
+            stage: what its records say.
+            teacher: none; recipes refuse one.
+        """
         job = self.job(stage)
         run(
             DetectorTraining(network, bf16=config.amp == "bf16"),

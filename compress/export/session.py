@@ -57,6 +57,12 @@ def run_session(
 ) -> list[Any]:
     """`session.run(outputs, feed)`; UserError where the graph of `path` fails on the way.
 
+    Args:
+        path: the session's file, for the message.
+        session: as `onnx_session` opens it.
+        outputs: names of what is wanted.
+        feed: arrays by the names of the inputs.
+
     Example::
 
         (logits,) = run_session("model.onnx", session, ["logits"], {"images": images})

@@ -23,6 +23,12 @@ def evaluate_model(model: Session, data: ImageData, *, batch: int = 250, num_wor
     """Score `model` on `data.test`: `top1`, `top5` (where there are more than 5 classes) in percent, mean cross
     entropy `loss`, `n_images`, and `evaluated_on` (`test`, or `holdout`).
 
+    Args:
+        model: an opened network.
+        data: its `test` images are read.
+        batch: images of one call.
+        num_workers: processes that read images; 0: this one.
+
     Raises UserError when the network's classes or preprocessing are not those of `data`, its output is not one logit
     for each class, or the loss is not finite.
 

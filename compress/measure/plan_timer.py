@@ -43,9 +43,14 @@ class PlanTimer:
         batch: int = 1,
         backend: str = "onnxruntime",
     ) -> Iterator[PlanTimer]:
-        """A timer of networks of `space` for `batch` images of (C, H, W), whose temporary files go at the end.
+        """A timer of networks of `space`, whose temporary files go at the end; UserError for an unknown `backend`.
 
-        UserError for an unknown `backend`.
+        Args:
+            space: whose networks are timed.
+            input_size: (C, H, W).
+            threads: of one call.
+            batch: images of one call.
+            backend: its name.
         """
         found = need_backend("backend", backend)
         images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(1))

@@ -108,6 +108,14 @@ def build_table(
     goes when the table is written. `resume` goes on with that file, or with the profiles of a finished table: it stays
     as it is unless `config.max_designs` asks for more. Nothing else should run on the machine meanwhile.
 
+    Args:
+        space: whose networks are profiled.
+        path: the table to write.
+        input_size: (C, H, W).
+        config: how they are measured, and how many.
+        resume: go on with the profiles of a stopped run, or of a finished table.
+        progress: is told of every network.
+
     Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, where too
     few networks differ, and where another process measures this table; RuntimeError when a sliced graph does not
     compute what the sliced network computes.
@@ -148,9 +156,15 @@ def build_table(
 def merge_tables(
     space: Space, path: str | Path, sources: Sequence[str | Path], *, input_size: tuple[int, int, int]
 ) -> LatencyTable:
-    """Make one table of the profiles of several, the files `sources`, write it to `path`, return it; nothing is timed.
+    """Make one table of the profiles of several `sources`, write it to `path`, return it; nothing is timed.
 
-    They may also be files of profiles that a stopped run has left. Of a network that is in several the first counts.
+    Of a network that is in several the first counts.
+
+    Args:
+        space: the tables'.
+        path: the table to write.
+        sources: tables, or files of profiles that a stopped run has left.
+        input_size: (C, H, W), the tables'.
 
     Raises UserError where the tables differ in more than their networks, or are not of `space`.
 

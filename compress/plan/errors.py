@@ -73,6 +73,12 @@ def check_number(
 ) -> None:
     """Raise UserError, naming `name`, unless `value` is a finite number within the bounds given.
 
+    Args:
+        name: of the argument, for the message.
+        value: what was given.
+        above: what it must exceed.
+        at_least, at_most: its bounds.
+
     Example::
 
         check_number("search.gamma", gamma, at_least=0)

@@ -11,6 +11,12 @@ from .errors import UserError, reason
 def needs(module: str, *, package: str, extra: str, what: str) -> Any:
     """Import `module` of `package`, which `what` cannot do without, and return it.
 
+    Args:
+        module: what to import.
+        package: its package's name, for the message.
+        extra: of this project, that brings it.
+        what: whose use needs it, for the message.
+
     Raises UserError with the `extra` of this project to install where it cannot be imported.
 
     Example::

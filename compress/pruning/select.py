@@ -115,6 +115,10 @@ def check_reachable(
 
     One counted cost is compared with that of the smallest widths; several, and a table's, are solved for scores of 0,
     of which the cheapest widths are as good as any and found at once.
+
+    Args:
+        sizes: {group: channels of the unpruned network}.
+        operators, budget, config, priced: as `select` takes them.
     """
     _check_gain(budget, config)
     ranking = Ranking({name: torch.zeros(n) for name, n in sizes.items()}, replace(config, ranking="global"), {})

@@ -64,7 +64,14 @@ def apply_gradients(optimizer: Optimizer, parameters: Sequence[nn.Parameter], gr
 def descend_scores(
     optimizer: Optimizer, alpha: Sequence[nn.Parameter], gradients: list[Tensor], penalty: Penalty
 ) -> None:
-    """Step alpha along gradient + gamma grad P, then the proximal step with alpha's learning rate."""
+    """Step alpha along gradient + gamma grad P, then the proximal step with alpha's learning rate.
+
+    Args:
+        optimizer: alpha's.
+        alpha: the scores, changed in place.
+        gradients: of the loss, one for each of them; they are changed too.
+        penalty: gamma P.
+    """
     with torch.no_grad():
         penalty.add_gradient(alpha, gradients)
     apply_gradients(optimizer, alpha, gradients)

@@ -86,6 +86,12 @@ def rvsm_step(s: OneSet, u: Sequence[Tensor], method: Rvsm, gamma: float) -> Log
 
     `u` is updated in place. For l0 the prox keeps |a| > sqrt(2 gamma / beta), for l1 it is soft thresholding by
     gamma / beta, for groups (rows of each tensor) block soft thresholding.
+
+    Args:
+        s: the network's losses, parameters and optimisers.
+        u: the shrunk scores, updated in place.
+        method: lambda and beta, and which prox.
+        gamma: strength of the penalty.
     """
     loss = s.loss()
     grad_w, grad_alpha = s.gradients(loss)

@@ -79,7 +79,14 @@ def channel_rows(model: nn.Module, group: Group) -> Tensor:
 def taylor_scores(
     model: nn.Module, space: Space, loss: Callable[[nn.Module, Any], Tensor], batches: Iterable[Any]
 ) -> dict[str, Tensor]:
-    """Mean squared gate gradients of `loss(model, batch)`, {group: float32 [C]}; the model is unchanged."""
+    """Mean squared gate gradients of `loss(model, batch)`, {group: float32 [C]}; the model is unchanged.
+
+    Args:
+        model: the network; it stays as it is.
+        space: its space.
+        loss: of the model on a batch.
+        batches: what to take the mean over.
+    """
     alphas = Alphas(space.groups).to(next(model.parameters()).device)
     handles, training = alphas.attach(model), model.training
     parameters = [alphas[group.name] for group in space.groups]

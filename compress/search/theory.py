@@ -34,7 +34,11 @@ class StepBounds:
 def step_bounds(lipschitz: float, *, lam: float, beta: float, gamma: float = 0.0) -> StepBounds:
     """(2.15): 1/2 (beta/2 + L)^-1, 1/2 (beta/2 + lambda L)^-1, 1/2 ((1 + lambda + gamma/2) L)^-1.
 
-    `lipschitz`: of the gradients of L_p, L_a and P. UserError unless it is positive.
+    UserError unless it is positive.
+
+    Args:
+        lipschitz: L, of the gradients of L_p, L_a and P.
+        lam, beta, gamma: as the method's.
 
     Example::
 
@@ -76,7 +80,11 @@ def toy_trajectory(
 ) -> Tensor:
     """Path of (w, alpha) on the solvable model under plain gradient steps of rate `eta`, float64 [steps + 1, 2].
 
-    `start` is (w, alpha); RARTS's u starts where w does.
+    Args:
+        method: with its settings.
+        start: (w, alpha); RARTS's u starts where w does.
+        eta: rate of every variable.
+        steps: how many.
 
     Example::
 

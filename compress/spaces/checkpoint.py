@@ -121,6 +121,13 @@ def load_state(
     number of classes, and nothing else differs, a UserError says so. With `fresh_classifier` they keep the weights that
     `model` has instead, with a warning, and all others are loaded.
 
+    Args:
+        model: takes the weights, in place.
+        state: name -> tensor.
+        source: the file, for messages.
+        classifier: the layers whose rows are the classes (`Space.classifier`).
+        fresh_classifier: where only their number of classes differs, they keep the weights of `model`, with a warning.
+
     Example::
 
         network, state = space.build(), read_state("in1k.pth")

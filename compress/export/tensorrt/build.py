@@ -33,6 +33,12 @@ def build_engine(
     The same code serves TensorRT 10, TensorRT 11 and TensorRT-RTX. Only TensorRT-RTX builds without a GPU; the others
     build for the first visible one. After a failure older files are untouched.
 
+    Args:
+        onnx_path: the network.
+        path: the engine to write.
+        config: its backend, batch sizes and options.
+        progress: is told how far the build is.
+
     Raises UserError, in one line, when the backend is not installed or has no such option, when the file is missing,
     corrupt or holds a node that this version cannot take, or when the build fails.
 

@@ -71,9 +71,13 @@ class Backend(ABC):
 
     @abstractmethod
     def open(self, network: Network, *, threads: int = 1, batch: int = 1, trust: bool = False) -> Session:
-        """Open `network`, for calls of `batch` images on `threads` threads; UserError where that cannot be.
+        """Open `network`; UserError where that cannot be.
 
-        With `trust` a file may bring code that runs.
+        Args:
+            network: a module, or the path of a file.
+            threads: of one call.
+            batch: images of one call.
+            trust: let a file bring code that runs.
         """
 
     def time(
@@ -91,6 +95,12 @@ class Backend(ABC):
 
         A backend whose networks run elsewhere takes their times there, in its own way. PyTorch's number of threads
         has been set by the caller.
+
+        Args:
+            networks: name -> module, or path of a file.
+            images: float32 [B, C, H, W] of one call.
+            threads: of one call.
+            repeats, inner, min_sample_ms, warmup_seconds: as `interleaved` takes them.
         """
         import torch
 
@@ -131,9 +141,16 @@ class LayerBackend(Backend):
     def profile(
         self, network: Network, images: Tensor, *, threads: int, space: Space, operators: Collection[str]
     ) -> LayerTimes:
-        """Open `network`, one of `space`, to be called on `images` and timed by `operators`, the space's.
+        """Open `network`, to be called and timed by its operators.
 
         In an ONNX file the nodes' names tell operators (`owners.owner_of`), however an engine has fused them.
+
+        Args:
+            network: a module of `space`, or the path of its file.
+            images: float32 [B, C, H, W] of one call.
+            threads: of one call.
+            space: the network's.
+            operators: the names of the space's.
         """
 
 
