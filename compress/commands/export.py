@@ -110,6 +110,7 @@ def export_int8(
     from ..export.convert import check_int8, export_int8
     from ..pipeline.images import make_context
     from ..pipeline.recorded import recorded_recipe
+    from ..plan import UserError
     from ..report.progress import TerminalProgress
 
     check_int8(args.source, args.output, images=calibration_images)
