@@ -90,7 +90,7 @@ def test_graphs_of_pruned_networks_gather_no_more_often_than_the_networks(name):
         for widths in ({}, dict.fromkeys(graphs.sizes, 1))
     ]
     assert gathers[0] == gathers[1]
-    assert {(*group.outputs, *group.inputs)[0] for group in pruned.groups if group.index} <= set(gathers[0])
+    assert {group.modules[0] for group in pruned.groups if group.index} <= set(gathers[0])
 
 
 def test_wrong_graphs_are_noticed():
@@ -490,7 +490,7 @@ def test_blocks_that_can_go_have_width_zero(monkeypatch, tmp_path):
 
     monkeypatch.setattr(table_module, "_profiles", fake)
     table = build_table(space, tmp_path / "table.json", input_size=size, config=TableConfig(designs=8))
-    removable = {group.name for group in space.groups if group.block is not None}
+    removable = {group.name for group in space.groups if group.rest is not None}
     assert removable
     assert {name for name, widths in table.widths.items() if widths[0] == 0} == removable
     gone = dict.fromkeys(removable, 0)
