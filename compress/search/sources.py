@@ -140,11 +140,8 @@ class Filters(Scales):
 
 
 def _filters(network: nn.Module, group: Group, method: str) -> nn.Parameter:
-    filters = [
-        weight
-        for weight in (network.get_parameter(f"{each.module}.weight") for each in group.writes)
-        if weight.dim() > 1
-    ]
+    producers = [network.get_parameter(f"{each.module}.weight") for each in group.writes]
+    filters = [weight for weight in producers if weight.dim() > 1]
     if not filters or len(filters[0]) != group.size:
         raise UserError(
             f"search.method.type = {method!r}: group {group.name!r} has no filters of its own to score; "
