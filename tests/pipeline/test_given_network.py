@@ -1,4 +1,4 @@
-"""A network that Python hands over is pruned by the stages of every run: its context gives what recipes and files do."""
+"""A network that Python hands over is pruned by the same stages: its context gives what recipes and files give."""
 
 from __future__ import annotations
 
