@@ -125,7 +125,5 @@ finally:
     assert "usage:" in usage
     modules = loaded.split()
     assert "argparse" in modules
-    assert {name.partition(".")[0] for name in modules}.isdisjoint(
-        {"torch", "numpy", "mmengine", "rich", *HEAVY}
-    )
+    assert {name.partition(".")[0] for name in modules}.isdisjoint({"torch", "numpy", "mmengine", "rich", *HEAVY})
     assert len(modules) < 180

@@ -52,9 +52,9 @@ def backend_argument(parser: ArgumentParser, fits: Callable[[Any], bool], *, hel
 
 def full_name(text: str) -> str:
     """The name of the backend whose short name is `text`, or `text`."""
-    from compress.plan.backends import own_backends
+    from compress.plan.backends import BACKENDS
 
-    return next((each.name for each in own_backends() if each.alias == text), text)
+    return next((each.name for each in BACKENDS.own() if each.alias == text), text)
 
 
 class BackendNames:
@@ -64,14 +64,14 @@ class BackendNames:
         self.fits = fits
 
     def __iter__(self) -> Iterator[str]:
-        from compress.plan.backends import own_backends
+        from compress.plan.backends import BACKENDS
 
-        return (each.alias or each.name for each in own_backends() if self.fits(each))
+        return (each.alias or each.name for each in BACKENDS.own() if self.fits(each))
 
     def __contains__(self, name: str) -> bool:
-        from compress.plan.backends import find_backend
+        from compress.plan.backends import BACKENDS
 
-        found = find_backend(name)
+        found = BACKENDS.find(name)
         return found is not None and self.fits(found)
 
 

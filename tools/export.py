@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 def engine_backends() -> list[str]:
     """The backends whose files are engines."""
-    from compress.plan.backends import own_backends
+    from compress.plan.backends import BACKENDS
 
-    return [each.name for each in own_backends() if each.suffix == ".engine"]
+    return [each.name for each in BACKENDS.own() if each.suffix == ".engine"]
 
 
 def parse() -> argparse.Namespace:

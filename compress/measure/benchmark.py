@@ -11,7 +11,7 @@ import torch
 
 from ..export import cuda_device
 from ..plan import UserError
-from ..plan.backends import find_backend
+from ..plan.backends import BACKENDS
 from .environment import device_name, versions
 from .latency import drifted, time_reference
 from .models import count_weights, file_backend, open_model
@@ -58,7 +58,7 @@ def benchmark_models(
         before = time_reference()
         samples = list(interleaved(calls, repeats=repeats, warmup_seconds=warmup_seconds).values())
         after = time_reference()
-    packages = [package for each in sessions for package in find_backend(each.backend).packages]
+    packages = [package for each in sessions for package in BACKENDS.need("backend", each.backend).packages]
     return {
         "device": device_name(),
         "gpu": cuda_device() if any(session.device == "cuda" for session in sessions) else None,
