@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,13 +148,16 @@ def latency_record(
         "threads": config.threads,
         "input_size": list(input_size),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": versions(
-            *(package for name in config.backends for package in BACKENDS.need("backend", name).packages)
-        ),
+        "versions": versions(*packages_of(config.backends)),
         "reference_ms": {"before": reference_before, "after": reference_after},
         "drifted": drifted(reference_before, reference_after),
         "backends": backends,
     }
+
+
+def packages_of(backends: Iterable[str]) -> list[str]:
+    """The packages whose versions decide what `backends` run."""
+    return [package for name in backends for package in BACKENDS.need("backend", name).packages]
 
 
 def compare_calls(pair: Mapping[str, Callable[[], object]], config: MeasureConfig) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
 from .kept import merged, pack, resumed, save_profiles
+from .latency import packages_of
 from .networks import WidthNetworks
 from .profiling import Profile, Profiler
 from .timing import Batch, torch_threads
@@ -77,7 +78,7 @@ def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfi
 
         table.check_key(table_key(space, (3, 224, 224), TableConfig(threads=1, batch=1)))
     """
-    packages = BACKENDS.need("backend", config.backend).packages
+    packages = packages_of([config.backend])
     found = versions(*packages)
     return {
         "device": device_name(),
