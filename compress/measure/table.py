@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from ..costs.latency import LatencyTable
+from ..costs.latency import LatencyTable, check_timeable
 from ..plan import Count, Range, Threads, UserError, check_settings, scratch
 from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
@@ -122,7 +122,7 @@ def build_table(
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings = {"format": FORMAT, "key": key, **fixed}
-    first = _first_designs(space, config)
+    first = _first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
     with sole_use(_lock(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
@@ -177,8 +177,9 @@ def _lock(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def _first_designs(space: Space, config: TableConfig) -> list[dict[str, int]]:
+def _first_designs(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> list[dict[str, int]]:
     """The networks to profile first, each once: a network that others predict must not be among them."""
+    check_timeable(space.operators(input_size))
     widths = allowed_widths(space.groups, config.multiple)
     if all(len(grid) == 1 for grid in widths.values()):
         raise UserError(f"multiple={config.multiple!r}: no group has a second width, so no network differs; lower it")
@@ -251,7 +252,7 @@ def _fitted(
     """The table of all profiles; its `residual` is that of tables fitted without the networks that they predict."""
     operators, gathered = space.operators(input_size), _gathered(space)
     widths = allowed_widths(space.groups, settings["multiple"])
-    removable = {group.name for group in space.groups if group.block is not None}
+    removable = {group.name for group in space.groups if group.rest is not None}
     grids = {name: [0] * (name in removable) + grid for name, grid in widths.items()}
     predicted = held_out(operators, grids, profiles, gathered=gathered)
     table = fit_table(key, operators, grids, profiles, gathered=gathered)

@@ -10,9 +10,10 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
+from ..engine.settings import method_of, penalty_of
+from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
 from ..pruning import Budget
-from ..search import METHODS
 from ..spaces import Card, Space, read_state, sizes
 from ..spaces.checkpoint import ADAPT
 from .folder import RunFolder
@@ -37,14 +38,14 @@ def check_has_tables(c: Context, argument: str) -> None:
 def check_budget(recipe: Recipe, budget: Budget) -> None:
     """UserError when a free ratio would prune nothing, because the search makes no score exactly zero."""
     search = recipe.search
-    kind = search.method["type"]
-    exact = kind == "rvsm" or (
-        METHODS[kind].networks > 0 and kind != "tas" and search.penalty == "proximal" and search.gamma > 0
-    )
-    if budget.kind == "free" and not exact:
+    method, penalty = method_of(search), penalty_of(search)
+    if budget.kind == "free" and not method.makes_zeros(penalty, search.gamma):
+        exact = [other.name for other in PENALTIES.values() if method.makes_zeros(other, 1.0)]
+        remedy = f", or set search.penalty={exact[0]} and search.gamma above 0" if exact else ""
         raise UserError(
-            f"budget: none, but {kind} with search.penalty = {search.penalty!r} makes no score exactly zero, so a free "
-            "ratio would prune nothing; give --pruning-ratio, or set search.penalty=proximal"
+            f"budget: none, but {method.name} with search.penalty = {penalty.name!r} and search.gamma = "
+            f"{search.gamma:g} makes no score exactly zero, so a free ratio would prune nothing; give --pruning-ratio"
+            f"{remedy}"
         )
 
 
@@ -52,10 +53,11 @@ def check_batches(c: Context, stages: Sequence[str]) -> None:
     """UserError when a training stage could not fill one batch, which it would find out only after the others."""
     for name in ("train", "search", "finetune"):
         section = getattr(c.recipe, name)
-        unused = name == "search" and (c.search_from or section.method["type"] in ("random", "magnitude"))
+        method = method_of(section) if name == "search" else None
+        unused = method is not None and (c.search_from or not method.batches)
         if name not in stages or unused:
             continue
-        halves = 2 if name == "search" and METHODS[section.method["type"]].halves else 1
+        halves = 2 if method is not None and method.halves else 1
         images = len(c.data.train) // halves // get_world_size()
         if section.batch_size > images:
             share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")

@@ -60,7 +60,8 @@ def undominated(classes: Sequence[Choices], pairs: Mapping[tuple[int, int], np.n
     order = np.lexsort((*costs.T[::-1], -classes[i].score))  # best score first, then cheapest
     if costs.shape[1] == 1:
         cost = costs[order, 0]
-        return order[np.concatenate([[True], cost[1:] < np.minimum.accumulate(cost)[:-1]])]
+        cheaper: np.ndarray = order[np.concatenate([[True], cost[1:] < np.minimum.accumulate(cost)[:-1]])]
+        return cheaper
     front: list[int] = []
     for k in order:
         if not front or not (costs[front] <= costs[k]).all(axis=1).any():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..costs import LatencyTable
 from ..plan import UserError, check_number
 from ..spaces import Alphas, Group, Space, sizes
+from .method import METHODS, Method, Scoring
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,9 @@ def magnitude_scores(model: nn.Module, space: Space, method: Magnitude) -> dict[
 
 def channel_rows(model: nn.Module, group: Group) -> Tensor:
     """All weights of each channel of `group`, [C, weights]: rows of its producers, or columns of its readers."""
-    producers = [w for w in (_weight(model, name) for name in group.outputs) if w.dim() > 1]
-    if producers:
-        # Rows are laid out as [copies, C].
-        rows = [w.unflatten(0, (group.row_copies, group.size)).transpose(0, 1) for w in producers]
-        return torch.cat([row.flatten(1) for row in rows], dim=1)
-    return torch.cat([_weight(model, name).transpose(0, 1).flatten(1) for name in group.inputs], dim=1)
+    writes = [each for each in group.writes if _weight(model, each.module).dim() > 1]
+    own = [each.per_channel(_weight(model, each.module), group.size) for each in writes or group.reads]
+    return torch.cat(own, dim=1)
 
 
 def taylor_scores(
@@ -140,3 +139,24 @@ def channel_savings(table: LatencyTable, space: Space, input_size: tuple[int, in
 
 def _weight(model: nn.Module, name: str) -> Tensor:
     return model.get_parameter(f"{name}.weight")
+
+
+def _random(s: Scoring) -> dict[str, Tensor]:
+    return random_scores(s.space, seed=s.seed)
+
+
+def _magnitude(s: Scoring) -> dict[str, Tensor]:
+    return magnitude_scores(s.network, s.space, s.settings)
+
+
+def _taylor(s: Scoring) -> dict[str, Tensor]:
+    method: Taylor = s.settings
+    savings = s.savings() if method.latency_weight > 0 else None  # may refuse the table, so before any gradient
+    batches = s.batches()
+    scores = taylor_scores(s.on_device(), s.space, s.loss, islice(batches, method.batches))
+    return scores if savings is None else latency_aware(scores, savings, method.latency_weight)
+
+
+METHODS.add(Method("random", RandomScores, score=_random, batches=False))
+METHODS.add(Method("magnitude", Magnitude, score=_magnitude, batches=False))
+METHODS.add(Method("taylor", Taylor, score=_taylor, table_weight="latency_weight"))

@@ -131,7 +131,7 @@ def test_blocks_that_can_go_have_width_zero(monkeypatch, tmp_path):
 
     monkeypatch.setattr(table_module, "_profiles", fake)
     table = build_table(space, tmp_path / "table.json", input_size=size, config=TableConfig(designs=8))
-    removable = {group.name for group in space.groups if group.block is not None}
+    removable = {group.name for group in space.groups if group.rest is not None}
     assert removable
     assert {name for name, widths in table.widths.items() if widths[0] == 0} == removable
     gone = dict.fromkeys(removable, 0)
