@@ -80,7 +80,7 @@ def test_latency_counts_gates_alone(name):
         {"score": lambda s: {}, "networks": 1},
         {"score": lambda s: {}, "step": joint_step, "networks": 1, "source": Gates},
     ],
-    ids=str,
+    ids=lambda parts: "-".join(map(str, parts)) + (str(parts["networks"]) if "networks" in parts else "") or "nothing",
 )
 def test_a_method_that_is_neither_search_nor_score_is_refused(parts):
     with pytest.raises(ValueError, match="method 'odd': has either a step"):
