@@ -147,11 +147,15 @@ def test_wrong_arguments_are_one_line_too() -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_the_tool_offers_the_pipelines_stages() -> None:
+def test_the_tool_offers_the_pipelines_stages_and_budgets() -> None:
     from compress.pipeline.deploying import DEPLOYING
     from compress.pipeline.stages import PRUNING
+    from compress.plan.budget_kinds import BUDGETS
 
     result = fresh(ROOT / "tools/prune.py", "--help")
     assert f"--stage {{{','.join(stage.name for stage in (*PRUNING, *DEPLOYING))}}}" in "".join(
         result.stdout.split("\n")
     ).replace("  ", " ")
+    for kind in BUDGETS.values():
+        flag = f"{kind.flag} {kind.metavar}"
+        assert (flag in result.stdout, kind.help in result.stdout) == ((True, True) if kind.cost else (False, True))

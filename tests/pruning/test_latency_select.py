@@ -3,7 +3,6 @@
 Tables are made up; about ten seconds.
 """
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -251,54 +250,3 @@ def test_no_budget_is_advised_that_would_be_refused():
 
 
 # Budgets
-
-
-@pytest.mark.parametrize(
-    "budget",
-    [
-        Budget(),
-        Budget("pruning_ratio", 0.4),
-        Budget("latency_ms", 12.5),
-        Budget("latency_ratio", 0.5, also=(Budget("macs_ratio", 0.6), Budget("params_ratio", 0.7))),
-    ],
-    ids=str,
-)
-def test_budgets_survive_json(budget):
-    assert Budget.from_json(json.loads(json.dumps(budget.to_json()))) == budget
-    assert Budget.of(*budget.all) == budget
-    assert ("also" in budget.to_json()) == bool(budget.also)
-
-
-def test_budgets_of_budgets_lose_no_limit():
-    pair = Budget("latency_ratio", 0.5, also=(Budget("macs_ratio", 0.6),))
-    third = Budget("params_ratio", 0.7)
-    for whole in (Budget.of(pair, third), Budget("params_ratio", 0.7, also=(pair,))):
-        assert {limit.kind for limit in whole.all} == {"latency_ratio", "macs_ratio", "params_ratio"}
-        assert all(not limit.also for limit in whole.all)
-        assert whole.latency == Budget("latency_ratio", 0.5)
-        assert {limit.kind for limit in Budget.from_json(whole.to_json()).all} == {limit.kind for limit in whole.all}
-    assert (pair.argument, third.latency, Budget().latency) == ("--latency-ratio", None, None)
-    assert Budget.of() == Budget()
-
-
-@pytest.mark.parametrize(
-    ("budgets", "message"),
-    [
-        ((("pruning_ratio", 0.4), ("macs_ratio", 0.5)), r"--pruning-ratio and --macs-ratio: only costs go together"),
-        ((("macs_ratio", 0.4), ("pruning_ratio", 0.5)), r"--pruning-ratio and --macs-ratio: only costs go together"),
-        ((("pruning_ratio", 0.4), ("latency_ms", 5)), r"--pruning-ratio and --latency-ms: only costs .*; drop one"),
-        ((("latency_ratio", 0.4), ("latency_ms", 5)), r"--latency-ms: given beside another limit of the same cost"),
-        ((("macs_ratio", 0.4), ("params_ratio", 0.4), ("macs_ratio", 0.5)), r"--macs-ratio: given beside another"),
-    ],
-)
-def test_limits_that_do_not_go_together_are_refused(budgets, message):
-    with pytest.raises(UserError, match=f"^{message}"):
-        Budget.of(*(Budget(*budget) for budget in budgets))
-
-
-@pytest.mark.parametrize("value", [0, -3, float("nan"), float("inf")])
-def test_milliseconds_must_be_finite_and_above_zero(value):
-    with pytest.raises(UserError, match=r"^--latency-ms .*must be finite and above 0"):
-        Budget("latency_ms", value)
-    with pytest.raises(UserError, match=r"^--latency-ratio .*must lie between 0 and 1"):
-        Budget("latency_ratio", value)

@@ -84,8 +84,7 @@ def export_detector(
             f"the box needs; its results differ from MMDetection's unless the config has sampling_ratio={FIXED_RATIO}",
             stacklevel=2,
         )
-    entries = {"preprocessing": _preprocessing(network, size), "detector": _settings(graph, form)}
-    own = {key: json.dumps(value) for key, value in entries.items()}
+    own = {"preprocessing": json.dumps(_preprocessing(network, size)), "detector": json.dumps(_settings(graph, form))}
     return _write(_traced(graph, size, opset=opset), path, {**own, **(metadata or {})})
 
 
