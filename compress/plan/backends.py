@@ -39,7 +39,8 @@ class Backends(Registry[Any]):
 
     def every(self) -> Iterator[Any]:
         """This project's backends, then, as far as they are asked for, those of installed packages."""
-        return (self.find(name) for name in self.names())
+        yield from self.own()
+        yield from (self.find(name) for name in self.names() if name not in OWN)
 
     def names(self) -> list[str]:
         """What can be asked for."""
