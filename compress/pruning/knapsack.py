@@ -73,7 +73,7 @@ def best_widths(
 
     Example::
 
-        best_widths(values, operators, [macs_limit, latency_limit], {name: range(8, 65, 8) for name in values})
+        best_widths(values, operators, [macs_limit, latency_limit], allowed)
     """
     widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
     classes, owner = _classes({name: values[name] for name in widths}, operators, widths)
