@@ -12,7 +12,8 @@ from ..plan import WidthPlan
 from ..spaces import Space, sizes
 from .budget import Budget
 from .limits import Priced
-from .select import SelectConfig, select
+from .ranking import SelectConfig
+from .select import select
 
 
 def plan_for(
