@@ -9,7 +9,7 @@ from compress.costs.latency import UNTIMED, OperatorCosts
 def made_up_table(space, input_size, *, multiple=4, factors=None):
     """A table of `space` on widths that are multiples; `factors` {operator: factor} make operators dearer, 1 else."""
     widths = {group.name: [*range(multiple, group.size, multiple), group.size] for group in space.groups}
-    widths |= {group.name: [0, *widths[group.name]] for group in space.groups if group.block is not None}
+    widths |= {group.name: [0, *widths[group.name]] for group in space.groups if group.rest is not None}
     operators = [op for op in space.operators(input_size) if op.kind not in UNTIMED]
     costs = {}
     for op in operators:

@@ -76,7 +76,7 @@ def breakdown(
 def _parts(operators: Sequence[Operator], groups: Iterable[Group]) -> dict[str, Part]:
     """Operator -> what it belongs to; the classifier is the linear layers behind everything else."""
     attention = {_module(op) for op in operators if op.kind == "attention"}
-    mlp = {module for group in groups if group.kind == "mlp" for module in (*group.outputs, *group.inputs)}
+    mlp = {module for group in groups if group.kind == "mlp" for module in group.modules}
     layers = [op for op in operators if op.kind not in ("parameter", "shift")]
     last = {op.name for op in takewhile(lambda op: op.kind == "linear", reversed(layers))}
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..spaces import Operator
+from ..spaces import Operator, width_at
 
 Number = TypeVar("Number", int, Tensor)
 
@@ -20,12 +20,14 @@ def macs(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
 
         macs(space.operators((3, 32, 32)), {**sizes(space.groups), "layer1.0.conv1": 9})
     """
-    return _total(macs_of(op, _width(op.n_in, widths), _width(op.n_out, widths)) for op in operators)
+    total: Number = _total(macs_of(op, width_at(op.n_in, widths), width_at(op.n_out, widths)) for op in operators)
+    return total
 
 
 def params(operators: Iterable[Operator], widths: Mapping[str, Number]) -> Number:
     """Parameters at `widths`, {group: int or scalar tensor}, as `macs`."""
-    return _total(params_of(op, _width(op.n_in, widths), _width(op.n_out, widths)) for op in operators)
+    total: Number = _total(params_of(op, width_at(op.n_in, widths), width_at(op.n_out, widths)) for op in operators)
+    return total
 
 
 def macs_of(op: Operator, n_in: Any, n_out: Any) -> Any:
@@ -95,7 +97,3 @@ def count_module_macs(model: nn.Module, input_size: tuple[int, int, int]) -> dic
 
 def _total(costs: Iterable[Any]) -> Any:
     return sum(costs)
-
-
-def _width(width: int | str, widths: Mapping[str, Number]) -> Number | int:
-    return widths[width] if isinstance(width, str) else width

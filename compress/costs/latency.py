@@ -17,11 +17,23 @@ import numpy as np
 
 from ..plan import UserError, read_stored, write_text
 from ..plan.table_file import AGAIN, FORMAT, TableFile
-from ..spaces import Operator, Space
+from ..spaces import Operator, Space, Sum, groups_of
 
 UNTIMED = ("parameter", "shift")
 """Kinds of operators that a table has no entries of: they cost memory, or are left of a removed block's addition; that
 time is in `rest`."""
+
+
+def check_timeable(operators: Iterable[Operator]) -> None:
+    """UserError for an operator that reads or writes a concatenation: a table has one group on each side."""
+    for op in operators:
+        sums = [width for width in (op.n_in, op.n_out) if isinstance(width, Sum)]
+        if sums and op.kind not in UNTIMED:
+            names = ", ".join(groups_of(sums[0]))
+            raise UserError(
+                f"latency table: {op.name} has a concatenation on one side ({names:.80}), and a table holds one group "
+                "there; use --macs-ratio or --params-ratio"
+            )
 
 
 class Latency(NamedTuple):

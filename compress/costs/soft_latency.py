@@ -34,7 +34,7 @@ class SoftLatency:
         self.constant = table.rest + sum(float(costs.shares.item()) for costs in timed if costs.shares.size == 1)
         varying = [costs for costs in timed if costs.shares.size > 1]
         self.axes = [
-            _Axis([present(table.grid(n)) for n in side], [position.get(n, -1) for n in side])
+            _Side([present(table.grid(n)) for n in side], [position.get(n, -1) for n in side])
             for side in ([costs.n_in for costs in varying], [costs.n_out for costs in varying])
         ]
         self.shares = torch.tensor(np.concatenate([costs.shares.ravel() for costs in varying] or [np.zeros(0)]))
@@ -64,7 +64,7 @@ def _present(table: LatencyTable, costs: OperatorCosts) -> OperatorCosts:
     return replace(costs, shares=costs.shares[-rows:, -columns:])
 
 
-class _Axis:
+class _Side:
     """One side of all operators, O of them: their grids, and which group's width each reads (-1: a fixed one)."""
 
     def __init__(self, grids: list[Sequence[int]], positions: list[int]) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plan import UserError, brief
-from ..spaces import SPACES, Group, Operator
+from ..spaces import SPACES, Group, Operator, WidthSpace
 from ..spaces.arguments import check_ends, check_widths
 from ..spaces.traced import bare_parameters, traced_operators
 from .registered import checked, registered_only
@@ -29,7 +29,7 @@ FAULTS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, Impor
 
 
 @dataclass(frozen=True)
-class DetectorSpace:
+class DetectorSpace(WidthSpace):
     """A detector of MMDetection, `model` being its config's model section as plain values.
 
     The section is data, a stranger's too (`registered.checked`): types are names of registered classes, weights that it
@@ -48,36 +48,20 @@ class DetectorSpace:
     model: Mapping[str, Any]
     in_channels: int = 3
     widths: Mapping[str, int] = field(default_factory=dict)
-    name = "detector"
-    choices: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar = "detector"
 
     def __post_init__(self) -> None:
         check_ends(self.num_classes, self.in_channels)
         if not isinstance(self.model, Mapping):
             raise UserError(f"space.model = {brief(self.model)}: must be a config's model section; correct it")
         object.__setattr__(self, "model", json.loads(json.dumps(unpretrained(self.model))))
-        full = {group.name: (1, group.size) for group in self._full_groups}
+        full = {group.name: (1, group.size) for group in self.full_groups}
         check_widths(self.widths, full, network="the detector")
 
     @property
-    def arch(self) -> dict[str, Any]:
-        """Plain keyword arguments that rebuild this space."""
-        return {
-            "num_classes": self.num_classes,
-            "model": deepcopy(dict(self.model)),
-            "in_channels": self.in_channels,
-            "widths": dict(self.widths),
-        }
-
-    @property
-    def groups(self) -> tuple[Group, ...]:
-        """The scored groups at their present widths."""
-        return tuple(replace(group, size=self.widths.get(group.name, group.size)) for group in self._full_groups)
-
-    @property
-    def normalised(self) -> dict[str, str]:
-        """No scored layer feeds a BatchNorm."""
-        return {}
+    def full_groups(self) -> tuple[Group, ...]:
+        """The scored groups of the unpruned detector."""
+        return _groups(json.dumps(self.model, sort_keys=True))
 
     @property
     def classifier(self) -> tuple[str, ...]:
@@ -103,10 +87,6 @@ class DetectorSpace:
         with torch.random.fork_rng(devices=[]):
             return build_model(self.config())
 
-    def with_widths(self, widths: Mapping[str, int]) -> DetectorSpace:
-        """This space with `widths` in place of the present ones for the groups they name."""
-        return replace(self, widths={**self.widths, **widths})
-
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """The backbone's layers in forward order for an image of (C, H, W), then the parameters of all that follows.
 
@@ -120,12 +100,8 @@ class DetectorSpace:
             for head in heads
             for name, value in network.get_submodule(head).named_parameters()
         ]
-        own = [op for op in bare_parameters(network) if op.name.startswith(f"{BACKBONE}.")]
+        own = [op for op in bare_parameters(network, self.groups) if op.name.startswith(f"{BACKBONE}.")]
         return (*found, *own, *rest)
-
-    @property
-    def _full_groups(self) -> tuple[Group, ...]:
-        return _groups(json.dumps(self.model, sort_keys=True))
 
 
 class BackboneAlone(nn.Module):
@@ -213,15 +189,7 @@ def _groups(model: str) -> tuple[Group, ...]:
     """Groups of the unpruned detector; `model` as JSON, because results are kept."""
     with torch.random.fork_rng(devices=[]):  # kept results draw nothing, so neither may the first one
         backbone = build_model(json.loads(model)).backbone
-    return tuple(
-        replace(
-            group,
-            name=f"{BACKBONE}.{group.name}",
-            outputs=tuple(f"{BACKBONE}.{name}" for name in group.outputs),
-            inputs=tuple(f"{BACKBONE}.{name}" for name in group.inputs),
-        )
-        for group in swin_groups(backbone)
-    )
+    return tuple(group.with_prefix(BACKBONE) for group in swin_groups(backbone))
 
 
 SPACES[DetectorSpace.name] = DetectorSpace

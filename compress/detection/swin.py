@@ -18,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..plan import UserError
 from ..spaces import Group
-from ..spaces.traced import narrow
+from ..spaces.blocks import attention_group, mlp_group
+from ..spaces.narrowing import narrow
 
 Dims = Sequence[Sequence[int]]
 """Widths of all blocks: [stage][block]."""
@@ -136,10 +137,10 @@ def swin_groups(backbone: SwinTransformer) -> tuple[Group, ...]:
             attention, mlp = f"stages.{i}.blocks.{j}.attn.w_msa", f"stages.{i}.blocks.{j}.ffn"
             heads = block.attn.w_msa.num_heads
             size = block.attn.w_msa.proj.in_features // heads
-            layers = (f"{attention}.qkv",), (f"{attention}.proj",)
-            found.append(Group(attention, size, *layers, kind="attention", heads=heads))
-            layers = (f"{mlp}.layers.0.0",), (f"{mlp}.layers.1",)
-            found.append(Group(mlp, block.ffn.layers[1].in_features, *layers, kind="mlp"))
+            layers = {"qkv": f"{attention}.qkv", "proj": f"{attention}.proj"}
+            found.append(attention_group(attention, size, heads=heads, **layers))
+            hidden = block.ffn.layers[1].in_features
+            found.append(mlp_group(mlp, hidden, into=f"{mlp}.layers.0.0", out=f"{mlp}.layers.1"))
     return tuple(found)
 
 

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..penalties import Penalty
-from ..pruning import fold
 from ..search import Iteration, Logs, ProbingLoss, ScoreSource, Site
-from ..spaces import Space
+from ..spaces import Space, fold_scores
 from .penalising import make_penalty
 from .settings import SearchConfig, amp_dtype, make_method, method_of, penalty_of
 from .tasks import CrossEntropy, Objective
@@ -171,7 +170,7 @@ class SearchModel(Prepared):
         network.load_state_dict(state)
         gating = self.source.gating()
         if gating is not None:
-            fold(network, space, gating)
+            fold_scores(network, space, gating)
         return network
 
     @property

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..costs.latency import UNTIMED, LatencyTable, OperatorCosts
+from ..costs.latency import UNTIMED, LatencyTable, OperatorCosts, check_timeable
 from ..plan import UserError
 from ..plan.table_file import AGAIN
-from ..spaces import Operator
+from ..spaces import Operator, plain_sides, width_at
 from .latency import DRIFT
 from .profiling import Profile
 
@@ -37,6 +37,7 @@ def fit_table(
     what was left of blocks when the network was pruned before.
     """
     overhead = profiler_overhead(profiles)
+    check_timeable(operators)
     samples = {op.name: _samples(op, profiles, overhead) for op in operators if op.kind not in UNTIMED}
     found = {op.name: _fit(op, widths, samples[op.name], gathered) for op in operators if op.name in samples}
     rest = np.mean([_untimed(p, samples.keys(), overhead) for p in profiles])
@@ -76,8 +77,8 @@ def group_errors(
             continue
         rows = _samples(op, profiles, overhead)[:-1]
         found = [t.price(op, int(n_in), int(n_out)) - s for t, (n_in, n_out, s) in zip(tables, rows, strict=True)]
-        for group in {op.n_in, op.n_out} & errors.keys():
-            errors[str(group)] += found
+        for group in op.groups:
+            errors[group] += found
     return {group: np.abs(sums) for group, sums in errors.items()}
 
 
@@ -156,10 +157,10 @@ def _samples(op: Operator, profiles: Sequence[Profile], overhead: float) -> np.n
 
     rows, full = [], []
     for p in profiles:
-        n_in, n_out = (p.widths[n] if isinstance(n, str) else n for n in (op.n_in, op.n_out))
+        n_in, n_out = (width_at(n, p.widths) for n in plain_sides(op))
         rows.append([n_in, n_out, _share(p, p.operators.get(op.name, 0), p.nodes.get(op.name, 0), overhead)])
         full.append(_share(p, p.unpruned.get(op.name, 0), p.unpruned_nodes.get(op.name, 0), overhead))
-    n_in, n_out = (p.sizes[n] if isinstance(n, str) else n for n in (op.n_in, op.n_out))
+    n_in, n_out = (width_at(n, p.sizes) for n in plain_sides(op))
     return np.array([*rows, [n_in, n_out, np.mean(full)]])
 
 
@@ -181,16 +182,15 @@ def _fit(
     """Costs at all pairs of widths; the unpruned network, timed beside every other, counts as often."""
     from scipy.optimize import nnls
 
-    grid_in, grid_out = (np.array(widths[n] if isinstance(n, str) else [n]) for n in (op.n_in, op.n_out))
-    axes = [
-        _Axis(grid[-1], isinstance(n, str), n in gathered) for n, grid in ((op.n_in, grid_in), (op.n_out, grid_out))
-    ]
+    sides = plain_sides(op)
+    grid_in, grid_out = grids = [np.array(widths[n] if isinstance(n, str) else [n]) for n in sides]
+    axes = [_Axis(grid[-1], isinstance(n, str), n in gathered) for n, grid in zip(sides, grids, strict=True)]
     weights = np.append(np.ones(len(samples) - 1), np.sqrt(len(samples) - 1))
     steps = _steps(samples[:, 0], samples[:, 1], axes)
     factors, _ = nnls(steps * weights[:, None], samples[:, 2] * weights)
     n_in, n_out = (n.ravel() for n in np.meshgrid(grid_in, grid_out, indexing="ij"))
     shares = np.where((n_in > 0) & (n_out > 0), np.maximum(_steps(n_in, n_out, axes) @ factors, 0), 0.0)
-    return OperatorCosts(op.n_in, op.n_out, shares.reshape(len(grid_in), len(grid_out)))
+    return OperatorCosts(*sides, shares.reshape(len(grid_in), len(grid_out)))
 
 
 class _Axis(NamedTuple):

@@ -12,7 +12,8 @@ import numpy as np
 from torch import nn
 
 from ..export.onnx_file import onnx_graph
-from ..spaces import Group, Space, sizes
+from ..spaces import Group, Layout, Slice, Space, sizes
+from ..spaces.groups import PLAIN
 from .owners import MARK, layer_of, name_by_owner, owner_of
 
 WRITTEN = {
@@ -30,10 +31,19 @@ READ = {"Conv": {1: 1}, "Gemm": {1: 1}, "MatMul": {1: 0}}
 
 @dataclass(frozen=True)
 class Cut:
-    """Axis `axis` of the weight `tensor` holds `copies` times the channels of `group`."""
+    """Axis `axis` of the weight `tensor` holds the channels of `group`, by `layout`."""
 
     tensor: str
     axis: int
+    group: str
+    layout: Layout = PLAIN
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The last entry of the target shape `tensor` is `copies` times the width of `group`."""
+
+    tensor: str
     group: str
     copies: int
 
@@ -65,8 +75,8 @@ class WidthGraphs:
         for index, layer in enumerate(layers):
             self._nodes.setdefault(layer or "", []).append(index)
         self.cuts: list[Cut] = []
-        self.heads: list[Cut] = []  # last entry of a target shape
-        self.depthwise: dict[int, str] = {}
+        self.heads: list[Reshape] = []
+        self.grouped: dict[int, list[str]] = {}  # convolution -> groups whose channels are its own groups
         self.gathers: dict[int, tuple[str, int]] = {}  # node -> group, axis
         self._writers: set[int] = set()
         self._readers: set[int] = set()
@@ -90,17 +100,21 @@ class WidthGraphs:
         model = ModelProto()
         model.CopyFrom(self.proto)
         tensors = dict(self.tensors)
+        lost: dict[tuple[str, int], list[np.ndarray]] = {}
         for cut in self.cuts:
-            if full[cut.group] < self.sizes[cut.group]:
-                kept = np.arange(cut.copies)[:, None] * self.sizes[cut.group] + np.arange(full[cut.group])
-                tensors[cut.tensor] = np.take(tensors[cut.tensor], kept.ravel(), axis=cut.axis)
-        for cut in self.heads:
-            shape = tensors[cut.tensor].copy()
-            shape[-1] = cut.copies * full[cut.group]
-            tensors[cut.tensor] = shape
-        for index, group in self.depthwise.items():
+            width, size = full[cut.group], self.sizes[cut.group]
+            if width < size:
+                positions = cut.layout.positions(range(width, size), size).numpy()
+                lost.setdefault((cut.tensor, cut.axis), []).append(positions)
+        for (name, axis), parts in lost.items():
+            tensors[name] = np.delete(tensors[name], np.concatenate(parts), axis=axis)
+        for head in self.heads:
+            shape = tensors[head.tensor].copy()
+            shape[-1] = head.copies * full[head.group]
+            tensors[head.tensor] = shape
+        for index, groups in self.grouped.items():
             (attribute,) = (a for a in model.graph.node[index].attribute if a.name == "group")
-            attribute.i = full[group]
+            attribute.i -= sum(self.sizes[group] - full[group] for group in groups)
         for index in sorted(self.gathers, reverse=True):  # from the back, so that indices stay right
             group, axis = self.gathers[index]
             if full[group] < self.sizes[group]:
@@ -115,25 +129,30 @@ class WidthGraphs:
 
     def _plan_layers(self, group: Group) -> None:
         """Which weights the group's width cuts, and which convolutions have it as their number of groups."""
-        for module in group.outputs:
-            self._writers |= self._plan_cuts(module, group, WRITTEN, group.row_copies)
-        for module in group.inputs:
-            found = self._plan_cuts(module, group, READ, group.column_copies)
+        for piece in group.writes:
+            self._writers |= self._plan_cuts(piece, group, WRITTEN)
+        for piece in group.reads:
+            found = self._plan_cuts(piece, group, READ)
             self._readers |= found
             if not found:
-                raise RuntimeError(f"{module}: no node of the exported graph reads group {group.name}")
+                raise RuntimeError(f"{piece.module}: no node of the exported graph reads group {group.name}")
 
-    def _plan_cuts(self, module: str, group: Group, axes: Mapping[str, Mapping[int, int]], copies: int) -> set[int]:
+    def _plan_cuts(self, piece: Slice, group: Group, axes: Mapping[str, Mapping[int, int]]) -> set[int]:
         """Plan the cuts of one layer and return its nodes: none for a BatchNorm merged into its convolution."""
         found = set()
-        for index in self._nodes.get(module, []):
+        for index in self._nodes.get(piece.module, []):
             node = self.proto.graph.node[index]
             for position, axis in axes.get(node.op_type, {}).items():
                 if position < len(node.input) and node.input[position] in self.tensors:
-                    self.cuts.append(Cut(node.input[position], axis, group.name, copies))
+                    self.cuts.append(Cut(node.input[position], axis, group.name, piece.layout))
                     found.add(index)
-            if axes is WRITTEN and any(a.name == "group" and a.i > 1 for a in node.attribute):
-                self.depthwise[index] = group.name
+            # Copies of a group, one in each of a convolution's own groups, leave their number.
+            if (
+                axes is WRITTEN
+                and piece.layout.copies == 1
+                and any(a.name == "group" and a.i > 1 for a in node.attribute)
+            ):
+                self.grouped.setdefault(index, []).append(group.name)
         return found
 
     def _plan_gather(self, group: Group) -> None:
@@ -157,7 +176,7 @@ class WidthGraphs:
                 own = f"{node.input[1]}.{index}"
                 self.tensors[own] = kept
                 node.input[1] = own
-                self.cuts.append(Cut(own, 0, group.name, 1))
+                self.cuts.append(Cut(own, 0, group.name))
                 self._writers.add(index)
                 return index
         raise RuntimeError(f"{group.name}: no gather of {group.size} channels in the exported graph")
@@ -172,18 +191,20 @@ class WidthGraphs:
 
         Equal shapes are one tensor in the graph: these get their own.
         """
-        written = {name for index in self._nodes[group.outputs[0]] for name in self.proto.graph.node[index].output}
-        read = {self.proto.graph.node[index].input[0] for index in self._nodes[group.inputs[0]]}
-        found = 0
+        written = {
+            name for index in self._nodes[group.writes[0].module] for name in self.proto.graph.node[index].output
+        }
+        read = {self.proto.graph.node[index].input[0] for index in self._nodes[group.reads[0].module]}
+        heads, found = group.reads[0].layout.copies, 0
         for index, node in enumerate(self.proto.graph.node):
             if node.op_type != "Reshape" or node.input[1] not in self.tensors:
                 continue
-            for copies, fits in ((1, node.input[0] in written), (group.heads, node.output[0] in read)):
+            for copies, fits in ((1, node.input[0] in written), (heads, node.output[0] in read)):
                 if fits:
                     own = f"{node.input[1]}.{index}"
                     self.tensors[own] = self.tensors[node.input[1]]
                     node.input[1] = own
-                    self.heads.append(Cut(own, -1, group.name, copies))
+                    self.heads.append(Reshape(own, group.name, copies))
                     found += 1
         if found != 2:
             raise RuntimeError(f"{group.name}: {found} reshapes of heads in the exported graph, 2 expected")
@@ -203,4 +224,4 @@ class WidthGraphs:
 
 def first_layer(group: Group) -> str:
     """The first layer that has the group's width: where it is gathered from a wider stream, if it is."""
-    return (*group.outputs, *group.inputs)[0]
+    return group.modules[0]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from ..costs.latency import LatencyTable
+from ..costs.latency import LatencyTable, check_timeable
 from ..plan import Count, Range, Threads, UserError, check_settings, scratch
-from ..plan.backends import find_backend, need_backend
+from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
 from ..plan.table_file import FORMAT
@@ -24,6 +24,7 @@ from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
 from .kept import merged, pack, resumed, save_profiles
+from .latency import packages_of
 from .networks import WidthNetworks
 from .profiling import Profile, Profiler
 from .timing import Batch, torch_threads
@@ -61,7 +62,7 @@ class TableConfig:
     target: Annotated[float, Range(above=0, below=1, remedy="0.02 is a median error of 2 %")] = 0.02
 
     def __post_init__(self) -> None:
-        need_backend("backend", self.backend, fits=tells_layers, lacks="tells no times of layers")
+        BACKENDS.need("backend", self.backend, fits=tells_layers, lacks="tells no times of layers")
         check_settings(self)
         if self.max_designs and self.max_designs < self.designs:
             raise UserError(
@@ -77,7 +78,7 @@ def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfi
 
         table.check_key(table_key(space, (3, 32, 32), TableConfig(threads=1, batch=1)))
     """
-    packages = find_backend(config.backend).packages
+    packages = packages_of([config.backend])
     found = versions(*packages)
     return {
         "device": device_name(),
@@ -129,7 +130,7 @@ def build_table(
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings = {"format": FORMAT, "key": key, **fixed}
-    first = _first_designs(space, config)
+    first = _first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
     with sole_use(_lock(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
@@ -190,8 +191,9 @@ def _lock(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def _first_designs(space: Space, config: TableConfig) -> list[dict[str, int]]:
+def _first_designs(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> list[dict[str, int]]:
     """The networks to profile first, each once: a network that others predict must not be among them."""
+    check_timeable(space.operators(input_size))
     widths = allowed_widths(space.groups, config.multiple)
     if all(len(grid) == 1 for grid in widths.values()):
         raise UserError(f"multiple={config.multiple!r}: no group has a second width, so no network differs; lower it")
@@ -242,7 +244,7 @@ def _profiles(
 @contextmanager
 def _profiler(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> Iterator[Profiler]:
     """The profiler of the networks of `space`; its temporary files go at the end."""
-    backend, operators = find_backend(config.backend), [op.name for op in space.operators(input_size)]
+    backend, operators = BACKENDS.need("backend", config.backend), [op.name for op in space.operators(input_size)]
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(0))
     with scratch("latency") as folder:
         networks = WidthNetworks(space, input_size, folder, backend=backend, images=images)
@@ -264,7 +266,7 @@ def _fitted(
     """The table of all profiles; its `residual` is that of tables fitted without the networks that they predict."""
     operators, gathered = space.operators(input_size), _gathered(space)
     widths = allowed_widths(space.groups, settings["multiple"])
-    removable = {group.name for group in space.groups if group.block is not None}
+    removable = {group.name for group in space.groups if group.rest is not None}
     grids = {name: [0] * (name in removable) + grid for name, grid in widths.items()}
     predicted = held_out(operators, grids, profiles, gathered=gathered)
     table = fit_table(key, operators, grids, profiles, gathered=gathered)

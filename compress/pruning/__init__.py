@@ -5,14 +5,13 @@ from .limits import Priced
 from .planning import plan_for
 from .ranking import SelectConfig
 from .select import check_reachable, hash_scores, select
-from .slice import fold, slice_model, slice_state
+from .slice import slice_model, slice_state
 
 __all__ = [
     "Budget",
     "Priced",
     "SelectConfig",
     "check_reachable",
-    "fold",
     "hash_scores",
     "plan_for",
     "select",

@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 
 from ..plan import UserError
-from ..spaces import Operator
+from ..spaces import Operator, plain_sides, without_sums
 from .multiple_choice import Choices, Undecided, keep, promising, smallest, solve, undominated
 from .one_limit import solve_one
 
@@ -60,6 +60,9 @@ def best_widths(
     The score held is the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after
     MOST_NODES), but for 1e-6 of each limit, which stays unused.
 
+    Where an operator's width is a sum of groups, its price must be a product of its widths, as MACs and parameters are:
+    it counts as one operator for each of their pairs.
+
     Args:
         values: {group: [C]}, its channels' scores, best first: a group of width w keeps the first w. The order of the
             groups does not matter.
@@ -67,6 +70,7 @@ def best_widths(
         limits: budgets, all of which hold.
         allowed: {group: widths to choose from}.
         known: widths within the limits, which stay where none are found that hold more.
+
 
     Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, for limits that can be
     kept one by one but not together, and where HiGHS stops before it has found out.
@@ -76,6 +80,7 @@ def best_widths(
         best_widths(values, operators, [macs_limit, latency_limit], allowed)
     """
     widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
+    operators = [part for op in operators for part in without_sums(op)]
     classes, owner = _classes({name: values[name] for name in widths}, operators, widths)
     pairs, fixed = _priced(operators, limits, widths, classes, owner)
     room = np.array([limit.most for limit in limits], dtype=float) - fixed
@@ -167,7 +172,7 @@ def _add_prices(
     fixed: np.ndarray,
 ) -> None:
     """Add what `op` costs to its class's combinations, to its pair of classes, or to what no choice changes."""
-    sides = (op.n_in, op.n_out)
+    sides = plain_sides(op)
     grids = [widths[n] if isinstance(n, str) else [n] for n in sides]
     tables = np.stack([limit.prices(op, *grids) for limit in limits], axis=-1).astype(float)
     if not np.isfinite(tables).all():

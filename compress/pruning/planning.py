@@ -41,7 +41,7 @@ def plan_for(
 
         plan = plan_for(space, scores, Budget("pruning_ratio", 0.4), SelectConfig(), input_size=(3, 32, 32))
     """
-    removable = [group.name for group in space.groups if group.block is not None]
+    removable = [group.name for group in space.groups if group.rest is not None]
     kinds = {group.name: group.kind for group in space.groups}
     operators = space.operators(input_size)
     plan = select(scores, operators, budget, config, space=space.name, removable=removable, kinds=kinds, priced=priced)

@@ -71,12 +71,9 @@ def magnitude_scores(model: nn.Module, space: Space, method: Magnitude) -> dict[
 
 def channel_rows(model: nn.Module, group: Group) -> Tensor:
     """All weights of each channel of `group`, [C, weights]: rows of its producers, or columns of its readers."""
-    producers = [w for w in (_weight(model, name) for name in group.outputs) if w.dim() > 1]
-    if producers:
-        # Rows are laid out as [copies, C].
-        rows = [w.unflatten(0, (group.row_copies, group.size)).transpose(0, 1) for w in producers]
-        return torch.cat([row.flatten(1) for row in rows], dim=1)
-    return torch.cat([_weight(model, name).transpose(0, 1).flatten(1) for name in group.inputs], dim=1)
+    writes = [each for each in group.writes if _weight(model, each.module).dim() > 1]
+    own = [each.per_channel(_weight(model, each.module), group.size) for each in writes or group.reads]
+    return torch.cat(own, dim=1)
 
 
 def taylor_scores(

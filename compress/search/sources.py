@@ -140,9 +140,9 @@ class Filters(Scales):
 
 
 def _filters(network: nn.Module, group: Group, method: str) -> nn.Parameter:
-    producers = [network.get_parameter(f"{name}.weight") for name in group.outputs]
+    producers = [network.get_parameter(f"{each.module}.weight") for each in group.writes]
     filters = [weight for weight in producers if weight.dim() > 1]
-    if not filters or group.row_copies > 1:
+    if not filters or len(filters[0]) != group.size:
         raise UserError(
             f"search.method.type = {method!r}: group {group.name!r} has no filters of its own to score; "
             "use a method with gates such as 'rarts'" + (", or set space.score_inputs=False" if group.index else "")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..costs import macs
 from ..plan import UserError, check_number
-from ..spaces import Group, Operator, Space, sizes
+from ..spaces import Group, Operator, Space, axis_length, sizes
 from .bilevel import Bilevel
 from .descent import Logs, apply_gradients
 from .method import METHODS, Iteration, Method
@@ -96,8 +96,14 @@ class WidthChoices(nn.Module, ScoreSource):
     def attach(self, model: nn.Module) -> None:
         """Let every reader of a group of `model` see the sampled mixture of widths."""
         for i, group in enumerate(self.groups):
-            for reader in group.inputs:
-                model.get_submodule(reader).register_forward_pre_hook(self._mix(i, group.name))
+            for reader in group.reads:
+                module = model.get_submodule(reader.module)
+                if axis_length(module, reader.axis) != group.size:
+                    raise UserError(
+                        f"search.method.type = 'tas': {reader.module} reads more than the channels of {group.name!r}, "
+                        "which it cannot interpolate alone; use 'rarts' or another method with gates"
+                    )
+                module.register_forward_pre_hook(self._mix(i, group.name))
 
     def _mix(self, i: int, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,13 +7,18 @@ from inspect import signature
 from typing import Any
 
 from ..plan import Registry, UserError, brief
-from .alphas import Alphas, norm_scales
-from .base import Group, Operator, Space, sizes
+from .alphas import Alphas, axis_length, norm_scales
+from .base import Space, WidthSpace
 from .checkpoint import Card, load_card, load_model, load_network, load_space, load_state, save_model, weights_of
+from .folding import fold_scores
 from .gates import Gate
+from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
 from .mobilenetv2 import MobileNetV2Space
+from .narrowing import narrow
+from .operators import Operator, Sum, Width, groups_of, plain_sides, width_at, without_sums
 from .preresnet import PreResNetSpace
 from .states import read_state
+from .traced import bare_parameters, traced_operators
 from .transformer import SwinSpace, VitSpace
 
 SPACES: Registry[Any] = Registry("compress.spaces")
@@ -39,9 +44,10 @@ def make_space(name: str, arch: Mapping[str, Any]) -> Space:
     if unknown := [key for key in arch if key not in known]:
         raise UserError(f"space.{brief(unknown[0])[1:-1]}: {name} has no such setting; it has {', '.join(known)}")
     try:
-        return SPACES[name](**arch)
+        space: Space = SPACES[name](**arch)
     except TypeError as error:
         raise UserError(f"space {name!r}: {error}; correct the recipe's space section") from None
+    return space
 
 
 __all__ = [
@@ -50,22 +56,39 @@ __all__ = [
     "Card",
     "Gate",
     "Group",
+    "Layout",
     "MobileNetV2Space",
     "Operator",
     "PreResNetSpace",
+    "Rest",
+    "Slice",
     "Space",
+    "Sum",
     "SwinSpace",
     "VitSpace",
+    "Width",
+    "WidthSpace",
+    "axis_length",
+    "bare_parameters",
+    "columns",
     "find_space",
+    "fold_scores",
+    "groups_of",
     "load_card",
     "load_model",
     "load_network",
     "load_space",
     "load_state",
     "make_space",
+    "narrow",
     "norm_scales",
+    "plain_sides",
     "read_state",
+    "rows",
     "save_model",
     "sizes",
+    "traced_operators",
     "weights_of",
+    "width_at",
+    "without_sums",
 ]

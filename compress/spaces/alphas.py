@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..plan import UserError
-from .base import Group
+from .axes import Segment, scored_axes, spread
 from .gates import Gate
+from .groups import Group
 
 
 class Alphas(nn.Module):
@@ -45,31 +46,40 @@ class Alphas(nn.Module):
                 self[group.name].copy_(scores[group.name])
 
     def attach(self, model: nn.Module) -> list[Gate]:
-        """Gate every layer of `model` that reads a group (an attention group's q, k, v); `remove` takes a gate off."""
-        return [
-            Gate(model.get_submodule(name), self._reading(group.name), row_copies=group.row_copies)
-            if group.kind == "attention"
-            else Gate(model.get_submodule(name), self._reading(group.name))
-            for group in self.groups
-            for name in (group.outputs if group.kind == "attention" else group.inputs)
-        ]
+        """Gate every axis of `model` that scores multiply (`Group.scored`); `remove` takes a gate off."""
+        gates = []
+        for (name, axis), parts in scored_axes(self.groups).items():
+            module = model.get_submodule(name)
+            gates.append(Gate(module, self._reading(parts, axis_length(module, axis)), axis=axis))
+        return gates
 
-    def _reading(self, group: str) -> Callable[[], Tensor]:
+    def _reading(self, parts: list[Segment], n: int | None) -> Callable[[], Tensor]:
         # A function, which deepcopy shares: copies of a gated network read the same scores.
-        return lambda: self[group]
+        return lambda: spread(parts, n, self)
+
+
+def axis_length(module: nn.Module, axis: int) -> int | None:
+    """The length of an axis of the weight of `module`; None where it has no such."""
+    weight = getattr(module, "weight", None)
+    return weight.shape[axis] if isinstance(weight, Tensor) and weight.dim() > axis else None
 
 
 def norm_scales(model: nn.Module, groups: Iterable[Group]) -> dict[str, nn.Parameter]:
     """The scale of the last BatchNorm in front of each group's readers, {group: [C]}: NetSlim's scores.
 
-    Raises UserError for a group that no BatchNorm normalises.
+    Raises UserError for a group that no BatchNorm normalises, and it alone.
     """
     scales = {}
     for group in groups:
-        norms = [m for m in map(model.get_submodule, group.outputs) if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if not norms or norms[-1].weight is None:
+        norms = [
+            norm
+            for norm in (model.get_submodule(piece.module) for piece in group.writes)
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm)
+        ]
+        scale = norms[-1].weight if norms else None
+        if scale is None or scale.shape != (group.size,):
             raise UserError(f"group {group.name!r} has no BatchNorm with a scale to score by")
-        scales[group.name] = norms[-1].weight
+        scales[group.name] = scale
     return scales
 
 

@@ -1,74 +1,17 @@
-"""What a search space is: a network that can be rebuilt at any widths, its scored groups, and its operators.
-
-A group is a set of channels that live or die together. Its gate multiplies the *inputs of the layers that read the
-channels* by the scores, after any normalisation and activation. The thesis writes the scores on the convolution's
-output (4.1); in front of a BatchNorm such a gate would be undone by the normalisation in training, and a zero score
-would still let the BatchNorm's bias through. Behind both, a zero score removes exactly the channel, and the score
-folds into the reader's weights without error.
-"""
+"""What a search space is: a network that can be rebuilt at any widths, its scored groups, and its operators."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import nn
 
-Kind = Literal["channels", "attention", "mlp", "stream"]
-Width = int | str
-"""A fixed number of channels, or the name of the group whose kept channels are counted."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Channels that are scored, kept and pruned together.
-
-    `outputs` are the modules that produce the channels (convolution rows, and the BatchNorms that follow), `inputs`
-    the modules that read them (weight columns), where the gate sits. `index` names the buffer of a gather that picks
-    the channels from a wider stream, for groups nobody produces alone. `block` names the residual block that goes when
-    none of the group's channels is left, where that is possible; its last BatchNorm is `<block>.bn3`.
-
-    `kind` says what is scored: `attention` is the dimensions of a head, shared by query, key and value and by `heads`
-    heads. There `outputs` is the one layer whose rows are [3, heads, size], where the gate sits too, `inputs` the one
-    layer whose columns are [heads, size].
-    """
-
-    name: str
-    size: int
-    outputs: tuple[str, ...]
-    inputs: tuple[str, ...]
-    index: str | None = None
-    block: str | None = None
-    kind: Kind = "channels"
-    heads: int = 1
-
-    @property
-    def row_copies(self) -> int:
-        """How many rows of a producer belong to each channel."""
-        return 3 * self.heads if self.kind == "attention" else 1
-
-    @property
-    def column_copies(self) -> int:
-        """How many columns of a reader belong to each channel."""
-        return self.heads
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One layer's cost as a function of widths; a multiply-add is one MAC.
-
-    MACs are `macs * n_in * n_out`, parameters `weights * n_in * n_out + biases * n_out`, with `n_in` and `n_out` fixed
-    numbers or names of groups. A BatchNorm or a depthwise convolution has `n_in = 1`.
-    """
-
-    name: str
-    kind: str
-    n_in: Width
-    n_out: Width
-    macs: int
-    weights: int
-    biases: int = 0
+from .axes import resized
+from .groups import Group
+from .operators import Operator
 
 
 class Space(Protocol):
@@ -78,10 +21,12 @@ class Space(Protocol):
     """Arguments that a recipe may set otherwise than a checkpoint was trained with: they choose what is scored."""
 
     name: str
+    choices: ClassVar[tuple[str, ...]]
+    """Arguments that do not change the network, such as what is scored: a recipe may give others than a checkpoint."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The scored groups at their present widths."""
+        """The scored groups, in forward order, at the present widths."""
 
     @property
     def arch(self) -> dict[str, Any]:
@@ -111,6 +56,39 @@ class Space(Protocol):
         """The layers with parameters, in forward order, for images of (C, H, W)."""
 
 
-def sizes(groups: Iterable[Group]) -> dict[str, int]:
-    """Group name -> number of channels."""
-    return {group.name: group.size for group in groups}
+class WidthSpace:
+    """What spaces share that are frozen dataclasses, a field `widths` {group: width} among their fields.
+
+    A space of this kind has `full_groups`, those of the unpruned network; `widths` holds those that differ.
+    """
+
+    choices: ClassVar[tuple[str, ...]] = ()
+    widths: Mapping[str, int]
+
+    @property
+    def full_groups(self) -> tuple[Group, ...]:
+        """The scored groups of the unpruned network, in forward order."""
+        raise NotImplementedError
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The scored groups, in forward order, at the present widths."""
+        return resized(self.full_groups, self.widths)
+
+    @property
+    def arch(self) -> dict[str, Any]:
+        """Plain keyword arguments that rebuild this space."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+
+    @property
+    def normalised(self) -> Mapping[str, str]:
+        """No layer feeds a BatchNorm alone, unless the space says so."""
+        return {}
+
+    def with_widths(self, widths: Mapping[str, int]) -> Self:
+        """This space with `widths` in place of the present ones for the groups they name."""
+        return replace(self, widths={**self.widths, **widths})  # type: ignore[type-var]
+
+
+def _plain(value: Any) -> Any:
+    return deepcopy(dict(value)) if isinstance(value, Mapping) else value

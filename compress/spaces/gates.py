@@ -1,7 +1,7 @@
-"""Gates: a layer that reads scored channels multiplies them by their scores.
+"""Gates: a layer that reads scored channels multiplies them by their scores, or one that writes them does.
 
 A convolution of alpha * x with W is a convolution of x with W * alpha, so plain layers gate their weights: that costs
-nothing beside the convolution, in the forward pass and for alpha's gradient. Other layers gate their input.
+nothing beside the convolution, in the forward pass and for alpha's gradient. Other layers gate their input, or output.
 """
 
 from __future__ import annotations
@@ -13,42 +13,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .folding import along
+
 Score = Callable[[], Tensor]
-"""Returns the present scores, [C]."""
+"""Returns the present scores along an axis, [n]."""
 
 
-class GatedConv2d(nn.Conv2d):
-    """A convolution whose weight's columns are multiplied by scores at every call; otherwise an nn.Conv2d."""
+class Gated(nn.Module):
+    """A layer whose weight is multiplied by scores at every call, along the axes of `scores`."""
 
-    score: Score
+    weight: Tensor
+    bias: Any
+    scores: dict[int, Score]
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
-        """[B, C, H, W] -> [B, K, H', W'] with the channels of the input scored."""
-        weight = self.weight * self.score().to(self.weight.dtype).view(1, -1, 1, 1)
-        return self._conv_forward(input, weight, self.bias)
-
-
-class GatedLinear(nn.Linear):
-    """A linear layer whose weight's columns are multiplied by scores at every call; otherwise an nn.Linear."""
-
-    score: Score
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
-        """[..., C] -> [..., K] with the features of the input scored."""
-        return F.linear(input, self.weight * self.score().to(self.weight.dtype), self.bias)
+    def gated(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias with what the layer reads (axis 1) or writes (axis 0) scored."""
+        weight, bias = self.weight, self.bias
+        for axis, score in self.scores.items():
+            alpha = score().to(weight.dtype)
+            weight = weight * along(alpha, axis, weight.dim())
+            if axis == 0 and bias is not None:
+                bias = bias * alpha
+        return weight, bias
 
 
-class GatedRows(nn.Linear):
-    """A linear layer whose outputs are multiplied by scores: query, key and value of all heads, rows [copies, C]."""
-
-    score: Score
-    copies: int
+class GatedConv2d(Gated, nn.Conv2d):
+    """A convolution with gates; otherwise an nn.Conv2d."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
-        """[..., C] -> [..., copies * K] with the outputs scored."""
-        alpha = self.score().to(self.weight.dtype).repeat(self.copies)
-        bias = None if self.bias is None else self.bias * alpha
-        return F.linear(input, self.weight * alpha.unsqueeze(1), bias)
+        """[B, C, H, W] -> [B, K, H', W'], scored."""
+        output: Tensor = self._conv_forward(input, *self.gated())
+        return output
+
+
+class GatedLinear(Gated, nn.Linear):
+    """A linear layer with gates; otherwise an nn.Linear."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
+        """[..., C] -> [..., K], scored."""
+        return F.linear(input, *self.gated())
 
 
 class GatheredLinear(nn.Linear):
@@ -60,70 +63,67 @@ class GatheredLinear(nn.Linear):
     def of(cls, layer: nn.Module) -> GatheredLinear:
         """`layer`, already narrow, as a gathered one that reads the first features."""
         assert isinstance(layer, nn.Linear)
-        made = cls(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-        made.weight, made.bias = layer.weight, layer.bias
-        made.register_buffer("index", torch.arange(layer.in_features, device=layer.weight.device))
-        return made
+        gathered = cls(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+        gathered.weight, gathered.bias = layer.weight, layer.bias
+        gathered.register_buffer("index", torch.arange(layer.in_features, device=layer.weight.device))
+        return gathered
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """[..., D] -> [..., K]."""
-        return super().forward(input.index_select(-1, self.index))
+        return F.linear(input.index_select(-1, self.index), self.weight, self.bias)
 
 
-class GatedGatheredLinear(GatheredLinear):
-    """A gathered linear layer whose weight's columns are multiplied by scores."""
-
-    score: Score
+class GatedGatheredLinear(Gated, GatheredLinear):
+    """A gathered linear layer with gates."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
-        """[..., D] -> [..., K] with the gathered features scored."""
-        weight = self.weight * self.score().to(self.weight.dtype)
-        return F.linear(input.index_select(-1, self.index), weight, self.bias)
+        """[..., D] -> [..., K], scored."""
+        return F.linear(input.index_select(-1, self.index), *self.gated())
 
 
-GATED: dict[type[nn.Module], type[nn.Module]] = {
+GATED: dict[type[nn.Module], type[Gated]] = {
     nn.Conv2d: GatedConv2d,
     nn.Linear: GatedLinear,
     GatheredLinear: GatedGatheredLinear,
 }
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {gated: plain for plain, gated in GATED.items()}
 
 
 class Gate:
-    """A gate on one layer; `remove` takes it off.
+    """A gate on one axis of one layer: 1, what it reads, or 0, what it writes; `remove` takes it off.
 
-    Plain layers change class in place, which copies of the network keep, and their state dict does not show.
+    Plain layers change class in place, which copies of the network keep, and their state dict does not show. Raises
+    ValueError where the axis of a plain layer has a gate already.
     """
 
-    def __init__(self, module: nn.Module, score: Score, *, row_copies: int | None = None) -> None:
-        """`row_copies` set: the gate multiplies the outputs of a linear layer, [row_copies, C], not its inputs."""
-        self.module, self.plain = module, type(module)
-        self.hook = None
-        if row_copies is not None:
-            module.__class__ = GatedRows
-            module.score, module.copies = score, row_copies  # type: ignore[assignment]
-        elif self.plain in GATED:
-            module.__class__ = GATED[self.plain]
-            module.score = score  # type: ignore[assignment]
+    def __init__(self, module: nn.Module, score: Score, *, axis: int = 1) -> None:
+        self.module, self.axis, self.hook = module, axis, None
+        if type(module) in GATED:
+            module.__class__ = GATED[type(module)]
+            module.scores = {}  # type: ignore[assignment]
+        if isinstance(module, Gated):
+            if axis in module.scores:
+                raise ValueError(f"a gate on axis {axis} of a {type(module).__name__}, which has one already")
+            module.scores[axis] = score
+        elif axis == 1:
+            self.hook = module.register_forward_pre_hook(
+                lambda layer, args: (_scored(layer, args[0], score), *args[1:])
+            )
         else:
-            self.hook = module.register_forward_pre_hook(_multiply(score))
+            self.hook = module.register_forward_hook(lambda layer, args, output: _scored(layer, output, score))
 
     def remove(self) -> None:
         """Give the layer back as it was."""
         if self.hook is not None:
             self.hook.remove()
-        elif isinstance(self.module, (*GATED.values(), GatedRows)):
-            if isinstance(self.module, GatedRows):
-                del self.module.copies
-            self.module.__class__ = self.plain
-            del self.module.score
+        elif isinstance(module := self.module, Gated):
+            module.scores.pop(self.axis)
+            if not module.scores:
+                del module.scores
+                self.module.__class__ = PLAIN[type(module)]
 
 
-def _multiply(score: Score) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        x, *rest = args
-        alpha = score().to(x.dtype)
-        # Linear layers have their features last, convolutions their channels second.
-        alpha = alpha if isinstance(module, nn.Linear) else alpha.view(-1, *[1] * (x.dim() - 2))
-        return (x * alpha, *rest)
-
-    return hook
+def _scored(module: nn.Module, x: Tensor, score: Score) -> Tensor:
+    alpha = score().to(x.dtype)
+    # Linear layers have their features last, convolutions their channels second.
+    return x * (alpha if isinstance(module, nn.Linear) else along(alpha, 1, x.dim()))

@@ -17,8 +17,12 @@ from torch import Tensor, nn
 
 from ..plan import UserError, brief
 from .arguments import check_ends, check_flag, check_widths
-from .base import Group, Operator
-from .traced import narrow, traced_operators
+from .axes import resized
+from .base import WidthSpace
+from .groups import Group, Rest, columns, rows
+from .narrowing import narrow
+from .operators import Operator
+from .traced import traced_operators
 
 
 class Shift(nn.Module):
@@ -34,7 +38,7 @@ class Shift(nn.Module):
 
 
 @dataclass(frozen=True)
-class MobileNetV2Space:
+class MobileNetV2Space(WidthSpace):
     """timm's MobileNetV2 with width multiplier `multiplier`; timm checkpoints load.
 
     `widths` holds the groups that differ from the original; a width of 0 means that the whole block, which has a
@@ -51,8 +55,8 @@ class MobileNetV2Space:
     in_channels: int = 3
     score_outputs: bool = False
     widths: Mapping[str, int] = field(default_factory=dict)
-    name = "mobilenetv2"
-    choices: ClassVar[tuple[str, ...]] = ("score_outputs",)
+    name: ClassVar = "mobilenetv2"
+    choices = ("score_outputs",)
 
     def __post_init__(self) -> None:
         number = isinstance(self.multiplier, int | float) and not isinstance(self.multiplier, bool)
@@ -61,33 +65,28 @@ class MobileNetV2Space:
         check_ends(self.num_classes, self.in_channels)
         check_flag("score_outputs", self.score_outputs)
         groups = _groups(self._template(), with_outputs=True)
-        full = {group.name: (int(group.block is None), group.size) for group in groups}
+        full = {group.name: (int(group.rest is None), group.size) for group in groups}
         check_widths(self.widths, full, network="MobileNetV2")
 
     @property
-    def arch(self) -> dict[str, Any]:
-        """Plain keyword arguments that rebuild this space."""
-        return {
-            "num_classes": self.num_classes,
-            "multiplier": self.multiplier,
-            "in_channels": self.in_channels,
-            "score_outputs": self.score_outputs,
-            "widths": dict(self.widths),
-        }
+    def full_groups(self) -> tuple[Group, ...]:
+        """The scored groups of the unpruned network."""
+        return _groups(self._template(), with_outputs=self.score_outputs)
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The scored groups at their present widths; removed blocks have none."""
+        """The scored groups at their present widths; removed blocks have none, but what is left adds to a stage."""
+        gone = self._removed
+        groups = resized(self.full_groups, self.widths)
+        if not gone:
+            return groups
         present = []
-        for group in _groups(self._template(), with_outputs=self.score_outputs):
-            width = self.widths.get(group.name, group.size)
-            if width:
-                gone = self._removed
-                kept = {m: not m.startswith(gone) for m in (*group.outputs, *group.inputs)} if gone else {}
-                outputs = tuple(m for m in group.outputs if kept.get(m, True))
-                inputs = tuple(m for m in group.inputs if kept.get(m, True))
-                shifts = tuple(b.rstrip(".") for b in gone if f"{b}bn3" in group.outputs)
-                present.append(replace(group, size=width, outputs=outputs + shifts, inputs=inputs))
+        for group in (group for group in groups if group.size):
+            left = tuple(b.rstrip(".") for b in gone if any(each.module == f"{b}bn3" for each in group.writes))
+            writes, reads = (
+                tuple(each for each in side if not each.module.startswith(gone)) for side in (group.writes, group.reads)
+            )
+            present.append(replace(group, writes=writes + rows(*left), reads=reads))
         return tuple(present)
 
     @property
@@ -126,10 +125,6 @@ class MobileNetV2Space:
         with torch.random.fork_rng(devices=[]):
             return self.build()
 
-    def with_widths(self, widths: Mapping[str, int]) -> MobileNetV2Space:
-        """This space with `widths` in place of the present ones for the groups they name."""
-        return replace(self, widths={**self.widths, **widths})
-
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
         with torch.device("meta"):  # neither memory nor time, however large the image
@@ -147,11 +142,13 @@ class MobileNetV2Space:
 
 
 def _timm_mobilenetv2(multiplier: float, num_classes: int, in_channels: int) -> nn.Module:
-    from timm.models.efficientnet import _gen_mobilenet_v2
+    from timm.models import efficientnet
 
-    return _gen_mobilenet_v2(
+    make: Any = efficientnet._gen_mobilenet_v2
+    model: nn.Module = make(
         "mobilenetv2_100", multiplier, pretrained=False, num_classes=num_classes, in_chans=in_channels
     )
+    return model
 
 
 @lru_cache(maxsize=8)
@@ -168,9 +165,9 @@ def _groups(model: nn.Module, *, with_outputs: bool) -> tuple[Group, ...]:
         names = [f"blocks.{s}.{i}" for i in range(len(stage))]
         for name, block in zip(names, stage, strict=True):
             if hasattr(block, "conv_pwl"):
-                outputs = tuple(f"{name}.{part}" for part in ("conv_pw", "bn1", "conv_dw", "bn2"))
-                removable = name if block.has_skip else None
-                groups.append(Group(name, block.conv_dw.out_channels, outputs, (f"{name}.conv_pwl",), block=removable))
+                made = rows(*(f"{name}.{part}" for part in ("conv_pw", "bn1", "conv_dw", "bn2")))
+                rest = Rest(name, norm=f"{name}.bn3", bias=f"{name}.bias") if block.has_skip else None
+                groups.append(Group(name, block.conv_dw.out_channels, made, columns(f"{name}.conv_pwl"), rest=rest))
         # Multipliers of 0.25 and less give the very first block a shortcut: its channels are the stem's as well.
         if with_outputs and not stage[0].has_skip:
             groups.append(_stage_outputs(s, stages, names))
@@ -180,7 +177,7 @@ def _groups(model: nn.Module, *, with_outputs: bool) -> tuple[Group, ...]:
 def _stage_outputs(s: int, stages: list[Any], names: list[str]) -> Group:
     """The channels that all blocks of a stage add to, and those who read them."""
     last = ("conv_pwl", "bn3") if hasattr(stages[s][0], "conv_pwl") else ("conv_pw", "bn2")
-    outputs = tuple(f"{name}.{part}" for name in names for part in last)
-    following = [f"blocks.{s + 1}.0.conv_pw"] if s + 1 < len(stages) else ["conv_head"]
-    inputs = tuple([f"{name}.conv_pw" for name in names[1:]] + following)
-    return Group(f"blocks.{s}.out", getattr(stages[s][0], last[0]).out_channels, outputs, inputs)
+    made = rows(*(f"{name}.{part}" for name in names for part in last))
+    following = f"blocks.{s + 1}.0.conv_pw" if s + 1 < len(stages) else "conv_head"
+    read = columns(*(f"{name}.conv_pw" for name in names[1:]), following)
+    return Group(f"blocks.{s}.out", getattr(stages[s][0], last[0]).out_channels, made, read)

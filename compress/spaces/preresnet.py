@@ -8,8 +8,8 @@ that a block reads. Shape legend: B batch, C channels, H and W height and width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,9 @@ from torch.nn import functional as F
 
 from ..plan import UserError, brief
 from .arguments import check_ends, check_flag, check_widths
-from .base import Group, Operator
+from .base import WidthSpace
+from .groups import Group, columns, rows
+from .operators import Operator, Width
 
 STAGE_PLANES = (16, 32, 64)
 EXPANSION = 4
@@ -62,7 +64,8 @@ class Bottleneck(nn.Module):
         y = self.conv1(F.relu(self.bn1(y)))
         y = self.conv2(F.relu(self.bn2(y)))
         y = self.conv3(F.relu(self.bn3(y)))
-        return y + (x_BCHW if self.downsample is None else self.downsample(x_BCHW))
+        total: Tensor = y + (x_BCHW if self.downsample is None else self.downsample(x_BCHW))
+        return total
 
 
 class PreResNet(nn.Module):
@@ -95,11 +98,12 @@ class PreResNet(nn.Module):
             x = self.get_submodule(f"layer{stage}")(x)
         if self.select is not None:
             x = self.select(x)
-        return self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        logits: Tensor = self.fc(F.relu(self.bn(x)).mean((2, 3)))
+        return logits
 
 
 @dataclass(frozen=True)
-class PreResNetSpace:
+class PreResNetSpace(WidthSpace):
     """PreResNet of `depth` 9n + 2, scored after conv1 and conv2 of each block; with `score_inputs` also what each
     block and the classifier read from the residual stream (NetSlim's channel selection).
 
@@ -118,8 +122,8 @@ class PreResNetSpace:
     in_channels: int = 3
     score_inputs: bool = False
     widths: Mapping[str, int] = field(default_factory=dict)
-    name = "preresnet"
-    choices: ClassVar[tuple[str, ...]] = ("score_inputs",)
+    name: ClassVar = "preresnet"
+    choices = ("score_inputs",)
 
     def __post_init__(self) -> None:
         if type(self.depth) is not int or not 11 <= self.depth <= MOST_DEPTH or (self.depth - 2) % 9:
@@ -129,19 +133,8 @@ class PreResNetSpace:
             )
         check_ends(self.num_classes, self.in_channels)
         check_flag("score_inputs", self.score_inputs)
-        full = {group.name: (1, group.size) for group in self._groups(with_inputs=True, full=True)}
+        full = {group.name: (1, group.size) for group in self._groups(with_inputs=True)}
         check_widths(self.widths, full, network=f"PreResNet-{self.depth}")
-
-    @property
-    def arch(self) -> dict[str, Any]:
-        """Plain keyword arguments that rebuild this space."""
-        return {
-            "depth": self.depth,
-            "num_classes": self.num_classes,
-            "in_channels": self.in_channels,
-            "score_inputs": self.score_inputs,
-            "widths": dict(self.widths),
-        }
 
     @property
     def blocks_per_stage(self) -> int:
@@ -149,9 +142,9 @@ class PreResNetSpace:
         return (self.depth - 2) // 9
 
     @property
-    def groups(self) -> tuple[Group, ...]:
-        """The scored groups, in forward order, at the present widths."""
-        return self._groups(with_inputs=self.score_inputs, full=False)
+    def full_groups(self) -> tuple[Group, ...]:
+        """The scored groups of the unpruned network, in forward order."""
+        return self._groups(with_inputs=self.score_inputs)
 
     @property
     def normalised(self) -> dict[str, str]:
@@ -184,10 +177,6 @@ class PreResNetSpace:
         with torch.random.fork_rng(devices=[]):
             return self.build()
 
-    def with_widths(self, widths: Mapping[str, int]) -> PreResNetSpace:
-        """This space with `widths` in place of the present ones for the groups they name."""
-        return replace(self, widths={**self.widths, **widths})
-
     def _blocks(self) -> list[tuple[str, int, int]]:
         """(name, channels of the stream it reads, planes) of each block."""
         blocks, stream = [], STEM_CHANNELS
@@ -197,19 +186,18 @@ class PreResNetSpace:
                 stream = planes * EXPANSION
         return blocks
 
-    def _groups(self, *, with_inputs: bool, full: bool) -> tuple[Group, ...]:
+    def _groups(self, *, with_inputs: bool) -> tuple[Group, ...]:
         groups = []
-
-        def add(name: str, size: int, outputs: tuple[str, ...], inputs: tuple[str, ...], index: str | None) -> None:
-            groups.append(Group(name, size if full else self.width(name, size), outputs, inputs, index))
-
         for b, stream, planes in self._blocks():
             if with_inputs:
-                add(f"{b}.input", stream, (f"{b}.bn1",), (f"{b}.conv1",), f"{b}.select.index")
-            add(f"{b}.conv1", planes, (f"{b}.conv1", f"{b}.bn2"), (f"{b}.conv2",), None)
-            add(f"{b}.conv2", planes, (f"{b}.conv2", f"{b}.bn3"), (f"{b}.conv3",), None)
+                gathered = rows(f"{b}.bn1"), columns(f"{b}.conv1")
+                groups.append(Group(f"{b}.input", stream, *gathered, index=f"{b}.select.index"))
+            for i in (1, 2):
+                made, read = rows(f"{b}.conv{i}", f"{b}.bn{i + 1}"), columns(f"{b}.conv{i + 1}")
+                groups.append(Group(f"{b}.conv{i}", planes, made, read))
         if with_inputs:
-            add("head.input", STAGE_PLANES[-1] * EXPANSION, ("bn",), ("fc",), "select.index")
+            width = STAGE_PLANES[-1] * EXPANSION
+            groups.append(Group("head.input", width, rows("bn"), columns("fc"), index="select.index"))
         return tuple(groups)
 
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
@@ -217,7 +205,7 @@ class PreResNetSpace:
         _, height, width = input_size
         scored = {group.name for group in self.groups}
 
-        def channels(group: str, full: int) -> int | str:
+        def channels(group: str, full: int) -> Width:
             return group if group in scored else self.width(group, full)
 
         ops = [_conv("conv1", self.in_channels, STEM_CHANNELS, 3, height * width)]
@@ -238,9 +226,9 @@ class PreResNetSpace:
         return tuple(ops)
 
 
-def _conv(name: str, n_in: int | str, n_out: int | str, kernel: int, n_pixels: int) -> Operator:
+def _conv(name: str, n_in: Width, n_out: Width, kernel: int, n_pixels: int) -> Operator:
     return Operator(name, "conv", n_in, n_out, macs=kernel**2 * n_pixels, weights=kernel**2)
 
 
-def _norm(name: str, n: int | str) -> Operator:
+def _norm(name: str, n: Width) -> Operator:
     return Operator(name, "norm", 1, n, macs=0, weights=0, biases=2)

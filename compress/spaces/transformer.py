@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -22,16 +22,20 @@ from torch import nn
 
 from ..plan import UserError, brief
 from .arguments import MOST_PARAMETERS, MOST_PIXELS, check_ends, check_options, check_whole, check_widths
-from .base import Group, Operator
+from .base import WidthSpace
+from .blocks import attention_group, mlp_group
 from .gates import GatheredLinear
+from .groups import Group, columns
+from .narrowing import narrow
+from .operators import Operator
 from .timm_arguments import FAMILIES, check_model, plain_options
-from .traced import bare_parameters, narrow, traced_operators
+from .traced import bare_parameters, traced_operators
 
 Scored = Literal["sidt", "vtp"]
 
 
 @dataclass(frozen=True)
-class TransformerSpace:
+class TransformerSpace(WidthSpace):
     """A timm model called `model`, made with the keyword arguments `options`; timm checkpoints load.
 
     `input_size`: side of the image in pixels; None: timm's own for this model. `options` are timm's, such as
@@ -53,8 +57,8 @@ class TransformerSpace:
     options: Mapping[str, Any] = field(default_factory=dict)
     scored: Scored = "sidt"
     widths: Mapping[str, int] = field(default_factory=dict)
-    name = ""
-    choices: ClassVar[tuple[str, ...]] = ("scored",)
+    name: ClassVar = ""
+    choices = ("scored",)
 
     def __post_init__(self) -> None:
         if self.scored not in ("sidt", "vtp"):
@@ -66,31 +70,13 @@ class TransformerSpace:
         plain = plain_options(self.name, self.options)
         object.__setattr__(self, "options", plain)
         check_options(plain)
-        full = {group.name: (1, group.size) for group in self._full_groups}
+        full = {group.name: (1, group.size) for group in self.full_groups}
         check_widths(self.widths, full, network=self.model)
 
     @property
-    def arch(self) -> dict[str, Any]:
-        """Plain keyword arguments that rebuild this space."""
-        return {
-            "num_classes": self.num_classes,
-            "model": self.model,
-            "in_channels": self.in_channels,
-            "input_size": self.input_size,
-            "options": dict(self.options),
-            "scored": self.scored,
-            "widths": dict(self.widths),
-        }
-
-    @property
-    def groups(self) -> tuple[Group, ...]:
-        """The scored groups at their present widths."""
-        return tuple(replace(group, size=self.widths.get(group.name, group.size)) for group in self._full_groups)
-
-    @property
-    def normalised(self) -> dict[str, str]:
-        """No layer feeds a BatchNorm."""
-        return {}
+    def full_groups(self) -> tuple[Group, ...]:
+        """The scored groups of the unpruned network."""
+        return _groups(self.name, self.model, self.input_size, json.dumps(self.options), self.scored)
 
     @property
     def classifier(self) -> tuple[str, ...]:
@@ -114,10 +100,6 @@ class TransformerSpace:
                 initialise()
         return model
 
-    def with_widths(self, widths: Mapping[str, int]) -> TransformerSpace:
-        """This space with `widths` in place of the present ones for the groups they name."""
-        return replace(self, widths={**self.widths, **widths})
-
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Linear layers, attention, norms, convolutions in forward order, then bare parameters, for a (C, H, W) image.
 
@@ -137,11 +119,7 @@ class TransformerSpace:
                 f"space.model = {self.model!r}: {str(error).rstrip('.')}; set space.input_size to the images' side, "
                 "a multiple of the patch size"
             ) from None
-        return found + bare_parameters(model)
-
-    @property
-    def _full_groups(self) -> tuple[Group, ...]:
-        return _groups(self.name, self.model, self.input_size, json.dumps(self.options), self.scored)
+        return found + bare_parameters(model, self.groups)
 
 
 @dataclass(frozen=True)
@@ -222,37 +200,39 @@ def _groups(space: str, model: str, input_size: int | None, options: str, scored
 def _block_groups(name: str, block: Any) -> list[Group]:
     attn, heads = f"{name}.attn", block.attn.num_heads
     size = block.attn.proj.in_features // heads
-    return [
-        Group(attn, size, (f"{attn}.qkv",), (f"{attn}.proj",), kind="attention", heads=heads),
-        _mlp_group(name, block),
-    ]
+    return [attention_group(attn, size, heads=heads, qkv=f"{attn}.qkv", proj=f"{attn}.proj"), _mlp_group(name, block)]
 
 
 def _vtp_groups(name: str, block: Any) -> list[Group]:
-    readers = {"attn.qkv": block.attn.qkv, "attn.proj": block.attn.proj, "mlp.fc1": block.mlp.fc1}
+    layers = {
+        f"{name}.attn.qkv": block.attn.qkv,
+        f"{name}.attn.proj": block.attn.proj,
+        f"{name}.mlp.fc1": block.mlp.fc1,
+    }
     streams = [
-        Group(f"{name}.{part}", layer.in_features, (), (f"{name}.{part}",), f"{name}.{part}.index", kind="stream")
-        for part, layer in readers.items()
+        Group(layer, linear.in_features, (), columns(layer), index=f"{layer}.index", kind="stream")
+        for layer, linear in layers.items()
     ]
     return [*streams, _mlp_group(name, block)]
 
 
 def _mlp_group(name: str, block: Any) -> Group:
     mlp = f"{name}.mlp"
-    return Group(mlp, block.mlp.fc1.out_features, (f"{mlp}.fc1",), (f"{mlp}.fc2",), kind="mlp")
+    return mlp_group(mlp, block.mlp.fc1.out_features, into=f"{mlp}.fc1", out=f"{mlp}.fc2")
 
 
 def _check_block(model: str, name: str, block: Any) -> None:
     """UserError for blocks whose dimensions something else than q, k, v and the MLP's two layers reads."""
-    from timm.layers import Attention, Mlp
+    from timm import layers
     from timm.models.swin_transformer import WindowAttention
 
+    plain: Any = layers
     odd = None
-    if type(block.attn) not in (Attention, WindowAttention):
+    if type(block.attn) not in (plain.Attention, WindowAttention):
         odd = f"attention of type {type(block.attn).__name__}"
-    elif type(block.mlp) is not Mlp or not isinstance(block.mlp.norm, nn.Identity):
+    elif type(block.mlp) is not plain.Mlp or not isinstance(block.mlp.norm, nn.Identity):
         odd = f"an MLP of type {type(block.mlp).__name__}, or with a norm inside"
-    elif type(block.attn) is Attention and (
+    elif type(block.attn) is plain.Attention and (
         block.attn.gate is not None
         or not all(isinstance(m, nn.Identity) for m in (block.attn.q_norm, block.attn.k_norm, block.attn.norm))
     ):
@@ -263,15 +243,15 @@ def _check_block(model: str, name: str, block: Any) -> None:
 
 def _shrink(model: nn.Module, space: TransformerSpace) -> None:
     """Bring `model`, fresh from timm, to the widths of `space`, in place."""
-    full = space._full_groups
+    full = space.full_groups
     narrow(model, full, space.widths)
     for group in full:
         width = space.widths.get(group.name, group.size)
         if width == group.size:
             continue
         if group.index is not None:
-            parent, _, leaf = group.inputs[0].rpartition(".")
-            setattr(model.get_submodule(parent), leaf, GatheredLinear.of(model.get_submodule(group.inputs[0])))
+            layer = group.reads[0].module
+            model.set_submodule(layer, GatheredLinear.of(model.get_submodule(layer)))
         elif group.kind == "attention":
             attn: Any = model.get_submodule(group.name)
             attn.scale = width**-0.5

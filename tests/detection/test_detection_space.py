@@ -18,9 +18,9 @@ from compress.detection.run import load_config
 from compress.detection.space import BackboneAlone
 from compress.detection.task import DetectionTask
 from compress.plan import UserError
-from compress.pruning import Budget, SelectConfig, fold, select, slice_model
+from compress.pruning import Budget, SelectConfig, select, slice_model
 from compress.search import random_scores
-from compress.spaces import Alphas, make_space, sizes
+from compress.spaces import Alphas, fold_scores, make_space, sizes
 
 SIZE = (3, 96, 128)
 MASK_RCNN = "mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py"
@@ -116,7 +116,7 @@ def test_gated_equals_folded_and_sliced(network, space, data):
     opened, plain = maps_of(gated, batch), maps_of(folded, batch)
     assert all(torch.equal(a, b) for a, b in zip(opened, plain, strict=True)), "gates of ones change nothing"
     alphas.load_scores(scores)
-    fold(folded, space, scores)
+    fold_scores(folded, space, scores)
     maps = maps_of(gated, batch)
     for other in (folded, slice_model(folded, space, plan)[0]):
         assert all(relative(a, b) <= 1e-12 for a, b in zip(maps_of(other, batch), maps, strict=True))
@@ -223,8 +223,12 @@ def test_the_full_detector_has_the_thesis_parameters():
 
 def is_scored(space, name):
     """Whether a parameter has a row or a column for every dimension of a group."""
-    module = name.rpartition(".")[0]
-    return any(module in g.outputs or (module in g.inputs and name.endswith("weight")) for g in space.groups)
+    module, _, parameter = name.rpartition(".")
+    return any(
+        piece.module == module and (piece.axis == 0 or parameter == "weight")
+        for group in space.groups
+        for piece in group.slices
+    )
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ from compress.measure.networks import WidthNetworks
 from compress.measure.table import TableConfig, build_table
 from compress.pipeline.recipe import Recipe
 from compress.plan import Registry, read_json
-from compress.plan.backends import find_backend
+from compress.plan.backends import BACKENDS
 from compress.pruning import Budget, SelectConfig, plan_for, select, slice_model
 from compress.pruning.knapsack import Limit
 from compress.search import TwoSets
@@ -136,7 +136,7 @@ def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
     swin = SwinSpace(100, SWIN, options={"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)})
     batch = (images(4), torch.arange(4))
     networks = {
-        "backend": lambda: find_backend("onnxruntime"),
+        "backend": lambda: BACKENDS.find("onnxruntime"),
         "folder": lambda: folder,
         "path": lambda: folder / "model.onnx",
     }
@@ -166,7 +166,7 @@ def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
 
 def widths_of(folder: Path) -> WidthNetworks:
     """The networks of the space as ONNX Runtime takes them."""
-    return WidthNetworks(SPACE, SIZE, folder, backend=find_backend("onnxruntime"), images=images())
+    return WidthNetworks(SPACE, SIZE, folder, backend=BACKENDS.find("onnxruntime"), images=images())
 
 
 def plan_of(space: Any) -> Any:

@@ -4,8 +4,8 @@ from copy import deepcopy
 
 import torch
 
-from compress.pruning import fold, slice_model
-from compress.spaces import Alphas, sizes
+from compress.pruning import slice_model
+from compress.spaces import Alphas, fold_scores, sizes
 
 
 def relative(found, expected):
@@ -25,7 +25,7 @@ def check_folding(model, space, plan, x):
         alphas.load_scores(scores)
         gated, folded = deepcopy(model), deepcopy(model)
         alphas.attach(gated)
-        fold(folded, space, scores)
+        fold_scores(folded, space, scores)
         assert relative(folded(x), model(x)) > 1e-3
         assert relative(folded(x), gated(x)) <= 1e-12
         if pruned:

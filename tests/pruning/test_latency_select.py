@@ -169,7 +169,7 @@ def test_widths_narrower_than_measured_have_no_latency_though_their_block_may_go
     removable = MobileNetV2Space(10, 0.35, score_outputs=True)
     priced, operators = Priced(made_up_table(removable, SIZE)), removable.operators(SIZE)
     full = sizes(removable.groups)
-    name = next(group.name for group in removable.groups if group.block is not None)
+    name = next(group.name for group in removable.groups if group.rest is not None)
     assert priced.table.widths[name][:2] == [0, 4]
     found = [priced.ratio(operators, {**full, name: width}) for width in (0, 3, 4, 5)]
     assert found[1] is None

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from compress.costs import count_macs, count_params
 from compress.export import compare_with_onnx, export_onnx
 from compress.penalties import L1
-from compress.pruning import Budget, fold, select, slice_model
+from compress.pruning import Budget, select, slice_model
 from compress.search import Rarts, TwoSets, rarts_step
-from compress.spaces import Alphas, Card, PreResNetSpace, load_model, save_model
+from compress.spaces import Alphas, Card, PreResNetSpace, fold_scores, load_model, save_model
 
 SIZE = (3, 32, 32)
 SPACE = PreResNetSpace(164, 10, score_inputs=True)
@@ -56,7 +56,7 @@ def sliced(searched):
     scores = alphas.scores()
     plain = SPACE.build()
     plain.load_state_dict(u.state_dict())
-    fold(plain, SPACE, scores)
+    fold_scores(plain, SPACE, scores)
     networks = {}
     for ratio in (0.4, 0.6):
         plan = select(scores, SPACE.operators(SIZE), Budget("pruning_ratio", ratio), space=SPACE.name)

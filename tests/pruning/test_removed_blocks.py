@@ -52,14 +52,14 @@ def test_what_is_left_of_a_block_is_what_its_last_batchnorm_makes_of_zeros(netwo
 
 
 def test_a_group_that_no_shortcut_passes_by_may_not_go(network):
-    fixed = [name for name, group in GROUPS.items() if group.block is None]
+    fixed = [name for name, group in GROUPS.items() if group.rest is None]
     plan = whole(**dict.fromkeys(fixed[:2], ()))
     with pytest.raises(UserError, match=rf"^plan: nothing kept of \['{fixed[0]}', '{fixed[1]}'\], which no shortcut"):
         slice_model(network, SPACE, plan)
 
 
 def test_a_free_plan_removes_blocks_without_a_score_and_counts_what_is_left():
-    fixed = next(name for name, group in GROUPS.items() if group.block is None)
+    fixed = next(name for name, group in GROUPS.items() if group.rest is None)
     scores = {name: torch.ones(n) for name, n in sizes(SPACE.groups).items()}
     scores |= {name: torch.zeros(len(scores[name])) for name in (BLOCK, fixed)}
     plan = plan_for(SPACE, scores, Budget(), SelectConfig(), input_size=SIZE)

@@ -7,8 +7,8 @@ import torch
 from exact import check_folding, relative
 
 from compress.plan import UserError, WidthPlan
-from compress.pruning import fold, slice_model
-from compress.spaces import Alphas, PreResNetSpace, sizes
+from compress.pruning import slice_model
+from compress.spaces import Alphas, PreResNetSpace, fold_scores, sizes
 
 SPACES = [PreResNetSpace(depth, 7, score_inputs=inputs) for depth in (20, 29) for inputs in (False, True)]
 IDS = ["20", "20-inputs", "29", "29-inputs"]
@@ -133,7 +133,7 @@ def test_a_sliced_network_stays_gated_and_foldable(randomised, random_plan):
     alphas.load_scores(scores)
     gated, folded = deepcopy(small), deepcopy(small)
     alphas.attach(gated)
-    fold(folded, space, scores)
+    fold_scores(folded, space, scores)
     assert relative(folded(images()), gated(images())) <= 1e-5
 
 
@@ -147,7 +147,7 @@ def test_folding_is_exact_at_any_scale_of_the_scores(scale, randomised):
     alphas.load_scores(scores)
     gated, folded = deepcopy(model), deepcopy(model)
     alphas.attach(gated)
-    fold(folded, space, scores)
+    fold_scores(folded, space, scores)
     assert relative(folded(images()), gated(images())) <= 1e-5
 
 
@@ -158,9 +158,9 @@ def test_the_common_scale_of_scores_does_not_reach_weights_in_front_of_a_batchno
     model = randomised(space, 11)
     scores = {name: torch.rand(n) for name, n in sizes(space.groups).items()}
     ones, small, large = deepcopy(model), deepcopy(model), deepcopy(model)
-    fold(ones, space, {name: torch.ones_like(score) for name, score in scores.items()})
-    fold(small, space, {name: 1e-3 * score for name, score in scores.items()})
-    fold(large, space, scores)
+    fold_scores(ones, space, {name: torch.ones_like(score) for name, score in scores.items()})
+    fold_scores(small, space, {name: 1e-3 * score for name, score in scores.items()})
+    fold_scores(large, space, scores)
     for name in ("layer1.0.conv1.weight", "layer2.1.conv2.weight"):
         torch.testing.assert_close(small.get_parameter(name), large.get_parameter(name))
         torch.testing.assert_close(ones.get_parameter(name), model.get_parameter(name))
@@ -173,7 +173,7 @@ def test_a_batchnorm_behind_folded_weights_has_the_statistics_of_its_new_input(r
     space = PreResNetSpace(20, 7)
     model = randomised(space, 12)
     folded, scores = deepcopy(model), {name: torch.rand(n) + 0.1 for name, n in sizes(space.groups).items()}
-    fold(folded, space, scores)
+    fold_scores(folded, space, scores)
     factor = 1 / scores["layer2.1.conv1"].square().mean().sqrt()
     wide, found = model.layer2[1].bn3, folded.layer2[1].bn3
     torch.testing.assert_close(found.running_mean, factor * wide.running_mean)

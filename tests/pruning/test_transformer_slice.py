@@ -8,8 +8,8 @@ from exact import check_folding, relative
 from torch import nn
 
 from compress.plan import UserError, WidthPlan
-from compress.pruning import fold, slice_model
-from compress.spaces import Alphas, Card, SwinSpace, VitSpace, load_model, save_model, sizes
+from compress.pruning import slice_model
+from compress.spaces import Alphas, Card, SwinSpace, VitSpace, fold_scores, load_model, save_model, sizes
 
 SWIN_T = "swin_tiny_patch4_window7_224"
 # 36 pixels are 9 x 9 patches, then 5 x 5: windows of 4 are padded in both stages, and every second block shifts them.
@@ -178,7 +178,7 @@ def test_a_sliced_network_stays_gated_and_foldable(one_of_few, random_plan):
     alphas.load_scores(scores)
     gated, folded = deepcopy(small), deepcopy(small)
     alphas.attach(gated)
-    fold(folded, space, scores)
+    fold_scores(folded, space, scores)
     assert relative(folded(images(space)), gated(images(space))) <= 1e-12
 
 

@@ -15,7 +15,7 @@ from compress.costs.latency import OperatorCosts
 from compress.plan import UserError
 from compress.pruning import Budget, select
 from compress.search import Taylor, channel_savings, latency_aware
-from compress.spaces import Group, MobileNetV2Space, Operator, PreResNetSpace, sizes
+from compress.spaces import Group, MobileNetV2Space, Operator, PreResNetSpace, columns, rows, sizes
 
 IMPORTANCES = {"a": torch.tensor([3.0, 1.0]), "b": torch.tensor([2.0, 2.0])}
 """Shares: 3/8, 1/8, 2/8, 2/8."""
@@ -25,7 +25,8 @@ OPERATORS = (
     Operator("z", "linear", "b", 10, macs=1, weights=1),
 )
 TWO = SimpleNamespace(
-    groups=(Group("a", 4, ("x",), ("y",)), Group("b", 8, ("y",), ("z",))), operators=lambda input_size: OPERATORS
+    groups=(Group("a", 4, rows("x"), columns("y")), Group("b", 8, rows("y"), columns("z"))),
+    operators=lambda input_size: OPERATORS,
 )
 """All that `channel_savings` asks of a space."""
 

@@ -21,7 +21,7 @@ from compress.search import (
     taylor_scores,
 )
 from compress.search.scorers import channel_rows
-from compress.spaces import Group, PreResNetSpace, norm_scales
+from compress.spaces import Group, PreResNetSpace, columns, norm_scales, rows
 
 ETA = 0.1
 SPACE = PreResNetSpace(11, 4)
@@ -127,9 +127,9 @@ def test_magnitudes_have_no_scale():
 def test_all_producers_and_all_readers_of_a_channel_count():
     """Two linear layers make its channels, beside a bias-like vector, or two read them."""
     model = nn.ModuleDict({name: nn.Linear(3, 3) for name in "abcd"} | {"norm": nn.LayerNorm(3)})
-    made = channel_rows(model, Group("g", 3, ("a", "norm", "b"), ("c", "d")))
+    made = channel_rows(model, Group("g", 3, rows("a", "norm", "b"), columns("c", "d")))
     assert torch.equal(made, torch.cat([model["a"].weight, model["b"].weight], dim=1))
-    read = channel_rows(model, Group("g", 3, ("norm",), ("c", "d")))
+    read = channel_rows(model, Group("g", 3, rows("norm"), columns("c", "d")))
     assert torch.equal(read, torch.cat([model["c"].weight.T, model["d"].weight.T], dim=1))
 
 

@@ -109,13 +109,13 @@ def test_attached_networks_mix_in_training_and_are_whole_in_evaluation():
     whole = network(x)
     choices.attach(network)
     for group in SPACE.groups:
-        for reader in group.inputs:
+        for reader in (each.module for each in group.reads):
             module = network.get_submodule(reader)
             module.register_forward_pre_hook(lambda _, args, reader=reader: seen.update({reader: args[0]}))
     assert torch.equal(network(x), whole)
     network.train()(x).sum().backward()
     for group, logits in zip(SPACE.groups, choices.logits, strict=True):
-        for reader in group.inputs:
+        for reader in (each.module for each in group.reads):
             assert seen[reader].shape[1] == group.size
             assert not seen[reader][:, group.size // 2 :].any(), "no candidate is wider than half"
             assert seen[reader][:, : group.size // 4].any()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compress.plan import UserError
-from compress.spaces import Alphas, Group, PreResNetSpace, norm_scales, sizes
+from compress.spaces import Alphas, Group, PreResNetSpace, columns, norm_scales, rows, sizes
 
 SPACE = PreResNetSpace(11, 5, score_inputs=True)
 
@@ -88,7 +88,7 @@ def test_scores_are_copies_and_load_back():
 
 def test_a_gate_multiplies_the_channels_of_linear_layers_on_tokens_and_of_convolutions():
     net = nn.Sequential(nn.Linear(3, 4, bias=False))
-    alphas = Alphas([Group("tokens", 3, (), ("0",))])
+    alphas = Alphas([Group("tokens", 3, (), columns("0"))])
     alphas.attach(net)
     alphas.load_scores({"tokens": torch.tensor([2.0, 0.0, -1.0])})
     x = torch.randn(2, 5, 3)
@@ -109,4 +109,4 @@ def test_norm_scales_are_the_networks_own_parameters(networks):
 def test_a_group_without_a_scale_is_refused_by_name(norm):
     net = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 2, 1))
     with pytest.raises(UserError, match=r"group 'mid' has no BatchNorm with a scale"):
-        norm_scales(net, [Group("mid", 4, ("0", "1"), ("2",))])
+        norm_scales(net, [Group("mid", 4, rows("0", "1"), columns("2"))])

@@ -6,8 +6,18 @@ from torch import nn
 
 from compress.costs import count_macs, count_params, macs, params
 from compress.plan import UserError, WidthPlan
-from compress.pruning import Budget, fold, select, slice_model
-from compress.spaces import Alphas, Card, MobileNetV2Space, load_model, load_state, read_state, save_model, sizes
+from compress.pruning import Budget, select, slice_model
+from compress.spaces import (
+    Alphas,
+    Card,
+    MobileNetV2Space,
+    fold_scores,
+    load_model,
+    load_state,
+    read_state,
+    save_model,
+    sizes,
+)
 
 INPUT = (3, 64, 64)
 
@@ -90,7 +100,7 @@ def test_gated_equals_folded():
     gated = model(x)
     for handle in handles:
         handle.remove()
-    fold(model, space, scores)
+    fold_scores(model, space, scores)
     assert float((model(x) - gated).abs().max() / gated.abs().max()) <= 1e-12
 
 
@@ -100,7 +110,7 @@ def test_free_ratio_removes_blocks_whose_scores_are_all_zero_and_have_a_shortcut
     scores["blocks.2.1"].zero_()  # has a shortcut
     scores["blocks.2.0"].zero_()  # has none: floored
     scores["blocks.3.1"][:5] = 0
-    removable = [group.name for group in space.groups if group.block is not None]
+    removable = [group.name for group in space.groups if group.rest is not None]
     plan = select(scores, space.operators(INPUT), Budget(), space=space.name, removable=removable)
     full = sizes(space.groups)
     expected = {"blocks.2.1": 0, "blocks.2.0": 1, "blocks.3.1": full["blocks.3.1"] - 5}

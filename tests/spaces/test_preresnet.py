@@ -19,10 +19,10 @@ def test_depth_counts_the_layers_with_weights_and_groups_cover_every_block(depth
     assert len([name for name in layers if "downsample" not in name]) == depth
     assert len(space.groups) == (depth - 2) // 3 * (3 if inputs else 2) + inputs
     for group in space.groups:
-        for module in group.outputs:
-            assert model.get_submodule(module).weight.shape[0] == group.size
-        for module in group.inputs:
-            assert model.get_submodule(module).weight.shape[1] == group.size
+        for piece in group.writes:
+            assert model.get_submodule(piece.module).weight.shape[0] == group.size
+        for piece in group.reads:
+            assert model.get_submodule(piece.module).weight.shape[1] == group.size
 
 
 def test_the_formula_names_every_layer_in_forward_order():

@@ -12,7 +12,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from compress.costs import count_params, macs, params
 from compress.plan import UserError, WidthPlan
 from compress.pruning import slice_model
-from compress.spaces import Alphas, Card, SwinSpace, VitSpace, load_model, load_state, read_state, save_model, sizes
+from compress.spaces import (
+    Alphas,
+    Card,
+    Layout,
+    SwinSpace,
+    VitSpace,
+    load_model,
+    load_state,
+    read_state,
+    save_model,
+    sizes,
+)
 
 SWIN_T = "swin_tiny_patch4_window7_224"
 SHALLOW = {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2), "drop_path_rate": 0.3}
@@ -167,7 +178,13 @@ def test_groups_follow_the_thesis_or_vtp():
         for part in ("attn", "mlp")
     }
     attention = found["layers.1.blocks.0.attn"]
-    assert (attention.kind, attention.heads, attention.row_copies, attention.column_copies) == ("attention", 2, 6, 2)
+    assert (attention.kind, attention.gated) == ("attention", "writes")
+    assert [(each.layout.offset, each.layout.copies, each.exponent) for each in attention.writes] == [
+        (0, 2, 0.5),
+        (48, 2, 0.0),
+        (96, 2, 0.0),
+    ]
+    assert [each.layout for each in attention.reads] == [Layout(copies=2)]
     streams = sizes(SPACES["swin-vtp"].groups)
     assert [streams[f"layers.1.blocks.0.{part}"] for part in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp")] == [
         48,
