@@ -71,7 +71,6 @@ def best_widths(
         allowed: {group: widths to choose from}.
         known: widths within the limits, which stay where none are found that hold more.
 
-
     Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, for limits that can be
     kept one by one but not together, and where HiGHS stops before it has found out.
 
