@@ -17,9 +17,6 @@ from .operators import Operator
 class Space(Protocol):
     """A network family: rebuilds its network from plain values and names its groups and operators."""
 
-    choices: ClassVar[tuple[str, ...]] = ()
-    """Arguments that a recipe may set otherwise than a checkpoint was trained with: they choose what is scored."""
-
     name: str
     choices: ClassVar[tuple[str, ...]]
     """Arguments that do not change the network, such as what is scored: a recipe may give others than a checkpoint."""
