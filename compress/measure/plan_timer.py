@@ -25,7 +25,7 @@ class PlanTimer:
 
     Example::
 
-        with PlanTimer.open(space, (3, 224, 224)) as timer:
+        with PlanTimer.open(space, (3, 32, 32)) as timer:
             timer.ratio(plan.widths)  # 0.53
     """
 

@@ -76,7 +76,7 @@ def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfi
 
     Example::
 
-        table.check_key(table_key(space, (3, 224, 224), TableConfig(threads=1, batch=1)))
+        table.check_key(table_key(space, (3, 32, 32), TableConfig(threads=1, batch=1)))
     """
     packages = packages_of([config.backend])
     found = versions(*packages)
@@ -123,7 +123,7 @@ def build_table(
 
     Example::
 
-        table = build_table(MobileNetV2Space(1000), "table.json", input_size=(3, 224, 224))
+        table = build_table(space, "new_table.json", input_size=(3, 32, 32))
         table.record["residual"]  # {"median": 0.01, "p90": 0.03, "rank_correlation": 0.99, "n": 20}
     """
     path = Path(path)
@@ -171,7 +171,7 @@ def merge_tables(
 
     Example::
 
-        merge_tables(space, "table.json", ["monday.json", "tuesday.json"], input_size=(3, 224, 224))
+        merge_tables(space, "table.json", ["monday.json", "tuesday.json"], input_size=(3, 32, 32))
     """
     key, settings, profiles = merged(sources)
     try:

@@ -147,7 +147,8 @@ def finetune(
     Example::
 
         with TerminalProgress() as progress:
-            finetune(recipe, "runs/tuned", checkpoint="runs/demo/sliced.safetensors", progress=progress)
+            network = "runs/demo/sliced.safetensors"
+            finetune(recipe, "runs/tuned", checkpoint=network, teacher="runs/base", progress=progress)
     """
     distills = recipe.finetune.distill is not None
     if distills != (teacher is not None):

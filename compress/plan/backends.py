@@ -49,9 +49,13 @@ class Backends(Registry[Any]):
     def need(
         self, argument: str, name: object, *, fits: Callable[[Any], object] = lambda _: True, lacks: str = ""
     ) -> Any:
-        """The backend called `name`; UserError, beginning with `argument`, for an unknown one.
+        """The backend called `name`; UserError for an unknown one, or one that does not fit.
 
-        One that does not fit is refused too: it `lacks`, in words, what is needed.
+        Args:
+            argument: what it was given for: the message begins with it.
+            name: a backend's.
+            fits: whether a backend can be taken.
+            lacks: what one that cannot has not, in words.
         """
         found = self.find(name)
         if found is None or not fits(found):

@@ -60,6 +60,9 @@ def best_widths(
     The score held is the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after
     MOST_NODES), but for 1e-6 of each limit, which stays unused.
 
+    Where an operator's width is a sum of groups, its price must be a product of its widths, as MACs and parameters are:
+    it counts as one operator for each of their pairs.
+
     Args:
         values: {group: [C]}, its channels' scores, best first: a group of width w keeps the first w. The order of the
             groups does not matter.
@@ -74,7 +77,7 @@ def best_widths(
 
     Example::
 
-        best_widths(values, operators, [macs_limit, latency_limit], {name: range(8, 65, 8) for name in values})
+        best_widths(values, operators, [macs_limit, latency_limit], allowed)
     """
     widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
     operators = [part for op in operators for part in without_sums(op)]
