@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from torch import Tensor
 from ..plan import UserError, check_settings, replacing, scratch
 from .half import is_half, is_quantised
 from .onnx_read import check_other, read_onnx, takes_pixels
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Calibration = Literal["minmax", "entropy", "percentile"]
 Activations = Literal["uint8", "int8"]
@@ -99,14 +102,20 @@ def quantize_int8(
     if not is_quantised(result):
         raise UserError(f"{source}: has no {', '.join(OPERATORS[:3])} with weights, so nothing to quantise")
     _add_biases_of_gemms(result)
-    del result.metadata_props[:]  # ONNX Runtime's notes to itself
-    record = _record(config, images=sum(map(len, chunks)), operators=operators)
-    kept = {entry.key: entry.value for entry in proto.metadata_props}
-    onnx.helper.set_model_props(result, {**kept, "quantization": json.dumps(record)})
+    _describe(result, proto, _record(config, images=sum(map(len, chunks)), operators=operators))
     onnx.checker.check_model(result, full_check=True)
     with replacing(path) as tmp:
         onnx.save_model(result, str(tmp))
     return path
+
+
+def _describe(result: ModelProto, source: ModelProto, record: Mapping[str, Any]) -> None:
+    """Give `result` the metadata of `source`, and `record` as `quantization`, in place of ONNX Runtime's own notes."""
+    from onnx.helper import set_model_props
+
+    del result.metadata_props[:]
+    kept = {entry.key: entry.value for entry in source.metadata_props}
+    set_model_props(result, {**kept, "quantization": json.dumps(record)})
 
 
 def _record(config: Int8Config, *, images: int, operators: list[str]) -> dict[str, Any]:

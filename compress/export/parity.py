@@ -28,9 +28,8 @@ def compare_with_onnx(
     """Run `model` (float32, CPU, eval mode) and the ONNX file at `path` on the same images and compare their logits.
 
     The first image is also sent through the ONNX file alone, so that a file bound to one batch size does not pass.
-
-    Returns one entry of `parity.json`: `max_abs_diff`, the largest difference of two logits; `max_rel_diff`, the same
-    over the largest absolute PyTorch logit; `n_images`; `top1_onnx`, `top1_torch` (percent of labels met) and
+    Returns an entry of `parity.json`: `max_abs_diff`, the largest difference of two logits; `max_rel_diff`, the same
+    over the largest absolute PyTorch logit; `n_images`; `top1_onnx`, `top1_torch` (percent of labels met),
     `top1_agreement` (percent of images with the same first class). Raises ParityError, which names the first module
     that differs, when `max_rel_diff` exceeds `tolerance` or is not a number, or when the logits' shapes differ;
     UserError when `batches` is empty or the file is missing, corrupt, or takes pixels.
@@ -52,24 +51,20 @@ def compare_with_onnx(
     network = inference_copy(model)
     wanted, given, labels = [], [], []
     alone, worst_1CHW, largest = torch.empty(0), torch.empty(0), -1.0
-    with torch.inference_mode():
-        for images_BCHW, labels_B in batches:
+    for images_BCHW, labels_B in batches:
+        with torch.inference_mode():
             wanted.append(network(images_BCHW.float().cpu()))
-            given.append(_run(session, images_BCHW))
-            labels.append(labels_B.cpu())
-            if len(given) == 1:
-                alone = _run(session, images_BCHW[:1])
-            if given[-1].shape != wanted[-1].shape:
-                shapes = f"{tuple(given[-1].shape)}, PyTorch {tuple(wanted[-1].shape)}"
-                raise ParityError(f"{path}: ONNX Runtime gives logits of shape {shapes}; export this model again")
-            differences_B = (given[-1] - wanted[-1]).abs().amax(1).nan_to_num(nan=torch.inf)
-            if float(differences_B.max()) > largest:
-                largest, worst = float(differences_B.max()), int(differences_B.argmax())
-                worst_1CHW = images_BCHW[worst : worst + 1]
+        given.append(_run(session, images_BCHW))
+        labels.append(labels_B.cpu())
+        if len(given) == 1:
+            alone = _run(session, images_BCHW[:1])
+        differences_B = _differences(given[-1], wanted[-1], path)
+        if (most := float(differences_B.max())) > largest:
+            largest, worst = most, int(differences_B.argmax())
+            worst_1CHW = images_BCHW[worst : worst + 1]
     if not wanted:
         raise UserError("batches: none; at least one batch of images is needed to compare with the ONNX file")
-    torch_NK, onnx_NK = torch.cat(wanted), torch.cat(given)
-    entry = _figures(torch_NK, onnx_NK, torch.cat(labels), alone_1K=alone)
+    entry = _figures(*map(torch.cat, (wanted, given, labels)), alone_1K=alone)
     if not entry["max_rel_diff"] <= tolerance:  # written so that NaN fails
         raise ParityError(
             f"{path}: differs from PyTorch by max_rel_diff {entry['max_rel_diff']:.3g} (tolerance {tolerance:.3g}), "
@@ -77,6 +72,14 @@ def compare_with_onnx(
             f"of {entry['n_images']} images; {_where(network, path, worst_1CHW, tolerance)}"
         )
     return entry
+
+
+def _differences(onnx_BK: Tensor, torch_BK: Tensor, path: str | Path) -> Tensor:
+    """The largest difference of each image's logits, [B], infinite for no number; ParityError for other shapes."""
+    if onnx_BK.shape != torch_BK.shape:
+        shapes = f"{tuple(onnx_BK.shape)}, PyTorch {tuple(torch_BK.shape)}"
+        raise ParityError(f"{path}: ONNX Runtime gives logits of shape {shapes}; export this model again")
+    return (onnx_BK - torch_BK).abs().amax(1).nan_to_num(nan=torch.inf)
 
 
 def _where(network: nn.Module, path: str | Path, worst_1CHW: Tensor, tolerance: float) -> str:

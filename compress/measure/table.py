@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -117,9 +117,8 @@ def build_table(
         resume: go on with the profiles of a stopped run, or of a finished table.
         progress: is told of every network.
 
-    Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, where too
-    few networks differ, and where another process measures this table; RuntimeError when a sliced graph does not
-    compute what the sliced network computes.
+    Raises UserError for a stopped run's profiles without `resume`, for those of other settings with it, where too few
+    networks differ, and where another process measures this table; RuntimeError for a sliced graph that computes wrongly.
 
     Example::
 
@@ -129,29 +128,21 @@ def build_table(
     path = Path(path)
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
-    settings = {"format": FORMAT, "key": key, **fixed}
-    first = _first_designs(space, input_size, config)
+    settings, first = {"format": FORMAT, "key": key, **fixed}, _first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
     with sole_use(_lock(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
         if kept.exists() and not resume:
             raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
         profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
-        total = max(len(first), config.max_designs)
-        if progress is not None:
-            progress.start(STAGE, total, len(profiles))
-        for profile in _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles)):
+        found = _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles))
+        for profile in _shown(found, progress, total=max(len(first), config.max_designs), done=len(profiles)):
             profiles.append(profile)
             save_profiles(kept, settings, profiles)
-            if progress is not None:
-                progress.advance()
-                progress.note(f"network {len(profiles)} of {total}: {profile.ratio:.3f} of the unpruned latency")
-        if not kept.exists():  # nothing was missing
-            return LatencyTable.load(path)
-        table = _fitted(space, input_size, key, fixed, profiles)
-        table.save(path)
-        kept.unlink()
-        return table
+        if kept.exists():  # else nothing was missing
+            _fitted(space, input_size, key, fixed, profiles).save(path)
+            kept.unlink()
+        return LatencyTable.load(path)
 
 
 def merge_tables(
@@ -239,6 +230,17 @@ def _profiles(
         with torch_threads(config.threads), _profiler(space, input_size, config) as profiler:
             for widths in chain([first], designs):
                 yield profiler.profile(widths)
+
+
+def _shown(found: Iterable[Profile], progress: Progress | None, *, total: int, done: int) -> Iterator[Profile]:
+    """The profiles `found`, one by one; `progress` is told of each once it has been taken care of."""
+    if progress is not None:
+        progress.start(STAGE, total, done)
+    for n, profile in enumerate(found, start=done + 1):
+        yield profile
+        if progress is not None:
+            progress.advance()
+            progress.note(f"network {n} of {total}: {profile.ratio:.3f} of the unpruned latency")
 
 
 @contextmanager

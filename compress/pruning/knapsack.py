@@ -60,9 +60,6 @@ def best_widths(
     The score held is the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after
     MOST_NODES), but for 1e-6 of each limit, which stays unused.
 
-    Where an operator's width is a sum of groups, its price must be a product of its widths, as MACs and parameters are:
-    it counts as one operator for each of their pairs.
-
     Args:
         values: {group: [C]}, its channels' scores, best first: a group of width w keeps the first w. The order of the
             groups does not matter.
@@ -95,9 +92,8 @@ def best_widths(
         if known is None:
             raise UserError(_refusal(classes, pairs, fixed, limits, room * (1 - SLACK)))
         return dict(known)
-    found: Widths = {}
-    for each, k in zip(classes, chosen, strict=True):
-        found |= {name: int(width) for name, width in zip(each.names, each.widths[k], strict=True)}
+    picked = [zip(each.names, each.widths[k], strict=True) for each, k in zip(classes, chosen, strict=True)]
+    found = {name: int(width) for pairs in picked for name, width in pairs}
     if known is not None and _held(values, known) >= (1 - len(classes) * ROUNDING) * _held(values, found):
         return dict(known)
     return {name: found[name] for name in values}

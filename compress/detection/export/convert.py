@@ -27,6 +27,12 @@ OUTPUTS = ("boxes", "scores", "labels", "masks")
 CANDIDATES = 2000
 
 
+SAMPLED = (
+    f"sampling_ratio = 0: form plugin-free takes {FIXED_RATIO} samples a bin and axis instead of as many as the box "
+    f"needs; its results differ from MMDetection's unless the config has sampling_ratio={FIXED_RATIO}"
+)
+
+
 def export_detector(
     network: nn.Module,
     path: str | Path,
@@ -40,24 +46,20 @@ def export_detector(
 ) -> Path:
     """Write `network`, a two-stage detector of MMDetection, as a float32 ONNX file from image to masks.
 
-    Inputs are `images`, float32 [1, 3, H, W] as the data preprocessor makes them, of `input_size` (3, H, W), multiples
-    of 32, and `image_size`, float32 [1, 2]: height and width of the image in its upper left, the rest being padding.
-    Outputs are `boxes` [1, K, 4] (x1, y1, x2, y2 in pixels of the input), `scores` [1, K], `labels` [1, K], int64, and,
-    with a mask head, `masks` [1, K, 28, 28], probabilities within the box; K is `max_detections`, by default the
-    config's `max_per_img`. What is no detection has score 0 and label -1.
+    Inputs are `images`, float32 [1, 3, H, W] as the data preprocessor makes them, and `image_size`, float32 [1, 2]:
+    height and width of the image in its upper left, the rest being padding. Outputs are `boxes` [1, K, 4] (x1, y1, x2,
+    y2 in pixels of the input), `scores` [1, K], `labels` [1, K], int64, and, with a mask head, `masks` [1, K, 28, 28],
+    probabilities within the box. What is no detection has score 0 and label -1.
 
-    `form` "onnxruntime" uses ONNX's RoiAlign and NonMaxSuppression; "plugin-free" has neither, and no operator of
-    data-dependent shape, for TensorRT. There RoIs are sampled at 2 x 2 points a bin where the config has
-    `sampling_ratio=0` (as many as the box needs), with a warning, because results then differ from MMDetection's.
-
-    The file is checked before it takes its name. Raises UserError, in one line, for detectors and sizes that are not
-    exported.
+    The file is checked before it takes its name. UserError tells of detectors and sizes that are not exported.
 
     Args:
         network: a detector of MMDetection with two stages.
         path: the file to write.
         input_size: (3, H, W), H and W multiples of 32.
-        form: "onnxruntime" or "plugin-free".
+        form: "onnxruntime" uses ONNX's RoiAlign and NonMaxSuppression; "plugin-free" has neither, and no operator of
+            data-dependent shape, for TensorRT. There RoIs are sampled at 2 x 2 points a bin where the config has
+            `sampling_ratio=0` (as many as the box needs), with a warning, because results then differ.
         max_detections: K; None: the config's `max_per_img`.
         candidates: see `DetectorGraph`.
         opset: of ONNX.
@@ -70,22 +72,17 @@ def export_detector(
         boxes, scores, labels, masks = session.run(None, {"images": images, "image_size": [[750.0, 1333.0]]})
     """
     _check_opset(opset)
-    if form not in FORMS:
-        raise UserError(f"form = {form!r}: must be one of {', '.join(FORMS)}")
-    size = _checked_size(input_size)
+    size = _checked(input_size, form)
     check_detector(network)
     copied = prepared(network)
     count = copied.roi_head.test_cfg.max_per_img if max_detections is None else max_detections
     check_sizes(copied, count, candidates, form=form)
     graph = DetectorGraph(copied, input_size=size, form=form, max_detections=count, candidates=candidates).eval()
     if _substitutes(graph, form):
-        warnings.warn(
-            f"sampling_ratio = 0: form plugin-free takes {FIXED_RATIO} samples a bin and axis instead of as many as "
-            f"the box needs; its results differ from MMDetection's unless the config has sampling_ratio={FIXED_RATIO}",
-            stacklevel=2,
-        )
-    own = {"preprocessing": json.dumps(_preprocessing(network, size)), "detector": json.dumps(_settings(graph, form))}
-    return _write(_traced(graph, size, opset=opset), path, {**own, **(metadata or {})})
+        warnings.warn(SAMPLED, stacklevel=2)
+    own = {"preprocessing": _preprocessing(network, size), "detector": _settings(graph, form)}
+    entries = {**{key: json.dumps(value) for key, value in own.items()}, **(metadata or {})}
+    return _write(_traced(graph, size, opset=opset), path, entries)
 
 
 def _write(proto: Any, path: str | Path, metadata: dict[str, str]) -> Path:
@@ -109,7 +106,10 @@ def prepared(network: nn.Module) -> Any:
     return copied
 
 
-def _checked_size(input_size: Sequence[int]) -> tuple[int, int, int]:
+def _checked(input_size: Sequence[int], form: str) -> tuple[int, int, int]:
+    """`input_size` as a tuple; UserError for one that no detector takes, and for an unknown form."""
+    if form not in FORMS:
+        raise UserError(f"form = {form!r}: must be one of {', '.join(FORMS)}")
     size = tuple(input_size)
     if len(size) != 3 or size[0] != 3 or any(not isinstance(n, int) or n < 32 or n % 32 for n in size[1:]):
         raise UserError(

@@ -26,27 +26,37 @@ SAME_PIXELS = 0.01
 """Boxes whose corners differ by no more are alike too: an overlap says nothing of boxes without area."""
 
 
+NOTHING: dict[str, float] = {
+    "n_images": 0,
+    "n_detections": 0,
+    "n_unmatched": 0,
+    "min_iou": 1.0,
+    "max_box_diff": 0.0,
+    "max_score_diff": 0.0,
+    "max_mask_diff": 0.0,
+}
+"""The figures of no image."""
+
+
 def compare_detections(
     network: nn.Module, path: str | Path, samples: Iterable[Mapping[str, Any]], *, unmatched_share: float = 0.0
 ) -> dict[str, float]:
     """Run MMDetection's `predict` and the ONNX file at `path` on the same images and compare their detections.
 
-    `samples` are what MMDetection's test pipeline makes of images: `inputs`, uint8 [3, h, w], and `data_samples`. They
-    are normalised by the network's data preprocessor and padded to the file's size. Two detections are the same when
-    their labels are equal, their boxes overlap by more than 0.99, their scores differ by at most 1e-3 and the
-    probabilities of their pasted masks by at most 0.02 (MMDetection gives these in steps of 1/255). Where the file has
-    a fixed sampling ratio instead of the config's adaptive one, MMDetection is given that ratio too.
+    Two detections are the same when their labels are equal, their boxes overlap by more than 0.99, their scores differ
+    by at most 1e-3 and the probabilities of their pasted masks by at most 0.02 (MMDetection gives these in steps of
+    1/255). Where the file has a fixed sampling ratio, MMDetection is given that instead of the config's adaptive one.
 
     Rounding can decide a suppression or the last place the other way, so of all detections of both sides
-    `unmatched_share` may lack a counterpart. Returns `n_images`, `n_detections` (PyTorch's),
-    `n_unmatched` (both sides'), and of the others `min_iou`, `max_box_diff` (pixels), `max_score_diff` and
-    `max_mask_diff`. Raises ParityError, which names the image and its first detection that the other side has not;
+    `unmatched_share` may lack a counterpart. Returns `n_images`, `n_detections` (PyTorch's), `n_unmatched` (both
+    sides'), and of the others `min_iou`, `max_box_diff` (pixels), `max_score_diff` and `max_mask_diff`. Raises ParityError, which names the image and its first detection that the other side has not;
     UserError when `samples` is empty, an image is larger than the file takes, or the file is missing or no detector.
 
     Args:
         network: MMDetection's.
         path: the ONNX file.
-        samples: what MMDetection's test pipeline makes of images: `inputs`, uint8 [3, h, w], and `data_samples`.
+        samples: what MMDetection's test pipeline makes of images: `inputs`, uint8 [3, h, w], and `data_samples`. They
+            are normalised by the network's data preprocessor and padded to the file's size.
         unmatched_share: of all detections, how many may lack a counterpart.
 
     Example::
@@ -59,8 +69,7 @@ def compare_detections(
         raise UserError(f"{path}: no detector of this project; export_detector writes one")
     height, width = session.get_inputs()[0].shape[2:]
     reference = _reference(network, settings)
-    entry = {"n_images": 0, "n_detections": 0, "n_unmatched": 0, "min_iou": 1.0}
-    entry |= {"max_box_diff": 0.0, "max_score_diff": 0.0, "max_mask_diff": 0.0}
+    entry = dict(NOTHING)
     n_both, first = 0, ""
     for sample in samples:
         described, feed = _predicted(reference, sample, (height, width), path)

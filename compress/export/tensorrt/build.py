@@ -22,6 +22,9 @@ from .network import add_profile, describe_tensors, parse_onnx
 from .timing_cache import attach_cache, save_cache
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
+if TYPE_CHECKING:
     from ...engine.hooks import Progress
 
 
@@ -50,8 +53,7 @@ def build_engine(
     proto = read_onnx(source)
     check_network(source, proto)
     trt = load_backend(config.backend)
-    device = _build_device(config.backend)
-    half = is_half(proto)
+    device, half = _build_device(config.backend), is_half(proto)
     weak_half = _weak_half(trt, config, source, half=half)
     log = message_log(trt, verbose=config.verbose)
     builder = trt.Builder(log)
@@ -71,8 +73,7 @@ def build_engine(
         **describe_tensors(network),
         "profile": shapes,
         "precision": "int8" if is_quantised(proto) else "float16" if half or weak_half else "float32",
-        "onnx": {"file": source.name, "sha256": sha256(source)},
-        "metadata": {entry.key: entry.value for entry in proto.metadata_props},
+        **_made_of(source, proto),
         "engine_sha256": sha256(target),
     }
     write_json(card_path(target), card)
@@ -94,6 +95,12 @@ def _build_device(backend: str) -> dict[str, Any] | None:
 def _note(progress: Progress | None) -> Callable[[str], None]:
     """What tells the user of something on the way."""
     return progress.note if progress is not None else partial(warnings.warn, stacklevel=2)
+
+
+def _made_of(source: Path, proto: ModelProto) -> dict[str, Any]:
+    """What an engine's card says of the file that it was built of."""
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    return {"onnx": {"file": source.name, "sha256": sha256(source)}, "metadata": metadata}
 
 
 def _made_with(
