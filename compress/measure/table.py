@@ -118,7 +118,7 @@ def build_table(
         progress: is told of every network.
 
     Raises UserError for a stopped run's profiles without `resume`, for those of other settings with it, where too few
-    networks differ, and where another process measures this table; RuntimeError for a sliced graph that computes wrongly.
+    networks differ, and where another process measures this table; RuntimeError for a sliced graph that is wrong.
 
     Example::
 

@@ -49,15 +49,17 @@ def compare_detections(
 
     Rounding can decide a suppression or the last place the other way, so of all detections of both sides
     `unmatched_share` may lack a counterpart. Returns `n_images`, `n_detections` (PyTorch's), `n_unmatched` (both
-    sides'), and of the others `min_iou`, `max_box_diff` (pixels), `max_score_diff` and `max_mask_diff`. Raises ParityError, which names the image and its first detection that the other side has not;
-    UserError when `samples` is empty, an image is larger than the file takes, or the file is missing or no detector.
+    sides'), and of the others `min_iou`, `max_box_diff` (pixels), `max_score_diff` and `max_mask_diff`.
+
+    Raises ParityError, which names the image and its first detection that the other side has not; UserError when
+    `samples` is empty, an image is larger than the file takes, or the file is missing or no detector.
 
     Args:
         network: MMDetection's.
         path: the ONNX file.
         samples: what MMDetection's test pipeline makes of images: `inputs`, uint8 [3, h, w], and `data_samples`. They
             are normalised by the network's data preprocessor and padded to the file's size.
-        unmatched_share: of all detections, how many may lack a counterpart.
+        unmatched_share: may lack a counterpart.
 
     Example::
 
@@ -73,11 +75,10 @@ def compare_detections(
     n_both, first = 0, ""
     for sample in samples:
         described, feed = _predicted(reference, sample, (height, width), path)
-        h, w = described.img_shape
-        found = dict(zip((o.name for o in session.get_outputs()), session.run(None, feed), strict=True))
-        given = {name: torch.from_numpy(values[0]) for name, values in found.items()}
+        found = zip(session.get_outputs(), session.run(None, feed), strict=True)
+        given = {output.name: torch.from_numpy(values[0]) for output, values in found}
         name = described.metainfo.get("img_path") or f"number {entry['n_images']}"
-        faults = _compare(entry, described.pred_instances, given, shape=(h, w))
+        faults = _compare(entry, described.pred_instances, given, shape=described.img_shape)
         first = first or "".join(f"image {name}: {fault}" for fault in faults[:1])
         entry["n_images"] += 1
         entry["n_detections"] += len(described.pred_instances)
