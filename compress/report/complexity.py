@@ -8,7 +8,7 @@ from typing import Any
 from . import wording
 from .markup import absent, note, section
 from .rows import BACKBONE, is_detector
-from .run_folder import RunFolder
+from .run_contents import RunContents
 
 COSTS = {"macs": "MACs", "params": "Parameters"}
 PARTS = {
@@ -41,7 +41,7 @@ ATTENTION = (
 )
 
 
-def complexity(run: RunFolder) -> str:
+def complexity(run: RunContents) -> str:
     """Both costs per kind of layer, and folded away for every operator."""
     if run.complexity is None:
         return section("Complexity", absent("complexity.json"))

@@ -11,12 +11,12 @@ from ..plan.paths import inside
 from . import wording
 from .markup import absent, note, section
 from .rows import ACCURACIES, is_detector, split
-from .run_folder import RunFolder
+from .run_contents import RunContents
 
 SIDES = ("before", "after")
 
 
-def predictions(run: RunFolder) -> str:
+def predictions(run: RunContents) -> str:
     """What the unpruned and the pruned network find in a few images; nothing for classifiers."""
     title = "Predictions before and after"
     if run.predictions is None:
@@ -60,7 +60,7 @@ def _picture(path: Path, text: str) -> str:
     return f'<img src="data:image/jpeg;base64,{content}" alt="{escape(text)}">'
 
 
-def categories(run: RunFolder) -> str:
+def categories(run: RunContents) -> str:
     """The AP of every category, folded away; nothing for classifiers."""
     title = "AP of every category"
     if run.categories is None:

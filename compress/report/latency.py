@@ -7,13 +7,13 @@ from typing import Any
 from ..plan.budget_kinds import BUDGETS
 from . import plots, svg, wording
 from .markup import absent, legend, note, panel, section
-from .run_folder import RunFolder
+from .run_contents import RunContents
 from .stairs import PROPORTIONAL, chosen_panels
 
 PATH_HEIGHT = 200
 
 
-def latency(run: RunFolder) -> str:
+def latency(run: RunContents) -> str:
     """The latency distribution, before and after, and what a latency table had to do with it."""
     timed = absent("latency.json", run)
     if run.latency is not None:

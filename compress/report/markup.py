@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .run_folder import RunFolder, missing
+from .run_contents import RunContents, missing
 from .style import CSS
 
 
@@ -50,7 +50,7 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
-def absent(name: str, run: RunFolder | None = None) -> str:
+def absent(name: str, run: RunContents | None = None) -> str:
     """What stands in place of a part whose file is not there."""
     return f'<p class="absent">{escape(missing(name, run))}</p>'
 

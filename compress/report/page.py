@@ -8,7 +8,7 @@ from ..plan.files import write_text
 from ..plan.paths import inside
 from . import complexity, detections, latency, sections
 from .markup import document
-from .run_folder import WRITERS, RunFolder, read_run_folder
+from .run_contents import WRITERS, RunContents, read_run_folder
 
 FILES = ("summary.json", "stages.json", *WRITERS)
 """What is read; none of them may be a link out of the folder, whose target the page would show."""
@@ -45,7 +45,7 @@ def write_report(run_dir: str | Path) -> Path:
     return target
 
 
-def _page(run: RunFolder) -> str:
+def _page(run: RunContents) -> str:
     title = f"{run.summary['model']} on {run.summary['dataset']}: compress report"
     parts = (
         sections.header,

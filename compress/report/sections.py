@@ -8,7 +8,7 @@ from typing import Any
 
 from . import curves, plots, rows, wording
 from .markup import absent, definitions, legend, note, section, tile
-from .run_folder import RunFolder, missing
+from .run_contents import RunContents, missing
 
 STAGES = {
     "load": ("loads the checkpoint", "baseline.safetensors"),
@@ -22,7 +22,7 @@ STAGES = {
 }
 
 
-def header(run: RunFolder) -> str:
+def header(run: RunContents) -> str:
     """Model, data set and budget, the result in one line, and what to be wary of."""
     summary = run.summary
     facts = [f"budget: {wording.budget(summary.get('budget'))}"]
@@ -42,7 +42,7 @@ def header(run: RunFolder) -> str:
     )
 
 
-def tiles(run: RunFolder) -> str:
+def tiles(run: RunContents) -> str:
     """The few numbers that most readers came for."""
     found = {row.key: row for row in rows.comparison(run.summary)}
     backend = rows.main_backend(run.summary)
@@ -64,7 +64,7 @@ def tiles(run: RunFolder) -> str:
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
-def comparison(run: RunFolder) -> str:
+def comparison(run: RunContents) -> str:
     """The before/after table and the conditions under which it was measured."""
     body = []
     for row in rows.comparison(run.summary, latency=run.latency, parity=run.parity):
@@ -91,7 +91,7 @@ def comparison(run: RunFolder) -> str:
     return section("Before and after", f'{table}<p class="note">{escape(" ".join(notes))}</p>')
 
 
-def conditions(run: RunFolder) -> str:
+def conditions(run: RunContents) -> str:
     """How latency was timed, in one sentence."""
     timing = run.latency
     if timing is None:
@@ -106,7 +106,7 @@ def conditions(run: RunFolder) -> str:
     )
 
 
-def stages(run: RunFolder) -> str:
+def stages(run: RunContents) -> str:
     """What each stage did, how long it took, and the accuracy after it."""
     times: dict[str, float] = run.summary.get("seconds") or {}
     if not times:
@@ -146,7 +146,7 @@ def _accuracy(summary: dict[str, Any], key: str, stage: str) -> str:
     return wording.percent(value) + (f"<small>training {train}</small>" if train else "")
 
 
-def training(run: RunFolder) -> str:
+def training(run: RunContents) -> str:
     """Curves of the search and of the fine-tuning."""
     if run.metrics is None:
         return section("Training curves", absent("metrics.jsonl"))
@@ -161,7 +161,7 @@ def training(run: RunFolder) -> str:
     return section("Training curves", f'<div class="panels">{"".join(panels)}</div>{note(text)}')
 
 
-def blocks(run: RunFolder) -> str:
+def blocks(run: RunContents) -> str:
     """Share of the dimensions kept in each transformer block; nothing for networks without kinds of groups."""
     if run.plan is None or not run.plan.get("kinds"):
         return ""
@@ -172,7 +172,7 @@ def blocks(run: RunFolder) -> str:
     )
 
 
-def layers(run: RunFolder) -> str:
+def layers(run: RunContents) -> str:
     """Kept channels per scored group."""
     if run.plan is None:
         return section("Kept channels per layer", absent("plan.json"))
@@ -182,7 +182,7 @@ def layers(run: RunFolder) -> str:
     return section("Kept channels per layer", f"{note(text)}{plots.kept_bars(run.plan)}")
 
 
-def scores(run: RunFolder) -> str:
+def scores(run: RunContents) -> str:
     """Histogram of the learned scores."""
     if run.scores is None:
         return section("Scores", absent("scores.safetensors"))
@@ -194,7 +194,7 @@ def scores(run: RunFolder) -> str:
     return section("Scores", f"{note(text)}{keys}{plots.score_histogram(run.scores, run.plan)}")
 
 
-def provenance(run: RunFolder) -> str:
+def provenance(run: RunContents) -> str:
     """How the network was made: enough to make it again."""
     summary = run.summary
     search, select = summary.get("search") or {}, (run.plan or {}).get("select") or {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import wording
 from .rows import comparison, headline, judged_by, warnings
-from .run_folder import check_summary
+from .run_contents import check_summary
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -41,7 +41,7 @@ SUMMARY_REMEDY = "run the report stage again"
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunContents:
     """The contents of one run folder; None stands for a file that is not there."""
 
     path: Path
@@ -58,7 +58,7 @@ class RunFolder:
     categories: dict[str, Any] | None
 
 
-def read_run_folder(path: str | Path) -> RunFolder:
+def read_run_folder(path: str | Path) -> RunContents:
     """Read a run folder; only `summary.json` is required.
 
     Raises:
@@ -67,7 +67,7 @@ def read_run_folder(path: str | Path) -> RunFolder:
     path = Path(path)
     summary = read_stored(path / "summary.json", SummaryFile, version=FORMAT, remedy=SUMMARY_REMEDY)
     metrics = path / "metrics.jsonl"
-    run = RunFolder(
+    run = RunContents(
         path=path,
         summary=summary,
         plan=_optional(path / "plan.json", PlanFile, version=FORMAT),
@@ -90,7 +90,7 @@ def check_summary(summary: Any, *, name: str = "summary") -> None:
     check_stored(summary, SummaryFile, source=name, version=FORMAT, remedy=SUMMARY_REMEDY)
 
 
-def missing(name: str, run: RunFolder | None = None) -> str:
+def missing(name: str, run: RunContents | None = None) -> str:
     """One sentence for a file that is not there: which stage makes it, or why that stage of `run` was left out."""
     stages = (run.stages if run else None) or {}
     for stage, figures in stages.items():
@@ -117,7 +117,7 @@ def _optional_scores(path: Path) -> dict[str, np.ndarray] | None:
         raise UserError(f"{path}: not a safetensors file ({error}); run the search stage again") from None
 
 
-def _check_scores(run: RunFolder) -> None:
+def _check_scores(run: RunContents) -> None:
     if run.plan is None or run.scores is None:
         return
     sizes = {name: group["size"] for name, group in run.plan["groups"].items()}
