@@ -1,4 +1,4 @@
-"""timm's Swin and ViT as spaces: groups, files, sliced networks that stay timm's, gates."""
+"""timm's Swin and ViT as spaces: sliced networks that stay timm's, files, gates."""
 
 import json
 from copy import deepcopy
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_transformers import PADDED, SHALLOW, SPACES, SWIN_T, images, network_of, plan_of, pruned
 from torch import nn
-from transformer_spaces import PADDED, SHALLOW, SPACES, SWIN_T, images, network_of, plan_of, pruned
 
 from compress.plan import UserError
 from compress.pruning import slice_model
@@ -22,6 +22,11 @@ from compress.spaces import (
     save_model,
     sizes,
 )
+
+
+@pytest.fixture(params=SPACES.values(), ids=SPACES.keys())
+def space(request):
+    return request.param
 
 
 def test_groups_follow_the_thesis_or_vtp():

@@ -1,12 +1,14 @@
-"""Small transformers that tests of their spaces share."""
-
-from __future__ import annotations
+"""Small Swins and ViTs of every kind, with random weights, plans and widths."""
 
 import torch
 from torch import nn
 
 from compress.plan import WidthPlan
-from compress.spaces import SwinSpace, VitSpace, sizes
+from compress.spaces import (
+    SwinSpace,
+    VitSpace,
+    sizes,
+)
 
 SWIN_T = "swin_tiny_patch4_window7_224"
 SHALLOW = {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2), "drop_path_rate": 0.3}

@@ -1,9 +1,9 @@
-"""timm's Swin and ViT as spaces: counts against table 4.3 and an independent counter."""
+"""Parameters and MACs of timm's Swin and ViT: table 4.3, and counts by other means."""
 
 import pytest
 import torch
+from small_transformers import PADDED, SPACES, SWIN_T, pruned
 from torch.utils.flop_counter import FlopCounterMode
-from transformer_spaces import PADDED, SWIN_T, pruned
 
 from compress.costs import count_params, macs, params
 from compress.spaces import (
@@ -11,6 +11,11 @@ from compress.spaces import (
     VitSpace,
     sizes,
 )
+
+
+@pytest.fixture(params=SPACES.values(), ids=SPACES.keys())
+def space(request):
+    return request.param
 
 
 def block(d, n, tokens_attended, heads, head, hidden):
