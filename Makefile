@@ -1,5 +1,8 @@
-# Two commands set everything up on a fresh machine with Python 3.11: `make demo` and `make test`.
-PYTHON ?= python3.11
+# Two commands set everything up on a fresh machine with Python 3.11, 3.12 or 3.13: `make demo` and `make test`.
+RUNS := -c "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))" >/dev/null 2>&1
+# The newest of them that runs: a shim of a version that is not installed is on the path, and fails.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
+	$$python $(RUNS) && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -19,8 +22,8 @@ help:
 install: $(READY)
 
 $(READY): requirements.txt requirements-detection.txt setup.py pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or set PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "Making $(VENV) and installing the pinned packages: PyTorch is large, this takes a few minutes ..."
+	@$(or $(PYTHON),false) $(RUNS) || { echo "error: $(or $(PYTHON),python3.11 to python3.13) does not run, is older than 3.11, or has no venv; install Python 3.11, 3.12 or 3.13, or set PYTHON=/path/to/python" >&2; exit 2; }
+	@echo "Making $(VENV) with $(PYTHON) and installing the pinned packages: PyTorch is large, this takes a few minutes ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --no-deps -r requirements-detection.txt

@@ -35,11 +35,11 @@ class Cells:
 
     def context(self, *more: str) -> Any:
         """The recipe with the overrides `more`, before which others yield; the data are the same for a seed's cells."""
-        from compress.pipeline.context import Context
+        from compress.pipeline.images import make_context
         from compress.pipeline.recipe import load_recipe
 
         latest = dict(option.split("=", 1) for option in (*self.options, *more))
-        c = Context(load_recipe(self.recipe, [f"{key}={value}" for key, value in latest.items()]), self.progress)
+        c = make_context(load_recipe(self.recipe, [f"{key}={value}" for key, value in latest.items()]), self.progress)
         if self.data is None:
             self.data = c.data
         c.data = self.data

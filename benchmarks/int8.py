@@ -29,14 +29,14 @@ def main(args: argparse.Namespace) -> None:
     from compress.measure.accuracy import evaluate_model
     from compress.measure.benchmark import benchmark_models
     from compress.measure.models import open_model
-    from compress.pipeline.context import Context
+    from compress.pipeline.images import make_context
     from compress.pipeline.recorded import recorded_recipe
     from compress.report.progress import TerminalProgress
 
     torch.set_num_threads(1)
     recipe = recorded_recipe(args.run, args.cfg_options, remedy="give the folder of a run")
     with TerminalProgress(quiet=True) as progress:
-        data = Context(recipe, progress).data
+        data = make_context(recipe, progress).data
     rows: list[dict[str, Any]] = []
     files: list[Path] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -54,19 +54,20 @@ def callables(network: str) -> dict[str, Callable[[], object]]:
     """The penalty alone, and a whole step with it."""
     import torch
 
-    from compress.engine.searchers import TwoNetworks
+    from compress.engine.searchers import SearchModel
     from compress.engine.settings import SearchConfig
 
     side, batch = NETWORKS[network]
     torch.manual_seed(0)
     space = space_of(network)
-    penalty = made_up_penalty(space, (3, side, side))
+    input_size = (3, side, side)
+    penalty = made_up_penalty(space, input_size)
     sgd = {"type": "SGD", "lr": 0.01, "momentum": 0.9}
     config = SearchConfig(epochs=1, method={"type": "rarts", "order": "fused"}, optimizer=sgd, alpha_optimizer=sgd)
-    search = TwoNetworks(space.build(), space, config, penalty=penalty).train()
+    search = SearchModel(space.build(), space, config, input_size=input_size, penalty=penalty).train()
     optimizers = search.optimizers()
     halves = {half: (torch.randn(batch, 3, side, side), torch.arange(batch) % 10) for half in "pa"}
-    alphas = list(search.alphas.parameters())
+    alphas = search.source.alpha()
     gradients = [torch.zeros_like(alpha) for alpha in alphas]
     return {
         "penalty": lambda: penalty.add_gradient(alphas, gradients),

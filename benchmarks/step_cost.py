@@ -50,7 +50,7 @@ def sampler(network: str, method: str) -> Callable[[], None]:
     from torch.nn import functional as F
 
     from compress.engine.memory import keep_freed_memory
-    from compress.engine.searchers import OneNetwork, TwoNetworks
+    from compress.engine.searchers import SearchModel
     from compress.engine.settings import SearchConfig
 
     keep_freed_memory()  # as trainings do
@@ -72,11 +72,9 @@ def sampler(network: str, method: str) -> Callable[[], None]:
         return plain
     sgd = {"type": "SGD", "lr": 0.01, "momentum": 0.9}
     config = SearchConfig(epochs=1, method=METHODS[method], optimizer=sgd, alpha_optimizer=sgd)
-    kinds = {"rarts": lambda: TwoNetworks(model, space, config)}
-    one = lambda: OneNetwork(model, space, config, input_size=(3, size, size))  # noqa: E731
-    search = kinds.get(METHODS[method]["type"], one)().train()
+    search = SearchModel(model, space, config, input_size=(3, size, size)).train()
     optimizers = search.optimizers()
-    if METHODS[method]["type"] in ("joint", "netslim"):
+    if not search.method.halves:
 
         def whole() -> None:
             for data in batches:

@@ -1,50 +1,12 @@
 """Time exported models against each other in one interleaved run."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
-from _arguments import Parser, between
-from _command import engine_argument, run_tool
-
+# The checkout's library, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
-
-
-def parse() -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx or .engine files; ratios are to the first")
-    parser.add_argument("--backend", choices=BACKENDS, help="of the .onnx files (default: onnxruntime)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on the CPU")
-    parser.add_argument("--batch", type=between(1, 65536), default=1, metavar="N", help="images of one call")
-    parser.add_argument("--repeats", type=between(1, 1_000_000), default=60, metavar="N", help="samples of each model")
-    parser.add_argument("--json", metavar="F", help="file to write the figures to")
-    engine_argument(parser)
-    return parser.parse_args()
-
-
-def main(args: argparse.Namespace) -> None:
-    from compress.measure.benchmark import benchmark_models
-    from compress.plan import check_output, write_json
-    from compress.report.benchmark import print_benchmark
-
-    if args.json:
-        check_output("--json", args.json, inputs=args.models)
-    result = benchmark_models(
-        args.models,
-        backend=args.backend,
-        batch=args.batch,
-        threads=args.threads,
-        repeats=args.repeats,
-        trust=args.trust_engine,
-    )
-    print_benchmark(result)
-    if args.json:
-        write_json(args.json, result)
-
+from compress.commands import run_command
 
 if __name__ == "__main__":
-    run_tool(main, parse)
+    run_command("benchmark")

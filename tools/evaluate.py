@@ -1,60 +1,12 @@
 """Accuracy of a run's network, an ONNX file or a TensorRT engine on a recipe's evaluation images; AP of a detector."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
-from _arguments import Parser, between
-from _command import engine_argument, run_tool
-
+# The checkout's library, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-def parse() -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("source", metavar="MODEL", help="run folder (PyTorch), .onnx file or .engine")
-    parser.add_argument(
-        "--recipe", metavar="RECIPE", help="whose data are used (default: recipe.json beside the model)"
-    )
-    parser.add_argument("--batch", type=between(1, 65536), default=250, metavar="N", help="images read at a time")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime and PyTorch")
-    parser.add_argument("--json", metavar="F", help="file to write the figures to")
-    engine_argument(parser)
-    parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides")
-    return parser.parse_args()
-
-
-def main(args: argparse.Namespace) -> None:
-    from compress.measure import torch_threads
-    from compress.measure.models import open_model
-    from compress.pipeline.context import make_context
-    from compress.pipeline.recipe import load_recipe
-    from compress.pipeline.recorded import recorded_recipe
-    from compress.plan import UserError, check_output, write_json
-    from compress.report import print_figures
-    from compress.report.progress import TerminalProgress
-
-    if args.json:
-        check_output("--json", args.json, inputs=[args.source, args.recipe])
-    if args.recipe:
-        recipe = load_recipe(args.recipe, args.cfg_options)
-    else:
-        try:
-            recipe = recorded_recipe(args.source, args.cfg_options, remedy="give --recipe RECIPE")
-        except UserError:
-            open_model(
-                args.source, threads=args.threads, trust=args.trust_engine
-            )  # what is wrong with the file itself is said first
-            raise
-    with TerminalProgress() as progress, torch_threads(args.threads):
-        context = make_context(recipe, progress, trust=args.trust_engine)
-        figures = context.evaluate_file(args.source, batch=args.batch, threads=args.threads)
-    print_figures(args.source, figures)
-    if args.json:
-        write_json(args.json, {"file": args.source, **figures})
-
+from compress.commands import run_command
 
 if __name__ == "__main__":
-    run_tool(main, parse)
+    run_command("evaluate")

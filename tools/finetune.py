@@ -1,52 +1,12 @@
 """Fine-tune a pruned network: train its weights at the widths it has, with distillation where the recipe says so."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
-from _arguments import Parser
-from _command import first_process, run_tool, training_arguments
-
+# The checkout's library, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-def parse() -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("recipe", metavar="RECIPE", help="a file of recipes/; its finetune section is followed")
-    parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/RECIPE_finetune)")
-    parser.add_argument(
-        "--checkpoint", metavar="F", help="the network: RUN/sliced.safetensors, a card, or a run folder"
-    )
-    parser.add_argument("--teacher", metavar="F", help="the unpruned network that finetune.distill learns from")
-    training_arguments(parser, override="finetune.epochs=4")
-    return parser.parse_args()
-
-
-def main(args: argparse.Namespace) -> None:
-    from compress.pipeline.recipe import load_recipe
-    from compress.pipeline.run import finetune
-    from compress.report.progress import TerminalProgress
-
-    first = first_process(args.launcher)
-    recipe = load_recipe(args.recipe, args.cfg_options)
-    with TerminalProgress(quiet=not first) as progress:
-        folder = finetune(
-            recipe,
-            args.work_dir or Path("runs") / f"{recipe.name}_finetune",
-            progress=progress,
-            checkpoint=args.checkpoint,
-            teacher=args.teacher,
-            trust=args.trust_checkpoint,
-            resume=args.resume,
-            launcher=args.launcher,
-        )
-    if first:
-        config = recipe.space.get("config")  # Python, which evaluating runs only where it is named
-        more = f" --cfg-options space.config={config}" if config else ""
-        print(f"Network: {folder.path} (tools/evaluate.py {folder.path}{more} judges it again)")
-
+from compress.commands import run_command
 
 if __name__ == "__main__":
-    run_tool(main, parse)
+    run_command("finetune")

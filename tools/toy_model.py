@@ -1,42 +1,12 @@
 """Draw figure 2.1: trajectories of RARTS and first-order DARTS on the solvable model, and print the errors."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
-from _arguments import Parser, between, number
-
+# The checkout's library, whatever is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-def parse() -> argparse.Namespace:
-    parser = Parser(__doc__)
-    parser.add_argument("--out", metavar="STEM", default="runs/toy_model", help="writes STEM.png and STEM.svg")
-    parser.add_argument(
-        "--steps", type=between(1, 1_000_000), default=3000, metavar="N", help="gradient steps per trajectory"
-    )
-    parser.add_argument(
-        "--eta", type=between(1e-6, 0.1, number), default=0.01, metavar="R", help="learning rate of every variable"
-    )
-    return parser.parse_args()
-
-
-def main(args: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    from compress.plan import check_output
-    from compress.search.toy_figure import draw_toy_model, toy_table
-
-    for suffix in (".png", ".svg"):
-        check_output("--out", f"{args.out}{suffix}")
-    for path in draw_toy_model(args.out, steps=args.steps, eta=args.eta):
-        print(path)
-    Console().print(toy_table(steps=args.steps, eta=args.eta))
-
+from compress.commands import run_command
 
 if __name__ == "__main__":
-    from _command import run_tool
-
-    run_tool(main, parse)
+    run_command("toy-model")

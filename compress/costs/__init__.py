@@ -2,7 +2,7 @@
 
 from .breakdown import Costed, breakdown
 from .counting import count_macs, count_module_macs, count_params, macs, macs_of, params, params_of
-from .latency import Latency, LatencyTable
+from .latency import Latency, LatencyTable, open_table
 from .soft_latency import SoftLatency
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "count_params",
     "macs",
     "macs_of",
+    "open_table",
     "params",
     "params_of",
 ]

@@ -39,7 +39,12 @@ def breakdown(
 ) -> dict[str, Any]:
     """Parameters and MACs of each operator and of all, as the plain value of complexity.json (docs/formats.md).
 
-    An operator that one of the networks has not costs nothing there. `groups` say which layers are an MLP's.
+    An operator that one of the networks has not costs nothing there.
+
+    Args:
+        before, after: the unpruned and the pruned network.
+        groups: the space's: they say which layers are an MLP's.
+        input_size: (C, H, W) of an image.
 
     Raises:
         RuntimeError: formula and count disagree, or a layer has no operator; the message names it.

@@ -135,6 +135,11 @@ class LatencyTable:
 
         Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them. The 0
         of a removed block is not one of the two: nothing is known between it and the narrowest width.
+
+        Args:
+            op: the operator, or its name.
+            n_in, n_out: numbers of channels.
+            interpolate: take widths between two of the table's.
         """
         costs = self.costs_of(op)
         rows = _corners(self.grid(costs.n_in), n_in, f"{costs.n_in} of {_name(op)}", interpolate)
@@ -165,6 +170,20 @@ class LatencyTable:
     def grid(self, width: int | str) -> Sequence[int]:
         """The widths at which the table has an operator's `n_in` or `n_out`: a group's, or its only one."""
         return self.widths[width] if isinstance(width, str) else (width,)
+
+
+def open_table(path: str | Path, space: Space, input_size: Sequence[int]) -> LatencyTable:
+    """The table in the file `path`, of the networks of `space`, for images of (C, H, W).
+
+    Raises UserError as `LatencyTable.load` and `LatencyTable.check_space` do.
+
+    Example::
+
+        table = open_table("table.json", space, (3, 224, 224))
+    """
+    table = LatencyTable.load(path)
+    table.check_space(space, input_size)
+    return table
 
 
 def read_table(path: str | Path, shape: Any) -> Any:

@@ -9,14 +9,16 @@ import contextlib
 import io
 import warnings
 
+from ..plan import needs
 from .operators import install
 
+needs("mmcv", package="MMCV", extra="detection", what="a detector")
 install()
 # MMDetection asks for an optional package, and its mask heads copy tensors as PyTorch advises against, image by image.
 warnings.filterwarnings("ignore", "faster_coco_eval is not installed", UserWarning, module="mmdet")
 warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, module="mmdet")
 with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
-    import mmdet.datasets  # noqa: F401
+    needs("mmdet.datasets", package="MMDetection", extra="detection", what="a detector")
 
 from .run import DetectionContext, DetectionRecipe  # noqa: E402
 from .space import DetectorSpace  # noqa: E402

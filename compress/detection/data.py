@@ -51,7 +51,8 @@ class DetectionData:
     def __post_init__(self) -> None:
         check_settings(self)
         if any(side < 32 or side % 32 for side in self.input_size):
-            raise UserError(f"input_size={self.input_size}: sides must be multiples of 32 pixels; choose (800, 1344)")
+            rule = "sides must be multiples of 32 pixels"
+            raise UserError(rule, argument="input_size", value=self.input_size, remedy="choose (800, 1344)")
 
 
 class CocoData:
@@ -163,7 +164,7 @@ def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[st
     try:
         value = read_stored(file, InstancesFile, remedy="give COCO's instances_*.json", most_bytes=MOST_BYTES)
     except UserError as error:
-        raise UserError(f"data.root: {error}") from None
+        raise error.at("data.root") from None
     names = [category["name"] for category in value["categories"]]
     first = value["images"][0]["file_name"]
     masks = all("segmentation" in annotation for annotation in value["annotations"])

@@ -43,9 +43,13 @@ def colour(label: int) -> tuple[int, int, int]:
 def draw_detections(
     image: Image.Image, detections: Sequence[Detection], classes: Sequence[str], *, remark: str = ""
 ) -> Image.Image:
-    """A copy of `image`, its longer side `SIDE` pixels, with `detections`; `remark` is written along the lower edge.
+    """A copy of `image`, its longer side `SIDE` pixels, with `detections`.
 
-    Boxes and masks are in pixels of `image`, labels index `classes`. What has a higher score is drawn later.
+    Args:
+        image: any picture; it stays as it is.
+        detections: boxes and masks in its pixels; what has a higher score is drawn later.
+        classes: the names that labels index.
+        remark: written along the lower edge.
 
     Example::
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from ..spaces import load_model
 from .evaluation import Detections, add_detections, average_precision, detect
 from .stages import detector_feed
 
+if TYPE_CHECKING:
+    from .run import DetectionContext
 
-def evaluate_file(c: Any, source: str | Path, *, threads: int) -> dict[str, Any]:
+
+def evaluate_file(c: DetectionContext, source: str | Path, *, threads: int) -> dict[str, Any]:
     """AP in percent on the validation images of the run context `c`, of the network, ONNX file or engine `source`.
 
     Returns `backend`, `dataset`, `evaluated_on`, `n_images` and what `average_precision` gives. Raises UserError for
@@ -77,7 +80,7 @@ def open_detector(path: Path, *, threads: int, trust: bool) -> Exported:
     return Exported(path, backend, tuple(shapes["images"][2:]), run)
 
 
-def detect_exported(exported: Exported, c: Any) -> Detections:
+def detect_exported(exported: Exported, c: DetectionContext) -> Detections:
     """What `exported` finds in the validation images of `c`; masks pasted as MMDetection does."""
     from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
     from mmengine.structures import InstanceData

@@ -41,6 +41,14 @@ def write_predictions(
     `_after.jpg` with the detections whose score is above `threshold`, then `predictions.json`, which it returns. Both
     networks are MMDetection's, on any device; data sets are in test mode.
 
+    Args:
+        folder: where `predictions/` and `predictions.json` go.
+        before, after: MMDetection's networks, on any device.
+        dataset: in test mode.
+        training: a data set in test mode, `n` images of which follow; None: none.
+        n: number of images.
+        threshold: lowest score of a detection that is drawn.
+
     Example::
 
         write_predictions(run, unpruned, pruned, context.data.test)
@@ -91,6 +99,11 @@ def write_categories(
 
     `before` and `after` are the `per_category` that `average_precision` gives for all images of `dataset`. Categories
     are sorted by the change of their box AP, the worst first; those without an object in the images come last, by name.
+
+    Args:
+        folder: where `categories.json` goes.
+        before, after: the `per_category` that `average_precision` gives for all images of `dataset`.
+        dataset: names the categories.
 
     Example::
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Self
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from ..engine.settings import TrainConfig
 from ..engine.training import run
 from ..measure import MeasureConfig
-from ..pipeline.context import CONTEXTS, Context, Stage
+from ..pipeline.images import CONTEXTS
+from ..pipeline.networks import NetworkContext
 from ..pipeline.recipe import RECIPES, Recipe
 from ..pipeline.recipe_file import PYTHON, run_python
+from ..pipeline.stage import Stage
 from ..plan import UserError
 from ..spaces import Card, Space, load_card
 from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, write_mmdetection
@@ -29,7 +31,7 @@ from .export.convert import CANDIDATES
 from .export.supported import check_detector, check_sizes
 from .files import evaluate_file
 from .space import FAULTS, BackboneAlone, DetectorSpace
-from .stages import OWN_STAGES
+from .stages import DEPLOYING
 from .task import DetectionTask, DetectorTraining
 
 PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_pos_embed")
@@ -78,10 +80,17 @@ class DetectionRecipe(Recipe):
 
 
 @dataclass
-class DetectionContext(Context):
+class DetectionContext(NetworkContext):
     """What the stages of a detector's run are given."""
 
-    own_stages: ClassVar[Mapping[str, Stage]] = OWN_STAGES
+    recipe: DetectionRecipe
+
+    has_tables = False
+
+    @property
+    def deploying(self) -> Sequence[Stage[Self]]:
+        """Whole-detector ONNX files, timed on a validation image, and pictures for the report."""
+        return DEPLOYING
 
     @cached_property
     def config(self) -> Config:
@@ -89,16 +98,15 @@ class DetectionContext(Context):
         return load_config(self.recipe.space.get("config"))
 
     @cached_property
-    def data(self) -> CocoData:  # type: ignore[override]
+    def data(self) -> CocoData:
         """The config's COCO data, checked."""
-        config = self.config
         try:
-            return CocoData(config, self.recipe.data)  # type: ignore[arg-type]
+            return CocoData(self.config, self.recipe.data)
         except UserError as error:
-            raise UserError(f"recipe: {error}") from None
+            raise error.at("recipe") from None
 
     @cached_property
-    def full_space(self) -> Any:
+    def full_space(self) -> DetectorSpace:
         """The config's detector."""
         model = self.config.model.to_dict()
         return DetectorSpace(num_classes=head_classes(model), model=model)
@@ -136,11 +144,6 @@ class DetectionContext(Context):
                     stacklevel=2,
                 )
 
-    @property
-    def settled(self) -> tuple[str, ...]:
-        """Nothing whole: what of the config's model a checkpoint has to agree with, `baseline` checks."""
-        return ()
-
     @cached_property
     def baseline(self) -> tuple[nn.Module, Space]:
         """The network of --checkpoint and its space, with the config's settings for training and testing.
@@ -152,7 +155,7 @@ class DetectionContext(Context):
             try:
                 check_same_model(card.arch.get("model"), self.full_space.arch["model"])
             except UserError as error:
-                raise UserError(f"--checkpoint {path}: {error}") from None
+                raise error.at(f"--checkpoint {path}") from None
         return super().baseline
 
     @cached_property
@@ -166,7 +169,7 @@ class DetectionContext(Context):
         Those of every category, `per_category`, are for the report.
         """
         figures = self._precision(network, self.data.test)
-        if self.recipe.data.evaluate_train:  # type: ignore[attr-defined]
+        if self.recipe.data.evaluate_train:
             own = self._precision(network, self.data.train_evaluation)
             figures |= {f"train_{name}": value for name, value in own.items() if name != "per_category"}
         return figures
@@ -177,7 +180,7 @@ class DetectionContext(Context):
 
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Box AP on `data.watch` validation and training images."""
-        n = self.recipe.data.watch  # type: ignore[attr-defined]
+        n = self.recipe.data.watch
         if n == 0:
             return {}
         parts = {"": self.data.test, "train_": self.data.train_evaluation}
@@ -194,7 +197,14 @@ class DetectionContext(Context):
         return {name: figures[name] for name in FIGURES if name in figures}
 
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
-        """Train `network` in place on all training images; there is no `teacher`, because recipes refuse one."""
+        """Train `network` in place on all training images.
+
+        Args:
+            network: trained in place.
+            config: of the training.
+            stage: what its records say.
+            teacher: none; recipes refuse one.
+        """
         job = self.job(stage)
         run(
             DetectorTraining(network, bf16=config.amp == "bf16"),
@@ -217,10 +227,11 @@ class DetectionContext(Context):
             space = DetectorSpace(**card.arch)
             write_mmdetection(self.folder / stem, network, space, self.data)
 
-    def _filled(self, space: Any, state: Mapping[str, Tensor]) -> nn.Module:
-        alone = backbone_of(state) if self.fresh_classifier else None
+    def filled(self, space: Space, state: Mapping[str, Tensor]) -> nn.Module:
+        """As for every run; training alone also takes a backbone without the rest."""
+        alone = backbone_of(state) if self.aim == "train" else None
         if alone is None:
-            return super()._filled(space, in_mmdetection_layout(state))
+            return super().filled(space, in_mmdetection_layout(state))
         fresh = space.build().state_dict()
         heads = {name: value for name, value in fresh.items() if not name.startswith(PRETRAINED)}
         if is_main_process():
@@ -228,7 +239,7 @@ class DetectionContext(Context):
                 f"--checkpoint {self.checkpoint}: holds a backbone alone; the weights of all else are random",
                 stacklevel=2,
             )
-        return super()._filled(space, {**heads, **alone})
+        return super().filled(space, {**heads, **alone})
 
 
 def _card(path: Path) -> Card | None:

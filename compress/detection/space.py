@@ -48,7 +48,7 @@ class DetectorSpace(WidthSpace):
     model: Mapping[str, Any]
     in_channels: int = 3
     widths: Mapping[str, int] = field(default_factory=dict)
-    name: ClassVar = "detector"
+    name: ClassVar[str] = "detector"
 
     def __post_init__(self) -> None:
         check_ends(self.num_classes, self.in_channels)
@@ -123,7 +123,7 @@ def unpretrained(model: Any) -> dict[str, Any]:
     try:
         found = checked(model)
     except UserError as error:
-        raise UserError(f"space.config: {error}") from None
+        raise error.at("space.config") from None
     backbone = found.get(BACKBONE) if isinstance(found, dict) else None
     kind = backbone.get("type") if isinstance(backbone, dict) else None
     if not isinstance(backbone, dict) or kind not in FAMILY:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,12 +13,17 @@ from torch.nn import functional as F
 from ..export import onnx_session
 from ..export.convert import onnx_metadata
 from ..measure.latency import compare_calls, latency_record
-from ..pipeline.context import Stage
-from ..pipeline.stages import run_report
+from ..pipeline.deploying import DEPLOYING as OF_IMAGES
+from ..pipeline.deploying import REPORT
+from ..pipeline.stage import Figures, Stage
+from ..pipeline.stages import BASELINE, MODEL
 from ..plan import UserError, write_json
 from ..spaces import load_model
 from .export import compare_detections, export_detector
 from .pictures import write_categories, write_predictions
+
+if TYPE_CHECKING:
+    from .run import DetectionContext
 
 PLUGIN_FREE = "model_plugin_free"
 """Stem of the file that TensorRT builds without plugins."""
@@ -30,7 +35,7 @@ UNMATCHED_SHARE = 0.02
 """Of all detections, those that rounding may decide the other way: `parity.json` says how many there were."""
 
 
-def export_detectors(c: Any, figures: dict[str, Any]) -> None:
+def export_detectors(c: DetectionContext, figures: Figures) -> None:
     """baseline, model -> baseline.onnx, model.onnx, model_plugin_free.onnx, parity.json."""
     if _left_out(c, figures):
         return
@@ -51,7 +56,7 @@ def export_detectors(c: Any, figures: dict[str, Any]) -> None:
     write_json(c.folder / "parity.json", parity)
 
 
-def _left_out(c: Any, figures: dict[str, Any]) -> bool:
+def _left_out(c: DetectionContext, figures: Figures) -> bool:
     """Whether the run's detector is not exported, which is noted and recorded."""
     if c.unexported:
         c.progress.note(f"left out: {c.unexported}")
@@ -81,7 +86,7 @@ def fitting(dataset: Any, size: tuple[int, ...], n: int) -> tuple[list[Any], int
     return chosen, seen
 
 
-def measure_detectors(c: Any, figures: dict[str, Any]) -> None:
+def measure_detectors(c: DetectionContext, figures: Figures) -> None:
     """baseline.onnx, model.onnx -> latency.json: whole detectors on one validation image."""
     if _left_out(c, figures):
         return
@@ -106,7 +111,7 @@ def detector_feed(network: Any, sample: dict[str, Any], size: tuple[int, ...]) -
     return {"images": padded.numpy(), "image_size": np.array([[height, width]], np.float32)}
 
 
-def report_detectors(c: Any, figures: dict[str, Any]) -> None:
+def report_detectors(c: DetectionContext, figures: Figures) -> None:
     """baseline, model -> predictions/, predictions.json; what load and finetune recorded -> categories.json; then as
     for every run."""
     before, after = (load_model(c.folder / name)[0].to(get_device()) for name in ("baseline", "model"))
@@ -115,12 +120,19 @@ def report_detectors(c: Any, figures: dict[str, Any]) -> None:
     done = [c.folder.stages[stage].get("per_category") for stage in ("load", "finetune")]
     old, new = (own or c.evaluate(net)["per_category"] for own, net in zip(done, (before, after), strict=True))
     write_categories(c.folder.path, old, new, c.data.test)
-    run_report(c, figures)
+    REPORT.run(c, figures)
 
 
-OWN_STAGES: dict[str, Stage] = {
-    "export": export_detectors,
-    "measure": measure_detectors,
-    "report": report_detectors,
-}
-"""What a detector's run does otherwise than a classifier's."""
+_EXPORT, _MEASURE, _ = OF_IMAGES
+
+DEPLOYING: tuple[Stage[DetectionContext], ...] = (
+    Stage("export", export_detectors, _EXPORT.reads, (*_EXPORT.writes, f"{PLUGIN_FREE}.onnx")),
+    Stage("measure", measure_detectors, _MEASURE.reads, _MEASURE.writes),
+    Stage(
+        "report",
+        report_detectors,
+        (BASELINE, MODEL, *REPORT.reads),
+        (*REPORT.writes, "predictions.json", "categories.json"),
+    ),
+)
+"""What follows when a detector has been pruned and fine-tuned."""

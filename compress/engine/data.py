@@ -81,11 +81,14 @@ class DataConfig:
         check_settings(self)
         if self.root is None and self.type != "digits":
             what = "the path of an .npz file" if self.type == "npz" else "a folder"
-            raise UserError(f"root=None: type={self.type} reads its images from disk; set root to {what}")
+            rule = f"type={self.type} reads its images from disk"
+            raise UserError(rule, argument="root", value=None, remedy=f"set root to {what}")
         if self.resize is not None and self.resize < self.input_size:
-            raise UserError(f"resize={self.resize}: must be at least input_size; choose a larger value")
+            rule = "must be at least input_size"
+            raise UserError(rule, argument="resize", value=self.resize, remedy="choose a larger value")
         if (self.mean is None) != (self.std is None):
-            raise UserError(f"mean={self.mean}, std={self.std}: belong together; give both or neither")
+            rule = f"belongs together with std = {self.std}"
+            raise UserError(rule, argument="mean", value=self.mean, remedy="give both or neither")
         self._warn_unused()
 
     def _warn_unused(self) -> None:

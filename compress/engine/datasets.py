@@ -88,8 +88,10 @@ class Transform:
         """UserError, naming `image`, when it would have to be resized, which `resize` does not say."""
         if self.resize is None and (height, width) != (self.input_size, self.input_size):
             raise UserError(
-                f"input_size={self.input_size}: {image} has {height} x {width} pixels and is not resized; "
-                f"set resize (for instance {round(self.input_size * 8 / 7)}) or another input_size"
+                f"{image} has {height} x {width} pixels and is not resized",
+                argument="input_size",
+                value=self.input_size,
+                remedy=f"set resize (for instance {round(self.input_size * 8 / 7)}) or another input_size",
             )
 
     def _resized(self, x_BCHW: Tensor) -> Tensor:

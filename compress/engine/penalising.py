@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from ..costs import LatencyTable, SoftLatency
-from ..penalties import L1, LatencyPenalty, Penalty
-from ..penalties.latency import TAU
+from ..costs import LatencyTable, SoftLatency, open_table
+from ..penalties import Penalty, Terms
 from ..plan import UserError
 from ..search import channel_savings
 from ..spaces import Space
-from .settings import SearchConfig
-
-
-def l1_penalty(config: SearchConfig) -> L1:
-    """The l1 penalty of `config`."""
-    assert config.penalty != "latency", "make_penalty makes that one, which needs a space"
-    return L1(config.gamma, config.penalty)
+from .settings import SearchConfig, make_method, method_of, penalty_of
 
 
 def make_penalty(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> Penalty:
@@ -30,12 +22,12 @@ def make_penalty(config: SearchConfig, space: Space, *, input_size: tuple[int, i
 
         penalty = make_penalty(SearchConfig(epochs=1), space, input_size=(3, 32, 32))  # l1
     """
-    if config.penalty != "latency":
-        return l1_penalty(config)
+    penalty, groups = penalty_of(config), tuple(space.groups)
+    if not penalty.table:
+        return penalty.make(Terms(config.gamma, groups))
     with _latency_table(config, space, input_size) as table:
         latency = SoftLatency(table, space.operators(input_size))
-        groups = [group.name for group in space.groups]
-        return LatencyPenalty(config.gamma, latency, groups, tau=config.latency_tau or TAU)
+        return penalty.make(Terms(config.gamma, groups, latency, config.latency_tau))
 
 
 def make_savings(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> dict[str, float]:
@@ -49,9 +41,9 @@ def make_savings(config: SearchConfig, space: Space, *, input_size: tuple[int, i
 
 def check_latency_table(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> None:
     """UserError unless a search of `space` by `config`, if it reads a latency table, can use the one that it names."""
-    if config.penalty == "latency":
+    if penalty_of(config).table:
         make_penalty(config, space, input_size=input_size)
-    elif config.latency_table is not None:
+    elif method_of(config).reads_table(make_method(config)):
         make_savings(config, space, input_size=input_size)
 
 
@@ -60,10 +52,6 @@ def _latency_table(config: SearchConfig, space: Space, input_size: tuple[int, in
     """The table that `config` names, checked; errors of the block are the table's."""
     path = str(config.latency_table)
     try:
-        if not Path(path).is_file():
-            raise UserError("no such file; make it with tools/profile_latency.py")
-        table = LatencyTable.load(path)
-        table.check_space(space, input_size)
-        yield table
+        yield open_table(path, space, input_size)
     except UserError as error:
-        raise UserError(f"search.latency_table = {path!r}: {error}") from None
+        raise error.at(f"search.latency_table = {path!r}") from None

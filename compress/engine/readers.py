@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ..plan import UserError
+from ..plan import UserError, needs
 from ..plan.errors import shown
 from .archives import read_arrays
 from .datasets import ArraySource, FileSource, Source
@@ -55,9 +55,8 @@ def read_digits() -> Reading:
         reading = read_digits()
         assert len(reading.test.labels) == 360
     """
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
+    sklearn = needs("sklearn.datasets", package="scikit-learn", extra="demo", what="data.type = digits")
+    digits = sklearn.load_digits()
     grey = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
     grey = F.interpolate(grey, size=(32, 32), mode="bilinear", align_corners=False).round().to(torch.uint8)
     images = grey.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()

@@ -1,8 +1,8 @@
-"""Search methods as MMEngine models: which networks they train, where their scores live, which step they take."""
+"""A search method as MMEngine's model: the weight sets that it trains, where their scores live, its step applied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -15,64 +15,81 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..penalties import Penalty
-from ..search import (
-    METHODS,
-    Bilevel,
-    GroupLasso,
-    MacsLoss,
-    OneSet,
-    Rvsm,
-    Tas,
-    TwoSets,
-    darts1_step,
-    darts2_step,
-    grouplasso_step,
-    joint_step,
-    milenas1_step,
-    rarts_step,
-    rvsm_step,
-    tas_step,
-)
-from ..spaces import Alphas, Space, fold_scores
-from .penalising import l1_penalty
-from .score_sources import Choices, Gates, score_source
-from .settings import SearchConfig, amp_dtype, make_method
+from ..search import Iteration, Logs, ProbingLoss, ScoreSource, Site
+from ..spaces import Space, fold_scores
+from .penalising import make_penalty
+from .settings import SearchConfig, amp_dtype, make_method, method_of, penalty_of
 from .tasks import CrossEntropy, Objective
 from .training import Prepared
 
 Batch = Any
 """What the objective takes: for classification images [B, C, H, W] and labels [B]."""
-Logs = dict[str, Tensor]
-BILEVEL_STEPS: dict[str, Callable[..., Logs]] = {
-    "darts1": darts1_step,
-    "darts2": darts2_step,
-    "milenas1": milenas1_step,
-}
 
 
 class SearchModel(Prepared):
-    """What every search has: a penalty, the score optimiser's steps summed up, losses under autocast."""
+    """The search that `config` describes, from the weights of `network` (unchanged) on images of `input_size`.
 
-    def __init__(self, config: SearchConfig, penalty: Penalty | None, objective: Objective | None) -> None:
+    Weight sets are attributes of their names, `w` or `u` and `w`; `source` is where their scores live. `objective` None
+    for cross entropy; `penalty` None for the one that `config` names. Raises UserError for a space that has no place
+    for the method's scores, and for a latency table that is not this network's.
+
+    Example::
+
+        model = SearchModel(network, space, config, input_size=(3, 32, 32))
+        model.train_step({"p": batch, "a": another}, model.optimizers())
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        space: Space,
+        config: SearchConfig,
+        *,
+        input_size: tuple[int, int, int],
+        penalty: Penalty | None = None,
+        objective: Objective | None = None,
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.method, self.settings = config, method_of(config), make_method(config)
         self.objective = objective or CrossEntropy()
-        self.method = make_method(config)
-        self.penalty = l1_penalty(config) if penalty is None else penalty
+        self.penalty = penalty or make_penalty(config, space, input_size=input_size)
         self.register_buffer("sum_of_steps", torch.zeros((), dtype=torch.float64))
+        for name in self.method.weight_sets:
+            self.add_module(name, deepcopy(network).to(memory_format=torch.channels_last))
+        assert self.method.source is not None, "a method that only scores is no search"
+        site = Site(self.method.name, self.settings, space, input_size)
+        self.source: ScoreSource = self.method.source.of([self.weights(name) for name in self.method.weight_sets], site)
+
+    def weights(self, name: str) -> nn.Module:
+        """The weight set called `name`."""
+        return self.get_submodule(name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Searches have no single forward pass; `train_step` is their only entry."""
-        raise TypeError("a search model has no forward; call train_step")
+        """That of the watched network; the search itself is in `train_step`."""
+        return self.watched()(*args, **kwargs)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
         """One iteration of the method on `data`: a batch of D, or {"p": batch of D_p, "a": batch of D_a}."""
+        assert self.method.step is not None
         self.sum_of_steps += optim_wrapper["alpha"].param_groups[0]["lr"]
-        logs = self.step(data, optim_wrapper)
+
+        def loss(name: str, half: str | None) -> ProbingLoss:
+            return partial(self.criterion, self.weights(name), data if half is None else data[half])
+
+        logs = self.method.step(
+            Iteration(
+                settings=self.settings,
+                penalty=self.penalty,
+                gamma=self.config.gamma,
+                source=self.source,
+                loss=loss,
+                parameters=self.parameter_sets(),
+                optimizers=optim_wrapper,
+                average=average_gradients,
+            )
+        )
         if self.config.fixed_scale:
-            for module in self.children():
-                if isinstance(module, Alphas):
-                    module.normalise()
+            self.source.normalise()
         return logs
 
     def criterion(self, network: nn.Module, batch: Batch, *, probe: bool = False) -> Tensor:
@@ -98,12 +115,15 @@ class SearchModel(Prepared):
     def _loss(self, network: nn.Module, batch: Batch) -> Tensor:
         return self.objective.loss(network, batch, label_smoothing=self.config.label_smoothing)
 
-    def strength(self) -> float | None:
-        """Distance the penalty alone moves a score; None without a penalty on scores or for rescaling optimisers."""
-        settings = self.config.alpha_optimizer
-        if settings["type"] != "SGD" or isinstance(self.method, Tas | Rvsm | GroupLasso):
-            return None
-        return self.penalty.strength(float(self.sum_of_steps), settings.get("momentum", 0.0))
+    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
+        """Name of an optimiser -> the parameters it updates: of every weight set, and `alpha`."""
+        alpha = self.source.alpha()
+        scored = {id(parameter) for parameter in alpha}
+        weights = {
+            name: [p for p in self.weights(name).parameters() if p.requires_grad and id(p) not in scored]
+            for name in self.method.weight_sets
+        }
+        return {**weights, "alpha": alpha}
 
     def optimizers(self) -> OptimWrapperDict:
         """One optimiser for each set of parameters; `alpha` is among the names."""
@@ -115,171 +135,57 @@ class SearchModel(Prepared):
             wrappers[name] = objective.optimizer(settings, self, parameters, name=f"search.{section}")
         return OptimWrapperDict(**wrappers)
 
-    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
-        """Name of an optimiser -> the parameters it updates."""
-        raise TypeError
+    def info(self) -> dict[str, Any]:
+        """What a run records of its search: the method with all its settings, and the penalty that acted.
 
-    def step(self, data: Any, optimizers: OptimWrapperDict) -> Logs:
-        """The method's step function, applied."""
-        raise TypeError
+        `strength`: the distance the penalty alone moves a score; None without a penalty on scores and for optimisers
+        that rescale gradients.
+        """
+        acting = self.method.penalised_by(self.settings, penalty_of(self.config))
+        gamma = None if acting is None else self.config.gamma
+        return {"gamma": gamma, "penalty": acting, "strength": self.strength(), **self.config.method}
+
+    def strength(self) -> float | None:
+        """Distance the penalty alone moves a score; None without a penalty on scores or for rescaling optimisers."""
+        settings = self.config.alpha_optimizer
+        acts = self.source.direct and self.method.takes(penalty_of(self.config))
+        if settings["type"] != "SGD" or not acts:
+            return None
+        return self.penalty.strength(float(self.sum_of_steps), settings.get("momentum", 0.0))
 
     def scores(self) -> dict[str, Tensor]:
         """Present scores on the CPU, {group: float32 [C]}."""
-        raise TypeError
-
-    def folded(self, space: Space) -> nn.Module:
-        """The weights that go on as a network of its own, without gates."""
-        raise TypeError
-
-    def watched(self) -> nn.Module:
-        """The network whose accuracy the curves show."""
-        raise TypeError
-
-
-class TwoNetworks(SearchModel):
-    """u and w, both gated by one alpha, for RARTS; `penalty` as `make_penalty` gives it, None for the config's l1;
-    `objective` None for cross entropy."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        space: Space,
-        config: SearchConfig,
-        *,
-        penalty: Penalty | None = None,
-        objective: Objective | None = None,
-    ) -> None:
-        super().__init__(config, penalty, objective)
-        network = network.to(memory_format=torch.channels_last)
-        self.u, self.w = deepcopy(network), deepcopy(network)
-        self.alphas = Alphas(space.groups)
-        self.alphas.attach(self.u)
-        self.alphas.attach(self.w)
-
-    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
-        """u, w and the scores."""
-        modules = {"u": self.u, "w": self.w, "alpha": self.alphas}
-        return {name: _trained(module) for name, module in modules.items()}
-
-    def step(self, data: dict[str, Batch], optimizers: OptimWrapperDict) -> Logs:
-        """One RARTS iteration on a batch of D_p and one of D_a."""
-        sets = TwoSets(
-            loss_p=lambda *, probe=False: self.criterion(self.u, data["p"], probe=probe),
-            loss_a=lambda *, probe=False: self.criterion(self.w, data["a"], probe=probe),
-            **self.parameter_sets(),
-            opt_u=optimizers["u"],
-            opt_w=optimizers["w"],
-            opt_alpha=optimizers["alpha"],
-            average=average_gradients,
-        )
-        return rarts_step(sets, self.method, self.penalty)
-
-    def scores(self) -> dict[str, Tensor]:
-        """The gates."""
-        return self.alphas.scores()
-
-    def folded(self, space: Space) -> nn.Module:
-        """u, w or their mean (`search.weights`), scores folded in."""
-        network = space.build().to(self.sum_of_steps.device).to(memory_format=torch.channels_last)
-        u, w = self.u.state_dict(), self.w.state_dict()
-        if self.config.weights == "average":
-            u = {k: ((v + w[k]) / 2 if v.is_floating_point() else v) for k, v in u.items()}
-        network.load_state_dict(w if self.config.weights == "w" else u)
-        fold_scores(network, space, self.scores())
-        return network
-
-    def watched(self) -> nn.Module:
-        """The gated network that goes on; u where their mean will."""
-        return self.w if self.config.weights == "w" else self.u
-
-
-class OneNetwork(SearchModel):
-    """One network w, its scores wherever the method keeps them, trained on halves or on all of D.
-
-    `penalty` as `make_penalty` gives it, None for the config's l1; `objective` None for cross entropy.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        space: Space,
-        config: SearchConfig,
-        *,
-        input_size: tuple[int, int, int],
-        penalty: Penalty | None = None,
-        objective: Objective | None = None,
-    ) -> None:
-        super().__init__(config, penalty, objective)
-        self.w = deepcopy(network).to(memory_format=torch.channels_last)
-        self.kind = config.method["type"]
-        self.source = score_source(self.w, space, self.kind, self.method)
-        if isinstance(self.method, Rvsm):
-            split = [p.detach().clone() for p in self.source.parameters()]
-            self.split = nn.ParameterList(nn.Parameter(p, requires_grad=False) for p in split)
-        if isinstance(self.method, Tas):
-            assert isinstance(self.source, Choices)
-            self.cost = MacsLoss(space, space.operators(input_size), self.source)
-
-    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
-        """The weights and the scores."""
-        alpha = list(self.source.parameters())
-        scored = {id(p) for p in alpha}
-        return {"w": [p for p in _trained(self.w) if id(p) not in scored], "alpha": alpha}
-
-    def step(self, data: Any, optimizers: OptimWrapperDict) -> Logs:
-        """The method's iteration."""
-        common = {
-            **self.parameter_sets(),
-            "opt_w": optimizers["w"],
-            "opt_alpha": optimizers["alpha"],
-            "average": average_gradients,
-        }
-        if METHODS[self.kind].halves:
-            return self._bilevel_step(data, common)
-        one = OneSet(loss=lambda: self.criterion(self.w, data), **common)
-        if isinstance(self.method, Rvsm):
-            return rvsm_step(one, list(self.split), self.method, self.config.gamma)
-        if isinstance(self.method, GroupLasso):
-            return grouplasso_step(one, self.method, l1_penalty(self.config))
-        return joint_step(one, self.method, self.penalty)
-
-    def _bilevel_step(self, data: dict[str, Batch], common: dict[str, Any]) -> Logs:
-        sets = Bilevel(
-            loss_a=lambda *, probe=False: self.criterion(self.w, data["a"], probe=probe),
-            loss_p=lambda *, probe=False: self.criterion(self.w, data["p"], probe=probe),
-            **common,
-        )
-        if isinstance(self.method, Tas):
-            return tas_step(sets, self.cost)
-        return BILEVEL_STEPS[self.kind](sets, self.method, self.penalty)
-
-    def scores(self) -> dict[str, Tensor]:
-        """The method's scores; RVSM's are those of its split variable."""
-        if isinstance(self.method, Rvsm):
-            return self.source.scores(list(self.split))
         return self.source.scores()
 
     def folded(self, space: Space) -> nn.Module:
-        """A copy of w; where gates scored it, with the scores folded in."""
+        """The weights that go on as a network of its own, without gates: their scores are folded in.
+
+        Of two weight sets those of `search.weights`: one of them, or their mean.
+        """
         network = space.build().to(self.sum_of_steps.device).to(memory_format=torch.channels_last)
-        network.load_state_dict(self.w.state_dict())
-        if isinstance(self.source, Gates):
-            fold_scores(network, space, self.scores())
+        state = self.watched().state_dict()
+        if self.averaged:
+            w = self.weights("w").state_dict()
+            state = {k: ((v + w[k]) / 2 if v.is_floating_point() else v) for k, v in state.items()}
+        network.load_state_dict(state)
+        gating = self.source.gating()
+        if gating is not None:
+            fold_scores(network, space, gating)
         return network
 
+    @property
+    def averaged(self) -> bool:
+        """Whether the mean of u and w goes on."""
+        return self.method.networks == 2 and self.config.weights == "average"
+
     def watched(self) -> nn.Module:
-        """w."""
-        return self.w
+        """The network whose accuracy the curves show: the one that goes on; u where a mean will."""
+        return self.weights("u" if self.method.networks == 2 and self.config.weights != "w" else "w")
 
 
 def _once(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Contexts of a pass and of its repetition: BatchNorm statistics count it once."""
     return nullcontext(), frozen_statistics(network)
-
-
-def _trained(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters of `module` that are not frozen."""
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -18,22 +18,13 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
 from ..plan import UserError
-from ..search import (
-    METHODS,
-    Magnitude,
-    RandomScores,
-    Tas,
-    latency_aware,
-    magnitude_scores,
-    random_scores,
-    taylor_scores,
-)
+from ..search import Scoring
 from ..spaces import Space
 from .finite import odd_tensor
 from .loaders import PairLoader
-from .penalising import make_penalty, make_savings
-from .searchers import OneNetwork, SearchModel, TwoNetworks
-from .settings import SearchConfig, make_method
+from .penalising import make_savings
+from .searchers import SearchModel
+from .settings import SearchConfig, make_method, method_of
 from .tasks import Objective, Task
 from .training import Job, run
 
@@ -62,17 +53,12 @@ def search(
     figures of a network for the metrics rows. Scorers that need no search return at once. Raises UserError, before
     anything is trained, for a latency table that is not this network's.
     """
-    method = METHODS[config.method["type"]]
-    if method.networks == 0:
-        scores = score(network, space, task, config, job)
+    method = method_of(config)
+    if method.score is not None:
+        scores = method.score(scoring(network, space, task, config, job))
         _check_found(scores)
         return Found(scores, network, {**config.method, "gamma": None, "penalty": None, "strength": None})
-    penalty = make_penalty(config, space, input_size=task.input_size)
-    model: TwoNetworks | OneNetwork
-    if method.networks == 2:
-        model = TwoNetworks(network, space, config, penalty=penalty, objective=task)
-    else:
-        model = OneNetwork(network, space, config, input_size=task.input_size, penalty=penalty, objective=task)
+    model = SearchModel(network, space, config, input_size=task.input_size, objective=task)
     batch_size = config.batch_size
     loaders = task.halves(batch_size, job) if method.halves else [task.loader(batch_size, job)]
     loop: dict[str, Any] = {"by_epoch": True, "max_epochs": config.epochs}
@@ -92,38 +78,33 @@ def search(
         model_wrapper={"type": "AveragedSearch"},
     )
     folded, scores = model.folded(space), model.scores()
-    if method.networks == 2 and config.weights == "average":
+    if model.averaged:
         recalibrate(folded, loaders, task)
     _check_found({**scores, **folded.state_dict()})
-    penalised = not isinstance(model.method, Tas)
-    info = {
-        "gamma": config.gamma if penalised else None,
-        "penalty": config.penalty if penalised else None,
-        "strength": model.strength(),
-        **config.method,
-    }
-    return Found(scores, folded.cpu().eval(), info)
+    return Found(scores, folded.cpu().eval(), model.info())
 
 
-def score(network: nn.Module, space: Space, task: Task, config: SearchConfig, job: Job) -> dict[str, Tensor]:
-    """Scores by a method that trains nothing: random, magnitude or Taylor.
+def scoring(network: nn.Module, space: Space, task: Task, config: SearchConfig, job: Job) -> Scoring:
+    """What a method that trains nothing scores by: `network`, its training loss on batches of D, the latency table.
 
-    Raises UserError, before any gradient is taken, for a latency table that is not this network's.
+    `savings` raises UserError for a latency table that is not this network's.
     """
-    method = make_method(config)
-    if isinstance(method, RandomScores):
-        return random_scores(space, seed=job.seed)
-    if isinstance(method, Magnitude):
-        return magnitude_scores(network, space, method)
-    savings = None
-    if method.latency_weight > 0:
-        savings = make_savings(config, space, input_size=task.input_size)
-    loader = task.loader(config.batch_size, job)
-    loader.set_epoch(0)
-    loss = partial(task.loss, label_smoothing=0.0)
-    on_device = deepcopy(network).to(get_device())
-    scores = taylor_scores(on_device, space, loss, islice(loader, method.batches))
-    return scores if savings is None else latency_aware(scores, savings, method.latency_weight)
+
+    def batches() -> Iterator[Any]:
+        loader = task.loader(config.batch_size, job)
+        loader.set_epoch(0)
+        return iter(loader)
+
+    return Scoring(
+        settings=make_method(config),
+        network=network,
+        space=space,
+        seed=job.seed,
+        batches=batches,
+        loss=partial(task.loss, label_smoothing=0.0),
+        on_device=lambda: deepcopy(network).to(get_device()),
+        savings=partial(make_savings, config, space, input_size=task.input_size),
+    )
 
 
 def recalibrate(network: nn.Module, loaders: list[Any], objective: Objective, *, batches: int = 100) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ..penalties import PENALTIES, PenaltyType
 from ..penalties.latency import TAU
-from ..plan import Count, Range, UserError, brief, build_settings, check_settings
-from ..search import METHODS, Taylor
-
-GATED_METHODS = ("rarts", "darts1", "darts2", "milenas1", "joint")
-"""Methods whose scores are gates and nothing else."""
+from ..plan import Count, Range, UserError, brief, check_settings
+from ..search import DEFAULT, METHODS, Method
 
 Amp = Literal["bf16", "fp16"] | None
 Epochs = Annotated[int, Range(at_least=1, at_most=1_000_000)]
@@ -78,10 +76,10 @@ class FinetuneConfig(TrainConfig):
 class SearchConfig:
     """The search. `method` is {"type": name, its parameters}; `alpha_optimizer` acts on the scores alone.
 
-    `gamma` weighs the penalty. `penalty`: l1, as a `subgradient` or a `proximal` step, or `latency`: the ratio to the
-    unpruned network's latency, which the table of the file `latency_table` (tools/profile_latency.py) predicts for soft
-    widths; a score of size `latency_tau` (0.4 unless given) counts as half a channel. That ratio is one number for all
-    channels: to pull as hard as l1 on average, its gamma must be larger, some four to eight times their number.
+    `gamma` weighs the `penalty` out of PENALTIES: l1, as a `subgradient` or a `proximal` step, or `latency`: the ratio
+    to the unpruned network's latency, which the table of the file `latency_table` (tools/profile_latency.py) predicts
+    for soft widths; a score of size `latency_tau` (0.4 unless given) counts as half a channel. That ratio is one number
+    for all channels: to pull as hard as l1 on average, its gamma must be larger, some four to eight times their number.
     `taylor` with a `latency_weight` reads the same table, without a penalty.
 
     `fixed_scale` brings the gates of every group to root mean square 1 after each step. Their common scale is free (a
@@ -94,10 +92,10 @@ class SearchConfig:
     """
 
     epochs: Epochs
-    method: Mapping[str, Any] = field(default_factory=lambda: {"type": "rarts"})
+    method: Mapping[str, Any] = field(default_factory=lambda: {"type": DEFAULT})
     batch_size: Count = 64
     gamma: Annotated[float, Range(at_least=0, at_most=1e6, remedy="1e-4 is the default")] = 1e-4
-    penalty: Literal["subgradient", "proximal", "latency"] = "subgradient"
+    penalty: str = "subgradient"
     latency_table: str | None = None
     latency_tau: Annotated[float, Range(above=0, at_most=1e6)] | None = None
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.1, "momentum": 0.9})
@@ -112,36 +110,41 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_training(self, "search")
-        if self.method.get("type") not in tuple(METHODS):
-            raise UserError(
-                f"search.method.type = {brief(self.method.get('type'))}: must be one of "
-                f"{', '.join(map(repr, METHODS))}; choose one"
-            )
-        self._settle_latency(make_method(self))
+        method, settings = method_of(self), make_method(self)
+        # So that a run's record says all of them, whatever the defaults are one day.
+        object.__setattr__(self, "method", method.recorded(settings))
+        self._check_penalty(method)
+        self._settle_latency(method, settings)
         if self.batch_size % self.accumulate:
             raise UserError(
                 f"search.accumulate = {self.accumulate}: must divide search.batch_size = {self.batch_size}; change one"
             )
-        if self.fixed_scale and self.method["type"] not in GATED_METHODS:
+        if self.fixed_scale and not _scalable(method):
             raise UserError(
-                f"search.fixed_scale = True: {self.method['type']} has no gates to scale; set it to False, or "
-                f"use one of {', '.join(GATED_METHODS)}"
+                f"search.fixed_scale = True: {method.name} has no gates to scale; set it to False, or use one of "
+                f"{_names(_scalable)}"
             )
         check_optimizer(self.alpha_optimizer, name="search.alpha_optimizer")
         if self.amp == "fp16":
             raise UserError("search.amp = 'fp16': the search takes gradients itself, without loss scaling; use 'bf16'")
 
-    def _settle_latency(self, method: Any) -> None:
+    def _check_penalty(self, method: Method) -> None:
+        """UserError for a penalty that `method` cannot apply to its scores."""
+        penalty = penalty_of(self)
+        if penalty.common or method.takes(penalty):
+            return
+        lacks = f"has no {' or '.join(penalty.places)}" if penalty.places else "applies no such penalty"
+        raise UserError(
+            f"search.penalty = {penalty.name!r}: {method.name} {lacks} for it to act on; use one of "
+            f"{_names(lambda other: other.takes(penalty))}, or another penalty"
+        )
+
+    def _settle_latency(self, method: Method, settings: Any) -> None:
         """Fill in tau; UserError for settings of latency that are missing, useless or for other methods."""
-        penalised = self.penalty == "latency"
-        weighed = isinstance(method, Taylor) and method.latency_weight > 0
-        if penalised and self.method["type"] not in GATED_METHODS:
-            raise UserError(
-                f"search.penalty = 'latency': {self.method['type']} has no gates to count as channels; use one of "
-                f"{', '.join(GATED_METHODS)}, or another penalty"
-            )
+        penalised, weighed = penalty_of(self).table, method.reads_table(settings)
+        weight = f"search.method.{method.table_weight}"
         if (penalised or weighed) and not self.latency_table:
-            reader = "search.penalty = 'latency'" if penalised else "search.method.latency_weight above 0"
+            reader = f"search.penalty = {self.penalty!r}" if penalised else f"{weight} above 0"
             raise UserError(
                 f"search.latency_table = {brief(self.latency_table)}: {reader} needs a table; give the file that "
                 "tools/profile_latency.py wrote for this recipe"
@@ -150,11 +153,20 @@ class SearchConfig:
         if self.latency_tau is not None and not penalised:
             raise UserError(f"search.latency_tau = {brief(self.latency_tau)}: {useless}")
         if self.latency_table is not None and not (penalised or weighed):
-            if isinstance(method, Taylor):
-                useless = "has no use with search.method.latency_weight = 0; set that above 0, or leave this away"
+            if method.table_weight is not None:
+                useless = f"has no use with {weight} = 0; set that above 0, or leave this away"
             raise UserError(f"search.latency_table = {brief(self.latency_table)}: {useless}")
         if penalised and self.latency_tau is None:
             object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
+
+
+def _scalable(method: Method) -> bool:
+    return method.source is not None and method.source.scalable
+
+
+def _names(suits: Callable[[Method], bool]) -> str:
+    """The names of the methods that suit, for a message."""
+    return ", ".join(method.name for method in METHODS.values() if suits(method))
 
 
 def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
@@ -170,18 +182,24 @@ def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
         raise UserError(f"{section}.amp = 'fp16': needs a CUDA device for its loss scaling; use 'bf16' or None")
 
 
+def method_of(config: SearchConfig) -> Method:
+    """The method that `config` names; UserError for an unknown one."""
+    return METHODS.named(config.method.get("type"), "search.method.type")
+
+
+def penalty_of(config: SearchConfig) -> PenaltyType:
+    """The penalty that `config` names; UserError for an unknown one."""
+    return PENALTIES.named(config.penalty, "search.penalty")
+
+
 def make_method(config: SearchConfig) -> Any:
     """The parameters of `config.method`; UserError for one the method does not have, and for wrong values."""
-    kwargs = dict(config.method)
-    kind = kwargs.pop("type")
-    known = {f.name for f in fields(METHODS[kind].settings)}
-    if unknown := sorted(kwargs.keys() - known):
-        raise UserError(f"search.method.{unknown[0]}: {kind} has no such parameter; it has {sorted(known) or 'none'}")
-    method = build_settings(METHODS[kind].settings, kwargs, "search.method")
-    for key, value in kwargs.items():
+    values = {key: value for key, value in config.method.items() if key != "type"}
+    settings = method_of(config).settings_of(values)
+    for key, value in values.items():
         if isinstance(value, float):
             Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"search.method.{key}", value, whole=False)
-    return method
+    return settings
 
 
 def registered(registry: Any, kind: Any, *, name: str, example: str) -> Any:

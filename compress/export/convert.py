@@ -84,9 +84,17 @@ def export_int8(
     """Write the network of the run folder `source` as an INT8 ONNX file at `path`; returns the number of images used.
 
     Ranges are measured on `images` images out of `data.train`, chosen by `seed` in the classes' proportions and not
-    augmented, or on all where there are fewer; the evaluation images are not looked at. `uint8_input` as in
-    `export_pixels`. Raises UserError when `source` is an ONNX file, when `data` are not what its network was trained
-    on, and as `quantize_int8` does.
+    augmented, or on all where there are fewer; the evaluation images are not looked at. Raises UserError when `source`
+    is an ONNX file, when `data` are not what its network was trained on, and as `quantize_int8` does.
+
+    Args:
+        source: a run folder.
+        path: the file to write.
+        data: what the network was trained on.
+        images: how many images ranges are measured on.
+        seed: of their choice.
+        config: how to quantise.
+        uint8_input: take pixels, as `export_pixels` has it.
 
     Example::
 
@@ -136,6 +144,14 @@ def export_engine(
 
     That is `source` itself, or, where it has to be made, a file beside the engine: `model.engine.onnx`. After a failure
     both are as they were. Raises as `write_onnx` and `build_engine` do.
+
+    Args:
+        source: a run folder or an ONNX file.
+        path: the engine to write.
+        config: of the engine.
+        fp16: float16, with float32 where it matters.
+        uint8_input: take pixels, as `export_pixels` has it.
+        progress: is told how far the build is.
 
     Example::
 

@@ -25,6 +25,12 @@ def first_divergence(model: nn.Module, path: str | Path, images_BCHW: Tensor, *,
     belongs to which module comes from exporting `model` again, so it takes as long. None when no module differs, or
     when the file's tensors are not those of an export of `model`.
 
+    Args:
+        model: the network that was exported.
+        path: the ONNX file.
+        images_BCHW: preprocessed images, float32.
+        tolerance: largest difference allowed over the largest value.
+
     Example::
 
         first_divergence(model, "model.onnx", images, tolerance=1e-4)  # "conv1, made by Conv node_conv (conv1.weight)"

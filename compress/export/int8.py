@@ -60,12 +60,17 @@ def quantize_int8(
 ) -> Path:
     """Write the float32 ONNX file `source`, quantised to 8 bits, at `path`.
 
-    `images` are batches, float32 [B, C, H, W], preprocessed as for inference: some hundred training images, since
-    ranges fitted to test images would flatter the test. The file holds QuantizeLinear and DequantizeLinear nodes
-    around float32 operators, which engines fuse to integer kernels. Weights are symmetric `int8` with a scale per
-    output channel; inputs and outputs stay float32. Biases are `int32`, or float32 with `int8` activations: TensorRT
-    refuses `int32`, and ONNX Runtime quantises the others itself when it opens the file. The metadata of `source` are
-    kept, and `quantization` tells how the file was made, as JSON.
+    The file holds QuantizeLinear and DequantizeLinear nodes around float32 operators, which engines fuse to integer
+    kernels. Weights are symmetric `int8` with a scale per output channel; inputs and outputs stay float32. Biases are
+    `int32`, or float32 with `int8` activations: TensorRT refuses `int32`, and ONNX Runtime quantises the others itself
+    when it opens the file. The metadata of `source` are kept, and `quantization` tells how the file was made, as JSON.
+
+    Args:
+        source: a float32 ONNX file.
+        path: the file to write.
+        images: batches, float32 [B, C, H, W], preprocessed as for inference: some hundred training images, since ranges
+            fitted to test images would flatter the test.
+        config: how to quantise; None: the defaults.
 
     Raises UserError when there are no images or they do not fit the network, when `source` is missing, corrupt,
     float16 or quantised already, takes pixels, has more than one input or a fixed batch, or when nothing in it can be
@@ -95,22 +100,27 @@ def quantize_int8(
         raise UserError(f"{source}: has no {', '.join(OPERATORS[:3])} with weights, so nothing to quantise")
     _add_biases_of_gemms(result)
     del result.metadata_props[:]  # ONNX Runtime's notes to itself
-    record = {
-        "weights": "int8",
-        "activations": config.activations,
-        "biases": "float32" if config.activations == "int8" else "int32",
-        "per_channel": True,
-        "reduce_range": config.reduce_range,
-        "calibration": config.calibration,
-        "calibration_images": sum(map(len, chunks)),
-        "operators": operators,
-    }
+    record = _record(config, images=sum(map(len, chunks)), operators=operators)
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     onnx.helper.set_model_props(result, {**kept, "quantization": json.dumps(record)})
     onnx.checker.check_model(result, full_check=True)
     with replacing(path) as tmp:
         onnx.save_model(result, str(tmp))
     return path
+
+
+def _record(config: Int8Config, *, images: int, operators: list[str]) -> dict[str, Any]:
+    """How a file was quantised, as its metadata tell."""
+    return {
+        "weights": "int8",
+        "activations": config.activations,
+        "biases": "float32" if config.activations == "int8" else "int32",
+        "per_channel": True,
+        "reduce_range": config.reduce_range,
+        "calibration": config.calibration,
+        "calibration_images": images,
+        "operators": operators,
+    }
 
 
 def _quantise(

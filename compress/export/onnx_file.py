@@ -79,10 +79,16 @@ def export_onnx(
 ) -> Path:
     """Write `model` in eval mode as a float32 ONNX file and return its path.
 
-    The graph maps `images` (batch, C, H, W) to `logits` (batch, classes) for any batch size; `input_size` is
-    (C, H, W). `metadata` becomes the file's `metadata_props` (values are strings, usually JSON). Weights lie inside the
+    The graph maps `images` (batch, C, H, W) to `logits` (batch, classes) for any batch size. Weights lie inside the
     file, and nothing in it tells where it was made: the exporter's stack traces are removed. The file is checked
     (`onnx.checker`, with shape inference) before it takes its name; after a failure an older file is untouched.
+
+    Args:
+        model: any network of one input and one output.
+        path: the file to write.
+        input_size: (C, H, W).
+        opset: of ONNX.
+        metadata: the file's `metadata_props`; values are strings, usually JSON.
 
     Raises UserError when `opset` or `input_size` is out of range, when PyTorch cannot trace the network, or when the
     traced network does not give one output of free batch size.
@@ -137,10 +143,11 @@ def _modules(proto: Any) -> dict[str, str]:
 
 def _check_opset(opset: int) -> None:
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        raise UserError(
-            f"opset={opset}: must lie between {OLDEST_OPSET} and {NEWEST_OPSET}; "
-            f"{OLDEST_OPSET} is the most widely supported"
+        rule, remedy = (
+            f"must lie between {OLDEST_OPSET} and {NEWEST_OPSET}",
+            f"{OLDEST_OPSET} is the most widely supported",
         )
+        raise UserError(rule, argument="opset", value=opset, remedy=remedy)
 
 
 def _traced(model: nn.Module, images_BCHW: torch.Tensor, *, opset: int) -> Any:

@@ -27,14 +27,19 @@ def compare_with_onnx(
 ) -> dict[str, float]:
     """Run `model` (float32, CPU, eval mode) and the ONNX file at `path` on the same images and compare their logits.
 
-    `batches` yields images float32 (B, C, H, W), preprocessed, and labels int64 (B,). The first image is also sent
-    through the ONNX file alone, so that a file bound to one batch size does not pass.
+    The first image is also sent through the ONNX file alone, so that a file bound to one batch size does not pass.
 
     Returns one entry of `parity.json`: `max_abs_diff`, the largest difference of two logits; `max_rel_diff`, the same
     over the largest absolute PyTorch logit; `n_images`; `top1_onnx`, `top1_torch` (percent of labels met) and
     `top1_agreement` (percent of images with the same first class). Raises ParityError, which names the first module
     that differs, when `max_rel_diff` exceeds `tolerance` or is not a number, or when the logits' shapes differ;
     UserError when `batches` is empty or the file is missing, corrupt, or takes pixels.
+
+    Args:
+        model: in eval mode, float32, on the CPU.
+        path: the ONNX file.
+        batches: images float32 (B, C, H, W), preprocessed, and labels int64 (B,).
+        tolerance: largest `max_rel_diff`.
 
     Example::
 

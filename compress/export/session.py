@@ -28,10 +28,20 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     """
     import onnxruntime as ort
 
-    check_setting("threads", threads, Threads)
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such ONNX file; run the export stage first")
+    try:
+        return ort.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
+    except _refusals() as error:
+        raise UserError(f"{path}: not a usable ONNX model ({reason(error)}); export it again") from error
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """The options of `onnx_session`; UserError when `threads` is out of range."""
+    import onnxruntime as ort
+
+    check_setting("threads", threads, Threads)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -39,16 +49,19 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 4  # errors come as exceptions
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _refusals() as error:
-        raise UserError(f"{path}: not a usable ONNX model ({reason(error)}); export it again") from error
+    return options
 
 
 def run_session(
     path: str | Path, session: onnxruntime.InferenceSession, outputs: Sequence[str], feed: Mapping[str, Any]
 ) -> list[Any]:
     """`session.run(outputs, feed)`; UserError where the graph of `path` fails on the way.
+
+    Args:
+        path: the session's file, for the message.
+        session: as `onnx_session` opens it.
+        outputs: names of what is wanted.
+        feed: arrays by the names of the inputs.
 
     Example::
 

@@ -57,9 +57,14 @@ def next_design(
 ) -> dict[str, int]:
     """One set of widths more, {group: width}, for the groups that were predicted worst; the same for the same input.
 
-    `measured` are the widths of the networks so far, `errors` the absolute errors of each group's prediction in each of
-    them. The groups that together make half of all errors get one of their widths that were measured least often: the
-    one beside the largest error, in the middle of those that are all beside it. All others are drawn.
+    The groups that together make half of all errors get one of their widths that were measured least often: the one
+    beside the largest error, in the middle of those that are all beside it. All others are drawn.
+
+    Args:
+        allowed: {group: ascending widths}.
+        measured: the widths of the networks so far.
+        errors: {group: absolute errors of its prediction in each of them}.
+        seed: of what is drawn.
 
     Example::
 

@@ -62,17 +62,18 @@ def processor(cpuinfo: str | Path = "/proc/cpuinfo") -> str:
     return known or platform.processor() or platform.machine() or "unknown processor"
 
 
-def versions() -> dict[str, str]:
+def versions(*more: str) -> dict[str, str]:
     """Return {name: version} of Python and of the installed packages that shape results; absent ones are left out.
 
-    Read from the packages' metadata: nothing is imported.
+    `more` are packages beside those, such as a backend's. Read from their metadata: nothing is imported.
 
     Example::
 
         versions()["torch"]  # '2.14.1'
     """
     found = {"python": platform.python_version()}
-    for name, distributions in DISTRIBUTIONS.items():
+    others = {name: (name,) for name in more if name not in DISTRIBUTIONS}
+    for name, distributions in {**DISTRIBUTIONS, **others}.items():
         for distribution in distributions:
             try:
                 found[name] = importlib.metadata.version(distribution)

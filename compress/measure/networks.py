@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,51 @@ from ..export import INPUT_NAME
 from ..plan import WidthPlan
 from ..pruning import slice_model
 from ..spaces import Space, sizes
+from .backends import Backend, Network
 from .graphs import WidthGraphs
 
 NOISE = 0.02
 TOLERANCE = 1e-4
+
+
+class WidthNetworks:
+    """The networks of `space` at any widths as `backend` takes them, with random weights.
+
+    Files are written to `folder`, cut from one export. The first of them is compared with the sliced network on
+    `images` [B, C, H, W], of the size `input_size` (C, H, W): RuntimeError when it computes something else.
+
+    Example::
+
+        networks = WidthNetworks(space, (3, 224, 224), folder, backend=backend, images=images)
+        backend.open(networks.at({"blocks.1.0": 48}))
+    """
+
+    def __init__(
+        self, space: Space, input_size: tuple[int, int, int], folder: Path, *, backend: Backend, images: Tensor
+    ) -> None:
+        self.space, self.folder, self.images = space, folder, images
+        self.sizes = sizes(space.groups)
+        self.model = timing_network(space, input_size)
+        self.graphs: WidthGraphs | None = None
+        self.unpruned: Network = self.model
+        self._checked = False
+        if backend.takes == "onnx":
+            self.graphs = WidthGraphs(self.model, space, input_size=input_size)
+            self.unpruned = self._written("unpruned", {}, self.graphs)
+
+    def at(self, widths: Mapping[str, int]) -> Network:
+        """The network at `widths`, {group: channels}; all others keep theirs. It stands in for the one before."""
+        if self.graphs is None:
+            return sliced_network(self.model, self.space, widths)
+        if not self._checked:
+            check_graphs(self.graphs, self.model, self.space, widths, self.images)
+            self._checked = True
+        return self._written("sliced", widths, self.graphs)
+
+    def _written(self, name: str, widths: Mapping[str, int], graphs: WidthGraphs) -> Path:
+        path = self.folder / f"{name}.onnx"
+        path.write_bytes(graphs.at(widths))
+        return path
 
 
 def timing_network(space: Space, input_size: tuple[int, int, int], *, seed: int = 0) -> nn.Module:

@@ -13,26 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 
 from ..costs.latency import LatencyTable, check_timeable
-from ..plan import Count, Range, Threads, UserError, check_settings
+from ..plan import Count, Range, Threads, UserError, check_settings, scratch
+from ..plan.backends import find_backend, need_backend
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
 from ..plan.table_file import FORMAT
 from ..spaces import Space
+from .backends import tells_layers
 from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
-from .graphs import WidthGraphs
 from .kept import merged, pack, resumed, save_profiles
-from .networks import check_graphs, timing_network
-from .profiling import OrtProfiler, Profile, Profiler
+from .networks import WidthNetworks
+from .profiling import Profile, Profiler
 from .timing import Batch, torch_threads
-from .torch_profiling import TorchProfiler
 
 if TYPE_CHECKING:
     from ..engine.hooks import Progress
-
-BACKENDS = {"onnxruntime": ("onnxruntime", "torch"), "pytorch": ("torch",)}
-"""Backend -> packages whose versions decide what runs, and how."""
 
 MOST_DESIGNS = 10_000
 STAGE = "Profiling networks"
@@ -42,11 +39,11 @@ STAGE = "Profiling networks"
 class TableConfig:
     """How a table is measured.
 
-    `backend`: "onnxruntime", or "pytorch", eagerly; both on the CPU. `threads`, `batch`: of one call. `designs`:
-    networks that are profiled. While the median error of networks that a table has not seen exceeds `target`, more are,
-    up to `max_designs` in all (0: no more). `multiple`: widths are its multiples, or the full width. `rounds`: timed
-    calls of each network under the profiler, and as many without. `seed`: of the widths. Raises UserError for values
-    out of range.
+    `backend`: one that tells the time of layers: "onnxruntime", or "pytorch", eagerly; both on the CPU. `threads`,
+    `batch`: of one call. `designs`: networks that are profiled. While the median error of networks that a table has not
+    seen exceeds `target`, more are, up to `max_designs` in all (0: no more). `multiple`: widths are its multiples, or
+    the full width. `rounds`: timed calls of each network under the profiler, and as many without. `seed`: of the
+    widths. Raises UserError for values out of range.
 
     Example::
 
@@ -64,8 +61,7 @@ class TableConfig:
     target: Annotated[float, Range(above=0, below=1, remedy="0.02 is a median error of 2 %")] = 0.02
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise UserError(f"backend={self.backend!r}: is unknown; choose from {', '.join(BACKENDS)}")
+        need_backend("backend", self.backend, fits=tells_layers, lacks="tells no times of layers")
         check_settings(self)
         if self.max_designs and self.max_designs < self.designs:
             raise UserError(
@@ -81,12 +77,13 @@ def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfi
 
         table.check_key(table_key(space, (3, 224, 224), TableConfig(threads=1, batch=1)))
     """
-    found = versions()
+    packages = find_backend(config.backend).packages
+    found = versions(*packages)
     return {
         "device": device_name(),
         "processor": processor(),
         "backend": config.backend,
-        "versions": {name: found[name] for name in BACKENDS[config.backend] if name in found},
+        "versions": {name: found[name] for name in packages if name in found},
         "dtype": "float32",
         "batch": config.batch,
         "threads": config.threads,
@@ -110,6 +107,14 @@ def build_table(
     Weights are random: they do not matter for the time. Every profile is kept at once in a file beside `path`, which
     goes when the table is written. `resume` goes on with that file, or with the profiles of a finished table: it stays
     as it is unless `config.max_designs` asks for more. Nothing else should run on the machine meanwhile.
+
+    Args:
+        space: whose networks are profiled.
+        path: the table to write.
+        input_size: (C, H, W).
+        config: how they are measured, and how many.
+        resume: go on with the profiles of a stopped run, or of a finished table.
+        progress: is told of every network.
 
     Raises UserError for profiles kept of a stopped run without `resume`, for those of other settings with it, where too
     few networks differ, and where another process measures this table; RuntimeError when a sliced graph does not
@@ -151,9 +156,15 @@ def build_table(
 def merge_tables(
     space: Space, path: str | Path, sources: Sequence[str | Path], *, input_size: tuple[int, int, int]
 ) -> LatencyTable:
-    """Make one table of the profiles of several, the files `sources`, write it to `path`, return it; nothing is timed.
+    """Make one table of the profiles of several `sources`, write it to `path`, return it; nothing is timed.
 
-    They may also be files of profiles that a stopped run has left. Of a network that is in several the first counts.
+    Of a network that is in several the first counts.
+
+    Args:
+        space: the tables'.
+        path: the table to write.
+        sources: tables, or files of profiles that a stopped run has left.
+        input_size: (C, H, W), the tables'.
 
     Raises UserError where the tables differ in more than their networks, or are not of `space`.
 
@@ -165,7 +176,7 @@ def merge_tables(
     try:
         LatencyTable(key, 0.0, {}, {}, 0.0).check_space(space, input_size)
     except UserError as error:
-        raise UserError(f"{sources[0]}: {error}") from None
+        raise error.at(str(sources[0])) from None
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
     table = _fitted(space, input_size, key, settings, profiles)
@@ -224,25 +235,19 @@ def _profiles(
 ) -> Iterator[Profile]:
     """The profiles of the networks `designs`, one by one; nothing is made ready where there are none."""
     if (first := next(designs, None)) is not None:
-        with torch_threads(config.threads), _profiler(space, input_size, config, first) as profiler:
+        with torch_threads(config.threads), _profiler(space, input_size, config) as profiler:
             for widths in chain([first], designs):
                 yield profiler.profile(widths)
 
 
 @contextmanager
-def _profiler(
-    space: Space, input_size: tuple[int, int, int], config: TableConfig, first: Mapping[str, int]
-) -> Iterator[Profiler]:
-    """The backend's profiler. Where it slices graphs, that of the network `first` is checked against the sliced one."""
-    model = timing_network(space, input_size)
+def _profiler(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> Iterator[Profiler]:
+    """The profiler of the networks of `space`; its temporary files go at the end."""
+    backend, operators = find_backend(config.backend), [op.name for op in space.operators(input_size)]
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(0))
-    if config.backend == "pytorch":
-        yield TorchProfiler(model, space, images, input_size=input_size, rounds=config.rounds)
-        return
-    graphs = WidthGraphs(model, space, input_size=input_size)
-    check_graphs(graphs, model, space, first, images)
-    with OrtProfiler.open(graphs, images.numpy(), threads=config.threads, rounds=config.rounds) as profiler:
-        yield profiler
+    with scratch("latency") as folder:
+        networks = WidthNetworks(space, input_size, folder, backend=backend, images=images)
+        yield Profiler(backend, networks, operators, threads=config.threads, rounds=config.rounds)
 
 
 def _gathered(space: Space) -> set[str]:

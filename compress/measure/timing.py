@@ -38,6 +38,13 @@ def interleaved(
     samples of the same index are neighbours in time and may be compared pairwise (`summarise_ratio`). Each callable is
     first run for `warmup_seconds` or until its pace settles. Garbage collection is off while timing.
 
+    Args:
+        callables: what to time, by name.
+        repeats: number of rounds.
+        inner: calls of one sample; 0: as many as `min_sample_ms` takes.
+        min_sample_ms: shortest sample, where their number is chosen.
+        warmup_seconds: longest run before the first round.
+
     Raises UserError when there is nothing to time or a number is out of range.
 
     Example::

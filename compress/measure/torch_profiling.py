@@ -9,66 +9,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..export import inference_copy
-from ..spaces import Space, sizes
+from ..spaces import Space
 from .graphs import first_layer
-from .networks import sliced_network
 from .owners import REST
-from .profiling import Profile, steady_mean, take_turns, time_pair, time_reference
+from .profiling import steady_mean
 
 PRODUCTS = ".products"
 """What an operator's name adds to that of the module of attention around it."""
-
-
-class TorchProfiler:
-    """Profiles networks of `space` in PyTorch, eagerly on the CPU, cut from `model` and fed `images` [B, C, H, W].
-
-    A network takes `rounds` turns with the unpruned one while the clock is read, then as many without. Both are copied
-    anew for every network, so that their memory lies elsewhere.
-
-    Example::
-
-        profiler = TorchProfiler(model, space, images, input_size=(3, 224, 224))
-        profiler.profile({"blocks.1.0": 48}).operators["blocks.1.0.conv_dw"]  # 0.013
-    """
-
-    def __init__(
-        self, model: nn.Module, space: Space, images: Tensor, *, input_size: tuple[int, int, int], rounds: int = 20
-    ) -> None:
-        self.model, self.space, self.images, self.rounds = model, space, images, rounds
-        self.operators = {op.name for op in space.operators(input_size)}
-        self.sizes = sizes(space.groups)
-
-    def profile(self, widths: Mapping[str, int]) -> Profile:
-        """Profile the network at `widths`, {group: channels}; all others keep theirs."""
-        reference_ms = time_reference()
-        sliced = sliced_network(self.model, self.space, widths)
-        with torch.inference_mode():
-            pair = [inference_copy(sliced), inference_copy(self.model)]
-            timelines = [self._timeline(network) for network in pair]
-            counted = take_turns([timeline.call for timeline in timelines], self.rounds)
-            own, full = (timeline.finish(calls) for timeline, calls in zip(timelines, counted, strict=True))
-            total = sum(full.values())
-            ratio, unpruned_ms = time_pair([partial(network, self.images) for network in pair], self.rounds)
-        nodes, full_nodes = (dict(Counter(timeline.owners)) for timeline in timelines)
-        return Profile(
-            {**self.sizes, **widths},
-            self.sizes,
-            {name: ns / total for name, ns in own.items()},
-            {name: ns / total for name, ns in full.items()},
-            nodes,
-            full_nodes,
-            ratio,
-            unpruned_ms,
-            reference_ms,
-        )
-
-    def _timeline(self, network: nn.Module) -> Timeline:
-        return Timeline(network, self.images, owners_of_modules(network, self.space, self.operators))
 
 
 class Timeline:
@@ -82,6 +32,7 @@ class Timeline:
     def __init__(self, network: nn.Module, images: Tensor, modules: Mapping[str, str]) -> None:
         self.network, self.images = network, images
         self.owners = _owners(network, images, modules)
+        self.nodes: Mapping[str, int] = dict(Counter(self.owners))
         self.stamps: list[int] = []
         note, clock = self.stamps.append, time.perf_counter_ns
 

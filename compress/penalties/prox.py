@@ -19,4 +19,5 @@ def soft_threshold(x: Tensor, t: float) -> Tensor:
 def group_soft_threshold(x: Tensor, t: float) -> Tensor:
     """Every row x_i scaled by max(1 - t / |x_i|, 0): the prox of t times the sum of row norms. x: [rows, ...]."""
     norms = x.flatten(1).norm(dim=1).view(-1, *[1] * (x.dim() - 1))
-    return x * (1 - t / norms.clamp_min(torch.finfo(x.dtype).tiny)).clamp_min(0)
+    factors: Tensor = (1 - t / norms.clamp_min(torch.finfo(x.dtype).tiny)).clamp_min(0)
+    return x * factors

@@ -10,24 +10,26 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
+from ..engine.settings import method_of, penalty_of
+from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
 from ..pruning import Budget
-from ..search import METHODS
 from ..spaces import Card, Space, read_state, sizes
 from ..spaces.checkpoint import ADAPT
 from .folder import RunFolder
 from .recipe import Recipe
+from .tables import RunTable
 
 if TYPE_CHECKING:
-    from .context import Context
+    from .networks import NetworkContext
 
 SEARCHED = ("scores.safetensors", "searched.safetensors", "searched.json")
 """What a search writes, and --search-from copies."""
 
 
-def check_has_tables(c: Context, argument: str) -> None:
-    """UserError, beginning with `argument`, where the runs of `c` time networks otherwise than tables are measured."""
-    if "measure" in c.own_stages:
+def check_has_tables(c: NetworkContext, argument: str) -> None:
+    """UserError, beginning with `argument`, where no latency tables are measured of the networks of `c`."""
+    if not c.has_tables:
         raise UserError(
             f"{argument}: a {c.recipe.space['type']} has no latency table, which only image classifiers have; prune it "
             "to a --pruning-ratio, --macs-ratio or --params-ratio"
@@ -37,25 +39,26 @@ def check_has_tables(c: Context, argument: str) -> None:
 def check_budget(recipe: Recipe, budget: Budget) -> None:
     """UserError when a free ratio would prune nothing, because the search makes no score exactly zero."""
     search = recipe.search
-    kind = search.method["type"]
-    exact = kind == "rvsm" or (
-        METHODS[kind].networks > 0 and kind != "tas" and search.penalty == "proximal" and search.gamma > 0
-    )
-    if budget.kind == "free" and not exact:
+    method, penalty = method_of(search), penalty_of(search)
+    if budget.limits.cost is None and not method.makes_zeros(penalty, search.gamma):
+        exact = [other.name for other in PENALTIES.values() if method.makes_zeros(other, 1.0)]
+        remedy = f", or set search.penalty={exact[0]} and search.gamma above 0" if exact else ""
         raise UserError(
-            f"budget: none, but {kind} with search.penalty = {search.penalty!r} makes no score exactly zero, so a free "
-            "ratio would prune nothing; give --pruning-ratio, or set search.penalty=proximal"
+            f"budget: none, but {method.name} with search.penalty = {penalty.name!r} and search.gamma = "
+            f"{search.gamma:g} makes no score exactly zero, so a free ratio would prune nothing; give --pruning-ratio"
+            f"{remedy}"
         )
 
 
-def check_batches(c: Context, stages: Sequence[str]) -> None:
+def check_batches(c: NetworkContext, stages: Sequence[str]) -> None:
     """UserError when a training stage could not fill one batch, which it would find out only after the others."""
     for name in ("train", "search", "finetune"):
         section = getattr(c.recipe, name)
-        unused = name == "search" and (c.search_from or section.method["type"] in ("random", "magnitude"))
+        method = method_of(section) if name == "search" else None
+        unused = method is not None and (c.search_from or not method.batches)
         if name not in stages or unused:
             continue
-        halves = 2 if name == "search" and METHODS[section.method["type"]].halves else 1
+        halves = 2 if method is not None and method.halves else 1
         images = len(c.data.train) // halves // get_world_size()
         if section.batch_size > images:
             share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")
@@ -65,10 +68,10 @@ def check_batches(c: Context, stages: Sequence[str]) -> None:
             )
 
 
-def check_card(c: Context, path: Path, card: Card) -> None:
+def check_card(c: NetworkContext, path: Path, card: Card) -> None:
     """UserError unless the network of `card` is one of the recipe's space, on its data and of its architecture."""
     other_space, other_number = card.space != c.recipe.space["type"], len(card.classes) != len(c.data.classes)
-    if other_space or (other_number and not c.fresh_classifier):
+    if other_space or (other_number and c.aim != "train"):
         raise UserError(
             f"--checkpoint {path}: a {card.space} with {len(card.classes)} classes, but the recipe asks for "
             f"{c.recipe.space['type']} on {c.data.name} with {len(c.data.classes)}; use the checkpoint's recipe"
@@ -89,25 +92,32 @@ def check_card(c: Context, path: Path, card: Card) -> None:
         raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
 
 
-def check_searched(source: Path, recipe: Recipe, network: nn.Module, space: Space) -> dict[str, Any]:
+def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: Space) -> dict[str, Any]:
     """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`, on the
-    data of `recipe`."""
-    plain = recipe.to_json()
+    data of `c`, as its recipe searches."""
+    plain = c.recipe.to_json()
     files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
     try:
         done = RunFolder(source).stages
-        theirs = (RunFolder.recorded(source) or {}).get("recipe", {})
+        record = RunFolder.recorded(source) or {}
     except UserError as error:
-        raise UserError(f"--search-from {source}: {error}") from None
+        raise error.at(f"--search-from {source}") from None
+    theirs = record.get("recipe", {})
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")
     if odd := [key for key in ("data", "space", "search", "seed") if theirs.get(key) != plain[key]]:
         raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
+    used = RunTable.from_json(record["latency_table"]) if record.get("latency_table") else None
+    # Older runs have not recorded the search's table.
+    if used is not None and used.searched and c.table is not None and used.sha256 != c.table.sha256:
+        raise UserError(
+            f"--search-from {source}: searched with another latency table than {c.table.place}; use its own"
+        )
     if absent := [file.name for file in files if not file.is_file()]:
         raise UserError(f"--search-from {source}: {', '.join(absent)} missing; restore it, or search again")
-    theirs, ours = read_state(source / "baseline.safetensors"), network.state_dict()
-    if theirs.keys() != ours.keys() or not all(torch.equal(theirs[name], ours[name]) for name in ours):
+    start, ours = read_state(source / "baseline.safetensors"), network.state_dict()
+    if start.keys() != ours.keys() or not all(torch.equal(start[name], ours[name]) for name in ours):
         raise UserError(f"--search-from {source}: searched from another checkpoint; give that one as --checkpoint")
     check_scores(load_scores(source / "scores.safetensors"), space, name=f"--search-from {source}")
     return done["search"]

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..plan import UserError, check_figures, read_json, read_stored, write_json
 from ..plan.files import LEFTOVER
-from ..plan.run_files import RecordFile, StagesFile
+from ..plan.run_files import RECORDS, RecordFile, StagesFile
 from ..pruning import Budget
+from .stage import Figures
 from .working import LOCK
 
 RECIPE, STAGES = "recipe.json", "stages.json"
@@ -51,7 +52,16 @@ class RunFolder:
             if "budget" in record:
                 Budget.from_json(record["budget"])
         except UserError as error:
-            raise UserError(f"{file}: {error}; {NOT_OURS}") from None
+            raise UserError(f"{file}: {error}; {NOT_OURS}") from None  # the remedy is the file's, not the flag's
+        return record
+
+    @classmethod
+    def recorded_as(cls, key: str, path: str | Path) -> dict[str, Any]:
+        """As `recorded`, {} where there is none; UserError for a run whose recipe is not under `key`."""
+        record = cls.recorded(path) or {}
+        if record and key not in record:
+            (kind,) = (kind for other, kind in RECORDS.items() if other in record)
+            raise UserError(f"--work-dir {path}: holds a run of {kind.tool}; give a new folder")
         return record
 
     @classmethod
@@ -71,12 +81,12 @@ class RunFolder:
         return read_stored(self / STAGES, StagesFile, remedy=NOT_OURS) if (self / STAGES).exists() else {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+    def stage(self, name: str) -> Iterator[Figures]:
         """Time a stage and record it as finished, with the figures put into the yielded dict, unless it raises.
 
         Raises UserError, and records nothing, when a figure is not a finite number.
         """
-        figures: dict[str, Any] = {}
+        figures: Figures = {}
         started = time.perf_counter()
         yield figures
         check_figures(f"--work-dir {self.path}: {name}", figures, remedy="lower the stage's rates and weights")

@@ -1,21 +1,22 @@
-"""Latency tables in a run: checked before anything is written; selection is repeated until the device agrees."""
+"""Selection under a latency budget: repeated until the device agrees with what the table predicts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..costs import LatencyTable
 from ..costs.stairs import chosen_stairs
 from ..measure import PlanTimer
-from ..plan import UserError, WidthPlan, sha256
+from ..plan import UserError, WidthPlan
 from ..pruning import Budget, Priced, plan_for
 from ..spaces import Space
-from .context import Context
+
+if TYPE_CHECKING:
+    from .networks import NetworkContext
 
 TOLERANCE = 0.03
 """A prediction that misses the measured latency by more is corrected: two sessions of a network differ by up to 2 %,"""
@@ -23,23 +24,7 @@ MOST_CORRECTIONS = 3
 """but not more often than this."""
 
 
-def table_record(path: str | None, force: bool, found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Path and hash of --latency-table, as recipe.json records them; a run that goes on keeps its own.
-
-    The same table is accepted from wherever it lies today.
-    """
-    old = found.get("latency_table")
-    if path is None:
-        return old
-    if not Path(path).is_file():
-        raise UserError(f"--latency-table {path}: no such file; make one with tools/profile_latency.py")
-    digest = sha256(path)
-    if old and (old["sha256"], old["forced"]) == (digest, force):
-        return old
-    return {"path": str(path), "sha256": digest, "forced": force}
-
-
-def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> WidthPlan:
+def select_plan(c: NetworkContext, space: Space, scores: Mapping[str, Tensor]) -> WidthPlan:
     """The plan of the run's scores under its budget.
 
     Under a latency budget the selected network is measured, with random weights, in turn with the unpruned one. Where
@@ -55,14 +40,14 @@ def select_plan(c: Context, space: Space, scores: Mapping[str, Tensor]) -> Width
     return replace(plan, record={**plan.record, "stairs": chosen_stairs(table, plan.widths)})
 
 
-def _selected(c: Context, space: Space, scores: Mapping[str, Tensor], priced: Priced | None) -> WidthPlan:
+def _selected(c: NetworkContext, space: Space, scores: Mapping[str, Tensor], priced: Priced | None) -> WidthPlan:
     size = c.card(space).input_size
 
     def plan_with(priced: Priced | None) -> WidthPlan:
         return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced)
 
     plan = plan_with(priced)
-    if priced is None or c.budget.latency is None or (c.table or {})["forced"]:
+    if priced is None or c.budget.latency is None or (c.table is not None and c.table.forced):
         return plan
     measure = c.recipe.measure
     backend = priced.table.key["backend"]
@@ -70,18 +55,15 @@ def _selected(c: Context, space: Space, scores: Mapping[str, Tensor], priced: Pr
         return corrected(plan, plan_with, priced, timer.ratio, c.progress.note)
 
 
-def _searched_with(c: Context, space: Space) -> LatencyTable | None:
-    """The latency table that the search used; None without one, and, with a note, where it is gone since."""
-    path = c.recipe.search.latency_table
-    if path is None:
+def _searched_with(c: NetworkContext, space: Space) -> LatencyTable | None:
+    """The latency table that the search alone used; None without one, and, with a note, where it is gone since."""
+    if c.table is None:
         return None
     try:
-        table = LatencyTable.load(path)
-        table.check_space(space, c.card(space).input_size)
+        return c.table.load(space, c.card(space).input_size)
     except UserError as error:
         c.progress.note(f"the report will not show the latency table's stairs: {error}")
         return None
-    return table
 
 
 def corrected(
@@ -130,4 +112,4 @@ def _limit(plan: WidthPlan) -> float:
     """The latency budget of `plan` as a ratio."""
     budget = Budget.from_json(plan.record["budget"]).latency
     assert budget is not None, "only plans under a latency budget are corrected"
-    return (budget.value or 0.0) / (plan.record["latency"]["unpruned_ms"] if budget.kind == "latency_ms" else 1.0)
+    return (budget.value or 0.0) / (1.0 if budget.limits.ratio else plan.record["latency"]["unpruned_ms"])

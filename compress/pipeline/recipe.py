@@ -18,6 +18,7 @@ from ..pruning import SelectConfig
 from ..spaces import SPACES, find_space
 from .plain import merge_options, parse_options
 from .recipe_file import read_values
+from .shipped import recipe_path
 
 Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
 """What NumPy's and PyTorch's generators both take."""
@@ -81,14 +82,15 @@ class Recipe:
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe `path`, apply `overrides` ("search.epochs=4"), and check every key, type and value.
 
-    A recipe in Python is an MMEngine config and runs; JSON and YAML are data, and nothing that they name runs. Raises
-    UserError for a missing or broken file, an unknown key (with the nearest known one) and wrong values.
+    `path` is a file, or names a recipe that comes with the project ("width/preresnet20_digits_rarts"). A recipe in
+    Python is an MMEngine config and runs; JSON and YAML are data, and nothing that they name runs. Raises UserError for
+    a missing or broken file, an unknown key (with the nearest known one) and wrong values.
 
     Example::
 
         recipe = load_recipe("recipes/width/preresnet20_digits_rarts.py", ["search.epochs=2"])
     """
-    path = Path(path)
+    path = recipe_path(path)
     values, data = read_values(path)
     return make_recipe({"name": path.stem, **values}, overrides, source=f"RECIPE {path}" if data else None)
 

@@ -28,7 +28,7 @@ def read_values(path: Path) -> tuple[dict[str, Any], bool]:
     name = f"RECIPE {path}"
     if not path.is_file():
         what = "is a folder; give a file" if path.is_dir() else "no such file"
-        raise UserError(f"{name}: {what}; the recipes that come with compress are in recipes/")
+        raise UserError(f"{name}: {what}; `nncompress recipes` lists those that come with compress")
     if path.suffix not in PYTHON + DATA:
         raise UserError(f"{name}: must be a file in Python (.py), JSON or YAML, and end in {', '.join(PYTHON + DATA)}")
     if path.suffix in DATA:

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..plan import UserError
+from ..plan.run_files import RECORDS
 from .folder import RECIPE, RunFolder
 from .recipe import Recipe, make_recipe
 from .recipe_file import data_recipe
-
-SECTIONS = ("recipe", "train", "finetune")
-"""Where the records of tools/prune.py, tools/train.py and tools/finetune.py have the recipe; each has one."""
 
 
 def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy: str) -> Recipe:
@@ -25,7 +23,7 @@ def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy
     if record is None:
         raise UserError(f"{source}: no {RECIPE} in {folder}, which would name its data; {remedy}")
     name = str(folder / RECIPE)
-    values = data_recipe(next(record[key] for key in SECTIONS if key in record), name)
+    values = data_recipe(next(record[key] for key in RECORDS if key in record), name)
     if isinstance(data := values.get("data"), Mapping) and data.get("download") is True:
         values["data"] = {**data, "download": False}
     try:

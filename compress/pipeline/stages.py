@@ -1,53 +1,56 @@
-"""The stages of a run. Each reads files of the run's folder, writes files there, and can start alone."""
+"""The stages that prune a network, and training or fine-tuning alone; they read and write files of the run's folder."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import torch
 from mmengine.dist import is_main_process
 
 from ..costs import Costed, breakdown
-from ..engine.loaders import eval_loader
 from ..engine.searching import search
-from ..export import compare_with_onnx, export_onnx
-from ..export.convert import onnx_metadata
-from ..measure import measure_latency
 from ..plan import WidthPlan, load_scores, read_lines, replacing, save_scores, sha256, write_json, write_text
 from ..plan.run_files import METRICS_REMEDY, MetricsLine
 from ..pruning import slice_model
-from ..spaces import load_model, sizes
+from ..spaces import load_model, load_space, sizes
 from .checks import SEARCHED, check_scores, check_searched
-from .context import EVAL_BATCH, Context
 from .latency_budget import select_plan
-from .summary import write_summary
+from .stage import CHECKPOINT, Figures, Stage
+
+if TYPE_CHECKING:
+    from .networks import NetworkContext
+
+BASELINE, SEARCHED_NETWORK, SLICED, MODEL = (
+    f"{stem}.safetensors" for stem in ("baseline", "searched", "sliced", "model")
+)
+SCORES, PLAN = "scores.safetensors", "plan.json"
 
 
-def load(c: Context, figures: dict[str, Any]) -> None:
+def load(c: NetworkContext, figures: Figures) -> None:
     """--checkpoint -> baseline.safetensors, baseline.json; its accuracy."""
     network, space = c.baseline
     figures.update(c.evaluate(network), **c.seen)
     c.save("baseline", network, c.card(space))
 
 
-def run_search(c: Context, figures: dict[str, Any]) -> None:
-    """baseline -> scores.safetensors, searched.safetensors; with --search-from these come from another run."""
+def run_search(c: NetworkContext, figures: Figures) -> None:
+    """baseline -> scores.safetensors, searched.safetensors."""
     network, space, _ = load_model(c.folder / "baseline")
-    if c.search_from is not None:
-        return _copy_search(
-            c, Path(c.search_from), check_searched(Path(c.search_from), c.recipe, network, space), figures
-        )
     found = search(network, space, c.task, c.recipe.search, c.job("search"), evaluate=c.watch)
     figures.update(c.evaluate(found.network), info=found.info)
     if is_main_process():
-        save_scores(c.folder / "scores.safetensors", found.scores)
+        save_scores(c.folder / SCORES, found.scores)
     c.save("searched", found.network, c.card(space))
 
 
-def _copy_search(c: Context, source: Path, done: dict[str, Any], figures: dict[str, Any]) -> None:
+def copy_search(c: NetworkContext, figures: Figures) -> None:
+    """The run of --search-from -> scores.safetensors, searched.safetensors, its rows of metrics.jsonl."""
+    source = Path(c.search_from or "")
+    done = check_searched(source, c, *load_model(c.folder / "baseline")[:2])
     c.progress.note(f"taken from {source}")
     figures.update({k: v for k, v in done.items() if k not in ("seconds", "finished")}, copied_from=str(source))
     for name in SEARCHED:
@@ -59,22 +62,22 @@ def _copy_search(c: Context, source: Path, done: dict[str, Any], figures: dict[s
     write_text(c.folder / "metrics.jsonl", "".join(lines))
 
 
-def run_select(c: Context, figures: dict[str, Any]) -> None:
+def run_select(c: NetworkContext, figures: Figures) -> None:
     """scores -> plan.json."""
-    _, space, _ = load_model(c.folder / "searched")
-    scores = load_scores(c.folder / "scores.safetensors")
-    check_scores(scores, space, name=str(c.folder / "scores.safetensors"))
+    space = load_space(c.folder / "searched")
+    scores = load_scores(c.folder / SCORES)
+    check_scores(scores, space, name=str(c.folder / SCORES))
     plan = select_plan(c, space, scores)
-    plan.save(c.folder / "plan.json")
+    plan.save(c.folder / PLAN)
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
     if latency := plan.record.get("latency"):
         figures["latency"] = {key: latency[key] for key in ("ratio", "path") if key in latency}
 
 
-def run_slice(c: Context, figures: dict[str, Any]) -> None:
+def run_slice(c: NetworkContext, figures: Figures) -> None:
     """searched + plan -> sliced, complexity.json."""
     network, space, card = load_model(c.folder / "searched")
-    plan = WidthPlan.load(c.folder / "plan.json")
+    plan = WidthPlan.load(c.folder / PLAN)
     small, small_space = slice_model(network, space, plan)
     figures.update(c.evaluate(small))
     if is_main_process():
@@ -85,10 +88,10 @@ def run_slice(c: Context, figures: dict[str, Any]) -> None:
             sliced = Costed(c.counted(small), small_space.operators(card.input_size), sizes(small_space.groups))
         costs = breakdown(full, sliced, groups=space.groups, input_size=card.input_size)
         write_json(c.folder / "complexity.json", costs)
-    c.save("sliced", small, c.card(small_space, sha256(c.folder / "plan.json")))
+    c.save("sliced", small, c.card(small_space, sha256(c.folder / PLAN)))
 
 
-def run_finetune(c: Context, figures: dict[str, Any]) -> None:
+def run_finetune(c: NetworkContext, figures: Figures) -> None:
     """sliced (+ baseline as teacher) -> model."""
     network, _, card = load_model(c.folder / "sliced")
     config = c.recipe.finetune
@@ -98,54 +101,42 @@ def run_finetune(c: Context, figures: dict[str, Any]) -> None:
     c.save("model", network, card)
 
 
-def run_export(c: Context, figures: dict[str, Any]) -> None:
-    """baseline, model -> baseline.onnx, model.onnx, parity.json."""
-    config = c.recipe.export
-    n_images = min(config.parity_images, len(c.data.test))
-    # Evenly over the split, which may be sorted by class.
-    images = c.data.test.subset([i * len(c.data.test) // n_images for i in range(n_images)])
-    parity: dict[str, Any] = {"tolerance": config.tolerance, "opset": config.opset}
-    for name in ("baseline", "model"):
-        network, _, card = load_model(c.folder / name)
-        metadata = onnx_metadata(card)
-        file = c.folder / f"{name}.onnx"
-        export_onnx(network, file, input_size=card.input_size, opset=config.opset, metadata=metadata)
-        batches = eval_loader(images, batch_size=EVAL_BATCH)
-        parity[name] = compare_with_onnx(network, file, batches, tolerance=config.tolerance)
-    write_json(c.folder / "parity.json", parity)
+def train_network(c: NetworkContext, figures: Figures) -> None:
+    """Nothing, or --checkpoint -> model: the recipe's unpruned network."""
+    torch.manual_seed(c.recipe.seed)
+    network, space = c.baseline if c.checkpoint is not None else (c.full_space.build(), c.full_space)
+    c.train(network, c.recipe.train, "train")
+    figures.update(c.evaluate(network), **c.seen)
+    c.save("model", network, c.card(space))
 
 
-def run_measure(c: Context, figures: dict[str, Any]) -> None:
-    """baseline, model and their .onnx -> latency.json."""
-    before, _, card = load_model(c.folder / "baseline")
-    after, _, _ = load_model(c.folder / "model")
-    latency = measure_latency(
-        before,
-        after,
-        c.folder / "baseline.onnx",
-        c.folder / "model.onnx",
-        input_size=card.input_size,
-        config=c.recipe.measure,
-    )
-    write_json(c.folder / "latency.json", latency)
+def finetune_network(c: NetworkContext, figures: Figures) -> None:
+    """--checkpoint (+ --teacher) -> model."""
+    network, space = c.baseline
+    figures["before"] = c.evaluate(network)
+    teacher = None if c.teacher is None else load_model(c.teacher)[0]
+    c.train(network, c.recipe.finetune, "finetune", teacher=teacher)
+    figures.update(c.evaluate(network), **c.seen)
+    c.save("model", network, c.card(space))
 
 
-def run_report(c: Context, figures: dict[str, Any]) -> None:
-    """Everything -> summary.json, report.html."""
-    from ..report import write_report
+PRUNING: tuple[Stage[NetworkContext], ...] = (
+    Stage("load", load, (CHECKPOINT,), (BASELINE,), along=True),
+    Stage("search", run_search, (BASELINE,), (SCORES, SEARCHED_NETWORK), parallel=True),
+    Stage("select", run_select, (SCORES, SEARCHED_NETWORK), (PLAN,)),
+    Stage("slice", run_slice, (SEARCHED_NETWORK, PLAN), (SLICED, "complexity.json")),
+    Stage("finetune", run_finetune, (BASELINE, SLICED), (MODEL,), parallel=True),
+)
+"""From a trained network to a pruned and fine-tuned one; what follows depends on how the network is deployed."""
 
-    write_summary(c.folder, c.recipe, c.data)
-    write_report(c.folder.path)
+FINETUNE_ALONE: Stage[NetworkContext] = Stage("finetune", finetune_network, (CHECKPOINT,), (MODEL,), parallel=True)
 
 
-STAGES: dict[str, Callable[[Context, dict[str, Any]], None]] = {
-    "load": load,
-    "search": run_search,
-    "select": run_select,
-    "slice": run_slice,
-    "finetune": run_finetune,
-    "export": run_export,
-    "measure": run_measure,
-    "report": run_report,
-}
-"""Stage name -> function, in order."""
+def train_alone(*, started: bool) -> Stage[NetworkContext]:
+    """Training of an unpruned network, `started` from a checkpoint or from scratch."""
+    return Stage("train", train_network, (CHECKPOINT,) if started else (), (MODEL,), parallel=True)
+
+
+def copying(stage: Stage[NetworkContext]) -> Stage[NetworkContext]:
+    """The search `stage` as --search-from does it: copied, by one process."""
+    return replace(stage, run=copy_search, parallel=False)

@@ -1,27 +1,29 @@
-"""summary.json: the run in numbers, with stable keys (docs/formats.md)."""
+"""What summary.json says of a pruned network, with stable keys (docs/formats.md)."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from ..measure import device_name, versions
-from ..plan import UserError, WidthPlan, read_stored, write_json
+from ..plan import UserError, WidthPlan, read_stored
 from ..plan.result_files import LatencyFile, ParityFile
 from ..plan.run_files import METRICS
-from .folder import STAGES, RunFolder
-from .recipe import Recipe
+from .folder import STAGES
+from .stage import Figures
+
+if TYPE_CHECKING:
+    from .networks import NetworkContext
 
 RECORD = ("params", "macs", "budget", "pruned_ratio")
 """What the summary takes from the plan's record."""
-
 
 NEEDED = ("load", "search", "slice", "finetune", "export", "measure")
 """Stages whose figures it has."""
 
 
-def write_summary(folder: RunFolder, recipe: Recipe, data: Any) -> dict[str, Any]:
-    """Gather the run's files into summary.json and return it."""
-    stages = folder.stages
+def pruning_summary(c: NetworkContext, common: Figures) -> Figures:
+    """The run's files gathered, beside what every run has in `common`; UserError where one is missing or broken."""
+    folder, stages = c.folder, c.folder.stages
     plan = WidthPlan.load(folder / "plan.json")
     if absent := [key for key in RECORD if key not in plan.record]:
         raise UserError(f"{folder / 'plan.json'}: {absent[0]} is missing; run the select stage again")
@@ -31,12 +33,10 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: Any) -> dict[str, Any
     parity = None if "left_out" in stages["export"] else read_stored(folder / "parity.json", ParityFile)
     timed = "left_out" not in stages["measure"]
     latency = read_stored(folder / "latency.json", LatencyFile) if timed else {"backends": {}}
-    distill = recipe.finetune.distill
-    summary = {
-        "format": 1,
+    return {
+        **common,
         "model": plan.space,
-        "recipe": recipe.name,
-        "dataset": data.name,
+        "dataset": c.data.name,
         "params": plan.record["params"],
         "macs": plan.record["macs"],
         **_metrics(stages),
@@ -47,23 +47,25 @@ def write_summary(folder: RunFolder, recipe: Recipe, data: Any) -> dict[str, Any
         **_predicted(plan.record.get("latency")),
         "parity_max_abs_diff": parity
         and {"before": parity["baseline"]["max_abs_diff"], "after": parity["model"]["max_abs_diff"]},
-        "seconds": {name: stage["seconds"] for name, stage in stages.items()},
-        "seed": recipe.seed,
-        "search": {"method": stages["search"]["info"].pop("type"), **stages["search"]["info"]},
-        "distill": {"temperature": distill.temperature, "weight": distill.weight} if distill else None,
+        **_methods(c, stages),
         "budget": plan.record["budget"],
         "pruned_ratio": plan.record["pruned_ratio"],
-        "evaluated_on": data.evaluated_on,
-        "versions": versions(),
-        "device": device_name(),
+        "evaluated_on": c.data.evaluated_on,
     }
-    write_json(folder / "summary.json", summary)
-    return summary
 
 
-def _metrics(stages: dict[str, Any]) -> dict[str, Any]:
+def _methods(c: NetworkContext, stages: Mapping[str, Any]) -> Figures:
+    """How the search and the fine-tuning were done."""
+    info, distill = dict(stages["search"]["info"]), c.recipe.finetune.distill
+    return {
+        "search": {"method": info.pop("type"), **info},
+        "distill": {"temperature": distill.temperature, "weight": distill.weight} if distill else None,
+    }
+
+
+def _metrics(stages: Mapping[str, Any]) -> Figures:
     """{metric: before and after}, {metric_stages: in between}, for every metric that the stages recorded."""
-    figures: dict[str, Any] = {}
+    figures: Figures = {}
     for name in METRICS:
         if name in stages["load"]:
             figures[name] = {"before": stages["load"][name], "after": stages["finetune"][name]}
@@ -71,7 +73,7 @@ def _metrics(stages: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def _predicted(latency: dict[str, Any] | None) -> dict[str, Any]:
+def _predicted(latency: Mapping[str, Any] | None) -> Figures:
     """What the plan's latency table predicted, and its error on networks that it has not seen; else nothing."""
     if not latency or latency["ratio"] is None:
         return {}

@@ -4,7 +4,9 @@ from .errors import UserError, brief, check_number, shown
 from .figures import check_figures, odd_figure
 from .files import append_line, replacing, scratch, sha256, write_json, write_text
 from .outputs import check_output, check_output_folder
+from .packages import needs
 from .paths import inside
+from .registry import Registry
 from .settings import Count, Range, build_settings, check_setting, check_settings
 from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
 from .system import SystemRefusal, refusal, storing
@@ -14,6 +16,7 @@ from .widths import WidthPlan, load_scores, save_scores
 __all__ = [
     "Count",
     "Range",
+    "Registry",
     "Rule",
     "SystemRefusal",
     "Threads",
@@ -32,6 +35,7 @@ __all__ = [
     "check_stored",
     "inside",
     "load_scores",
+    "needs",
     "odd_figure",
     "parse_stored",
     "read_json",

@@ -3,20 +3,81 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from copy import copy
+from typing import Any, Final, Self
+
+
+class _Absent:
+    """Stands for no value, which None is not."""
+
+
+ABSENT: Final = _Absent()
 
 
 class UserError(ValueError):
     """Bad input: the message is one line with the argument, its value, the rule and the remedy.
 
     The command-line tools print it and exit with code 2. Any other exception is our own bug and keeps its traceback.
+    A room names its own parameter; whoever knows the section, the file or the flag that it came from adds that, by
+    `under`, `of` and `at`.
+
+    Args:
+        rule: what is wrong with the value; without an `argument` the whole message.
+        argument: the parameter ("resize"), the key of a recipe ("data.resize") or the flag ("--batch") at fault.
+        value: what was given for it, shown as Python writes it, after a flag as it is; none: leave it away.
+        remedy: what the user can do.
+
+    Example::
+
+        raise UserError("must be at least input_size", argument="resize", value=16, remedy="choose a larger value")
     """
+
+    def __init__(self, rule: str, *, argument: str = "", value: Any = ABSENT, remedy: str = "") -> None:
+        self.rule, self.argument, self.value, self.remedy = rule, argument, value, remedy
+        self.places: tuple[str, ...] = ()
+        self._joint = ": "
+        super().__init__(self._text())
+
+    def under(self, section: str) -> Self:
+        """The same error of the recipe's `section`: its argument is a key there, unless it says so already.
+
+        A plain message, without an argument, stays as it is: it has named what it is about.
+        """
+        within = not self.argument or self.argument == section or self.argument.startswith(f"{section}.")
+        return self if within or not section else self._changed(argument=f"{section}.{self.argument}")
+
+    def of(self, argument: str) -> Self:
+        """The same error, of `argument`, where it names none: a plain message then begins with the argument's value."""
+        return self if self.argument else self._changed(argument=argument, _joint=" = ")
+
+    def at(self, place: str) -> Self:
+        """The same error, found at `place` (a file, "recipe", "--checkpoint x.pth"), which the message begins with."""
+        return self if self.places[:1] == (place,) else self._changed(places=(place, *self.places))
+
+    def _changed(self, **parts: Any) -> Self:
+        other = copy(self)
+        vars(other).update(parts)
+        other.args = (other._text(),)
+        return other
+
+    def _text(self) -> str:
+        head = self.argument
+        if head and self.value is not ABSENT:
+            head += f" {self.value}" if head.startswith("--") else f" = {brief(self.value)}"
+        text = f"{head}{self._joint}{self.rule}" if head else self.rule
+        return ": ".join((*self.places, text)) + (f"; {self.remedy}" if self.remedy else "")
 
 
 def check_number(
     name: str, value: Any, *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
 ) -> None:
     """Raise UserError, naming `name`, unless `value` is a finite number within the bounds given.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given.
+        above: what it must exceed.
+        at_least, at_most: its bounds.
 
     Example::
 
@@ -30,7 +91,7 @@ def check_number(
     else:
         fits = False
     if not fits:
-        raise UserError(f"{name} = {value!r}: must be a finite number {rule}; correct it")
+        raise UserError(f"must be a finite number {rule}", argument=name, value=value, remedy="correct it")
 
 
 def shown(text: object, *, longest: int = 80) -> str:

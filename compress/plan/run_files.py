@@ -5,21 +5,21 @@ The report reads them and knows run folders only, so they stand here and not bes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import TypedDict
 
+from .budget_kinds import BUDGETS
 from .kinds import EXTRA, Amount, Name, Percent, Seconds, Share, Text
 from .stored import Rule
-
-Kind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms"]
 
 
 class Limit(TypedDict):
     """One budget; a free one has no value."""
 
-    kind: Kind
+    kind: Annotated[Name, Rule(lambda kind: None if kind in BUDGETS else f"must be one of {', '.join(BUDGETS)}")]
     value: Annotated[float, Gt(0), Le(1e12)] | None
 
 
@@ -32,7 +32,7 @@ class BudgetFile(Limit):
 def latency_limit(budget: BudgetFile) -> Limit | None:
     """The latency budget in `budget`, if there is one."""
     limits: list[Limit] = [budget, *budget.get("also", [])]
-    return next((limit for limit in limits if limit["kind"].startswith("latency_")), None)
+    return next((limit for limit in limits if BUDGETS[limit["kind"]].cost == "latency"), None)
 
 
 class Checkpoint(TypedDict):
@@ -43,11 +43,12 @@ class Checkpoint(TypedDict):
 
 
 class TableUsed(TypedDict):
-    """The latency table of a run."""
+    """The latency table of a run; without `readers` only the budget reads it."""
 
     path: Text
     sha256: Text
     forced: bool
+    readers: NotRequired[Annotated[list[Literal["search", "budget"]], MinLen(1)]]
 
 
 class RecordedRecipe(TypedDict):
@@ -57,17 +58,33 @@ class RecordedRecipe(TypedDict):
     data: NotRequired[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class RecordKind:
+    """A kind of run as its record tells: the tool that does it, and which keys stand beside its recipe."""
+
+    tool: str
+    needs: tuple[str, ...] = ()
+
+
+RECORDS = {
+    "recipe": RecordKind("tools/prune.py", ("checkpoint", "budget")),
+    "train": RecordKind("tools/train.py"),
+    "finetune": RecordKind("tools/finetune.py", ("checkpoint",)),
+}
+"""Key of recipe.json under which the recipe stands -> the kind of run. A leaf room adds its own."""
+
+
 def _record_fault(record: RunRecord) -> str | None:
-    kinds = [name for name in ("recipe", "train", "finetune") if name in record]
-    if len(kinds) != 1:
-        return "must hold one recipe: under `recipe`, `train` or `finetune`"
-    needed = {"recipe": ("checkpoint", "budget"), "train": (), "finetune": ("checkpoint",)}[kinds[0]]
-    missing = next((name for name in needed if name not in record), None)
+    keys = [key for key in RECORDS if key in record]
+    if len(keys) != 1:
+        *others, last = (f"`{key}`" for key in RECORDS)
+        return f"must hold one recipe: under {', '.join(others)} or {last}"
+    missing = next((name for name in RECORDS[keys[0]].needs if name not in record), None)
     return f"{missing} is missing" if missing else None
 
 
 class RunRecord(TypedDict, total=False):
-    """recipe.json: what identifies a run. `recipe` of tools/prune.py, `train` and `finetune` of the others."""
+    """recipe.json: what identifies a run, with its recipe under one of RECORDS."""
 
     __pydantic_config__ = EXTRA  # type: ignore[misc]
     recipe: RecordedRecipe

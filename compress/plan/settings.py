@@ -37,7 +37,8 @@ class Range:
         fits = fits and (self.at_most is None or value <= self.at_most) and (self.below is None or value < self.below)
         if not fits:
             number = "a whole number" if whole else "a finite number"
-            raise UserError(f"{name} = {brief(value)}: must be {number}{self._bounds(whole)}; {self.remedy}")
+            rule = f"must be {number}{self._bounds(whole)}"
+            raise UserError(rule, argument=name, value=value, remedy=self.remedy)
 
     def _bounds(self, whole: bool) -> str:
         bounds = (("of at least", self.at_least), ("above", self.above), ("at most", self.at_most))
@@ -77,9 +78,7 @@ def build_settings(cls: type, values: Any, path: str = "") -> Any:
     try:
         return cls(**converted)
     except UserError as error:
-        # A class on its own does not know the section that it stands for.
-        message = str(error)
-        raise UserError(message if message.startswith(path) else f"{prefix}{message}") from None
+        raise error.under(path) from None  # a class on its own does not know the section that it stands for
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:
@@ -140,10 +139,12 @@ def check_setting(name: str, value: Any, hint: Any) -> None:
         if isinstance(rule, Range):
             rule.check(name, value, whole=base is int)
     if typing.get_origin(base) is Literal and not any(type(value) is type(c) and value == c for c in args):
-        raise UserError(f"{name} = {brief(value)}: must be one of {', '.join(map(repr, args))}; choose one")
+        rule = f"must be one of {', '.join(map(repr, args))}"
+        raise UserError(rule, argument=name, value=value, remedy="choose one")
     if typing.get_origin(base) is tuple and isinstance(value, Sequence):
         if args[-1] is not Ellipsis and len(value) != len(args):
-            raise UserError(f"{name} = {brief(value)}: must be a list of {len(args)} values; correct it")
+            rule = f"must be a list of {len(args)} values"
+            raise UserError(rule, argument=name, value=value, remedy="correct it")
         for i, item in enumerate(value):
             check_setting(f"{name}[{i}]", item, args[0] if args[-1] is Ellipsis else args[min(i, len(args) - 1)])
 

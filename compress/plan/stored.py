@@ -68,7 +68,13 @@ def read_stored(
 ) -> Any:
     """The JSON file `path` as a value of `shape`, types taken strictly; keys that `shape` does not know are left out.
 
-    `version`: what its key `format` must be, which is looked at first, so that a newer file says that it is newer.
+    Args:
+        path: the file.
+        shape: a type that pydantic validates: a TypedDict, a dataclass, a list of such.
+        version: what its key `format` must be, which is looked at first, so that a newer file says that it is newer.
+        remedy: what messages tell the user to do.
+        most_bytes: of the file; a larger one is refused.
+
     Raises UserError as `read_json` does, and where the file breaks a rule: it names file, key, value and rule.
 
     Example::
@@ -81,7 +87,14 @@ def read_stored(
 def parse_stored(
     text: bytes, shape: Any, *, source: str | Path, version: int | None = None, remedy: str = AGAIN
 ) -> Any:
-    """`read_stored` for JSON that is already here, such as one line of a file; messages begin with `source`."""
+    """`read_stored` for JSON that is already here, such as one line of a file; messages begin with `source`.
+
+    Args:
+        text: JSON.
+        shape: as `read_stored` takes it.
+        source: where it comes from: messages begin with it.
+        version, remedy: as `read_stored` takes them.
+    """
     value = _parsed(text, source, remedy)
     if version is not None:
         _check_version(value, version, source, remedy)
@@ -108,7 +121,14 @@ def read_lines(path: str | Path, shape: Any, *, remedy: str = AGAIN) -> list[Any
 
 
 def check_stored(value: Any, shape: Any, *, source: str | Path, version: int | None = None, remedy: str = AGAIN) -> Any:
-    """Plain values, as JSON gives them, as a value of `shape`; UserError, beginning with `source`, as `read_stored`."""
+    """Plain values, as JSON gives them, as a value of `shape`; UserError, beginning with `source`, as `read_stored`.
+
+    Args:
+        value: as JSON gives it.
+        shape: as `read_stored` takes it.
+        source: where it comes from: messages begin with it.
+        version, remedy: as `read_stored` takes them.
+    """
     from pydantic_core import to_json
 
     if version is not None:

@@ -33,6 +33,12 @@ def check_finite(name: str, tensor: Tensor, *, source: str, remedy: str) -> None
 
     Float64 numbers must also lie within float32, in which everything is computed.
 
+    Args:
+        name: of the tensor, for the message.
+        tensor: of any type.
+        source: where it comes from: the message begins with it.
+        remedy: what the user can do: the message ends with it.
+
     Example::
 
         check_finite("fc.bias", torch.tensor([0.0]), source="net.pth", remedy="train it again")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-from ..plan import UserError
-
-BudgetKind = Literal["free", "pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms"]
-COSTS = ("macs_ratio", "params_ratio", "latency_ratio", "latency_ms")
-"""Kinds that limit what the network costs; several of them can hold at once."""
-LATENCIES = ("latency_ratio", "latency_ms")
+from ..plan import UserError, brief
+from ..plan.budget_kinds import BUDGETS, TOGETHER, BudgetKind
 
 
 @dataclass(frozen=True)
@@ -28,32 +24,39 @@ class Budget:
         Budget("latency_ratio", 0.5, also=(Budget("params_ratio", 0.6),))
     """
 
-    kind: BudgetKind = "free"
+    kind: str = "free"
     value: float | None = None
     also: tuple[Budget, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(BudgetKind):
-            raise UserError(f"budget: kind = {self.kind!r} is unknown; choose one of {', '.join(get_args(BudgetKind))}")
+        if self.kind not in BUDGETS:
+            raise UserError(f"budget: kind = {brief(self.kind)} is unknown; choose one of {', '.join(BUDGETS)}")
+        self._check_value()
+        self._check_together()
+
+    def _check_value(self) -> None:
         number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         if not (number or self.value is None):
             raise UserError(f"{self.argument} {self.value!r}: must be a number; give one, for example 0.4")
-        if (self.kind == "free") != (self.value is None):
+        if (self.limits.cost is None) != (self.value is None):
             raise UserError(f"budget {self.kind} = {self.value}: only 'free' goes without a value")
-        if self.value is not None and self.kind == "latency_ms" and not 0 < self.value < float("inf"):
-            raise UserError(f"{self.argument} {self.value:g}: must be finite and above 0, for example 5")
-        if self.value is not None and self.kind != "latency_ms" and not 0 < self.value < 1:
-            raise UserError(f"{self.argument} {self.value:g}: must lie between 0 and 1, for example 0.4")
-        kinds = [budget.kind for budget in self.all]
-        for i, kind in enumerate(kinds):
-            if len(kinds) > 1 and kind not in COSTS:
-                other = self.all[1 if i == 0 else 0]
+        if self.value is not None and not 0 < self.value < (1 if self.limits.ratio else float("inf")):
+            rule = (
+                "lie between 0 and 1, for example 0.4" if self.limits.ratio else "be finite and above 0, for example 5"
+            )
+            raise UserError(f"{self.argument} {self.value:g}: must {rule}")
+
+    def _check_together(self) -> None:
+        limits = [budget.limits for budget in self.all]
+        for i, limit in enumerate(limits):
+            if len(limits) > 1 and limit not in TOGETHER:
+                other = limits[1 if i == 0 else 0]
                 raise UserError(
-                    f"{self.all[i].argument} and {other.argument}: only costs go together "
-                    f"({', '.join('--' + name.replace('_', '-') for name in COSTS)}); drop one"
+                    f"{limit.flag} and {other.flag}: only costs go together "
+                    f"({', '.join(kind.flag for kind in TOGETHER)}); drop one"
                 )
-            if kind in kinds[:i] or (kind in LATENCIES and set(kinds[:i]) & set(LATENCIES)):
-                raise UserError(f"{self.all[i].argument}: given beside another limit of the same cost; drop one")
+            if limit.cost in [before.cost for before in limits[:i]]:
+                raise UserError(f"{limit.flag}: given beside another limit of the same cost; drop one")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Budget:
@@ -72,6 +75,11 @@ class Budget:
         return {**own, "also": others} if others else own
 
     @property
+    def limits(self) -> BudgetKind:
+        """What the first limit is of."""
+        return BUDGETS[self.kind]
+
+    @property
     def all(self) -> tuple[Budget, ...]:
         """The limits, one by one."""
         own = Budget(self.kind, self.value) if self.also else self
@@ -80,9 +88,9 @@ class Budget:
     @property
     def latency(self) -> Budget | None:
         """The limit on the latency, if there is one."""
-        return next((budget for budget in self.all if budget.kind in LATENCIES), None)
+        return next((budget for budget in self.all if budget.limits.cost == "latency"), None)
 
     @property
     def argument(self) -> str:
         """The command-line argument that sets this budget (the first one's)."""
-        return "--" + self.kind.replace("_", "-")
+        return self.limits.flag

@@ -50,12 +50,12 @@ class Counted:
 
     @classmethod
     def of(cls, budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -> Counted:
-        """What `budget` limits, of the groups of `ranking`; a KeyError for a kind that is no such cost."""
-        if budget.kind == "pruning_ratio":
+        """What `budget` limits, of the groups of `ranking`; a KeyError for a cost that is not counted."""
+        if budget.limits.cost == "channels":
             operators = [Operator(name, "channels", 1, name, macs=0, weights=1) for name in ranking.sizes]
             cost, cost_of = params, params_of
         else:
-            cost, cost_of = COUNTED[budget.kind]
+            cost, cost_of = COUNTED[budget.limits.cost]
         return cls(
             operators,
             lambda widths: cost(operators, widths),
@@ -72,13 +72,13 @@ def reachable_limit(budget: Budget, ranking: Ranking, counted: Counted) -> float
     """The largest cost that `budget` allows."""
     assert budget.value is not None, "a free budget has no limit"
     full, smallest = counted.total(ranking.sizes), counted.total(ranking.smallest)
-    share = 1 - budget.value if budget.kind == "pruning_ratio" else budget.value
+    share = 1 - budget.value if budget.limits.removes else budget.value
     limit = share * full + 1e-9 * full
     if smallest <= limit:
         return limit
     # Rounded into the range, so that the ends themselves can be chosen.
     least, most = math.ceil(1e4 * smallest / full) / 1e4, 1.0
-    if budget.kind == "pruning_ratio":
+    if budget.limits.removes:
         least, most = 0.0, math.floor(1e4 * (1 - smallest / full)) / 1e4
     raise UserError(
         f"{budget.argument} {budget.value:g}: out of reach; with this floor and rounding the reachable range is "

@@ -57,13 +57,19 @@ def best_widths(
 ) -> Widths:
     """The `allowed` width of every group with which the kept channels hold the most score, under all `limits`.
 
+    The score held is the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after
+    MOST_NODES), but for 1e-6 of each limit, which stays unused.
+
+    Args:
+        values: {group: [C]}, its channels' scores, best first: a group of width w keeps the first w. The order of the
+            groups does not matter.
+        operators: the space's.
+        limits: budgets, all of which hold.
+        allowed: {group: widths to choose from}.
+        known: widths within the limits, which stay where none are found that hold more.
+
     Where an operator's width is a sum of groups, its price must be a product of its widths, as MACs and parameters are:
     it counts as one operator for each of their pairs.
-
-    `values` {group: [C]} are the channels' scores, best first: a group of width w keeps the first w. The score held is
-    the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after MOST_NODES), but for
-    1e-6 of each limit, which stays unused. `known` are widths within the limits, which stay where none are found that
-    hold more. The order in which `values` lists the groups does not matter.
 
     Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, for limits that can be
     kept one by one but not together, and where HiGHS stops before it has found out.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,18 @@ import numpy as np
 from ..costs import LatencyTable, macs, macs_of, params, params_of
 from ..costs.latency import UNTIMED
 from ..plan import UserError
+from ..plan.budget_kinds import Cost
 from ..spaces import Operator
 from .budget import Budget
 from .knapsack import Limit, best_widths
 
 Widths = Mapping[str, int]
-COUNTED = {"macs_ratio": (macs, macs_of), "params_ratio": (params, params_of)}
-"""Kind of budget -> what the whole network costs, and what one operator does."""
+COUNTED: dict[Cost | None, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "macs": (macs, macs_of),
+    "params": (params, params_of),
+}
+"""Cost of a budget -> what the whole network costs, and what one operator does. Of the others, channels are the groups'
+own, and latency is a table's."""
 
 
 @dataclass(frozen=True)
@@ -102,27 +107,27 @@ def _on_grid(name: str, widths: Sequence[int], table: LatencyTable) -> list[int]
 def _limit(budget: Budget, operators: Sequence[Operator], full: Widths, priced: Priced | None) -> Limit:
     assert budget.value is not None
     name = f"{budget.argument} {budget.value:g}"
-    if budget.kind in COUNTED:
-        cost, cost_of = COUNTED[budget.kind]
+    kind = budget.limits
+    if kind.cost != "latency":
+        cost, cost_of = COUNTED[kind.cost]
         whole = cost(operators, full)
         return Limit(
             name, lambda op, i, o: cost_of(op, np.array(i)[:, None], np.array(o)) / whole, budget.value, whole=1.0
         )
     assert priced is not None, "checked by best_under"
     table = priced.table
-    if budget.kind == "latency_ms" and budget.value >= table.unpruned_ms:
+    if not kind.ratio and budget.value >= table.unpruned_ms:
         raise UserError(
             f"{name}: the unpruned network takes {table.unpruned_ms:.4g} ms by the latency table, so nothing would be "
             "pruned; give less"
         )
-    unpruned = table.unpruned_ms if budget.kind == "latency_ms" else 1.0
+    unpruned = 1.0 if kind.ratio else table.unpruned_ms
     scale = priced.correction * unpruned
-    unit = " ms" if budget.kind == "latency_ms" else ""
     return Limit(
         name,
         lambda op, i, o: scale * priced.prices(op, i, o),
         budget.value,
         rest=scale * table.rest,
-        unit=unit,
+        unit=f" {kind.unit}" if kind.unit else "",
         whole=unpruned,
     )

@@ -25,9 +25,17 @@ def plan_for(
     input_size: tuple[int, int, int],
     priced: Priced | None = None,
 ) -> WidthPlan:
-    """`select` for the groups of `space` and images of (C, H, W); `scores` are {group: [C]}; `priced` a latency table.
+    """`select` for the groups of `space` and images of (C, H, W).
 
     Blocks whose groups are emptied are gone, and the plan's record counts what is left of them.
+
+    Args:
+        space: whose groups are chosen from.
+        scores: {group: [C]}.
+        budget: what may stay, or go.
+        config: how to choose.
+        input_size: (C, H, W) of the images.
+        priced: a latency table, for budgets of time.
 
     Example::
 

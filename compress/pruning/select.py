@@ -17,7 +17,7 @@ from ..costs import macs, params
 from ..plan import UserError, WidthPlan
 from ..spaces import Operator
 from .budget import Budget
-from .counted import under_one
+from .counted import Counted, reachable_limit, under_one
 from .limits import Priced, best_under
 from .ranking import Ranking, SelectConfig
 
@@ -37,41 +37,33 @@ def select(
 ) -> WidthPlan:
     """Keep the channels with the largest |score| under `budget`.
 
-    Without a budget, groups named in `removable` go whole when all their scores are zero. `kinds` says what each group
-    is (`Group.kind`; all "channels" when absent), for ranking within kinds and for the plan's record. `priced` is the
-    latency table that a budget of latency needs.
-
-    One budget of channels, MACs or parameters drops the worst channels until it is met, and adds back those that still
-    fit, best first (`threshold`). Where widths are rounded, and under `gain="log"`, it takes the widths that keep the
-    most instead (`counted.under_one`); so do a budget of latency, among the widths of the table's grid, and several
-    budgets at once.
-
     A budget is met from below; without rounding the cost ends within 1 % of it. Raises UserError for scores that are
     not finite and for a budget that the floor and the rounding put out of reach (with the reachable range).
+
+    Args:
+        scores: {group: [C]}.
+        operators: what is counted.
+        budget: how much may stay.
+        config: how channels are ranked, and which widths are allowed.
+        space: name of the space, for the plan.
+        removable: groups that a free budget removes whole when all their scores are zero.
+        kinds: what each group is (`Group.kind`; all "channels" when absent), for ranking within kinds and the record.
+        priced: the latency table that a budget of latency needs.
 
     Example::
 
         plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
     """
-    if config.gain == "log" and budget.kind in ("free", "pruning_ratio"):
-        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or --macs-ratio")
+    _check_gain(budget, config)
     ranking = Ranking(scores, config, kinds or {})
-    before = {name: len(s) for name, s in scores.items()}
-    if budget.kind == "free":
-        counts = {name: int((s != 0).sum()) for name, s in scores.items()}
-        gone = {name for name, count in counts.items() if count == 0 and name in removable}
-        widths = {name: 0 if name in gone else ranking.allow_at_least(name, n) for name, n in counts.items()}
-    elif budget.also or budget.latency:
-        widths = best_under(budget, ranking.gains(), operators, ranking.allowed, priced)
-    else:
-        widths = under_one(budget, ranking, operators)
+    before = ranking.sizes
+    widths = _widths(scores, operators, budget, ranking, removable, priced)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
-    n_before, n_after = sum(before.values()), sum(widths.values())
     record = {
         "select": asdict(config),
         "budget": budget.to_json(),
         "scores_sha256": hash_scores(scores),
-        "pruned_ratio": 1 - n_after / n_before,
+        "pruned_ratio": 1 - sum(widths.values()) / sum(before.values()),
         "params": {"before": params(operators, before), "after": params(operators, widths)},
         "macs": {"before": macs(operators, before), "after": macs(operators, widths)},
     }
@@ -82,6 +74,35 @@ def select(
     return WidthPlan(space, before, kept, record)
 
 
+def _widths(
+    scores: Mapping[str, Tensor],
+    operators: Sequence[Operator],
+    budget: Budget,
+    ranking: Ranking,
+    removable: Collection[str],
+    priced: Priced | None,
+) -> dict[str, int]:
+    """How many of each group's channels stay.
+
+    One budget of channels, MACs or parameters drops the worst channels until it is met, and adds back those that still
+    fit, best first (`threshold`). Where widths are rounded, and under `gain="log"`, it takes the widths that keep the
+    most instead (`counted.under_one`); so do a budget of latency, among the widths of the table's grid, and several
+    budgets at once.
+    """
+    if budget.also or budget.latency:
+        return best_under(budget, ranking.gains(), operators, ranking.allowed, priced)
+    if budget.limits.cost is not None:
+        return under_one(budget, ranking, operators)
+    counts = {name: int((s != 0).sum()) for name, s in scores.items()}
+    gone = {name for name, count in counts.items() if count == 0 and name in removable}
+    return {name: 0 if name in gone else ranking.allow_at_least(name, n) for name, n in counts.items()}
+
+
+def _check_gain(budget: Budget, config: SelectConfig) -> None:
+    if config.gain == "log" and budget.limits.cost in (None, "channels"):
+        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or --macs-ratio")
+
+
 def check_reachable(
     sizes: Mapping[str, int],
     operators: Sequence[Operator],
@@ -90,10 +111,21 @@ def check_reachable(
     *,
     priced: Priced | None = None,
 ) -> None:
-    """Raise the UserError with which `select` refuses `budget` for groups of `sizes`, whatever their scores are."""
-    # Channels without a score: the cheapest widths are as good as any, and found at once.
-    nothing = {name: torch.zeros(n) for name, n in sizes.items()}
-    select(nothing, operators, budget, replace(config, ranking="global"), space="", priced=priced)
+    """Raise the UserError with which `select` refuses `budget` for groups of `sizes`, whatever their scores are.
+
+    One counted cost is compared with that of the smallest widths; several, and a table's, are solved for scores of 0,
+    of which the cheapest widths are as good as any and found at once.
+
+    Args:
+        sizes: {group: channels of the unpruned network}.
+        operators, budget, config, priced: as `select` takes them.
+    """
+    _check_gain(budget, config)
+    ranking = Ranking({name: torch.zeros(n) for name, n in sizes.items()}, replace(config, ranking="global"), {})
+    if budget.also or budget.latency:
+        best_under(budget, ranking.gains(), operators, ranking.allowed, priced)
+    elif budget.limits.cost is not None:
+        reachable_limit(budget, ranking, Counted.of(budget, ranking, operators))
 
 
 def hash_scores(scores: Mapping[str, Tensor]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plan.budget_kinds import BUDGETS
 from . import plots, svg, wording
 from .markup import absent, legend, note, panel, section
 from .run_folder import RunFolder
@@ -77,10 +78,9 @@ def _limit(summary: dict[str, Any]) -> float | None:
     """The latency budget as a ratio."""
     budget = summary.get("budget") or {}
     for limit in (budget, *budget.get("also", ())):
-        if limit.get("kind") == "latency_ratio":
-            return float(limit["value"])
-        if limit.get("kind") == "latency_ms":
-            return float(limit["value"] / summary["predicted_latency_ms"]["before"])
+        kind = BUDGETS.get(limit.get("kind"))
+        if kind is not None and kind.cost == "latency":
+            return float(limit["value"] if kind.ratio else limit["value"] / summary["predicted_latency_ms"]["before"])
     return None
 
 

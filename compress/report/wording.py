@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..plan.backends import backend_label
+from ..plan.budget_kinds import BUDGETS
+
 MINUS = "\u2212"
 DASH = "\u2013"
-BACKENDS = {
-    "onnxruntime": "ONNX Runtime",
-    "tensorrt": "TensorRT",
-    "tensorrt-rtx": "TensorRT-RTX",
-    "pytorch": "PyTorch",
-    "torch-compile": "torch.compile",
-}
 
 
 def count(value: float) -> str:
@@ -90,7 +86,7 @@ def relative(before: float, after: float) -> str:
 
 def backend(name: str) -> str:
     """A backend's proper name."""
-    return BACKENDS.get(name, name)
+    return backend_label(name)
 
 
 def on_gpus(timing: dict[str, Any]) -> str:
@@ -103,8 +99,8 @@ def budget(value: dict[str, Any] | None) -> str:
     """A budget in words: 'pruning ratio 0.4', 'free ratio'."""
     if not value:
         return "not recorded"
-    if value.get("kind") == "free":
-        return "free ratio (scores at exactly zero go)"
-    kind = str(value.get("kind")).replace("_", " ").replace("macs", "MACs").replace("params", "parameter")
-    shown = f"latency {value['value']} ms" if kind == "latency ms" else f"{kind} {value.get('value')}"
+    kind = BUDGETS[value["kind"]]
+    shown = (
+        kind.words if kind.cost is None else f"{kind.words} {value['value']}" + (f" {kind.unit}" if kind.unit else "")
+    )
     return ", ".join([shown, *(budget(other) for other in value.get("also", []))])

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..penalties import Penalty
 from ..plan import check_number
-from .rarts import Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
+from .descent import Average, Logs, Optimizer, ProbingLoss, alone, apply_gradients, descend_scores, gradients_of
+from .method import METHODS, Iteration, Method
+from .sources import Gates
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,12 @@ class Bilevel:
     alpha: Sequence[nn.Parameter]
     opt_w: Optimizer
     opt_alpha: Optimizer
-    average: Callable[[list[Tensor]], None] = lambda gradients: None
+    average: Average = alone
+
+    @classmethod
+    def of(cls, it: Iteration) -> Bilevel:
+        """The one set of an iteration of a search, trained on D_a and validated on D_p."""
+        return cls(loss_a=it.loss("w", "a"), loss_p=it.loss("w", "p"), **it.sets())
 
     def gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Gradients of `loss`, averaged over processes."""
@@ -65,7 +73,7 @@ class Bilevel:
         return gradients
 
 
-def darts1_step(s: Bilevel, method: Darts1, penalty: Penalty) -> dict[str, Tensor]:
+def darts1_step(s: Bilevel, method: Darts1, penalty: Penalty) -> Logs:
     """(2.21): w' = w - eta_w grad_w L_a(w, a); a' = a - eta_a (grad_a L_p(w', a) + gamma grad P)."""
     loss_a = s.loss_a()
     apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
@@ -74,7 +82,7 @@ def darts1_step(s: Bilevel, method: Darts1, penalty: Penalty) -> dict[str, Tenso
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
-def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: Penalty) -> dict[str, Tensor]:
+def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: Penalty) -> Logs:
     """(2.23): w' as DARTS; a' = a - eta_a (grad_a L_a(w', a) + lambda grad_a L_p(w', a) + gamma grad P)."""
     loss_a = s.loss_a()
     apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
@@ -86,7 +94,7 @@ def milenas1_step(s: Bilevel, method: MiLeNas1, penalty: Penalty) -> dict[str, T
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
-def darts2_step(s: Bilevel, method: Darts2, penalty: Penalty) -> dict[str, Tensor]:
+def darts2_step(s: Bilevel, method: Darts2, penalty: Penalty) -> Logs:
     """alpha follows grad_a L_p(w - xi grad_w L_a(w, a), a), then w descends L_a at the new alpha.
 
     By the chain rule grad = grad_a L_p(w~, a) - xi (d^2 L_a / da dw) v with v = grad_w L_p(w~, a); the product with the
@@ -121,3 +129,15 @@ def _shift(w: Sequence[Tensor], start: list[Tensor], direction: Sequence[Tensor]
     torch._foreach_copy_(list(w), start)
     if length:
         torch._foreach_add_(list(w), list(direction), alpha=length)
+
+
+def _method(name: str, settings: type[Any], step: Callable[[Bilevel, Any, Penalty], Logs]) -> Method:
+    def one(it: Iteration) -> Logs:
+        return step(Bilevel.of(it), it.settings, it.penalty)
+
+    return Method(name, settings, step=one, networks=1, halves=True, source=Gates)
+
+
+METHODS.add(_method("darts1", Darts1, darts1_step))
+METHODS.add(_method("darts2", Darts2, darts2_step))
+METHODS.add(_method("milenas1", MiLeNas1, milenas1_step))

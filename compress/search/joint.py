@@ -7,7 +7,7 @@ thesis, on gates (l0, l1) or on filters (group l1). `grouplasso`: the norm of ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from ..penalties import L1, Penalty, group_soft_threshold, hard_threshold, soft_threshold
 from ..plan import UserError, check_number
-from .rarts import Loss, Optimizer, apply_gradients, descend_scores, gradients_of
+from .descent import Average, Logs, Loss, Optimizer, alone, apply_gradients, descend_scores, gradients_of
+from .method import METHODS, Iteration, Method
+from .sources import Filters, Gates, Scales, ScoreSource, Site
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,12 @@ class OneSet:
     alpha: Sequence[nn.Parameter]
     opt_w: Optimizer
     opt_alpha: Optimizer
-    average: Callable[[list[Tensor]], None] = lambda gradients: None
+    average: Average = alone
+
+    @classmethod
+    def of(cls, it: Iteration) -> OneSet:
+        """The one set of an iteration of a search, trained on D."""
+        return cls(loss=it.loss("w", None), **it.sets())
 
     def gradients(self, loss: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of w and of alpha, averaged over processes."""
@@ -65,7 +72,7 @@ class OneSet:
         return gradients[: len(self.w)], gradients[len(self.w) :]
 
 
-def joint_step(s: OneSet, method: Joint | NetSlim, penalty: Penalty) -> dict[str, Tensor]:
+def joint_step(s: OneSet, method: Joint | NetSlim, penalty: Penalty) -> Logs:
     """w' = w - eta_w grad_w L(w, a); a' = a - eta_a (grad_a L(w, a) + gamma grad P(a)), at the same point."""
     loss = s.loss()
     grad_w, grad_alpha = s.gradients(loss)
@@ -74,11 +81,17 @@ def joint_step(s: OneSet, method: Joint | NetSlim, penalty: Penalty) -> dict[str
     return {"loss": loss.detach()}
 
 
-def rvsm_step(s: OneSet, u: Sequence[Tensor], method: Rvsm, gamma: float) -> dict[str, Tensor]:
+def rvsm_step(s: OneSet, u: Sequence[Tensor], method: Rvsm, gamma: float) -> Logs:
     """(2.6), with alpha as the split variable: a' = a - eta (grad L + beta (a - u)); u' = prox of gamma/beta P at a'.
 
     `u` is updated in place. For l0 the prox keeps |a| > sqrt(2 gamma / beta), for l1 it is soft thresholding by
     gamma / beta, for groups (rows of each tensor) block soft thresholding.
+
+    Args:
+        s: the network's losses, parameters and optimisers.
+        u: the shrunk scores, updated in place.
+        method: lambda and beta, and which prox.
+        gamma: strength of the penalty.
     """
     loss = s.loss()
     grad_w, grad_alpha = s.gradients(loss)
@@ -93,7 +106,7 @@ def rvsm_step(s: OneSet, u: Sequence[Tensor], method: Rvsm, gamma: float) -> dic
     return {"loss": loss.detach()}
 
 
-def grouplasso_step(s: OneSet, method: GroupLasso, penalty: L1) -> dict[str, Tensor]:
+def grouplasso_step(s: OneSet, method: GroupLasso, penalty: L1) -> Logs:
     """Descend L + gamma sum_i |W_i| over the filters W_i (rows of alpha's tensors), by subgradient or prox."""
     loss = s.loss()
     grad_w, grad_filters = s.gradients(loss)
@@ -116,4 +129,69 @@ def _l0(a: Tensor, ratio: float) -> Tensor:
 
 
 def _norms(filters: Tensor) -> Tensor:
-    return filters.flatten(1).norm(dim=1).view(-1, *[1] * (filters.dim() - 1))
+    norms: Tensor = filters.flatten(1).norm(dim=1)
+    return norms.view(-1, *[1] * (filters.dim() - 1))
+
+
+class Split(nn.Module, ScoreSource):
+    """RVSM's scores: a split variable u beside the gates or filters that alpha's optimiser moves, at first equal."""
+
+    place = "split"
+
+    def __init__(self, inner: ScoreSource) -> None:
+        super().__init__()
+        self.inner = inner
+        self.u = nn.ParameterList(nn.Parameter(a.detach().clone(), requires_grad=False) for a in inner.alpha())
+
+    @classmethod
+    def of(cls, networks: Sequence[nn.Module], site: Site) -> Split:
+        """Beside filters for the group penalty, else beside gates."""
+        inner: type[ScoreSource] = Filters if site.settings.penalty == "group" else Gates
+        return cls(inner.of(networks, site))
+
+    def alpha(self) -> list[nn.Parameter]:
+        """The gates or filters."""
+        return self.inner.alpha()
+
+    def scores(self, values: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+        """What u scores, which the penalty makes exactly zero in places."""
+        return self.inner.scores(list(self.u) if values is None else values)
+
+    def gating(self) -> dict[str, Tensor] | None:
+        """The scores, where they are gates."""
+        return None if self.inner.gating() is None else self.scores()
+
+
+def _joint(it: Iteration) -> Logs:
+    return joint_step(OneSet.of(it), it.settings, it.penalty)
+
+
+def _rvsm(it: Iteration) -> Logs:
+    assert isinstance(it.source, Split)
+    return rvsm_step(OneSet.of(it), list(it.source.u), it.settings, it.gamma)
+
+
+def _grouplasso(it: Iteration) -> Logs:
+    assert isinstance(it.penalty, L1)
+    return grouplasso_step(OneSet.of(it), it.settings, it.penalty)
+
+
+METHODS.add(Method("joint", Joint, step=_joint, networks=1, source=Gates))
+METHODS.add(Method("netslim", NetSlim, step=_joint, networks=1, source=Scales))
+METHODS.add(
+    Method(
+        "rvsm",
+        Rvsm,
+        step=_rvsm,
+        networks=1,
+        source=Split,
+        penalties=(),
+        own_penalty=lambda settings: str(settings.penalty),
+        zeros=True,
+    )
+)
+METHODS.add(
+    Method(
+        "grouplasso", GroupLasso, step=_grouplasso, networks=1, source=Filters, penalties=("subgradient", "proximal")
+    )
+)

@@ -7,42 +7,18 @@ Two weight sets u (primary) and w (auxiliary) share one alpha; D is split into D
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..penalties import Penalty
 from ..plan import UserError, check_number
-
-Loss = Callable[[], Tensor]
-"""Computes the scalar loss of the present mini-batch at the present values of the parameters."""
-
-
-class ProbingLoss(Protocol):
-    """A loss that can be asked again or at virtual weights: with `probe`, the pass leaves no trace in the network.
-
-    BatchNorm's running statistics count every batch once: all passes of a batch but the one that trains are probes.
-    """
-
-    def __call__(self, *, probe: bool = False) -> Tensor:
-        """The scalar loss of the present mini-batch."""
-
-
-class Optimizer(Protocol):
-    """What a step needs of an optimiser: torch's own and MMEngine's wrappers have it."""
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Parameters and their settings, `lr` among them."""
-
-    def step(self) -> Any:
-        """Update the parameters from their gradients."""
-
-    def zero_grad(self) -> None:
-        """Release the gradients."""
+from .descent import Average, Logs, Optimizer, ProbingLoss, alone, apply_gradients, descend_scores, gradients_of
+from .method import METHODS, Iteration, Method
+from .sources import Gates
 
 
 @dataclass(frozen=True)
@@ -80,10 +56,15 @@ class TwoSets:
     opt_u: Optimizer
     opt_w: Optimizer
     opt_alpha: Optimizer
-    average: Callable[[list[Tensor]], None] = lambda gradients: None
+    average: Average = alone
+
+    @classmethod
+    def of(cls, it: Iteration) -> TwoSets:
+        """The two sets of an iteration of a search, u on D_p and w on D_a."""
+        return cls(loss_p=it.loss("u", "p"), loss_a=it.loss("w", "a"), **it.sets())
 
 
-def rarts_step(sets: TwoSets, method: Rarts, penalty: Penalty) -> dict[str, Tensor]:
+def rarts_step(sets: TwoSets, method: Rarts, penalty: Penalty) -> Logs:
     """One iteration of (2.12) on the present mini-batches; returns the losses of the first two passes, detached.
 
     Example::
@@ -93,7 +74,7 @@ def rarts_step(sets: TwoSets, method: Rarts, penalty: Penalty) -> dict[str, Tens
     return _ORDERS[method.order](sets, method, penalty)
 
 
-def _gauss_seidel(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
+def _gauss_seidel(s: TwoSets, m: Rarts, penalty: Penalty) -> Logs:
     # w' = w - eta_w (lambda grad_w L_a(w, alpha) + beta (w - u))
     loss_a = s.loss_a()
     _descend(s.opt_w, s.w, _gradients(s, m.lam * loss_a, s.w), s.u, m.beta)
@@ -108,7 +89,7 @@ def _gauss_seidel(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
-def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
+def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> Logs:
     # One pass of each loss gives the gradients of its weights and of alpha, all at the present point. The coupling of u
     # still sees the new w', which costs nothing.
     loss_a = s.loss_a()
@@ -123,13 +104,6 @@ def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> dict[str, Tensor]:
 
 
 _ORDERS = {"gauss-seidel": _gauss_seidel, "fused": _fused}
-
-
-def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Gradients of `loss`, 0 for parameters that it does not depend on: a detector may have some."""
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    pairs = zip(found, parameters, strict=True)
-    return [torch.zeros_like(p) if gradient is None else gradient for gradient, p in pairs]
 
 
 def _gradients(s: TwoSets, loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
@@ -158,20 +132,8 @@ def _descend(
     apply_gradients(optimizer, own, gradients)
 
 
-def descend_scores(
-    optimizer: Optimizer, alpha: Sequence[nn.Parameter], gradients: list[Tensor], penalty: Penalty
-) -> None:
-    """Step alpha along gradient + gamma grad P, then the proximal step with alpha's learning rate."""
-    with torch.no_grad():
-        penalty.add_gradient(alpha, gradients)
-    apply_gradients(optimizer, alpha, gradients)
-    with torch.no_grad():
-        penalty.prox(alpha, step=float(optimizer.param_groups[0]["lr"]))
+def _step(it: Iteration) -> Logs:
+    return rarts_step(TwoSets.of(it), it.settings, it.penalty)
 
 
-def apply_gradients(optimizer: Optimizer, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """Give `parameters` their gradients and step; the gradients are released afterwards."""
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    optimizer.step()
-    optimizer.zero_grad()
+METHODS.add(Method("rarts", Rarts, step=_step, networks=2, halves=True, source=Gates))

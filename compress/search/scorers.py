@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..costs import LatencyTable
 from ..plan import UserError, check_number
 from ..spaces import Alphas, Group, Space, sizes
+from .method import METHODS, Method, Scoring
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,14 @@ def channel_rows(model: nn.Module, group: Group) -> Tensor:
 def taylor_scores(
     model: nn.Module, space: Space, loss: Callable[[nn.Module, Any], Tensor], batches: Iterable[Any]
 ) -> dict[str, Tensor]:
-    """Mean squared gate gradients of `loss(model, batch)`, {group: float32 [C]}; the model is unchanged."""
+    """Mean squared gate gradients of `loss(model, batch)`, {group: float32 [C]}; the model is unchanged.
+
+    Args:
+        model: the network; it stays as it is.
+        space: its space.
+        loss: of the model on a batch.
+        batches: what to take the mean over.
+    """
     alphas = Alphas(space.groups).to(next(model.parameters()).device)
     handles, training = alphas.attach(model), model.training
     parameters = [alphas[group.name] for group in space.groups]
@@ -137,3 +146,24 @@ def channel_savings(table: LatencyTable, space: Space, input_size: tuple[int, in
 
 def _weight(model: nn.Module, name: str) -> Tensor:
     return model.get_parameter(f"{name}.weight")
+
+
+def _random(s: Scoring) -> dict[str, Tensor]:
+    return random_scores(s.space, seed=s.seed)
+
+
+def _magnitude(s: Scoring) -> dict[str, Tensor]:
+    return magnitude_scores(s.network, s.space, s.settings)
+
+
+def _taylor(s: Scoring) -> dict[str, Tensor]:
+    method: Taylor = s.settings
+    savings = s.savings() if method.latency_weight > 0 else None  # may refuse the table, so before any gradient
+    batches = s.batches()
+    scores = taylor_scores(s.on_device(), s.space, s.loss, islice(batches, method.batches))
+    return scores if savings is None else latency_aware(scores, savings, method.latency_weight)
+
+
+METHODS.add(Method("random", RandomScores, score=_random, batches=False))
+METHODS.add(Method("magnitude", Magnitude, score=_magnitude, batches=False))
+METHODS.add(Method("taylor", Taylor, score=_taylor, table_weight="latency_weight"))

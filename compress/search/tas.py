@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from ..costs import macs
 from ..plan import UserError, check_number
 from ..spaces import Group, Operator, Space, axis_length, sizes
 from .bilevel import Bilevel
-from .rarts import apply_gradients
+from .descent import Logs, apply_gradients
+from .method import METHODS, Iteration, Method
+from .sources import ScoreSource, Site
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,36 @@ class Tas:
         check_number("search.method.tau", self.tau, above=0)
 
 
-class WidthChoices(nn.Module):
+class WidthChoices(nn.Module, ScoreSource):
     """Logits over candidate widths for every group; attached networks sample from them at every forward pass."""
+
+    place = "choices"
+    cost: MacsLoss
+    """What the search of `of` adds to its validation loss."""
 
     def __init__(self, groups: Sequence[Group], method: Tas) -> None:
         super().__init__()
         self.groups, self.method = tuple(groups), method
         self.widths = {g.name: [max(1, round(g.size * ratio)) for ratio in method.ratios] for g in groups}
         self.logits = nn.ParameterList(torch.zeros(len(method.ratios)) for _ in groups)
+
+    @classmethod
+    def of(cls, networks: Sequence[nn.Module], site: Site) -> Self:
+        """Even logits; UserError for groups that are no channels of feature maps."""
+        if any(group.kind != "channels" for group in site.space.groups):
+            raise UserError(
+                f"search.method.type = {site.method!r}: interpolates channels of feature maps, which {site.space.name} "
+                "does not have; use 'rarts' or another method with gates"
+            )
+        choices = cls(site.space.groups, site.settings)
+        for network in networks:
+            choices.attach(network)
+        choices.cost = MacsLoss(site.space, site.space.operators(site.input_size), choices)
+        return choices
+
+    def alpha(self) -> list[nn.Parameter]:
+        """The logits."""
+        return list(self.logits)
 
     def probabilities(self) -> dict[str, Tensor]:
         """Softmax of each group's logits, {group: [candidates]}."""
@@ -59,7 +83,7 @@ class WidthChoices(nn.Module):
         """Mean width of each group, scalars, differentiable."""
         return {name: (p * p.new_tensor(self.widths[name])).sum() for name, p in self.probabilities().items()}
 
-    def scores(self) -> dict[str, Tensor]:
+    def scores(self, values: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         """Probability that the chosen width covers channel i, {group: float32 [C]}: falls with i. Selection breaks
         ties by index, so the first channels stay."""
         scores = {}
@@ -111,7 +135,7 @@ def interpolate_channels(x: Tensor, n: int) -> Tensor:
     return F.adaptive_avg_pool1d(flat, n).transpose(1, 2).reshape(x.shape[0], n, *x.shape[2:])
 
 
-def tas_step(s: Bilevel, cost: Callable[[], Tensor]) -> dict[str, Tensor]:
+def tas_step(s: Bilevel, cost: Callable[[], Tensor]) -> Logs:
     """w' = w - eta_w grad_w L_a(w, a); a' = a - eta_a grad_a (L_p(w', a) + cost(a))."""
     loss_a = s.loss_a()
     apply_gradients(s.opt_w, s.w, s.gradient(loss_a, s.w))
@@ -136,3 +160,11 @@ class MacsLoss:
         value = float(share.detach())
         sign = 1 if value > 1.05 * method.target else -1 if value < 0.95 * method.target else 0
         return method.cost_weight * sign * share.log()
+
+
+def _step(it: Iteration) -> Logs:
+    assert isinstance(it.source, WidthChoices)
+    return tas_step(Bilevel.of(it), it.source.cost)
+
+
+METHODS.add(Method("tas", Tas, step=_step, networks=1, halves=True, source=WidthChoices, penalties=()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 
 from ..penalties import L1
 from ..plan import UserError
-from .bilevel import Bilevel, Darts1, Darts2, MiLeNas1, darts1_step, darts2_step, milenas1_step
-from .rarts import Rarts, TwoSets, rarts_step
+from .bilevel import Darts1, Darts2, MiLeNas1
+from .descent import ProbingLoss
+from .method import METHODS, Iteration
+from .rarts import Rarts
+from .sources import Scales
 
 OPTIMUM = (1.0, 1.0)
 """(w, alpha) that solves the bilevel problem of the solvable model."""
@@ -30,7 +34,11 @@ class StepBounds:
 def step_bounds(lipschitz: float, *, lam: float, beta: float, gamma: float = 0.0) -> StepBounds:
     """(2.15): 1/2 (beta/2 + L)^-1, 1/2 (beta/2 + lambda L)^-1, 1/2 ((1 + lambda + gamma/2) L)^-1.
 
-    `lipschitz`: of the gradients of L_p, L_a and P. UserError unless it is positive.
+    UserError unless it is positive.
+
+    Args:
+        lipschitz: L, of the gradients of L_p, L_a and P.
+        lam, beta, gamma: as the method's.
 
     Example::
 
@@ -72,7 +80,11 @@ def toy_trajectory(
 ) -> Tensor:
     """Path of (w, alpha) on the solvable model under plain gradient steps of rate `eta`, float64 [steps + 1, 2].
 
-    `start` is (w, alpha); RARTS's u starts where w does.
+    Args:
+        method: with its settings.
+        start: (w, alpha); RARTS's u starts where w does.
+        eta: rate of every variable.
+        steps: how many.
 
     Example::
 
@@ -89,33 +101,15 @@ def toy_trajectory(
 
 
 def _stepper(method: Any, w: nn.Parameter, u: nn.Parameter, alpha: nn.Parameter, eta: float) -> Callable[[], Any]:
-    def sgd(parameter: nn.Parameter) -> torch.optim.Optimizer:
-        return torch.optim.SGD([parameter], lr=eta)
+    listed = next(other for other in METHODS.values() if other.settings is type(method))
+    assert listed.step is not None
+    source, points, losses = Scales({"alpha": alpha}), {"u": u, "w": w}, {"p": toy_loss_p, "a": toy_loss_a}
 
-    none = L1(0.0)
-    if isinstance(method, Rarts):
-        two = TwoSets(
-            loss_p=lambda probe=False: toy_loss_p(u, alpha),
-            loss_a=lambda probe=False: toy_loss_a(w, alpha),
-            u=[u],
-            w=[w],
-            alpha=[alpha],
-            opt_u=sgd(u),
-            opt_w=sgd(w),
-            opt_alpha=sgd(alpha),
-        )
-        return lambda: rarts_step(two, method, none)
-    one = Bilevel(
-        loss_a=lambda probe=False: toy_loss_a(w, alpha),
-        loss_p=lambda probe=False: toy_loss_p(w, alpha),
-        w=[w],
-        alpha=[alpha],
-        opt_w=sgd(w),
-        opt_alpha=sgd(alpha),
-    )
-    bilevel: dict[type, Callable[..., Any]] = {
-        Darts1: darts1_step,
-        Darts2: darts2_step,
-        MiLeNas1: milenas1_step,
-    }
-    return lambda: bilevel[type(method)](one, method, none)
+    def loss(name: str, half: str | None) -> ProbingLoss:
+        assert half is not None, "the model has two losses, of two halves"
+        return lambda *, probe=False: losses[half](points[name], alpha)
+
+    sets = {**{name: [points[name]] for name in listed.weight_sets}, "alpha": source.alpha()}
+    optimizers = {name: torch.optim.SGD(parameters, lr=eta) for name, parameters in sets.items()}
+    it = Iteration(method, L1(0.0), 0.0, source, loss, sets, optimizers)
+    return partial(listed.step, it)

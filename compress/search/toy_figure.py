@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plan import replacing
+from ..plan import needs, replacing
 from .bilevel import Darts1, Darts2, MiLeNas1
 from .rarts import Rarts
 from .theory import OPTIMUM, equilibrium, toy_trajectory
@@ -24,10 +24,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73")
 def draw_toy_model(stem: str | Path, *, steps: int, eta: float) -> list[Path]:
     """Write `stem`.png and `stem`.svg: RARTS for several beta, several lambda and several starts, beside DARTS.
 
-    Raises UserError through the methods for settings they refuse.
+    Raises UserError without matplotlib, and through the methods for settings they refuse.
     """
-    import matplotlib
-
+    matplotlib = needs("matplotlib", package="matplotlib", extra="demo", what="a figure")
     with matplotlib.rc_context({"svg.hashsalt": "toy", "font.size": 10}):
         from matplotlib.figure import Figure
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any
 
-from ..plan import UserError, brief
+from ..plan import Registry, UserError, brief
 from .alphas import Alphas, axis_length, norm_scales
 from .base import Space, WidthSpace
-from .checkpoint import Card, load_card, load_model, load_network, load_state, save_model, weights_of
+from .checkpoint import Card, load_card, load_model, load_network, load_space, load_state, save_model, weights_of
 from .folding import fold_scores
 from .gates import Gate
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
@@ -22,22 +21,19 @@ from .states import read_state
 from .traced import bare_parameters, traced_operators
 from .transformer import SwinSpace, VitSpace
 
-SPACES: dict[str, type] = {space.name: space for space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace)}
-"""Space name -> class. Assign to it to add a space of your own."""
+SPACES: Registry[Any] = Registry("compress.spaces")
+"""Space name -> class. Add a space of your own to it."""
+for _space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace):
+    SPACES.add(_space)
 
 
 def find_space(name: Any) -> type | None:
-    """The class of the space called `name`, None when there is none.
+    """The class of the space called `name`, None when there is none; an installed package may bring it.
 
-    An installed package may bring spaces of its own: it names the module that adds them to SPACES as an entry point of
-    the group `compress.spaces`, as `detector` does, and is loaded when its space is asked for.
+    Raises UserError as `Registry.find` does.
     """
-    if not isinstance(name, str):
-        return None
-    if name not in SPACES:
-        for entry in entry_points(group="compress.spaces", name=name):
-            entry.load()
-    return SPACES.get(name)
+    found: type | None = SPACES.find(name)
+    return found
 
 
 def make_space(name: str, arch: Mapping[str, Any]) -> Space:
@@ -81,6 +77,7 @@ __all__ = [
     "load_card",
     "load_model",
     "load_network",
+    "load_space",
     "load_state",
     "make_space",
     "narrow",

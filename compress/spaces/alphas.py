@@ -45,15 +45,6 @@ class Alphas(nn.Module):
             for group in self.groups:
                 self[group.name].copy_(scores[group.name])
 
-    @torch.no_grad()
-    def normalise(self) -> None:
-        """Bring every group's scores to root mean square 1, in place; a group of zeros stays."""
-        for group in self.groups:
-            score = self[group.name]
-            size = score.square().mean().sqrt()
-            if size > 0:
-                score.div_(size)
-
     def attach(self, model: nn.Module) -> list[Gate]:
         """Gate every axis of `model` that scores multiply (`Group.scored`); `remove` takes a gate off."""
         gates = []
@@ -87,10 +78,7 @@ def norm_scales(model: nn.Module, groups: Iterable[Group]) -> dict[str, nn.Param
         ]
         scale = norms[-1].weight if norms else None
         if scale is None or scale.shape != (group.size,):
-            raise UserError(
-                f"search.method.type = 'netslim': group {group.name!r} has no BatchNorm with a scale to score by; "
-                "use 'rarts' or 'joint', whose scores need none"
-            )
+            raise UserError(f"group {group.name!r} has no BatchNorm with a scale to score by")
         scales[group.name] = scale
     return scales
 

@@ -17,7 +17,7 @@ from .operators import Operator
 class Space(Protocol):
     """A network family: rebuilds its network from plain values and names its groups and operators."""
 
-    name: str
+    name: ClassVar[str]
     choices: ClassVar[tuple[str, ...]]
     """Arguments that do not change the network, such as what is scored: a recipe may give others than a checkpoint."""
 

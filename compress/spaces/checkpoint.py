@@ -68,15 +68,24 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
 
         model, space, card = load_model("runs/demo")
     """
+    card = load_card(path)
+    space = _space_of(card, path)
+    return load_network(path, space), space, card
+
+
+def load_space(path: str | Path) -> Space:
+    """The space of the network saved at `path`, at its widths; its weights are not read. UserError as `load_model`."""
+    return _space_of(load_card(path), path)
+
+
+def _space_of(card: Card, path: str | Path) -> Space:
     from . import make_space
 
-    card = load_card(path)
     stem = _stem(path)
     try:
-        space = make_space(card.space, card.arch)
+        return make_space(card.space, card.arch)
     except UserError as error:
-        raise UserError(f"{stem.with_name(f'{stem.name}.json')}: {error}") from None
-    return load_network(path, space), space, card
+        raise error.at(str(stem.with_name(f"{stem.name}.json"))) from None
 
 
 def load_network(path: str | Path, space: Space) -> nn.Module:
@@ -111,6 +120,13 @@ def load_state(
     `classifier` names the layers whose rows are the classes (`Space.classifier`). Where those of `state` have another
     number of classes, and nothing else differs, a UserError says so. With `fresh_classifier` they keep the weights that
     `model` has instead, with a warning, and all others are loaded.
+
+    Args:
+        model: takes the weights, in place.
+        state: name -> tensor.
+        source: the file, for messages.
+        classifier: the layers whose rows are the classes (`Space.classifier`).
+        fresh_classifier: where only their number of classes differs, they keep the weights of `model`, with a warning.
 
     Example::
 

@@ -11,7 +11,7 @@ from run_tool import run_tool
 pytest.importorskip("mmdet")
 from compress.detection import DetectorSpace
 from compress.detection.run import in_mmdetection_layout
-from compress.pipeline.context import make_context
+from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import UserError
 from compress.spaces import Card, save_model
@@ -154,7 +154,7 @@ def test_training_starts_from_a_backbone_alone(network, config_file, coco, tmp_p
     recipe = load_recipe(RECIPE, options_of(config_file, coco, "seed=1"))
     path = str(tmp_path / "backbone.pth")
     with pytest.warns(UserWarning, match="holds a backbone alone; the weights of all else are random"):
-        found, _ = make_context(recipe, Silent(), checkpoint=path, fresh_classifier=True).baseline
+        found, _ = make_context(recipe, Silent(), checkpoint=path, aim="train").baseline
     same = {name for name, value in found.state_dict().items() if torch.equal(value, state[name])}
     assert {name for name in state if name.startswith(("backbone.stages", "backbone.patch_embed"))} <= same
     assert "neck.lateral_convs.0.conv.weight" not in same

@@ -206,7 +206,7 @@ def test_a_folder_or_kind_that_is_not_there(config, tmp_path):
         ({"limit": 1}, "limit = 1: must be a whole number of at least 2"),
         ({"watch": -1}, "watch = -1: must be a whole number of at least 0"),
         ({"num_workers": -1}, "num_workers = -1"),
-        ({"input_size": (100, 128)}, r"input_size=\(100, 128\): sides must be multiples of 32"),
+        ({"input_size": (100, 128)}, r"input_size = \(100, 128\): sides must be multiples of 32"),
         ({"input_size": (0, 128)}, r"input_size\[0\] = 0: must be a whole number of at least 1"),
     ],
 )

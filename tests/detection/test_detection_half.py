@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from compress.detection import DetectorSpace
 from compress.detection.operators import OPERATORS
 from compress.detection.task import DetectionTask, DetectorTraining
-from compress.engine.searchers import TwoNetworks
+from compress.engine.searchers import SearchModel
 from compress.engine.settings import SearchConfig
 
 SGD = {"type": "SGD", "lr": 1e-3}
@@ -62,7 +62,7 @@ def test_a_search_step_in_bfloat16_is_close_to_one_in_float32(parts, data):
     losses = []
     for amp in (None, "bf16"):
         config = SearchConfig(1, {"type": "rarts", "order": "fused"}, 2, optimizer=SGD, alpha_optimizer=SGD, amp=amp)
-        model = TwoNetworks(network, space, config, objective=DetectionTask(data))
+        model = SearchModel(network, space, config, input_size=(3, 128, 128), objective=DetectionTask(data))
         optimizers = model.optimizers()
         model.train()
         torch.manual_seed(0)

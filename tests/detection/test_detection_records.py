@@ -9,7 +9,7 @@ from drawn_coco import RECIPE, Silent, options_of
 
 from compress.detection.run import load_config
 from compress.detection.task import DetectionTask
-from compress.pipeline.context import make_context
+from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.pipeline.recorded import recorded_recipe
 from compress.plan import UserError

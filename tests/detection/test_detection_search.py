@@ -13,7 +13,7 @@ from compress.detection import DetectorSpace
 from compress.detection.data import CocoData, DetectionData
 from compress.detection.run import load_config
 from compress.detection.task import DetectionTask, scaled
-from compress.engine.searchers import OneNetwork, TwoNetworks
+from compress.engine.searchers import SearchModel
 from compress.engine.settings import FinetuneConfig, SearchConfig, TrainConfig
 from compress.plan import UserError
 from compress.search import taylor_scores
@@ -56,7 +56,7 @@ def moved(before, after):
 def test_an_iteration_of_rarts_moves_scores_and_all_that_is_not_frozen(frozen, task, data, order):
     network, space = frozen
     config = SearchConfig(**SETTINGS, method={"type": "rarts", "order": order})
-    model = TwoNetworks(network, space, config, objective=task)
+    model = SearchModel(network, space, config, input_size=SIZE, objective=task)
     optimizers = model.optimizers()
     model.train()
     logs = model.train_step({"p": batch_of(data, 0, 1), "a": batch_of(data, 2, 3)}, optimizers)
@@ -82,7 +82,7 @@ def test_weights_that_no_loss_depends_on_stay(space, randomised, task, data, ord
     own = DetectorSpace(num_classes=80, model=model)
     network, sgd = randomised(own), {"type": "SGD", "lr": 1e-3}
     config = SearchConfig(1, {"type": "rarts", "order": order}, 1, optimizer=sgd, alpha_optimizer=sgd)
-    searched = TwoNetworks(network, own, config, objective=task)
+    searched = SearchModel(network, own, config, input_size=SIZE, objective=task)
     optimizers = searched.optimizers()
     searched.train()
     searched.train_step({"p": batch_of(data, 0), "a": batch_of(data, 2)}, optimizers)
@@ -98,7 +98,7 @@ def test_a_joint_step_under_l1_lowers_scores_more_than_one_without(frozen, task,
     for gamma in (0.0, 1.0):
         settings = {**SETTINGS, "gamma": gamma, "penalty": penalty, "method": {"type": "joint"}}
         config = SearchConfig(**settings, alpha_optimizer={"type": "SGD", "lr": 1e-3})
-        model = OneNetwork(network, space, config, input_size=SIZE, objective=task)
+        model = SearchModel(network, space, config, input_size=SIZE, objective=task)
         optimizers = model.optimizers()
         model.train()
         torch.manual_seed(0)
@@ -147,12 +147,12 @@ def test_norms_and_position_tables_do_not_decay(frozen, task):
     wrapper = task.training_optimizer(TrainConfig(1, optimizer=ADAMW), network, name="train")
     check_decays(setting(wrapper, network, "weight_decay"), network)
     config = SearchConfig(**SETTINGS)
-    model = TwoNetworks(network, space, config, objective=task)
+    model = SearchModel(network, space, config, input_size=SIZE, objective=task)
     optimizers = model.optimizers()
     for name, one in (("u", model.u), ("w", model.w)):
         check_decays(setting(optimizers[name], one, "weight_decay"), one)
     alpha = optimizers["alpha"].param_groups
-    assert {id(p) for group in alpha for p in group["params"]} == {id(p) for p in model.alphas.parameters()}
+    assert {id(p) for group in alpha for p in group["params"]} == {id(p) for p in model.source.alpha()}
 
 
 def test_rates_and_clipping_of_the_config_are_kept(network, config, data):
@@ -260,12 +260,10 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(without, randomised,
     for accumulate in (1, 2):
         settings = {**SETTINGS, "optimizer": sgd, "alpha_optimizer": sgd, "method": method}
         config = SearchConfig(**settings, accumulate=accumulate)
-        if method["type"] == "rarts":
-            model = TwoNetworks(network, space, config, objective=task)
-            batch = {"p": batch_of(data, 0, 1), "a": batch_of(data, 2, 3)}
-        else:
-            model = OneNetwork(network, space, config, input_size=SIZE, objective=task)
-            batch = batch_of(data, 0, 1)
+        model = SearchModel(network, space, config, input_size=SIZE, objective=task)
+        batch = batch_of(data, 0, 1)
+        if model.method.halves:
+            batch = {"p": batch, "a": batch_of(data, 2, 3)}
         optimizers = model.optimizers()
         model.train()
         model.train_step(batch, optimizers)

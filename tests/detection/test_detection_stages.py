@@ -11,7 +11,7 @@ from run_tool import run_tool
 pytest.importorskip("mmdet")
 from compress.detection import DetectorSpace, stages
 from compress.detection.run import load_config
-from compress.pipeline.context import make_context
+from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.spaces import Card, save_model
 

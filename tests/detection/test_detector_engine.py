@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.detection.files import evaluate_file
 from compress.export import EngineConfig, build_engine, onnx_session
 from compress.export.tensorrt import cuda_device
-from compress.pipeline.context import make_context
+from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import UserError
 

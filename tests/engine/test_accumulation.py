@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from compress.engine.searchers import OneNetwork
+from compress.engine.searchers import SearchModel
 from compress.engine.settings import SearchConfig
 from compress.plan import UserError
 from compress.spaces import PreResNetSpace
@@ -27,7 +27,7 @@ def batch():
 
 def model_of(network, accumulate):
     config = SearchConfig(epochs=1, batch_size=8, method={"type": "joint"}, accumulate=accumulate)
-    return OneNetwork(network, SPACE, config, input_size=(3, 16, 16)).double()
+    return SearchModel(network, SPACE, config, input_size=(3, 16, 16)).double()
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])

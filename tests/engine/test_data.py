@@ -113,15 +113,15 @@ def test_auto_augmentation_is_visible_only_where_asked():
     [
         ({"type": "mnist"}, "type = 'mnist'.*imagefolder"),
         ({"augment": "flip"}, "augment = 'flip'.*crop_flip"),
-        ({"type": "npz"}, r"root=None.*\.npz"),
-        ({"type": "cifar10"}, "root=None.*folder"),
+        ({"type": "npz"}, r"root = None.*\.npz"),
+        ({"type": "cifar10"}, "root = None.*folder"),
         ({"input_size": 0}, "input_size = 0"),
-        ({"resize": 31}, "resize=31.*input_size"),
+        ({"resize": 31}, "resize = 31.*input_size"),
         ({"limit": 0}, "limit = 0"),
         ({"num_workers": -1}, "num_workers = -1"),
         ({"holdout": 1.0}, "holdout = 1.0"),
         ({"holdout": -0.1}, "holdout = -0.1"),
-        ({"mean": (0.5, 0.5, 0.5)}, "std=None"),
+        ({"mean": (0.5, 0.5, 0.5)}, "std = None"),
         ({"mean": (0.5, 0.5), "std": (0.5, 0.5, 0.5)}, "mean = .*list of 3"),
         ({"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.0, 0.5)}, r"std\[1\] = 0.0.*1e-06"),
     ],
@@ -140,7 +140,7 @@ def test_config_warns_of_options_without_effect(options):
 
 
 def test_a_size_that_does_not_fit_is_refused_at_once():
-    with pytest.raises(UserError, match=r"input_size=48: an image has 32 x 32 pixels.*set resize"):
+    with pytest.raises(UserError, match=r"input_size = 48: an image has 32 x 32 pixels.*set resize"):
         load_data(DataConfig(input_size=48), seed=0)
 
 

@@ -12,13 +12,13 @@ from quiet import Quiet
 
 from compress.engine.data import DataConfig, load_data
 from compress.engine.penalising import make_penalty
-from compress.engine.searchers import OneNetwork, TwoNetworks
+from compress.engine.searchers import SearchModel
 from compress.engine.searching import search
-from compress.engine.settings import GATED_METHODS, SearchConfig
+from compress.engine.settings import SearchConfig
 from compress.engine.tasks import Classification
 from compress.engine.training import Job
 from compress.plan import UserError, read_json
-from compress.search import METHODS
+from compress.search import METHODS, Gates
 from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace
 
 SPACE = PreResNetSpace(11, 10)
@@ -53,6 +53,9 @@ def run(folder, settings, *, space=SPACE, input_size=32, evaluate=lambda _: {}):
     return search(space.build(), space, Classification(data), settings, job, evaluate=evaluate)
 
 
+GATED_METHODS = [method.name for method in METHODS.values() if method.source is Gates]
+
+
 def mean_size(scores, group):
     return float(scores[group].abs().mean())
 
@@ -60,17 +63,11 @@ def mean_size(scores, group):
 def stepped(settings, n=15):
     """Scores after `n` steps on random images of 8 x 8 pixels."""
     torch.manual_seed(0)
-    network, kind = SPACE.build(), settings.method["type"]
-    penalty = make_penalty(settings, SPACE, input_size=INPUT)
-    if METHODS[kind].networks == 2:
-        model = TwoNetworks(network, SPACE, settings, penalty=penalty)
-    else:
-        model = OneNetwork(network, SPACE, settings, input_size=INPUT, penalty=penalty)
-    model.train()
+    model = SearchModel(SPACE.build(), SPACE, settings, input_size=INPUT).train()
     optimizers = model.optimizers()
     for _ in range(n):
         p, a = ((torch.randn(8, 3, 8, 8), torch.randint(10, (8,))) for _ in range(2))
-        model.train_step({"p": p, "a": a} if METHODS[kind].halves else p, optimizers)
+        model.train_step({"p": p, "a": a} if model.method.halves else p, optimizers)
     return model.scores()
 
 

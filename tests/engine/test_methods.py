@@ -7,7 +7,7 @@ import torch
 from quiet import Quiet
 
 from compress.engine.data import DataConfig, load_data
-from compress.engine.searchers import OneNetwork
+from compress.engine.searchers import SearchModel
 from compress.engine.searching import search
 from compress.engine.settings import SearchConfig
 from compress.engine.tasks import Classification
@@ -55,7 +55,7 @@ def test_every_method_hands_over_scores_and_a_plain_network(tmp_path, data, meth
 def test_virtual_passes_leave_batch_norm_statistics(data):
     """DARTS's probes are not training: its statistics see one batch per step, as plain training's."""
     network = SPACE.build()
-    model = OneNetwork(network, SPACE, SearchConfig(epochs=1, method={"type": "darts2"}), input_size=(3, 32, 32))
+    model = SearchModel(network, SPACE, SearchConfig(epochs=1, method={"type": "darts2"}), input_size=(3, 32, 32))
     batch = (torch.randn(4, 3, 32, 32), torch.arange(4))
     model.train_step({"p": batch, "a": batch}, model.optimizers())
     assert int(model.w.bn.num_batches_tracked) == 1

@@ -12,7 +12,7 @@ from torch import nn
 
 from compress.engine.data import DataConfig, load_data
 from compress.engine.loaders import eval_loader, train_loader
-from compress.engine.searchers import OneNetwork, TwoNetworks
+from compress.engine.searchers import SearchModel
 from compress.engine.searching import recalibrate, search
 from compress.engine.settings import SearchConfig, TrainConfig
 from compress.engine.tasks import Classification, CrossEntropy
@@ -137,11 +137,11 @@ def test_a_search_that_diverges_says_so(tmp_path, data, network):
 
 @pytest.mark.parametrize("weights", ["u", "w", "average"])
 def test_the_chosen_weights_come_out_folded(network, weights):
-    model = TwoNetworks(network, SPACE, config(weights=weights))
+    model = SearchModel(network, SPACE, config(weights=weights), input_size=(3, 32, 32))
     with torch.no_grad():
         for i, own in enumerate((model.u, model.w)):
             own.layer1[0].conv3.weight.fill_(1 + 2 * i)  # reads conv2's group into the stream: no BatchNorm behind it
-        model.alphas["layer1.0.conv2"].copy_(torch.arange(16.0))
+        model.source["layer1.0.conv2"].copy_(torch.arange(16.0))
     folded = model.folded(SPACE)
     expected = {"u": 1, "w": 3, "average": 2}[weights] * torch.arange(16.0)
     torch.testing.assert_close(folded.layer1[0].conv3.weight[5, :, 0, 0], expected)
@@ -149,7 +149,7 @@ def test_the_chosen_weights_come_out_folded(network, weights):
 
 
 def test_netslim_scores_are_the_networks_scales_with_an_optimiser_of_their_own(network):
-    model = OneNetwork(network, SPACE, config(method={"type": "netslim"}), input_size=(3, 32, 32))
+    model = SearchModel(network, SPACE, config(method={"type": "netslim"}), input_size=(3, 32, 32))
     optimizers = model.optimizers()
     grouped = [{id(p) for group in optimizers[k].param_groups for p in group["params"]} for k in ("w", "alpha")]
     assert grouped[0].isdisjoint(grouped[1])
@@ -242,7 +242,7 @@ def test_train_settings_are_checked_likewise():
 PROCESS = """
 import sys, torch
 from torch import distributed
-from compress.engine.searchers import TwoNetworks, average_gradients
+from compress.engine.searchers import SearchModel, average_gradients
 from compress.engine.searching import AveragedSearch
 from compress.engine.settings import SearchConfig
 from compress.spaces import PreResNetSpace
@@ -255,7 +255,7 @@ average_gradients(gradients)
 assert kept is gradients[0]
 torch.manual_seed(rank)
 space = PreResNetSpace(11, 4)
-model = TwoNetworks(space.build(), space, SearchConfig(epochs=1))
+model = SearchModel(space.build(), space, SearchConfig(epochs=1), input_size=(3, 8, 8))
 wrapped = AveragedSearch(model)
 start = {k: v.clone() for k, v in model.state_dict().items()}
 batches = {k: (torch.randn(4, 3, 8, 8), torch.arange(4)) for k in "pa"}

@@ -5,7 +5,7 @@ import torch
 from quiet import Quiet
 
 from compress.engine.data import DataConfig, load_data
-from compress.engine.searchers import OneNetwork, TwoNetworks
+from compress.engine.searchers import SearchModel
 from compress.engine.searching import search
 from compress.engine.settings import SearchConfig
 from compress.engine.tasks import Classification
@@ -88,11 +88,9 @@ def stepped(method, **changes):
     """A search model after one iteration on two fixed batches, or on the one."""
     torch.manual_seed(0)
     network, config = SPACE.build(), SearchConfig(epochs=1, method=method, **changes)
-    two = method["type"] == "rarts"
-    model = TwoNetworks(network, SPACE, config) if two else OneNetwork(network, SPACE, config, input_size=(3, 32, 32))
+    model = SearchModel(network, SPACE, config, input_size=(3, 32, 32))
     batches = {half: (torch.randn(4, 3, 32, 32), torch.arange(4)) for half in "pa"}
-    single = method["type"] in ("joint", "netslim", "rvsm", "grouplasso")
-    model.train_step(batches["a"] if single else batches, model.optimizers())
+    model.train_step(batches if model.method.halves else batches["a"], model.optimizers())
     return model
 
 

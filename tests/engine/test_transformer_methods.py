@@ -5,7 +5,7 @@ import torch
 from quiet import Quiet
 
 from compress.engine.data import DataConfig, load_data
-from compress.engine.searchers import TwoNetworks
+from compress.engine.searchers import SearchModel
 from compress.engine.searching import search
 from compress.engine.settings import SearchConfig
 from compress.engine.tasks import Classification
@@ -86,8 +86,8 @@ def test_the_weights_that_go_on_are_those_searched_with_the_scores_folded(weight
         for i, own in enumerate((model.u, model.w)):
             own.layers[0].blocks[1].attn.qkv.weight.fill_(1 + 2 * i)
             own.layers[0].blocks[1].mlp.fc2.weight.fill_(1 + 2 * i)
-        model.alphas["layers.0.blocks.1.attn"].copy_(torch.arange(8.0))
-        model.alphas["layers.0.blocks.1.mlp"].copy_(torch.arange(64.0))
+        model.source["layers.0.blocks.1.attn"].copy_(torch.arange(8.0))
+        model.source["layers.0.blocks.1.mlp"].copy_(torch.arange(64.0))
     block = model.folded(SPACE).layers[0].blocks[1]
     size = {"u": 1, "w": 3, "average": 2}[weights]
     torch.testing.assert_close(block.attn.qkv.weight[:, 5], size * torch.arange(8.0).repeat(3 * 2))
@@ -97,7 +97,7 @@ def test_the_weights_that_go_on_are_those_searched_with_the_scores_folded(weight
 def two_networks(**changes):
     torch.manual_seed(0)
     config = SearchConfig(epochs=1, batch_size=16, optimizer=ADAMW, alpha_optimizer=SGD, **changes)
-    return TwoNetworks(SPACE.build(), SPACE, config)
+    return SearchModel(SPACE.build(), SPACE, config, input_size=(3, 32, 32))
 
 
 def test_both_weight_sets_drop_paths_at_the_same_rates():
@@ -120,7 +120,7 @@ def test_both_weight_sets_read_one_alpha_and_own_their_weights():
     before = model.u(x), model.w(x)
     assert torch.equal(*before)
     with torch.no_grad():
-        model.alphas["layers.0.blocks.0.mlp"][:32] = 0
+        model.source["layers.0.blocks.0.mlp"][:32] = 0
     assert torch.equal(model.u(x), model.w(x))
     assert not torch.equal(model.u(x), before[0])
 
@@ -153,7 +153,7 @@ def test_methods_that_do_not_apply_are_refused_in_one_line(tmp_path, data, space
 @pytest.mark.parametrize("stage", ["search", "train"])
 def test_a_run_starts_from_the_weights_it_is_given(stage, tmp_path):
     """timm's networks have an `init_weights` of their own, which MMEngine's Runner would call."""
-    from compress.engine.searchers import TwoNetworks
+    from compress.engine.searchers import SearchModel
     from compress.engine.settings import SearchConfig
     from compress.engine.training import Classifier
 
@@ -165,7 +165,11 @@ def test_a_run_starts_from_the_weights_it_is_given(stage, tmp_path):
     )
     network = space.build()
     given = {name: value.clone() for name, value in network.state_dict().items()}
-    model = Classifier(network) if stage == "train" else TwoNetworks(network, space, SearchConfig(epochs=1))
+    model = (
+        Classifier(network)
+        if stage == "train"
+        else SearchModel(network, space, SearchConfig(epochs=1), input_size=(3, 32, 32))
+    )
     model.init_weights()
     kept = model.network if stage == "train" else model.u
     assert all(torch.equal(value, given[name]) for name, value in kept.state_dict().items())

@@ -171,7 +171,7 @@ def test_help_answers_without_torch():
     )  # fmt: skip
     assert "RUN_OR_ONNX" in done.stdout
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "|" in line}
-    assert imported.isdisjoint({"torch", "numpy", "onnx", "tensorrt", "tensorrt_rtx", "compress"})
+    assert imported.isdisjoint({"torch", "numpy", "onnx", "tensorrt", "tensorrt_rtx"})
 
 
 def test_importing_compress_export_loads_no_tensorrt():

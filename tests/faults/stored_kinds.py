@@ -21,7 +21,7 @@ from compress.export.tensorrt.card import check_fits
 from compress.measure.kept import merged, pack, resumed
 from compress.measure.profiling import Profile
 from compress.pipeline.folder import RunFolder
-from compress.pipeline.summary import write_summary
+from compress.pipeline.summary import pruning_summary
 from compress.plan import UserError, WidthPlan
 from compress.pruning import Budget, Priced, SelectConfig, plan_for
 from compress.report import print_summary, write_report, write_table_report
@@ -101,7 +101,7 @@ def _become_richer(run: Path) -> None:
 
 def _reading(run: Path, name: str) -> Callable[[], object]:
     """Every reader that a run has of one of its files."""
-    recipe = SimpleNamespace(name="r", seed=0, finetune=SimpleNamespace(distill=None))
+    recipe = SimpleNamespace(finetune=SimpleNamespace(distill=None))
     data = SimpleNamespace(name="digits", evaluated_on="test")
 
     def read() -> None:
@@ -110,11 +110,7 @@ def _reading(run: Path, name: str) -> Callable[[], object]:
             Budget.from_json(record["budget"])
             assert record["checkpoint"]["path"] is not None
         if name in ("stages", "plan", "parity", "latency"):
-            summary = (run / "summary.json").read_text()
-            try:
-                write_summary(RunFolder(run), recipe, data)
-            finally:
-                (run / "summary.json").write_text(summary)
+            pruning_summary(SimpleNamespace(folder=RunFolder(run), recipe=recipe, data=data), {})
         if name == "plan":
             WidthPlan.load(run / "plan.json").check_fits(sizes(SPACE.groups))
         page = write_report(run).read_text()

@@ -115,8 +115,8 @@ def test_a_loss_that_is_no_number_is_refused(logit, loss):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["FOLDER/model.onnx", "--recipe", "no.py"], "RECIPE no.py: no such file; the recipes that come with "
-         "compress are in recipes/"),
+        (["FOLDER/model.onnx", "--recipe", "no.py"], "RECIPE no.py: no such file; `nncompress recipes` lists "
+         "those that come with compress"),
         (["OUT/m.onnx"], "OUT/m.onnx: no recipe.json in OUT, which would name its data; give --recipe RECIPE"),
         (["OUT/absent.onnx"], "OUT/absent.onnx: no such file; tools/export.py RUN --to onnx writes one"),
         (["OUT"], "OUT/model.json: no such file; restore it, or export the model again"),

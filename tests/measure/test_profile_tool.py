@@ -10,7 +10,7 @@ import compress.measure
 from compress.measure import TableConfig
 from compress.measure.designs import allowed_widths, sample_designs
 from compress.measure.kept import pack
-from compress.pipeline.context import CONTEXTS, Context
+from compress.pipeline.images import CONTEXTS, ImageContext, make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import write_json
 from compress.report.progress import TerminalProgress
@@ -76,7 +76,7 @@ def test_a_pruned_network_is_profiled_as_it_is(asked, tmp_path, name):
 
 def checkpoint(folder, space):
     """A network of `space` as a run on the recipe's data would save it; returns its card."""
-    card = Context(load_recipe(RECIPE), TerminalProgress(quiet=True)).card(space)
+    card = make_context(load_recipe(RECIPE), TerminalProgress(quiet=True)).card(space)
     save_model(folder / "model", space.build(), card)
     return card
 
@@ -91,7 +91,7 @@ def test_checkpoints_of_other_recipes_are_refused(asked, tmp_path, capsys):
 
 def test_recipes_whose_networks_have_no_tables_are_refused(asked, monkeypatch, tmp_path, capsys):
     """Detectors, and all that are measured in their own way."""
-    monkeypatch.setitem(CONTEXTS, "preresnet", type("Own", (Context,), {"own_stages": {"measure": None}}))
+    monkeypatch.setitem(CONTEXTS, "preresnet", type("Own", (ImageContext,), {"has_tables": False}))
     line = refused(capsys, "-o", tmp_path / "table.json")
     assert line.startswith(f"error: RECIPE {RECIPE}: a preresnet has no latency table")
     assert not asked

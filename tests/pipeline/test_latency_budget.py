@@ -22,11 +22,11 @@ from latency_tables import made_up_table
 from compress.costs import LatencyTable
 from compress.measure import MeasureConfig, TableConfig, table_key
 from compress.pipeline import latency_budget
-from compress.pipeline.context import CONTEXTS, Context, make_context
-from compress.pipeline.latency_budget import table_record
+from compress.pipeline.images import CONTEXTS, ImageContext, make_context
 from compress.pipeline.recipe import load_recipe
 from compress.pipeline.run import prune as prune_run
-from compress.plan import UserError, WidthPlan, read_json
+from compress.pipeline.tables import RunTable
+from compress.plan import UserError, WidthPlan, read_json, sha256
 from compress.pruning import Budget, Priced, SelectConfig, plan_for
 from compress.report import wording
 from compress.report.progress import TerminalProgress
@@ -242,12 +242,16 @@ def random_scores() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("network", ["own", "another", "none"])
 def test_a_search_for_speed_shows_its_table_whatever_the_budget(table_file, tmp_path: Path, network: str) -> None:
-    file = {"own": table_file("search", device="another processor"), "none": tmp_path / "gone.json"}.get(network)
-    if file is None:
+    file = table_file("search", device="another processor")
+    if network == "another":
         made_up_table(MobileNetV2Space(10, 0.35), SIZE).save(file := tmp_path / "mobilenet.json")
+    table = RunTable(str(file), sha256(file), readers=("search",))
+    if network == "none":
+        table = replace(table, path=str(file := tmp_path / "gone.json"))
     notes: list[str] = []
     context = SimpleNamespace(
-        recipe=SimpleNamespace(select=SelectConfig(), search=SimpleNamespace(latency_table=str(file))),
+        recipe=SimpleNamespace(select=SelectConfig()),
+        table=table,
         budget=Budget("pruning_ratio", 0.4),
         card=lambda space: SimpleNamespace(input_size=SIZE),
         priced=lambda space: None,
@@ -262,7 +266,7 @@ def test_a_search_for_speed_shows_its_table_whatever_the_budget(table_file, tmp_
         assert "stairs" not in plan.record
         assert len(notes) == 1
         assert str(file) in notes[0] or "mobilenetv2" in notes[0]
-    context.recipe.search.latency_table = None
+    context.table = None
     assert "stairs" not in latency_budget.select_plan(context, SPACE, random_scores()).record
 
 
@@ -337,7 +341,7 @@ def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
 ) -> None:
     key = table_key(SPACE, SIZE, TableConfig(backend=backend))
     file = table_file(f"of {backend}", backend=backend, versions=key["versions"])
-    table = table_record(str(file), forced, {})
+    table = RunTable(str(file), sha256(file), forced)
     other = MeasureConfig(backends=({"onnxruntime": "pytorch", "pytorch": "onnxruntime"}[backend],))
     recipe = replace(load_recipe(RECIPE), measure=other)
     context = make_context(recipe, TerminalProgress(quiet=True), table=table, budget=budget)
@@ -346,14 +350,14 @@ def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
 
 def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As all whose runs measure in their own way; the remedy is another budget, not tools/profile_latency.py."""
-    own = type("Own", (Context,), {"own_stages": {"measure": None}})
+    own = type("Own", (ImageContext,), {"has_tables": False})
     monkeypatch.setitem(CONTEXTS, "preresnet", own)
     recipe = load_recipe(RECIPE)
     searched = replace(recipe, search=replace(recipe.search, penalty="latency", latency_table="t.json"))
     for says, recipe_given, options in (
         ("--latency-ratio", recipe, {"budget": HALF}),
         ("--latency-ms", recipe, {"budget": Budget("macs_ratio", 0.5, also=(Budget("latency_ms", 5),))}),
-        ("--latency-table", recipe, {"table": {"path": "t.json", "sha256": "", "forced": True}}),
+        ("--latency-table", recipe, {"table": RunTable("t.json", "", forced=True)}),
         (r"search\.latency_table", searched, {}),
     ):
         context = make_context(recipe_given, TerminalProgress(quiet=True), **options)

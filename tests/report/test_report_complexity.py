@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_report_page import Page, make_complexity, make_run, operator
+from made_up_runs import Page, make_complexity, make_run, operator
 
 from compress.report import write_report
 

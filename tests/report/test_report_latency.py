@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report_page import Page, make_run
+from made_up_runs import Page, make_run
 
 import compress.measure
 from compress.costs import LatencyTable

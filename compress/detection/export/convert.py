@@ -49,10 +49,19 @@ def export_detector(
     `form` "onnxruntime" uses ONNX's RoiAlign and NonMaxSuppression; "plugin-free" has neither, and no operator of
     data-dependent shape, for TensorRT. There RoIs are sampled at 2 x 2 points a bin where the config has
     `sampling_ratio=0` (as many as the box needs), with a warning, because results then differ from MMDetection's.
-    `candidates`: see `DetectorGraph`. `metadata` joins the file's own entries `preprocessing` and `detector` (JSON).
 
     The file is checked before it takes its name. Raises UserError, in one line, for detectors and sizes that are not
     exported.
+
+    Args:
+        network: a detector of MMDetection with two stages.
+        path: the file to write.
+        input_size: (3, H, W), H and W multiples of 32.
+        form: "onnxruntime" or "plugin-free".
+        max_detections: K; None: the config's `max_per_img`.
+        candidates: see `DetectorGraph`.
+        opset: of ONNX.
+        metadata: joins the file's own entries `preprocessing` and `detector` (JSON).
 
     Example::
 

@@ -43,6 +43,12 @@ def compare_detections(
     `max_mask_diff`. Raises ParityError, which names the image and its first detection that the other side has not;
     UserError when `samples` is empty, an image is larger than the file takes, or the file is missing or no detector.
 
+    Args:
+        network: MMDetection's.
+        path: the ONNX file.
+        samples: what MMDetection's test pipeline makes of images: `inputs`, uint8 [3, h, w], and `data_samples`.
+        unmatched_share: of all detections, how many may lack a counterpart.
+
     Example::
 
         compare_detections(network, "detector.onnx", (dataset[i] for i in range(20)))["max_score_diff"]  # 2e-6

@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ...plan import UserError
 
-RTX = "tensorrt-rtx"
-BACKENDS = {"tensorrt": "tensorrt", RTX: "tensorrt_rtx"}
-"""Name of a backend, and of its pip package -> name of its Python module."""
+
+class Flavour(NamedTuple):
+    """One of the two TensorRTs.
+
+    `module`: its Python module. `portable`: whether it builds without a GPU, for those that are listed. `lacks`:
+    {option of EngineConfig: why it has none, and what to do}.
+    """
+
+    module: str
+    portable: bool
+    lacks: Mapping[str, str]
+
+
+FLAVOURS = {
+    "tensorrt": Flavour(
+        "tensorrt",
+        portable=False,
+        lacks={
+            "compute_capabilities": "only tensorrt-rtx builds for GPUs that are not here; leave it out, or choose that "
+            "backend"
+        },
+    ),
+    "tensorrt-rtx": Flavour(
+        "tensorrt_rtx",
+        portable=True,
+        lacks={
+            "timing_cache": "tensorrt-rtx times no kernels when it builds; leave it out",
+            "hardware_compatible": "tensorrt-rtx has no such flag; list GPUs by compute_capabilities instead",
+            "version_compatible": "tensorrt-rtx has no such flag; build again with the version that runs",
+        },
+    ),
+}
+"""By the name of the backend, and of its pip package."""
 
 ERRORS = ("INTERNAL_ERROR", "ERROR")
 
@@ -23,10 +54,18 @@ def load_backend(name: str) -> Any:
         trt = load_backend("tensorrt-rtx")
         trt.__version__
     """
+    if fault := import_fault(name):
+        raise UserError(f"backend {name}: {fault}")
+    return importlib.import_module(FLAVOURS[name].module)
+
+
+def import_fault(name: str) -> str | None:
+    """Why the module of the backend `name` cannot be imported, and what to install; None where it can."""
     try:
-        return importlib.import_module(BACKENDS[name])
+        importlib.import_module(FLAVOURS[name].module)
     except (ImportError, OSError) as error:  # OSError: a library that the package loads itself
-        raise UserError(f"backend {name}: cannot be imported ({_line(error)}); pip install {name}") from error
+        return f"cannot be imported ({_line(error)}); pip install {name}"
+    return None
 
 
 def message_log(trt: Any, *, verbose: bool = False) -> Any:

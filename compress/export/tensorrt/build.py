@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from ...plan import UserError, replacing, sha256, write_json
 from ..agreement import check_network
 from ..half import is_half, is_quantised
 from ..onnx_read import read_onnx
-from .backend import RTX, last_error, load_backend, message_log
+from .backend import FLAVOURS, last_error, load_backend, message_log
 from .card import FORMAT, card_path
 from .config import EngineConfig
 from .device import cuda_device
@@ -31,6 +33,12 @@ def build_engine(
     The same code serves TensorRT 10, TensorRT 11 and TensorRT-RTX. Only TensorRT-RTX builds without a GPU; the others
     build for the first visible one. After a failure older files are untouched.
 
+    Args:
+        onnx_path: the network.
+        path: the engine to write.
+        config: its backend, batch sizes and options.
+        progress: is told how far the build is.
+
     Raises UserError, in one line, when the backend is not installed or has no such option, when the file is missing,
     corrupt or holds a node that this version cannot take, or when the build fails.
 
@@ -42,11 +50,7 @@ def build_engine(
     proto = read_onnx(source)
     check_network(source, proto)
     trt = load_backend(config.backend)
-    device = None if config.backend == RTX else cuda_device()
-    if device is None and config.backend != RTX:
-        raise UserError(
-            f"backend {config.backend}: builds on an NVIDIA GPU with driver, and here is none; {RTX} builds without"
-        )
+    device = _build_device(config.backend)
     half = is_half(proto)
     weak_half = _weak_half(trt, config, source, half=half)
     log = message_log(trt, verbose=config.verbose)
@@ -55,42 +59,61 @@ def build_engine(
     builder_config = builder.create_builder_config()
     shapes = add_profile(builder, builder_config, network, config.batch)
     _set_options(trt, builder_config, config, weak_half=weak_half)
-
-    def note(text: str) -> None:
-        if progress is None:
-            warnings.warn(text, stacklevel=3)
-        else:
-            progress.note(text)
-
     file = None if config.timing_cache is None else Path(config.timing_cache)
-    cache = None if file is None else attach_cache(builder_config, file, note)
+    cache = None if file is None else attach_cache(builder_config, file, _note(progress))
     plan = _build(trt, builder, network, builder_config, log, source, progress)
     with replacing(target) as tmp:
         tmp.write_bytes(memoryview(plan))
     if file is not None:
         save_cache(cache, file)
     card = {
+        **_made_with(trt, config, device, strongly_typed=not weak_half),
+        **describe_tensors(network),
+        "profile": shapes,
+        "precision": "int8" if is_quantised(proto) else "float16" if half or weak_half else "float32",
+        "onnx": {"file": source.name, "sha256": sha256(source)},
+        "metadata": {entry.key: entry.value for entry in proto.metadata_props},
+        "engine_sha256": sha256(target),
+    }
+    write_json(card_path(target), card)
+    return target
+
+
+def _build_device(backend: str) -> dict[str, Any] | None:
+    """The GPU that `backend` builds for; None where it takes a list of GPUs instead."""
+    if FLAVOURS[backend].portable:
+        return None
+    if (device := cuda_device()) is None:
+        others = ", ".join(name for name, flavour in FLAVOURS.items() if flavour.portable)
+        raise UserError(
+            f"backend {backend}: builds on an NVIDIA GPU with driver, and here is none; {others} builds without"
+        )
+    return device
+
+
+def _note(progress: Progress | None) -> Callable[[str], None]:
+    """What tells the user of something on the way."""
+    return progress.note if progress is not None else partial(warnings.warn, stacklevel=2)
+
+
+def _made_with(
+    trt: Any, config: EngineConfig, device: dict[str, Any] | None, *, strongly_typed: bool
+) -> dict[str, Any]:
+    """The part of an engine's card that does not depend on the network."""
+    return {
         "format": FORMAT,
         "backend": config.backend,
         "version": trt.__version__,
         "device": device,
         "compute_capabilities": list(config.compute_capabilities),
-        **describe_tensors(network),
-        "profile": shapes,
-        "precision": "int8" if is_quantised(proto) else "float16" if half or weak_half else "float32",
         "flags": {
-            "strongly_typed": not weak_half,
+            "strongly_typed": strongly_typed,
             "workspace_gib": config.workspace_gib,
             "hardware_compatible": config.hardware_compatible,
             "version_compatible": config.version_compatible,
         },
-        "onnx": {"file": source.name, "sha256": sha256(source)},
-        "metadata": {entry.key: entry.value for entry in proto.metadata_props},
-        "engine_sha256": sha256(target),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_json(card_path(target), card)
-    return target
 
 
 def _weak_half(trt: Any, config: EngineConfig, source: Path, *, half: bool) -> bool:

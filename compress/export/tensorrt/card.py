@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from ...plan import Rule, UserError, read_stored, sha256
 from ...plan.kinds import EXTRA, Name
-from .backend import RTX
+from .backend import FLAVOURS
 
 FORMAT = 1
 DEFAULT_CAPABILITY = (8, 6)
@@ -21,6 +21,10 @@ DEFAULT_CAPABILITY = (8, 6)
 def _version_fault(version: str) -> str | None:
     plain = re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,39}", version, re.ASCII)
     return None if plain else "must be a version, such as 10.13.0"
+
+
+def _backend_fault(backend: str) -> str | None:
+    return None if backend in FLAVOURS else f"must be one of {', '.join(FLAVOURS)}"
 
 
 Version = Annotated[str, Rule(_version_fault)]
@@ -63,7 +67,7 @@ def _card_fault(card: _Card) -> str | None:
     for entry in card["inputs"]:
         if entry["name"] not in card["profile"]:
             return f"profile has no shapes of the input {entry['name']!r}"
-    if card["backend"] != RTX and card["device"] is None:
+    if not FLAVOURS[card["backend"]].portable and card["device"] is None:
         return "device = null: must be the GPU of the build"
     return None
 
@@ -71,7 +75,7 @@ def _card_fault(card: _Card) -> str | None:
 class _Card(TypedDict):
     __pydantic_config__ = EXTRA  # type: ignore[misc]
     format: int
-    backend: Literal["tensorrt", "tensorrt-rtx"]
+    backend: Annotated[str, Rule(_backend_fault)]
     version: Version
     device: Device | None
     compute_capabilities: list[Version]
@@ -116,15 +120,18 @@ def check_trusted(engine: str | Path, card: dict[str, Any], *, trust: bool) -> N
 def check_fits(engine: str | Path, card: dict[str, Any], version: str, device: dict[str, Any]) -> None:
     """UserError, naming both sides, unless TensorRT of this `version` can run the engine of `card` on `device`."""
     built, backend = card["version"], card["backend"]
+    flavour = FLAVOURS[backend]
     later = card["flags"]["version_compatible"] and _numbers(built) <= _numbers(version)
     if built != version and not later:
-        remedy = "" if backend == RTX else ", or once with --version-compatible for later versions"
+        remedy = (
+            "" if "version_compatible" in flavour.lacks else ", or once with --version-compatible for later versions"
+        )
         raise UserError(
             f"{engine}: built by {backend} {built}, and this is {version}; build it again with this one{remedy}"
         )
     here = f"{device['name']} (compute capability {device['compute_capability']})"
     capability = _numbers(device["compute_capability"])
-    if backend == RTX:
+    if flavour.portable:
         listed = card["compute_capabilities"]
         fits = device["compute_capability"] in listed if listed else capability >= DEFAULT_CAPABILITY
         there = ", ".join(listed) or "8.6 and later"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...plan import UserError, check_number
-from .backend import BACKENDS, RTX
+from .backend import FLAVOURS
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class EngineConfig:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise UserError(f"backend = {self.backend!r}: must be one of {', '.join(BACKENDS)}")
+        if self.backend not in FLAVOURS:
+            raise UserError(f"backend = {self.backend!r}: must be one of {', '.join(FLAVOURS)}")
         if len(self.batch) != 3 or not 1 <= self.batch[0] <= self.batch[1] <= self.batch[2]:
             text = ":".join(map(str, self.batch))
             raise UserError(f"batch = {text}: must be MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX, for example 1:8:32")
@@ -54,16 +54,6 @@ class EngineConfig:
         self._check_backend()
 
     def _check_backend(self) -> None:
-        if self.backend != RTX:
-            if self.compute_capabilities:
-                raise UserError(
-                    f"compute_capabilities = {', '.join(self.compute_capabilities)}: only {RTX} builds for GPUs that "
-                    "are not here; leave it out, or choose that backend"
-                )
-            return
-        if self.timing_cache is not None:
-            raise UserError(f"timing_cache: {RTX} times no kernels when it builds; leave it out")
-        if self.hardware_compatible:
-            raise UserError(f"hardware_compatible: {RTX} has no such flag; list GPUs by compute_capabilities instead")
-        if self.version_compatible:
-            raise UserError(f"version_compatible: {RTX} has no such flag; build again with the version that runs")
+        for option, why in FLAVOURS[self.backend].lacks.items():
+            if getattr(self, option):
+                raise UserError(f"{option}: {why}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -16,16 +15,16 @@ from typing import Any
 
 import pytest
 
+from compress.commands.ending import RANKS, run_tool
 from compress.plan import UserError, replacing, storing
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = runpy.run_path(str(ROOT / "tools/_command.py"))
 
 
 def ending(main: Callable[[Namespace], None], launcher: str = "none", **arguments: object) -> Any:
     """The exit code of a tool that has the option --resume, unless `arguments` are others."""
     with pytest.raises(SystemExit) as end:
-        COMMAND["run_tool"](main, lambda: Namespace(launcher=launcher, **(arguments or {"resume": False})))
+        run_tool(main, lambda: Namespace(launcher=launcher, **(arguments or {"resume": False})))
     return end.value.code
 
 
@@ -42,7 +41,7 @@ def test_our_errors_keep_their_traceback() -> None:
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        COMMAND["run_tool"](main, Namespace)
+        run_tool(main, Namespace)
 
 
 def test_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +92,7 @@ def test_an_ignored_signal_stays_ignored(capfd: pytest.CaptureFixture[str], monk
     """nohup asks for it."""
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        COMMAND["run_tool"](lambda args: os.kill(os.getpid(), signal.SIGHUP), Namespace)
+        run_tool(lambda args: os.kill(os.getpid(), signal.SIGHUP), Namespace)
     finally:
         signal.signal(signal.SIGHUP, former)
     assert capfd.readouterr() == ("", "")
@@ -121,13 +120,12 @@ def test_a_file_that_we_forgot_is_our_error() -> None:
         Path("never_written").read_text()
 
     with pytest.raises(FileNotFoundError):
-        COMMAND["run_tool"](main, Namespace)
+        run_tool(main, Namespace)
 
 
 TALKING = r"""
 import argparse, sys
-sys.path.insert(0, {tools!r})
-from _command import run_tool
+from compress.commands.ending import run_tool
 
 def parse():
     parser = argparse.ArgumentParser(description="d" * 100_000)
@@ -166,7 +164,7 @@ run_tool(main, parse)
     ],
 )
 def test_streams_that_take_nothing(tmp_path: Path, line: str, code: int, says: str, ends: bool) -> None:
-    (tmp_path / "tool.py").write_text(TALKING.format(tools=str(ROOT / "tools")))
+    (tmp_path / "tool.py").write_text(TALKING)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "LANG": "C", "TMPDIR": "/tmp"}
     before, pipe, after = line.partition(" | ")
     command = f"{sys.executable} tool.py {before}; code=$?; echo $code >code; exit $code"
@@ -182,7 +180,7 @@ def test_streams_that_take_nothing(tmp_path: Path, line: str, code: int, says: s
         assert (tmp_path / "out").read_text().startswith("rich \\u2212 x")
 
 
-@pytest.mark.parametrize(("launcher", "variable"), COMMAND["RANKS"].items())
+@pytest.mark.parametrize(("launcher", "variable"), RANKS.items())
 def test_only_the_first_process_talks(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, launcher: str, variable: str
 ) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -33,21 +33,6 @@ class Stopped(KeyboardInterrupt):
 def first_process(launcher: str) -> bool:
     """Whether this process is the one that talks to the user."""
     return launcher == "none" or os.environ.get(RANKS[launcher], "0") == "0"
-
-
-def training_arguments(parser: ArgumentParser, *, override: str) -> None:
-    """What tools that train share; `override` is an example of --cfg-options."""
-    parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
-    parser.add_argument("--launcher", choices=("none", *RANKS), default="none")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help=f"recipe overrides: {override}"
-    )
-
-
-def engine_argument(parser: ArgumentParser) -> None:
-    """What tools that open engines share."""
-    parser.add_argument("--trust-engine", action="store_true", help="let version-compatible engines run their own code")
 
 
 def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) -> None:
@@ -87,7 +72,7 @@ def _ending(error: BaseException, *, resumes: bool) -> tuple[int | None, str]:
         except OSError as failed:
             return _ending(failed, resumes=resumes)
         return None, ""
-    from compress.plan import SystemRefusal, UserError, refusal
+    from ..plan import SystemRefusal, UserError, refusal
 
     told = error if isinstance(error, UserError) else refusal(error)
     if told is None:

@@ -8,14 +8,16 @@ from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from .ending import RANKS
+
 MOST_SHOWN = 80
 
 
 class Parser(ArgumentParser):
     """An ArgumentParser whose errors are one line, as `run_tool` prints the user's others."""
 
-    def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, allow_abbrev=False)
+    def __init__(self, description: str | None = None, **settings: Any) -> None:
+        super().__init__(description=description, allow_abbrev=False, **settings)
         for name in (None, "store"):
             self.register("action", name, Once)
         self.register("type", int, whole)
@@ -78,6 +80,26 @@ def between(least: float, most: float, kind: Callable[[str], Any] = whole) -> Ca
         return value
 
     return parse
+
+
+def recipe_argument(parser: Parser, more: str = "") -> None:
+    """RECIPE of the tools that take one; `more` says what they do with it."""
+    parser.add_argument("recipe", metavar="RECIPE", help=f"a file, or a name that `nncompress recipes` lists{more}")
+
+
+def training_arguments(parser: Parser, *, override: str) -> None:
+    """What tools that train share; `override` is an example of --cfg-options."""
+    parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
+    parser.add_argument("--launcher", choices=("none", *RANKS), default="none")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help=f"recipe overrides: {override}"
+    )
+
+
+def engine_argument(parser: Parser) -> None:
+    """What tools that open engines share."""
+    parser.add_argument("--trust-engine", action="store_true", help="let version-compatible engines run their own code")
 
 
 def _shown(value: Any) -> str:

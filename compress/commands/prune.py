@@ -1,0 +1,66 @@
+"""Prune a trained network: search, select under a budget, slice, fine-tune, export, measure, report."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from .ending import first_process
+from .parser import Parser, recipe_argument, training_arguments
+
+STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
+BUDGETS: tuple[Any, ...] = ("pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms")
+
+
+def add_arguments(parser: Parser) -> None:
+    recipe_argument(parser)
+    parser.add_argument("--checkpoint", metavar="F", help="trained network: .pth, .safetensors, or a run folder")
+    parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
+    parser.add_argument("--stage", choices=STAGES, help="run this stage only; earlier ones must be finished")
+    parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
+    training_arguments(parser, override="search.epochs=4")
+    budget = parser.add_argument_group(
+        "budget", "one, several costs at once, or none for a free ratio (scores at zero are pruned)"
+    )
+    budget.add_argument("--pruning-ratio", type=float, metavar="R", help="share of scored channels to remove")
+    budget.add_argument("--macs-ratio", type=float, metavar="R", help="share of MACs to keep")
+    budget.add_argument("--params-ratio", type=float, metavar="R", help="share of parameters to keep")
+    budget.add_argument("--latency-ratio", type=float, metavar="R", help="share of the latency to keep")
+    budget.add_argument("--latency-ms", type=float, metavar="T", help="milliseconds of one call")
+    budget.add_argument("--latency-table", metavar="F", help="the device's table (tools/profile_latency.py)")
+    budget.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
+
+
+def main(args: Namespace) -> None:
+    from ..pipeline.recipe import load_recipe
+    from ..pipeline.run import prune
+    from ..plan import UserError, read_stored
+    from ..plan.result_files import SummaryFile
+    from ..pruning import Budget
+    from ..report import print_summary
+    from ..report.progress import TerminalProgress
+
+    first = first_process(args.launcher)
+    budgets = [Budget(name, getattr(args, name)) for name in BUDGETS if getattr(args, name) is not None]
+    if args.force_latency_table and args.latency_table is None:
+        raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
+    recipe = load_recipe(args.recipe, args.cfg_options)
+    with TerminalProgress(quiet=not first) as progress:
+        folder = prune(
+            recipe,
+            args.work_dir or Path("runs") / recipe.name,
+            progress=progress,
+            budget=Budget.of(*budgets) if budgets else None,
+            latency_table=args.latency_table,
+            force_table=args.force_latency_table,
+            checkpoint=args.checkpoint,
+            trust=args.trust_checkpoint,
+            stage=args.stage,
+            search_from=args.search_from,
+            resume=args.resume,
+            launcher=args.launcher,
+        )
+    if first and (folder / "summary.json").exists():
+        print_summary(read_stored(folder / "summary.json", SummaryFile))
+        print(f"Report: {folder / 'report.html'}")

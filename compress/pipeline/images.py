@@ -1,0 +1,89 @@
+"""Runs of image classifiers, and which class of context a recipe's runs have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Self
+
+from mmengine.device import get_device
+from torch import nn
+
+from ..engine.data import ImageData, load_data
+from ..engine.hooks import Progress
+from ..engine.loaders import eval_loader
+from ..engine.settings import TrainConfig
+from ..engine.tasks import Classification
+from ..engine.training import evaluate_top1, train
+from ..measure.accuracy import evaluate_model
+from ..measure.models import open_model
+from ..plan import UserError
+from ..spaces import Space, make_space
+from .deploying import DEPLOYING, EVAL_BATCH
+from .networks import NetworkContext
+from .recipe import Recipe
+from .stage import Stage
+
+
+class ImageContext(NetworkContext):
+    """What the stages of a classifier's run are given."""
+
+    @property
+    def deploying(self) -> Sequence[Stage[Self]]:
+        """ONNX files of classifiers, timed and reported."""
+        return DEPLOYING
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The recipe's data, read once."""
+        try:
+            return load_data(self.recipe.data, seed=self.recipe.seed, progress=self.progress)
+        except UserError as error:
+            raise error.of("root").under("data").at("recipe") from None
+
+    @cached_property
+    def full_space(self) -> Space:
+        """The recipe's space with the data's number of classes."""
+        arch = {key: value for key, value in self.recipe.space.items() if key != "type"}
+        channels = self.data.preprocessing["input_size"][0]
+        arch = {"num_classes": len(self.data.classes), "in_channels": channels, **arch}
+        try:
+            return make_space(self.recipe.space["type"], arch)
+        except UserError as error:
+            raise error.at("recipe") from None
+
+    @cached_property
+    def task(self) -> Classification:
+        """Cross entropy on the training images."""
+        return Classification(self.data)
+
+    def watch(self, network: nn.Module) -> dict[str, float]:
+        """Top-1 in percent and loss on the evaluation images, computed on the device; it stays where it was."""
+        loader = eval_loader(self.data.test, batch_size=EVAL_BATCH, num_workers=self.recipe.data.num_workers)
+        home = next(network.parameters()).device
+        figures = evaluate_top1(network.to(get_device()), loader)
+        network.to(home)
+        return figures
+
+    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
+        """Figures of a run folder's network, an ONNX file or an engine on the evaluation split."""
+        model = open_model(source, threads=threads, trust=self.trust)
+        return evaluate_model(model, self.data, batch=batch, num_workers=self.recipe.data.num_workers)
+
+    def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
+        """Train `network` in place, as the stage `stage`."""
+        train(network, self.data.train, config, self.job(stage), evaluate=self.watch, teacher=teacher)
+
+
+CONTEXTS: dict[str, type[NetworkContext]] = {}
+"""Type of the space -> class of its runs' contexts, where it is not `ImageContext`."""
+
+
+def make_context(recipe: Recipe, progress: Progress, **options: Any) -> NetworkContext:
+    """The context of a run of `recipe`; `options` are the fields of NetworkContext.
+
+    Example::
+
+        make_context(load_recipe(path), progress, checkpoint="runs/base").baseline
+    """
+    return CONTEXTS.get(recipe.space["type"], ImageContext)(recipe, progress, **options)

@@ -1,0 +1,238 @@
+"""What the stages of runs on networks with widths are given: pruning, and training or fine-tuning alone."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+from mmengine.dist import is_main_process
+from torch import Tensor, nn
+
+from ..engine.penalising import check_latency_table
+from ..engine.settings import TrainConfig
+from ..engine.tasks import Task
+from ..engine.training import Job
+from ..measure.accuracy import OUTPUTS
+from ..measure.latency import check_backends
+from ..plan import check_figures
+from ..pruning import Budget, Priced, check_reachable
+from ..spaces import SPACES, Card, Space, load_model, load_space, load_state, save_model, sizes
+from .checkpoint import load_checkpoint
+from .checks import check_batches, check_budget, check_has_tables, check_searched
+from .context import RunContext
+from .recipe import Recipe
+from .stage import CHECKPOINT, Figures, Stage, in_order
+from .stages import FINETUNE_ALONE, PRUNING, copying, train_alone
+from .summary import pruning_summary
+from .tables import ARGUMENT, KEY, RunTable, price
+
+Aim = Literal["prune", "train", "finetune"]
+
+
+class RunData(Protocol):
+    """Training and evaluation images, whatever they show."""
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the labels."""
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How a network's input comes about, as model cards record it."""
+
+    @property
+    def evaluated_on(self) -> str:
+        """What the evaluation images are: `test`, `val`, `holdout`."""
+
+    @property
+    def seen(self) -> Mapping[str, int]:
+        """What was special of image files."""
+
+    @property
+    def train(self) -> Sized:
+        """Images to train on."""
+
+    @property
+    def test(self) -> Sized:
+        """Images to evaluate on."""
+
+
+@dataclass
+class NetworkContext(RunContext):
+    """What the stages of a run on a network of some space are given; `aim` says which stages these are.
+
+    Args:
+        checkpoint: weights to start from.
+        teacher: the network that fine-tuning alone distils from.
+        trust: pickled checkpoints and version-compatible engines may run the code that they hold.
+        search_from: a run whose search is taken.
+    """
+
+    recipe: Recipe
+    aim: Aim = "prune"
+    budget: Budget = field(default_factory=Budget)
+    table: RunTable | None = None
+    checkpoint: str | None = None
+    teacher: str | None = None
+    trust: bool = False
+    search_from: str | None = None
+
+    has_tables: ClassVar[bool] = True
+    """Whether latency tables are measured of such networks."""
+
+    @property
+    def stages(self) -> Mapping[str, Stage[Self]]:
+        """Those of `aim`."""
+        if self.aim == "train":
+            return in_order(train_alone(started=self.checkpoint is not None))
+        if self.aim == "finetune":
+            return in_order(FINETUNE_ALONE)
+        search = [stage if self.search_from is None or stage.name != "search" else copying(stage) for stage in PRUNING]
+        return in_order(*search, *self.deploying)
+
+    @property
+    @abstractmethod
+    def deploying(self) -> Sequence[Stage[Self]]:
+        """What follows when a network has been pruned and fine-tuned: export, measure, report."""
+
+    @property
+    @abstractmethod
+    def data(self) -> RunData:
+        """The recipe's data, read once."""
+
+    @property
+    @abstractmethod
+    def full_space(self) -> Space:
+        """The recipe's space with the data's number of classes."""
+
+    @property
+    @abstractmethod
+    def task(self) -> Task:
+        """What the search trains for."""
+
+    @abstractmethod
+    def watch(self, network: nn.Module) -> dict[str, float]:
+        """Figures of `network` after an epoch, computed on the device; it stays where it was."""
+
+    @abstractmethod
+    def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
+        """Train `network` in place, as the stage `stage`."""
+
+    @abstractmethod
+    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
+        """Figures of a run folder's network, an ONNX file or an engine on the evaluation images."""
+
+    def check(self, stages: Sequence[str]) -> None:
+        """Read and check what `stages` are given: data, checkpoint, budget, tables, another run's search."""
+        if not stages:
+            return
+        for argument in self._tables_named():
+            check_has_tables(self, argument)
+        space = self.full_space
+        check_batches(self, stages)
+        if "measure" in stages:
+            check_backends(self.recipe.measure.backends)
+        if any(CHECKPOINT in self.stages[name].reads for name in stages):
+            space = self.baseline[1]
+        if "load" in stages:
+            operators = space.operators(self.card(space).input_size)
+            select, priced = self.recipe.select, self.priced(space)
+            check_reachable(sizes(space.groups), operators, self.budget, select, priced=priced)
+            check_budget(self.recipe, self.budget)
+        elif "select" in stages and self.table is not None:
+            self.priced(self._start(stages))
+        if "search" in stages:
+            self._check_search(stages)
+
+    def _tables_named(self) -> list[str]:
+        """The arguments that ask for a latency table."""
+        budget, searched = self.budget.latency, self.recipe.search.latency_table
+        given = (
+            budget and budget.argument,
+            self.table is not None and self.table.priced and ARGUMENT,
+            searched is not None and KEY,
+        )
+        return [argument for argument in given if argument]
+
+    def _check_search(self, stages: Sequence[str]) -> None:
+        if self.search_from is not None:
+            network = self.baseline[0] if "load" in stages else load_model(self.folder / "baseline")[0]
+            check_searched(Path(self.search_from), self, network, self._start(stages))
+        elif self.table is not None and self.table.searched:
+            space = self._start(stages)
+            size = self.card(space).input_size
+            self.table.load(space, size)
+            check_latency_table(self.recipe.search, space, input_size=size)
+
+    def _start(self, stages: Sequence[str]) -> Space:
+        """The space of the unpruned network that `stages` work on: still the checkpoint's, or already the folder's."""
+        return self.baseline[1] if "load" in stages else load_space(self.folder / "baseline")
+
+    def priced(self, space: Space) -> Priced | None:
+        """The latency table by which networks of `space` are priced; None without one. UserError as `tables.price`."""
+        if self.table is None or not self.table.priced:
+            return None
+        return price(self.table, self.recipe.measure, self.budget, space, self.card(space).input_size)
+
+    @cached_property
+    def baseline(self) -> tuple[nn.Module, Space]:
+        """The network of --checkpoint and its space."""
+        return load_checkpoint(self)
+
+    def filled(self, space: Space, state: Mapping[str, Tensor]) -> nn.Module:
+        """A network of `space` with the weights `state` of --checkpoint; training alone leaves a classifier fresh."""
+        network = space.build()
+        load_state(
+            network,
+            state,
+            source=f"--checkpoint {self.checkpoint}",
+            classifier=space.classifier,
+            fresh_classifier=self.aim == "train",
+        )
+        return network
+
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """The arguments of the space that the recipe settles, so that a checkpoint's must be equal."""
+        choices, arch = getattr(SPACES[self.recipe.space["type"]], "choices", ()), self.full_space.arch
+        return tuple(key for key in self.recipe.space if key in arch and key not in choices)
+
+    def card(self, space: Space, plan_sha256: str | None = None) -> Card:
+        """The card of a network of `space` trained on this data."""
+        return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
+
+    @property
+    def seen(self) -> dict[str, dict[str, int]]:
+        """What a stage that reads the data first records of them, where image files are not all plain ones."""
+        return {"images": dict(self.data.seen)} if self.data.seen else {}
+
+    def evaluate(self, network: nn.Module) -> dict[str, Any]:
+        """Figures of `network` on the evaluation images, as stages record them; UserError when they are not finite."""
+        figures = self.watch(network)
+        check_figures(f"evaluation on {self.data.name}", figures, remedy=OUTPUTS)
+        return figures
+
+    def counted(self, network: nn.Module) -> nn.Module:
+        """What of `network` runs on one image when MACs are counted; its modules keep their names."""
+        return network
+
+    def save(self, stem: str, network: nn.Module, card: Card) -> None:
+        """Write a network into the run's folder, on the first process."""
+        if is_main_process():
+            save_model(self.folder / stem, network.cpu(), card)
+
+    def job(self, stage: str, *, num_workers: int | None = None) -> Job:
+        """Folder and settings of a training stage, which loads images as the recipe says."""
+        return super().job(stage, num_workers=self.recipe.data.num_workers if num_workers is None else num_workers)
+
+    def summary(self) -> Figures:
+        """The pruned network in numbers."""
+        return pruning_summary(self, super().summary())

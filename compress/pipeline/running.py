@@ -1,0 +1,115 @@
+"""How any run is done: processes are started, its folder is opened, and what is left of its stages runs in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
+
+from ..plan import UserError
+from .context import RunContext
+from .folder import RunFolder
+from .stage import Stage, needed
+from .working import first_alone, sole_worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=RunContext)
+
+LAUNCHERS = {
+    "pytorch": ("RANK", "torchrun"),
+    "slurm": ("SLURM_PROCID", "srun"),
+    "mpi": ("OMPI_COMM_WORLD_RANK", "mpirun"),
+}
+"""Launcher -> the variable by which a process knows that it was started by it, and the program."""
+
+
+def alone(run: Callable[Concatenate[R, str | Path, P], RunFolder]) -> Callable[..., RunFolder]:
+    """Start the launcher's processes before `run(recipe, work_dir, ...)`, which works alone in its folder."""
+
+    @wraps(run)
+    def started(recipe: R, work_dir: str | Path, *arguments: P.args, **options: P.kwargs) -> RunFolder:
+        _start_processes(str(options.get("launcher", "none")))
+        with sole_worker(work_dir):
+            return run(recipe, work_dir, *arguments, **options)
+
+    return started
+
+
+def start(context: C, work_dir: str | Path, record: dict[str, Any], *, stage: str | None = None) -> RunFolder:
+    """Run what is left of the stages of `context`, or `stage` alone, in the folder `work_dir`.
+
+    `record` identifies the run: what recipe.json has. All that the stages are given is checked before anything is
+    written. Raises UserError for bad input, for a folder of another run, and where `stage` cannot start.
+    """
+    names = _to_run(context.stages, stage, context.open(work_dir, record), work_dir)
+    context.check(names)
+    context.create(record)
+    for name in names:
+        _run_stage(context, context.stages[name])
+    return context.folder
+
+
+def _to_run(
+    stages: Mapping[str, Stage[C]], stage: str | None, done: Mapping[str, Any], work_dir: str | Path
+) -> list[str]:
+    """The stages that are left, or `stage` alone, with what costs nothing; UserError when it cannot start."""
+    if stage is None:
+        return [name for name in stages if name not in done]
+    if stage not in stages:
+        raise UserError(f"--stage {stage}: no stage of this run; choose one of {', '.join(stages)}")
+    if stage in done:
+        raise UserError(
+            f"--stage {stage}: already finished in {work_dir}; give a new --work-dir (--search-from keeps the search)"
+        )
+    before = [name for name in needed(stages, stage) if name not in done]
+    if missing := [name for name in before if not stages[name].along]:
+        raise UserError(
+            f"--stage {stage}: needs the stages before it, but {work_dir} has no finished {', '.join(missing)}; "
+            f"run --stage {missing[0]} first, or all stages without --stage"
+        )
+    return [*before, stage]
+
+
+def _run_stage(context: C, stage: Stage[C]) -> None:
+    """Run one stage: on every process if it is parallel, else on the first while the others wait."""
+    context.progress.announce(stage.name)
+
+    def first() -> None:
+        with context.folder.stage(stage.name) as figures:
+            stage.run(context, figures)
+        context.progress.done(stage.name, figures)
+
+    if not stage.parallel:
+        first_alone(first)
+    elif is_main_process():
+        first()
+    else:
+        stage.run(context, {})
+    barrier()
+
+
+def _start_processes(launcher: str) -> None:
+    if launcher == "none" or is_distributed():
+        return
+    variable, program = LAUNCHERS[launcher]
+    if variable not in os.environ:
+        raise UserError(
+            f"--launcher {launcher}: {variable} is not set; start the tool with {program}, or leave --launcher away"
+        )
+    import torch
+
+    # What MMEngine's Runner sets later, with a warning for each that it has to change.
+    torch.multiprocessing.set_start_method("fork", force=True)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    if torch.cuda.is_available():
+        init_dist(launcher, backend="nccl")
+    elif launcher == "pytorch":
+        torch.distributed.init_process_group("gloo")  # MMEngine's init_dist wants a GPU
+    else:
+        raise UserError(f"--launcher {launcher}: needs GPUs; on CPUs start with torchrun and --launcher pytorch")

@@ -1,0 +1,147 @@
+"""What the examples of docstrings call so: names, and files in the folder where they run; small, on the digits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from engine.quiet import Quiet
+from latency_tables import made_up_table
+from measure.made_up_profiles import Formula
+from PIL import Image
+from torch.nn import functional as F
+
+import compress
+from compress.engine.data import DataConfig, ImageData, load_data
+from compress.engine.datasets import FileSource
+from compress.engine.loaders import eval_loader
+from compress.engine.settings import SearchConfig
+from compress.engine.training import Job
+from compress.export import export_onnx, onnx_session
+from compress.measure.designs import allowed_widths, sample_designs
+from compress.measure.fitting import group_errors
+from compress.measure.graphs import WidthGraphs
+from compress.measure.table import TableConfig, table_key
+from compress.pipeline.recipe import Recipe
+from compress.plan import read_json
+from compress.pruning import Budget, select, slice_model
+from compress.pruning.knapsack import Limit
+from compress.search import TwoSets
+from compress.spaces import Alphas, PreResNetSpace, sizes
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = (3, 32, 32)
+SPACE = PreResNetSpace(11, 10)
+
+
+def network(seed: int = 0) -> Any:
+    """PreResNet-11 with seeded weights."""
+    torch.manual_seed(seed)
+    return SPACE.build().eval()
+
+
+def scores() -> dict[str, torch.Tensor]:
+    """Scores by which the first channels are the best."""
+    return {name: torch.linspace(1, 0.1, n) for name, n in sizes(SPACE.groups).items()}
+
+
+def plan() -> Any:
+    """Half of the MACs."""
+    return select(scores(), SPACE.operators(SIZE), Budget("macs_ratio", 0.5), space=SPACE.name)
+
+
+def images(n: int = 4, size: tuple[int, int, int] = SIZE) -> torch.Tensor:
+    return torch.randn(n, *size, generator=torch.Generator().manual_seed(0))
+
+
+@lru_cache
+def data() -> ImageData:
+    return load_data(DataConfig(limit=64), seed=0)
+
+
+def profiles() -> list[Any]:
+    """Of the made-up profiler, at ten designs."""
+    profiler = Formula(space=SPACE, size=SIZE)
+    return [profiler.profile(design) for design in sample_designs(allowed_widths(SPACE.groups, 8), 10, seed=0)]
+
+
+def two_sets() -> TwoSets:
+    """RARTS's two copies of one weight and a score."""
+    u, w, alpha = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    losses = [lambda probe=False, x=x: ((x * alpha - 1) ** 2).sum() for x in (u, w)]
+    return TwoSets(*losses, [u], [w], [alpha], *(torch.optim.SGD([x], lr=0.1) for x in (u, w, alpha)))
+
+
+def settings() -> SearchConfig:
+    sgd = {"type": "SGD", "lr": 0.02}
+    return SearchConfig(epochs=1, batch_size=32, optimizer=sgd, alpha_optimizer=sgd)
+
+
+def sources(folder: Path) -> FileSource:
+    return FileSource(sorted((folder / "imagenet-20").rglob("*.png")), np.zeros(8, dtype=np.int64))
+
+
+def make_names(folder: Path, recipe: Callable[[], Recipe]) -> dict[str, Callable[[], Any]]:
+    """Name -> what makes what the examples call so; `folder` is where they run."""
+    macs = Limit("--macs-ratio 0.5", lambda op, n_in, n_out: op.macs * np.multiply.outer(n_in, n_out), 2e7)
+    return {
+        "Annotated": lambda: Annotated, "F": lambda: F, "compress": lambda: compress, "Stages": lambda: dict[str, Any],
+        "alphas": lambda: Alphas(SPACE.groups), "space": lambda: SPACE, "size": lambda: SIZE,
+        "model": network, "network": network, "big": network, "u": network, "w": lambda: network(1),
+        "small": lambda: slice_model(network(), SPACE, plan())[0], "scores": scores, "plan": plan,
+        "values": lambda: {name: score.tolist() for name, score in scores().items()},
+        "macs_limit": lambda: macs, "latency_limit": lambda: replace(macs, name="--latency-ratio 0.7", most=2.5e7),
+        "soft_widths": lambda: {n: torch.tensor(float(k), requires_grad=True) for n, k in sizes(SPACE.groups).items()},
+        "operators": lambda: SPACE.operators(SIZE), "images": images, "graph": lambda: b"nodes",
+        "table": lambda: table(), "profiles": profiles, "allowed": lambda: allowed_widths(SPACE.groups, 8),
+        "grids": lambda: allowed_widths(SPACE.groups, 8), "data": data, "split": lambda: data().train,
+        "loader": lambda: eval_loader(data().test, batch_size=32), "source": lambda: sources(folder),
+        "graphs": lambda: WidthGraphs(network(), SPACE, input_size=SIZE), "epoch": lambda: 3,
+        "indices": lambda: np.arange(4), "gamma": lambda: 0.1, "preprocessing": lambda: data().preprocessing,
+        "pixels": lambda: np.zeros((2, 32, 32, 3), np.uint8), "session": lambda: onnx_session(folder / "model.onnx"),
+        "config": settings, "job": lambda: Job(folder / "search", folder / "search.jsonl", "search", 0, Quiet()),
+        "evaluate": lambda: lambda network: {}, "sets": two_sets, "recipe": recipe,
+        "run_before": lambda: lambda: sum(range(1000)), "run_after": lambda: lambda: sum(range(500)),
+        "group_errors": lambda: group_errors,
+    }  # fmt: skip
+
+
+def table() -> Any:
+    """A made-up table of the space, as of this machine."""
+    made = made_up_table(SPACE, SIZE, multiple=8)
+    return replace(made, key=table_key(SPACE, SIZE, TableConfig(threads=1, batch=1)))
+
+
+def write_files(folder: Path, base: Path, run: Path) -> None:
+    """What the examples read, beside `base`, a trained network, and `run`, a finished run; only read these."""
+    shutil.copytree(base, folder / "runs/base")
+    for name in ("demo", "digits"):
+        shutil.copytree(run, folder / "runs" / name)
+    shutil.copy(run / "baseline.onnx", folder)
+    export_onnx(network(), folder / "model.onnx", input_size=SIZE, metadata=metadata(run))
+    for name in ("table", "monday", "tuesday"):
+        table().save(folder / f"{name}.json")
+    for name in ("in1k.pth", "cifar10_resnet20.th"):
+        torch.save(network().state_dict(), folder / name)
+    pixels = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(16)])
+    labels = np.arange(16) % 2
+    arrays = {"train_images": pixels, "train_labels": labels, "test_images": pixels, "test_labels": labels}
+    np.savez(folder / "cifar10.npz", **arrays, classes=np.array(["cat", "dog"]))
+    for place in ("imagenet-20/train/cat", "imagenet-20/train/dog", "imagenet-20/val/cat", "imagenet-20/val/dog"):
+        (folder / place).mkdir(parents=True)
+        for i in (1, 2):
+            Image.fromarray(pixels[i]).save(folder / place / f"{i}.png")
+    shutil.copytree(folder / "imagenet-20/val", folder / "val")
+
+
+def metadata(run: Path) -> dict[str, str]:
+    """Of the exported network, from the card of the run's."""
+    card = read_json(run / "model.json")
+    return {key: json.dumps(card[key]) for key in ("classes", "preprocessing")}
