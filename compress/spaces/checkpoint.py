@@ -117,9 +117,7 @@ def load_state(
     timm's transformers also take the layouts that timm converts, Microsoft's Swin among them. Their position tables may
     be those of another window or image size: they are interpolated, with a warning.
 
-    `classifier` names the layers whose rows are the classes (`Space.classifier`). Where those of `state` have another
-    number of classes, and nothing else differs, a UserError says so. With `fresh_classifier` they keep the weights that
-    `model` has instead, with a warning, and all others are loaded.
+    Where the classifier has another number of classes, and nothing else differs, a UserError says so.
 
     Args:
         model: takes the weights, in place.
