@@ -95,6 +95,14 @@ def test_importing_the_package_and_the_report_needs_no_torch():
         assert module in loaded
 
 
+def test_labels_of_backends_need_nothing_that_runs_networks():
+    code = "import sys; from compress.plan.backends import BACKENDS; print(len(BACKENDS.own())); print(*sys.modules)"
+    count, *loaded = python(code).split()
+    assert int(count) == 5
+    assert "compress.measure.backends.ort" in loaded
+    assert {name.partition(".")[0] for name in loaded}.isdisjoint({"torch", "numpy", "mmengine", *HEAVY})
+
+
 def test_importing_every_module_of_every_room_loads_nothing_heavy():
     """Rooms in order, so that the first one at fault is named."""
     rooms = [room for room in PRESENT if room != "detection"]  # a leaf, whose classes are MMDetection's

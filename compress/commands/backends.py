@@ -15,16 +15,16 @@ def backend_argument(parser: Parser, fits: Callable[[Any], bool], *, help: str) 
 
 def engine_backends() -> list[str]:
     """The backends whose files are engines."""
-    from ..plan.backends import own_backends
+    from ..plan.backends import BACKENDS
 
-    return [each.name for each in own_backends() if each.suffix == ".engine"]
+    return [each.name for each in BACKENDS.own() if each.suffix == ".engine"]
 
 
 def full_name(text: str) -> str:
     """The name of the backend whose short name is `text`, or `text`."""
-    from ..plan.backends import own_backends
+    from ..plan.backends import BACKENDS
 
-    return next((each.name for each in own_backends() if each.alias == text), text)
+    return next((each.name for each in BACKENDS.own() if each.alias == text), text)
 
 
 class BackendNames:
@@ -34,12 +34,12 @@ class BackendNames:
         self.fits = fits
 
     def __iter__(self) -> Iterator[str]:
-        from ..plan.backends import own_backends
+        from ..plan.backends import BACKENDS
 
-        return (each.alias or each.name for each in own_backends() if self.fits(each))
+        return (each.alias or each.name for each in BACKENDS.own() if self.fits(each))
 
     def __contains__(self, name: str) -> bool:
-        from ..plan.backends import find_backend
+        from ..plan.backends import BACKENDS
 
-        found = find_backend(name)
+        found = BACKENDS.find(name)
         return found is not None and self.fits(found)

@@ -36,7 +36,7 @@ def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import prune
     from ..plan import UserError, read_stored
-    from ..plan.result_files import SummaryFile
+    from ..plan.summary_file import SummaryFile
     from ..pruning import Budget
     from ..report import print_summary
     from ..report.progress import TerminalProgress

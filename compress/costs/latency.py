@@ -66,7 +66,7 @@ class LatencyTable:
     Example::
 
         table = LatencyTable.load("table.json")
-        table.predict(space.operators((3, 224, 224)), plan.widths).ratio  # 0.53
+        table.predict(space.operators((3, 32, 32)), plan.widths).ratio  # 0.53
     """
 
     key: Mapping[str, Any]
@@ -179,7 +179,7 @@ def open_table(path: str | Path, space: Space, input_size: Sequence[int]) -> Lat
 
     Example::
 
-        table = open_table("table.json", space, (3, 224, 224))
+        table = open_table("table.json", space, (3, 32, 32))
     """
     table = LatencyTable.load(path)
     table.check_space(space, input_size)

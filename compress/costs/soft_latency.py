@@ -23,7 +23,7 @@ class SoftLatency:
 
     Example::
 
-        latency = SoftLatency(table, space.operators((3, 224, 224)))
+        latency = SoftLatency(table, space.operators((3, 32, 32)))
         latency({group: width for group, width in soft_widths.items()}).backward()
     """
 

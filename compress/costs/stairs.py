@@ -24,7 +24,7 @@ def table_stairs(table: LatencyTable) -> dict[str, Any]:
 
     Example::
 
-        table_stairs(LatencyTable.load("table.json"))["groups"]["blocks.1.0"]["shares"]  # [0.021, 0.034, ...]
+        table_stairs(LatencyTable.load("table.json"))["groups"]["layer2.0.conv1"]["shares"]  # [0.021, 0.034, ...]
     """
     full, shown = _full(table), _largest(table)
     groups = {

@@ -149,7 +149,7 @@ class PairLoader:
     Example::
 
         idx_p, idx_a = stratified_halves(split.labels, seed=0)
-        halves = [train_loader(split.subset(idx), batch_size=64, seed=0) for idx in (idx_p, idx_a)]
+        halves = [train_loader(split.subset(idx), batch_size=32, seed=0) for idx in (idx_p, idx_a)]
         for batch in PairLoader(*halves):
             x_BCHW, y_B = batch["p"]
     """

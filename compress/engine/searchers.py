@@ -36,7 +36,8 @@ class SearchModel(Prepared):
     Example::
 
         model = SearchModel(network, space, config, input_size=(3, 32, 32))
-        model.train_step({"p": batch, "a": another}, model.optimizers())
+        batch = torch.randn(4, 3, 32, 32), torch.arange(4)
+        model.train_step({"p": batch, "a": batch}, model.optimizers())
     """
 
     def __init__(

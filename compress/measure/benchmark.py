@@ -11,9 +11,8 @@ import torch
 
 from ..export import cuda_device
 from ..plan import UserError
-from ..plan.backends import find_backend
 from .environment import device_name, versions
-from .latency import drifted, time_reference
+from .latency import drifted, packages_of, time_reference
 from .models import count_weights, file_backend, open_model
 from .session import Session
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
@@ -58,14 +57,13 @@ def benchmark_models(
         before = time_reference()
         samples = list(interleaved(calls, repeats=repeats, warmup_seconds=warmup_seconds).values())
         after = time_reference()
-    packages = [package for each in sessions for package in find_backend(each.backend).packages]
     return {
         "device": device_name(),
         "gpu": cuda_device() if any(session.device == "cuda" for session in sessions) else None,
         "batch": batch,
         "threads": threads,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": versions(*packages),
+        "versions": versions(*packages_of(session.backend for session in sessions)),
         "reference_ms": {"before": before, "after": after},
         "drifted": drifted(before, after),
         "rows": [_row(*each, samples[0]) for each in zip(paths, sessions, samples, strict=True)],

@@ -21,7 +21,7 @@ def allowed_widths(groups: Iterable[Group], multiple: int) -> dict[str, list[int
 
     Example::
 
-        allowed_widths(space.groups, 16)["blocks.1.0"]  # [16, 32, 48, 64, 80, 96]
+        allowed_widths(space.groups, 16)["layer3.0.conv1"]  # [16, 32, 48, 64]
     """
     return {group.name: [*range(multiple, group.size, multiple), group.size] for group in groups}
 

@@ -57,8 +57,8 @@ class WidthGraphs:
 
     Example::
 
-        graphs = WidthGraphs(model, space, input_size=(3, 224, 224))
-        session = onnxruntime.InferenceSession(graphs.at({"blocks.1.0": 48}))
+        graphs = WidthGraphs(model, space, input_size=(3, 32, 32))
+        session = onnxruntime.InferenceSession(graphs.at({"layer2.0.conv1": 24}))
     """
 
     def __init__(self, model: nn.Module, space: Space, *, input_size: tuple[int, int, int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plan import Range, Threads, UserError, check_settings
-from ..plan.backends import every_backend, find_backend, need_backend
+from ..plan.backends import BACKENDS
 from .backends import Backend, Network
 from .environment import device_name, versions
 from .timing import Batch, Repeats, interleaved, summarise, summarise_ratio, torch_threads
@@ -29,7 +29,7 @@ def check_backends(backends: Sequence[str]) -> None:
         check_backends(("pytorch", "torch-compile"))
     """
     for name in backends:
-        if reason := find_backend(name).missing():
+        if reason := BACKENDS.need("backend", name).missing():
             raise UserError(f"backends: {name!r} {reason}; or leave the backend out of measure.backends")
 
 
@@ -56,11 +56,11 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.backends, str) or not self.backends:
-            listed = ", ".join(each.name for each in every_backend())
+            listed = ", ".join(each.name for each in BACKENDS.every())
             raise UserError(f"must be a list of one or more of {listed}", argument="backends", value=self.backends)
         object.__setattr__(self, "backends", tuple(self.backends))  # recipes hold lists
         for name in self.backends:
-            need_backend("backends", name)
+            BACKENDS.need("backends", name)
         check_settings(self)
 
 
@@ -103,7 +103,7 @@ def measure_latency(
     modules, files = {"before": before, "after": after}, {"before": before_onnx, "after": after_onnx}
 
     def compare() -> dict[str, Any]:
-        found = [find_backend(name) for name in config.backends]
+        found = [BACKENDS.need("backend", name) for name in config.backends]
         return {each.name: _compared(each, _taken(each, modules, files), images_BCHW, config) for each in found}
 
     return latency_record(compare, input_size=input_size, config=config)
@@ -148,11 +148,16 @@ def latency_record(
         "threads": config.threads,
         "input_size": list(input_size),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": versions(*(package for name in config.backends for package in find_backend(name).packages)),
+        "versions": versions(*packages_of(config.backends)),
         "reference_ms": {"before": reference_before, "after": reference_after},
         "drifted": drifted(reference_before, reference_after),
         "backends": backends,
     }
+
+
+def packages_of(backends: Iterable[str]) -> list[str]:
+    """The packages whose versions decide what `backends` run."""
+    return [package for name in backends for package in BACKENDS.need("backend", name).packages]
 
 
 def compare_calls(pair: Mapping[str, Callable[[], object]], config: MeasureConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from ..export.onnx_read import read_onnx
 from ..plan import UserError
-from ..plan.backends import every_backend, find_backend, need_backend
+from ..plan.backends import BACKENDS
 from .backends import Backend
 from .session import Session
 
@@ -40,18 +40,18 @@ def open_model(
 
 def file_backend(path: Path) -> Backend | None:
     """The backend whose own file `path` is; None for run folders. UserError where the file does not say."""
-    return next((found for found in every_backend() if found.owns(path)), None)
+    return next((found for found in BACKENDS.every() if found.owns(path)), None)
 
 
 def _chosen(path: Path, own: Backend | None, name: str | None) -> Backend:
     """What opens `path`, a file of the backend `own`, where the user asked for the backend called `name`."""
     if own is None:
-        return find_backend("pytorch")
+        return BACKENDS.need("backend", "pytorch")
     if name in (None, own.name):
         return own
     if own.suffix != ".onnx":
         raise UserError(f"{path}: a file of {own.name}; leave --backend {name} out")
-    asked = need_backend("--backend", name, fits=lambda each: each.takes == "onnx", lacks="runs no ONNX files")
+    asked = BACKENDS.need("--backend", name, fits=lambda each: each.takes == "onnx", lacks="runs no ONNX files")
     if reason := asked.missing():
         raise UserError(f"--backend {name}: {reason}; leave it out")
     return asked

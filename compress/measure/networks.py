@@ -27,8 +27,8 @@ class WidthNetworks:
 
     Example::
 
-        networks = WidthNetworks(space, (3, 224, 224), folder, backend=backend, images=images)
-        backend.open(networks.at({"blocks.1.0": 48}))
+        networks = WidthNetworks(space, (3, 32, 32), folder, backend=backend, images=images)
+        backend.open(networks.at({"layer2.0.conv1": 24}))
     """
 
     def __init__(

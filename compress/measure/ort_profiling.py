@@ -48,7 +48,7 @@ class ProfiledSession:
 
         session = ProfiledSession(path, images, threads=1)
         session.call()
-        session.finish(1)["blocks.1.0.conv_dw"]  # 13.0
+        session.finish(1)["layer1.0.conv1"]  # 13.0
     """
 
     def __init__(self, path: Path, images: np.ndarray, *, threads: int) -> None:

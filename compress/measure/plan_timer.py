@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from ..plan import scratch
-from ..plan.backends import need_backend
+from ..plan.backends import BACKENDS
 from ..spaces import Space
 from .backends import Backend
 from .networks import WidthNetworks
@@ -25,7 +25,7 @@ class PlanTimer:
 
     Example::
 
-        with PlanTimer.open(space, (3, 224, 224)) as timer:
+        with PlanTimer.open(space, (3, 32, 32)) as timer:
             timer.ratio(plan.widths)  # 0.53
     """
 
@@ -52,7 +52,7 @@ class PlanTimer:
             batch: images of one call.
             backend: its name.
         """
-        found = need_backend("backend", backend)
+        found = BACKENDS.need("backend", backend)
         images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(1))
         with scratch("latency") as folder:
             yield cls(WidthNetworks(space, input_size, folder, backend=found, images=images), found, threads=threads)

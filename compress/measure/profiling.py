@@ -52,7 +52,7 @@ class Profiler:
     Example::
 
         profiler = Profiler(backend, networks, operators, threads=1, rounds=20)
-        profiler.profile({"blocks.1.0": 48}).operators["blocks.1.0.conv_dw"]  # 0.013
+        profiler.profile({"layer2.0.conv1": 24}).operators["layer2.0.conv1"]  # 0.013
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import torch
 
 from ..costs.latency import LatencyTable, check_timeable
 from ..plan import Count, Range, Threads, UserError, check_settings, scratch
-from ..plan.backends import find_backend, need_backend
+from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
 from ..plan.table_file import FORMAT
@@ -24,6 +24,7 @@ from .designs import allowed_widths, next_design, sample_designs
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
 from .kept import merged, pack, resumed, save_profiles
+from .latency import packages_of
 from .networks import WidthNetworks
 from .profiling import Profile, Profiler
 from .timing import Batch, torch_threads
@@ -61,7 +62,7 @@ class TableConfig:
     target: Annotated[float, Range(above=0, below=1, remedy="0.02 is a median error of 2 %")] = 0.02
 
     def __post_init__(self) -> None:
-        need_backend("backend", self.backend, fits=tells_layers, lacks="tells no times of layers")
+        BACKENDS.need("backend", self.backend, fits=tells_layers, lacks="tells no times of layers")
         check_settings(self)
         if self.max_designs and self.max_designs < self.designs:
             raise UserError(
@@ -75,9 +76,9 @@ def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfi
 
     Example::
 
-        table.check_key(table_key(space, (3, 224, 224), TableConfig(threads=1, batch=1)))
+        table.check_key(table_key(space, (3, 32, 32), TableConfig(threads=1, batch=1)))
     """
-    packages = find_backend(config.backend).packages
+    packages = packages_of([config.backend])
     found = versions(*packages)
     return {
         "device": device_name(),
@@ -122,7 +123,7 @@ def build_table(
 
     Example::
 
-        table = build_table(MobileNetV2Space(1000), "table.json", input_size=(3, 224, 224))
+        table = build_table(space, "new_table.json", input_size=(3, 32, 32))
         table.record["residual"]  # {"median": 0.01, "p90": 0.03, "rank_correlation": 0.99, "n": 20}
     """
     path = Path(path)
@@ -170,7 +171,7 @@ def merge_tables(
 
     Example::
 
-        merge_tables(space, "table.json", ["monday.json", "tuesday.json"], input_size=(3, 224, 224))
+        merge_tables(space, "table.json", ["monday.json", "tuesday.json"], input_size=(3, 32, 32))
     """
     key, settings, profiles = merged(sources)
     try:
@@ -243,7 +244,7 @@ def _profiles(
 @contextmanager
 def _profiler(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> Iterator[Profiler]:
     """The profiler of the networks of `space`; its temporary files go at the end."""
-    backend, operators = find_backend(config.backend), [op.name for op in space.operators(input_size)]
+    backend, operators = BACKENDS.need("backend", config.backend), [op.name for op in space.operators(input_size)]
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(0))
     with scratch("latency") as folder:
         networks = WidthNetworks(space, input_size, folder, backend=backend, images=images)

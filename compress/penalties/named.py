@@ -30,7 +30,8 @@ class PenaltyType:
 
     Example::
 
-        PENALTIES.add(PenaltyType("proximal", lambda terms: L1(terms.gamma, "proximal"), zeros=True))
+        half = PenaltyType("half", lambda terms: L1(terms.gamma / 2, "proximal"), zeros=True)  # PENALTIES.add lists it
+        half.make(Terms(0.2, space.groups))  # L1(gamma=0.1, mode="proximal")
     """
 
     name: str

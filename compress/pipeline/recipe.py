@@ -114,7 +114,7 @@ def make_recipe(values: Mapping[str, Any], overrides: Sequence[str], *, source: 
                 )
         return build_settings(kind, merged)
     except UserError as error:
-        raise UserError(f"{source}: {error}" if source else f"recipe: {error}") from None
+        raise error.at(source or "recipe") from None
 
 
 RECIPES: dict[str, type[Recipe]] = {}

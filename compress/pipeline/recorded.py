@@ -29,4 +29,6 @@ def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy
     try:
         return make_recipe(values, overrides, source=name)
     except UserError as error:
-        raise UserError(str(error) if str(error).startswith("--cfg-options") else f"{error}; or {remedy}") from None
+        if error.places[:1] != (name,):  # of the overrides, which another recipe does not mend
+            raise
+        raise UserError(f"{error}; or {remedy}") from None

@@ -49,11 +49,10 @@ def prune(
         stage: run this one only.
         search_from: a run whose search is taken; None: the folder's own.
         resume: go on with the run in the folder.
-        launcher: what started the processes of this run.
+        launcher: what started the processes.
 
     Example::
 
-        recipe = load_recipe("recipes/width/preresnet20_digits_rarts.py")
         with TerminalProgress() as progress:
             prune(recipe, "runs/demo", checkpoint="runs/base", budget=Budget("macs_ratio", 0.5), progress=progress)
     """
@@ -67,11 +66,7 @@ def prune(
     record: dict[str, Any] = {"recipe": recipe.to_json()}
     _give_checkpoint(context, record, checkpoint, found, loaded="load" in RunFolder(work_dir).stages)
     record["budget"] = limits.to_json()
-    searched = recipe.search.latency_table
-    context.table = run_table(
-        latency_table, searched, force=force_table, budget=limits, found=found, work_dir=str(work_dir)
-    )
-    record_table(record, context.table, found)
+    _give_table(context, record, latency_table, found, force=force_table, place=f"--work-dir {work_dir}")
     record["search_from"] = search_from
     return start(context, work_dir, record, stage=stage)
 
@@ -152,7 +147,8 @@ def finetune(
     Example::
 
         with TerminalProgress() as progress:
-            finetune(recipe, "runs/tuned", checkpoint="runs/demo/sliced.safetensors", progress=progress)
+            network = "runs/demo/sliced.safetensors"
+            finetune(recipe, "runs/tuned", checkpoint=network, teacher="runs/base", progress=progress)
     """
     distills = recipe.finetune.distill is not None
     if distills != (teacher is not None):
@@ -181,3 +177,17 @@ def _give_checkpoint(
     if any(CHECKPOINT in stage.reads for stage in context.stages.values()):
         record["checkpoint"] = checkpoint_record(given, found, loaded=loaded)
         context.checkpoint = given or record["checkpoint"]["path"]
+
+
+def _give_table(
+    context: NetworkContext,
+    record: dict[str, Any],
+    given: str | None,
+    found: dict[str, Any],
+    *,
+    force: bool,
+    place: str,
+) -> None:
+    """Put the latency table, if there is one, into the run's record and context."""
+    context.table = run_table(given, context.recipe, force=force, budget=context.budget, found=found, place=place)
+    record_table(record, context.table, found)

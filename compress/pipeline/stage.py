@@ -41,7 +41,7 @@ def in_order(*stages: Stage[C]) -> dict[str, Stage[C]]:
 
     Example::
 
-        STAGES = in_order(Stage("load", load, (CHECKPOINT,), ("baseline.safetensors",)), Stage("search", ...), ...)
+        STAGES = in_order(Stage("load", load, (CHECKPOINT,), ("baseline.safetensors",)), Stage("report", tell))
     """
     written = {CHECKPOINT}
     for stage in stages:

@@ -12,6 +12,7 @@ from ..measure import MeasureConfig, TableConfig, table_key
 from ..plan import UserError, sha256
 from ..pruning import Budget, Priced
 from ..spaces import Space
+from .recipe import Recipe
 
 ARGUMENT, KEY = "--latency-table", "search.latency_table"
 """Where a table is named."""
@@ -77,26 +78,27 @@ class RunTable:
 
 
 def run_table(
-    given: str | None, searched: str | None, *, force: bool, budget: Budget, found: Mapping[str, Any], work_dir: Any
+    given: str | None, recipe: Recipe, *, force: bool, budget: Budget, found: Mapping[str, Any], place: str
 ) -> RunTable | None:
     """The latency table of a run, None without one.
 
     Args:
         given: the file of --latency-table; None: that of the run in the folder.
-        searched: the file that the recipe's search reads.
+        recipe: its search may read a table.
         force: take another device's.
         budget: one of latency is priced by the search's table where no other is given.
         found: the record of the run in the folder, empty where there is none.
-        work_dir: that folder, for messages.
+        place: that folder, for messages.
 
     Raises UserError for a file that is not there, for two different ones, and where the search's has changed since the
     run began.
     """
+    searched = recipe.search.latency_table
     old = None if found.get("latency_table") is None else RunTable.from_json(found["latency_table"])
     before = found.get("recipe", {}).get("search", {}).get("latency_table")
     if before is not None and (old is None or not old.searched):
         raise UserError(
-            f"--work-dir {work_dir}: begun by a version that did not record which table {KEY} = {before!r} was, so "
+            f"{place}: begun by a version that did not record which table {KEY} = {before!r} was, so "
             "it could be another one now; give a new folder (--search-from keeps the search)"
         )
     priced = given is not None or budget.latency is not None or (old is not None and old.priced)

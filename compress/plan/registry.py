@@ -26,9 +26,11 @@ class Registry(dict[str, T], Generic[T]):
 
     Example::
 
-        registry = Registry("compress.things")
-        registry.add(thing)
-        registry.named(thing.name, "things.type") is thing  # True
+        from pathlib import Path  # its objects have names
+
+        registry: Registry[Path] = Registry("compress.things")
+        registry.add(Path("notes.txt"))
+        registry.named("notes.txt", "things.type")  # Path("notes.txt")
     """
 
     def __init__(self, group: str) -> None:

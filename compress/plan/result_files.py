@@ -1,4 +1,4 @@
-"""Shapes of a run's results: latency, parity, complexity, predictions, categories and summary, all .json.
+"""Shapes of a run's results: latency, parity, complexity, predictions and categories, all .json.
 
 Stages in several rooms write them, and the report, which knows run folders only, reads them (docs/formats.md).
 """
@@ -11,33 +11,21 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 from .kinds import (
-    EXTRA,
     Amount,
     Count,
     ImageSize,
     Milliseconds,
     Name,
-    Number,
     Percent,
     Ratio,
-    Seconds,
     Share,
     Text,
     Versions,
 )
-from .plan_file import Counts, Residual, Step, path_fault
-from .run_files import BudgetFile, latency_limit
 from .stored import Rule
 
 FORMAT = 1
 """Of the files that have one."""
-
-
-class Percents(TypedDict):
-    """An accuracy or AP before and after."""
-
-    before: Percent
-    after: Percent
 
 
 class Times(TypedDict):
@@ -214,97 +202,3 @@ class CategoriesFile(TypedDict):
     format: int
     images: Count
     categories: Annotated[list[Category], Rule(_rows_fault)]
-
-
-class TimesPair(TypedDict):
-    """Timings before and after."""
-
-    before: Times
-    after: Times
-
-
-class MillisecondsPair(TypedDict):
-    """Predicted before and after."""
-
-    before: Milliseconds
-    after: Milliseconds
-
-
-class Between(TypedDict):
-    """An accuracy or AP after the search and after slicing."""
-
-    searched: Percent
-    sliced: Percent
-
-
-class AmountPair(TypedDict):
-    """Differences before and after."""
-
-    before: Amount
-    after: Amount
-
-
-class Prediction(TypedDict):
-    """What the plan's latency table predicted, and its corrections."""
-
-    backend: Name
-    device: NotRequired[Text | None]
-    ratio: Ratio
-    correction: Ratio
-    residual: NotRequired[Residual | None]
-    path: NotRequired[Annotated[list[Step], MinLen(1)]]
-
-
-class SearchSummary(TypedDict):
-    """A search's method and settings."""
-
-    __pydantic_config__ = EXTRA  # type: ignore[misc]
-    method: NotRequired[Text]
-    strength: NotRequired[Amount | None]
-
-
-def _summary_fault(summary: Summary) -> str | None:
-    limit = latency_limit(summary["budget"]) if summary.get("budget") else None
-    if limit and limit["value"] is None:
-        return "budget: a latency needs a value"
-    if limit and summary.get("prediction") and "predicted_latency_ms" not in summary:
-        return "predicted_latency_ms is missing, which its prediction needs"
-    return None
-
-
-class Summary(TypedDict):
-    """summary.json."""
-
-    format: int
-    model: Name
-    dataset: Name
-    params: Counts
-    macs: Counts
-    recipe: NotRequired[Text | None]
-    top1: NotRequired[Percents]
-    top1_stages: NotRequired[Between]
-    bbox_mAP: NotRequired[Percents]
-    bbox_mAP_stages: NotRequired[Between]
-    segm_mAP: NotRequired[Percents]
-    segm_mAP_stages: NotRequired[Between]
-    train_bbox_mAP: NotRequired[Percents]
-    train_bbox_mAP_stages: NotRequired[Between]
-    train_segm_mAP: NotRequired[Percents]
-    train_segm_mAP_stages: NotRequired[Between]
-    latency_ms: NotRequired[dict[Name, TimesPair]]
-    latency_ratio: NotRequired[dict[Name, Ratio]]
-    predicted_latency_ms: NotRequired[MillisecondsPair]
-    prediction: NotRequired[Annotated[Prediction, Rule(path_fault)]]
-    parity_max_abs_diff: NotRequired[AmountPair | None]
-    seconds: NotRequired[dict[Name, Seconds]]
-    seed: NotRequired[int | None]
-    search: NotRequired[SearchSummary]
-    distill: NotRequired[dict[Name, Number] | None]
-    budget: NotRequired[BudgetFile]
-    pruned_ratio: NotRequired[Share | None]
-    evaluated_on: NotRequired[Text | None]
-    versions: NotRequired[Versions]
-    device: NotRequired[Text | None]
-
-
-SummaryFile = Annotated[Summary, Rule(_summary_fault)]

@@ -137,7 +137,7 @@ METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")
 
 
 def _stages_fault(stages: dict[str, StageFile]) -> str | None:
-    if "search" in stages and "info" not in stages["search"]:
+    if "load" in stages and "search" in stages and "info" not in stages["search"]:  # a pruning run's
         return "search.info is missing"
     for name in (name for name in ("search", "slice", "finetune") if "load" in stages and name in stages):
         if odd := [metric for metric in METRICS if metric in stages["load"] and metric not in stages[name]]:

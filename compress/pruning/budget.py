@@ -29,7 +29,7 @@ class Budget:
     also: tuple[Budget, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in BUDGETS:
+        if not isinstance(self.kind, str) or self.kind not in BUDGETS:
             raise UserError(f"budget: kind = {brief(self.kind)} is unknown; choose one of {', '.join(BUDGETS)}")
         self._check_value()
         self._check_together()

@@ -60,6 +60,9 @@ def best_widths(
     The score held is the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after
     MOST_NODES), but for 1e-6 of each limit, which stays unused.
 
+    Where an operator's width is a sum of groups, its price must be a product of its widths, as MACs and parameters are:
+    it counts as one operator for each of their pairs.
+
     Args:
         values: {group: [C]}, its channels' scores, best first: a group of width w keeps the first w. The order of the
             groups does not matter.
@@ -68,37 +71,24 @@ def best_widths(
         allowed: {group: widths to choose from}.
         known: widths within the limits, which stay where none are found that hold more.
 
-    Where an operator's width is a sum of groups, its price must be a product of its widths, as MACs and parameters are:
-    it counts as one operator for each of their pairs.
-
     Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, for limits that can be
     kept one by one but not together, and where HiGHS stops before it has found out.
 
     Example::
 
-        best_widths(values, operators, [macs_limit, latency_limit], {name: range(8, 65, 8) for name in values})
+        best_widths(values, operators, [macs_limit, latency_limit], allowed)
     """
     widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
     operators = [part for op in operators for part in without_sums(op)]
     classes, owner = _classes({name: values[name] for name in widths}, operators, widths)
-    for each in classes:
-        each.costs = np.zeros((len(each.score), len(limits)))
-    pairs: dict[tuple[int, int], np.ndarray] = {}
-    fixed = np.array([limit.rest for limit in limits], dtype=float)
-    for op in operators:
-        _add_prices(op, limits, widths, classes, owner, pairs, fixed)
-    for i in range(len(classes)):
-        keep(classes, pairs, i, undominated(classes, pairs, i))
+    pairs, fixed = _priced(operators, limits, widths, classes, owner)
     room = np.array([limit.most for limit in limits], dtype=float) - fixed
     try:
         chosen = _chosen(classes, pairs, room)
     except Undecided:
         if known is None:
-            them = "it" if len(limits) == 1 else "them"
-            raise UserError(
-                f"{_named(limits)}: could not be decided whether any widths keep {them}; "
-                "raise select.round_to, so that there are fewer"
-            ) from None
+            rule = f"could not be decided whether any widths keep {'it' if len(limits) == 1 else 'them'}"
+            raise UserError(f"{_named(limits)}: {rule}; raise select.round_to, so that there are fewer") from None
         chosen = None
     if chosen is None:
         if known is None:
@@ -147,6 +137,28 @@ def _classes(
             score = np.array([sum(found) for found in product(*(held[name] for name in part))])
             classes.append(Choices(tuple(part), combined, score))
     return classes, {name: i for i, each in enumerate(classes) for name in each.names}
+
+
+def _priced(
+    operators: Sequence[Operator],
+    limits: Sequence[Limit],
+    widths: Mapping[str, Sequence[int]],
+    classes: list[Choices],
+    owner: Mapping[str, int],
+) -> tuple[dict[tuple[int, int], np.ndarray], np.ndarray]:
+    """Give every class its combinations' costs, and drop those that another one beats.
+
+    Returns the costs of pairs of classes, and those that no choice changes, [limits].
+    """
+    for each in classes:
+        each.costs = np.zeros((len(each.score), len(limits)))
+    pairs: dict[tuple[int, int], np.ndarray] = {}
+    fixed = np.array([limit.rest for limit in limits], dtype=float)
+    for op in operators:
+        _add_prices(op, limits, widths, classes, owner, pairs, fixed)
+    for i in range(len(classes)):
+        keep(classes, pairs, i, undominated(classes, pairs, i))
+    return pairs, fixed
 
 
 def _add_prices(

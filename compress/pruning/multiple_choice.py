@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -153,6 +153,32 @@ def smallest(
     return float(fixed[j] + own + linked), found.proven
 
 
+def _choosing(
+    starts: np.ndarray, pairs: Mapping[tuple[int, int], np.ndarray], n_pairs: int
+) -> list[tuple[Any, float, float]]:
+    """(rows, least, most) over all variables: one choice of each class, and pairs that agree with both sides."""
+    from scipy.sparse import csr_array, hstack, identity, kron
+
+    counts, n = np.diff(starts), int(starts[-1])
+    places = (np.repeat(np.arange(len(counts)), counts), np.arange(n))
+    rows: list[tuple[Any, float, float]] = [(csr_array((np.ones(n), places), shape=(len(counts), n + n_pairs)), 1, 1)]
+    at = n
+    for (s, t), table in pairs.items():
+        a, b = table.shape[:2]
+        for side, size, sums in (
+            (s, a, kron(identity(a), np.ones((1, b)))),
+            (t, b, kron(np.ones((1, a)), identity(b))),
+        ):
+            row = [
+                csr_array((size, int(starts[side]))),
+                -identity(size),
+                csr_array((size, at - int(starts[side]) - size)),
+            ]
+            rows.append((hstack([*row, sums, csr_array((size, n + n_pairs - at - a * b))]), 0, 0))
+        at += a * b
+    return rows
+
+
 def solve(
     classes: Sequence[Choices],
     pairs: Mapping[tuple[int, int], np.ndarray],
@@ -169,32 +195,12 @@ def solve(
     variables [K_s, K_t] are 1 where both are chosen: their sums over either side equal the other side's choices.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import csr_array, hstack, identity, kron, vstack
+    from scipy.sparse import csr_array, vstack
 
-    counts = [len(gain) for gain in gains]
-    starts = np.cumsum([0, *counts])
+    starts = np.cumsum([0, *map(len, gains)])
     n, n_pairs = int(starts[-1]), sum(table[..., 0].size for table in pairs.values())
-    one = csr_array(
-        (np.ones(n), (np.repeat(np.arange(len(classes)), counts), np.arange(n))), shape=(len(classes), n + n_pairs)
-    )
-    constraints = [LinearConstraint(one, 1, 1)]
+    constraints = [LinearConstraint(*each) for each in _choosing(starts, pairs, n_pairs)]
     flat = [table.reshape(-1, table.shape[-1]) for table in pairs.values()]
-    at = n
-    for (s, t), table in pairs.items():
-        a, b = table.shape[:2]
-        for side, size, sums in (
-            (s, a, kron(identity(a), np.ones((1, b)))),
-            (t, b, kron(np.ones((1, a)), identity(b))),
-        ):
-            row = [
-                csr_array((size, int(starts[side]))),
-                -identity(size),
-                csr_array((size, at - int(starts[side]) - size)),
-            ]
-            constraints.append(
-                LinearConstraint(hstack([*row, sums, csr_array((size, n + n_pairs - at - a * b))]), 0, 0)
-            )
-        at += a * b
     costs = np.concatenate([*(each.costs for each in classes), *flat])
     rows = [j for j in range(len(most)) if np.isfinite(most[j])]
     if rows:

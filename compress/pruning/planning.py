@@ -39,7 +39,7 @@ def plan_for(
 
     Example::
 
-        plan = plan_for(space, scores, Budget("pruning_ratio", 0.4), SelectConfig(), input_size=(3, 224, 224))
+        plan = plan_for(space, scores, Budget("pruning_ratio", 0.4), SelectConfig(), input_size=(3, 32, 32))
     """
     removable = [group.name for group in space.groups if group.rest is not None]
     kinds = {group.name: group.kind for group in space.groups}

@@ -32,7 +32,7 @@ class TerminalProgress:
     Example::
 
         with TerminalProgress() as progress:
-            prune(recipe, "runs/demo", checkpoint="runs/base", progress=progress)
+            train_baseline(recipe, "runs/base", progress=progress)
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

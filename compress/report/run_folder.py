@@ -15,10 +15,10 @@ from ..plan.result_files import (
     LatencyFile,
     ParityFile,
     PredictionsFile,
-    SummaryFile,
 )
 from ..plan.run_files import RecordFile, StagesFile
 from ..plan.stored import check_stored, read_stored
+from ..plan.summary_file import SummaryFile
 from .metrics import read_metrics
 
 if TYPE_CHECKING:

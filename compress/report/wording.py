@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..plan.backends import backend_label
+from ..plan.backends import BACKENDS
 from ..plan.budget_kinds import BUDGETS
 
 MINUS = "\u2212"
@@ -86,7 +86,7 @@ def relative(before: float, after: float) -> str:
 
 def backend(name: str) -> str:
     """A backend's proper name."""
-    return backend_label(name)
+    return BACKENDS.label(name)
 
 
 def on_gpus(timing: dict[str, Any]) -> str:

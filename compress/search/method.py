@@ -61,12 +61,15 @@ class Scoring:
 class Method:
     """A search method. It either trains, by a `step`, or only scores, by `score`; the other one is None.
 
-    A class of your own settings is a frozen dataclass; its annotations are checked as a recipe's are. `dataclasses.
-    replace` makes a method whose scores live elsewhere.
+    The class of its settings is a frozen dataclass, whose annotations are checked as a recipe's are. `METHODS.add`
+    lists a method; `dataclasses.replace` makes one whose scores live elsewhere.
 
     Example::
 
-        METHODS.add(Method("joint", Joint, networks=1, source=Gates, step=step))
+        from dataclasses import replace
+
+        scales = replace(METHODS["joint"], name="scales", source=Scales)
+        scales.settings_of({})  # Joint()
     """
 
     name: str

@@ -140,8 +140,7 @@ class Filters(Scales):
 
 
 def _filters(network: nn.Module, group: Group, method: str) -> nn.Parameter:
-    modules = dict.fromkeys(piece.module for piece in group.writes)
-    producers = [network.get_parameter(f"{name}.weight") for name in modules]
+    producers = [network.get_parameter(f"{each.module}.weight") for each in group.writes]
     filters = [weight for weight in producers if weight.dim() > 1]
     if not filters or len(filters[0]) != group.size:
         raise UserError(

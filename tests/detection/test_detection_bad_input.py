@@ -168,7 +168,7 @@ def test_weights_that_the_config_names_are_missed(coco, config_file, tmp_path):
     file.write_text(f"_base_ = '{config_file}'\nmodel = dict(backbone=dict(init_cfg={init}))\n")
     recipe = load_recipe(RECIPE, options_of(file, coco))
     with pytest.warns(UserWarning, match=r"the config's weights, https://\S+/swin.pth, are not loaded"):
-        make_context(recipe, Silent()).check(["train"])
+        make_context(recipe, Silent(), aim="train").check(["train"])
 
 
 class Anything:
@@ -268,6 +268,6 @@ def test_settings_that_detectors_do_not_have(refused, checkpoint):
 
 def test_a_warm_up_beside_the_configs_own_schedule_has_no_effect(config_file, coco):
     step = ["train.schedule=step", "train.epochs=3", "train.warmup_epochs=1"]
-    context = make_context(load_recipe(RECIPE, options_of(config_file, coco, *step)), Silent())
+    context = make_context(load_recipe(RECIPE, options_of(config_file, coco, *step)), Silent(), aim="train")
     with pytest.warns(UserWarning, match=r"^train.warmup_epochs has no effect with schedule='step'"):
         context.check(["train"])

@@ -209,7 +209,7 @@ RPN |= {"loss_bbox": {"type": "SmoothL1Loss"}, "num_classes": 1}
         ({"input_size": (3, 100, 128)}, "multiples of 32"),
         ({"input_size": (1, 128, 128)}, "multiples of 32"),
         ({"form": "tensorrt"}, "form = 'tensorrt': must be one of onnxruntime, plugin-free"),
-        ({"opset": 23}, "opset=23"),
+        ({"opset": 23}, "opset = 23"),
         ({"max_detections": 0}, "max_detections = 0"),
         ({"max_detections": 50, "candidates": 40}, "at most candidates = 40"),
         ({"form": "plugin-free", "candidates": 5000}, "candidates = 5000: must be a whole number from 1 to 3840"),

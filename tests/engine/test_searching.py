@@ -122,7 +122,7 @@ def test_the_last_checkpoint_holds_no_code_and_another_is_refused(tmp_path, data
     run(tmp_path, data, network, config(epochs=1, warmup_epochs=0))
     last = tmp_path / "search" / "last.pth"
     state = torch.load(last, weights_only=True)
-    assert {name.partition(".")[0] for name in state["state_dict"]} == {"u", "w", "alphas", "sum_of_steps"}
+    assert {name.partition(".")[0] for name in state["state_dict"]} == {"u", "w", "source", "sum_of_steps"}
     assert not (tmp_path / "search" / "last.pth.tmp").exists()
     for content in (b"", last.read_bytes()[:5000]):
         last.write_bytes(content)

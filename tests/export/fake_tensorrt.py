@@ -32,6 +32,13 @@ calls: list[tuple] = []
 state = {"late_shape": False, "refuse_cache": False, "no_engine": False, "no_plan": False, "network": NETWORK}
 
 
+def images(n=3, value=0.5):
+    """Images that `NETWORK` takes, each a multiple of the first one."""
+    import torch
+
+    return torch.full((n, 3, 2, 2), value) * torch.arange(1, n + 1).view(-1, 1, 1, 1)
+
+
 def install(monkeypatch):
     """Make this module `tensorrt` on a machine that says it has an A10, and whose CUDA device is the CPU."""
     import torch

@@ -223,7 +223,7 @@ def test_compute_capability_that_this_version_has_not(preresnet, tmp_path):
         ({"batch": (1, 4, 2)}, "batch = 1:4:2: must be MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX, for example 1:8:32"),
         ({"batch": (0, 1, 2)}, "batch = 0:1:2: must be MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX, for example 1:8:32"),
         ({"workspace_gib": 0}, "workspace_gib = 0: must be a finite number above 0; correct it"),
-        ({"compute_capabilities": ("8.6",)}, "compute_capabilities = 8.6: only tensorrt-rtx builds for GPUs that are "
+        ({"compute_capabilities": ("8.6",)}, "compute_capabilities: only tensorrt-rtx builds for GPUs that are "
          "not here; leave it out, or choose that backend"),
         ({"backend": "tensorrt-rtx", "compute_capabilities": ("sm86",)}, "compute_capabilities: 'sm86' must look like "
          "8.6; see your GPU's data sheet"),

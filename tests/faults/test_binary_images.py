@@ -220,5 +220,5 @@ def test_a_place_where_nothing_can_be_remembered_does_not_matter(folder, monkeyp
 def test_an_image_of_another_size_is_named_before_training(folder):
     Image.fromarray(RGB).save(folder / "val/bee/1.png")
     message = obeys(lambda: load(folder), source="val/bee/1.png")
-    assert message.startswith("input_size=7: ")
+    assert message.startswith("input_size = 7: ")
     assert "has 9 x 7 pixels" in message

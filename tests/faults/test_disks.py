@@ -12,13 +12,12 @@ import pytest
 from campaign import snapshot, tally, well_ended
 from disks import Disk, disk
 from moments import environment
+from undisturbed import RECIPE, check_table, check_trained, table_made, trained
 
 from compress.plan import SystemRefusal
 from compress.plan.stored import read_json
 from compress.spaces import Card, PreResNetSpace, save_model
 
-ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
 KIB = (64, 128, 256, 512, 768, 1024, 1536, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192)
 ROOM = 32 << 10
 
@@ -109,14 +108,7 @@ def test_a_whole_run(tool, tiny, baseline: Path, finished, same_run: Callable, t
 @pytest.mark.parametrize("name", ["train", "finetune"])
 def test_a_training_alone(tool, tiny, finished, tmp_path: Path, name: str) -> None:
     folder, undisturbed = tmp_path / "disk" / "run", tmp_path / "whole"
-    given = ["--checkpoint", finished[0] / "sliced.safetensors", "--teacher", finished[0] / "baseline.json"]
-    options = [name, RECIPE, *tiny(train__epochs=2), *(given if name == "finetune" else ()), "--work-dir"]
-    assert tool(*options, undisturbed).code == 0
-
-    def check() -> None:
-        for file in ("model.safetensors", "model.json", "recipe.json"):
-            assert (folder / file).read_bytes() == (undisturbed / file).read_bytes(), file
-
+    options = trained(tool, tiny, finished[0], name, undisturbed)
     survives(
         tool,
         tmp_path / "disk",
@@ -124,32 +116,23 @@ def test_a_training_alone(tool, tiny, finished, tmp_path: Path, name: str) -> No
         [*options, folder, "--resume"],
         kind=f"tools/{name}.py",
         sizes=(4, 16, *KIB[:9]),
-        check=check,
+        check=lambda: check_trained(folder, undisturbed),
     )
 
 
 @pytest.mark.faults
 def test_a_latency_table(tool, tmp_path: Path) -> None:
     folder, undisturbed = tmp_path / "disk", tmp_path / "whole"
-    options = ["--designs", 8, "--rounds", 4, "--cfg-options", "space.depth=11", "data.limit=60"]
-    told = environment(folder, made_up=True)
-    assert tool("profile_latency", RECIPE, "-o", undisturbed / "t.json", *options, **told).code == 0
-
-    def check() -> None:
-        tables = [json.loads((at / "t.json").read_text()) for at in (folder, undisturbed)]
-        assert [table.pop("date") != "" for table in tables] == [True, True]
-        assert tables[0] == tables[1]
-        assert {path.name for path in folder.iterdir()} == {"t.json", "t.html"}
-
+    arguments = table_made(tool, folder, undisturbed)
     survives(
         tool,
         folder,
-        ["profile_latency", RECIPE, "-o", folder / "t.json", *options],
-        ["profile_latency", RECIPE, "-o", folder / "t.json", *options, "--resume"],
+        arguments,
+        [*arguments, "--resume"],
         kind="tools/profile_latency.py",
         sizes=(4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 128),
-        check=check,
-        **told,
+        check=lambda: check_table(folder, undisturbed),
+        **environment(folder, made_up=True),
     )
 
 

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 from campaign import snapshot, tally, well_ended
 from moments import environment, measured, moments
+from undisturbed import RECIPE, check_table, check_trained, table_made, trained
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "30"))
-ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
 STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
 MADE = {
     "load": ("baseline.safetensors", "baseline.json"),
@@ -121,16 +120,7 @@ def test_a_stage_of_a_run(tool, tiny, finished, same_run: Callable, tmp_path: Pa
 @pytest.mark.parametrize("name", ["train", "finetune"])
 def test_a_training_alone(tool, tiny, finished, tmp_path: Path, name: str) -> None:
     folder, whole = tmp_path / "run", tmp_path / "whole"
-    given = ["--checkpoint", finished[0] / "sliced.safetensors", "--teacher", finished[0] / "baseline.json"]
-    arguments = [name, RECIPE, *tiny(train__epochs=2), *(given if name == "finetune" else ()), "--work-dir"]
-    assert tool(*arguments, whole).code == 0
-
-    def check() -> None:
-        for file in ("model.safetensors", "model.json", "recipe.json"):
-            assert (folder / file).read_bytes() == (whole / file).read_bytes(), file
-        kept = [[{**json.loads(line), "seconds": 0} for line in rows(at).splitlines()] for at in (folder, whole)]
-        assert kept[0] == kept[1]
-
+    arguments = trained(tool, tiny, finished[0], name, whole)
     survives(
         tool,
         folder,
@@ -138,34 +128,21 @@ def test_a_training_alone(tool, tiny, finished, tmp_path: Path, name: str) -> No
         [*arguments, folder, "--resume"],
         kind=f"tools/{name}.py",
         prepare=lambda: None,
-        check=check,
+        check=lambda: check_trained(folder, whole),
     )
 
 
 @pytest.mark.faults
 def test_a_latency_table(tool, tmp_path: Path) -> None:
     folder, whole = tmp_path / "tables", tmp_path / "whole"
-    options = ["--designs", 8, "--rounds", 4, "--cfg-options", "space.depth=11", "data.limit=60"]
-    assert (
-        tool("profile_latency", RECIPE, "-o", whole / "t.json", *options, **environment(whole, made_up=True)).code == 0
-    )
-
-    def content(at: Path) -> dict[str, Any]:
-        table = json.loads((at / "t.json").read_text())
-        table["date"] = ""
-        return table
-
-    def check() -> None:
-        assert content(folder) == content(whole)
-        assert {path.name for path in folder.iterdir()} == {"t.json", "t.html"}
-
+    arguments = table_made(tool, folder, whole)
     survives(
         tool,
         folder,
-        ["profile_latency", RECIPE, "-o", folder / "t.json", *options],
-        ["profile_latency", RECIPE, "-o", folder / "t.json", *options, "--resume"],
+        arguments,
+        [*arguments, "--resume"],
         kind="tools/profile_latency.py",
         prepare=lambda: None,
-        check=check,
+        check=lambda: check_table(folder, whole),
         made_up=True,
     )

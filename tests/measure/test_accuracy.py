@@ -11,7 +11,8 @@ from run_tool import run_tool
 from compress.engine.loaders import eval_loader
 from compress.engine.training import evaluate_top1
 from compress.measure.accuracy import evaluate_model
-from compress.measure.models import Model, open_model
+from compress.measure.models import open_model
+from compress.measure.session import Session
 from compress.plan import UserError
 from compress.spaces import load_model
 
@@ -63,7 +64,7 @@ def stand_in(answer, classes=None, **preprocessing):
         return lambda: answer(sum(seen[:-1]), images)
 
     described = (classes or digits().classes, digits().preprocessing | preprocessing)
-    return Model("m", "stand-in", "cpu", (3, 16, 16), torch.float32, None, lambda: described, bind)
+    return Session("m", "stand-in", bind, shape=(3, 16, 16), tells=lambda: described)
 
 
 def test_figures_of_known_answers():

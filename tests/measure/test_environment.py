@@ -103,6 +103,12 @@ def test_versions_are_those_installed():
     assert {"torch", "torchvision", "onnx", "onnxruntime", "numpy", "mmengine"} <= set(found)
 
 
+def test_versions_of_further_packages_come_last():
+    found = versions("pytest", "torch", "no-such-package")
+    assert {name: found[name] for name in versions()} == versions()
+    assert list(found) == [*versions(), "pytest"]
+
+
 def test_absent_packages_are_left_out(monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from compress.export import export_onnx, inference_copy
-from compress.measure import MeasureConfig, measure_latency
+from compress.export import export_onnx, inference_copy, tensorrt
+from compress.measure import MeasureConfig, measure_latency, timing
 from compress.measure import latency as latency_module
-from compress.measure.models import open_model
+from compress.measure.backends import Backend, Times
 from compress.plan import UserError
+from compress.plan.backends import BACKENDS
 
 SIZE = (3, 24, 24)
 QUICK = {"repeats": 12, "warmup_seconds": 0.05}
@@ -47,7 +48,7 @@ def by_answer(calls, *, repeats, **_):
 @pytest.fixture(scope="module")
 def measured(pair):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency_module, "interleaved", by_answer)
+        patch.setattr(timing, "interleaved", by_answer)
         return measure_latency(*pair, input_size=SIZE, config=MeasureConfig(batch=2, **QUICK))
 
 
@@ -135,26 +136,59 @@ def test_unknown_backend_names_the_known_ones():
 
 
 def test_tensorrt_needs_a_gpu(pair, monkeypatch):
-    monkeypatch.setattr(latency_module, "cuda_device", lambda: None)
-    with pytest.raises(UserError, match="backends: 'tensorrt' needs an NVIDIA GPU with driver, and here is none"):
-        measure_latency(*pair, input_size=SIZE, config=MeasureConfig(backends=("tensorrt",), **QUICK))
+    monkeypatch.setattr(tensorrt, "cuda_device", lambda: None)
+    config = MeasureConfig(backends=("tensorrt",), **QUICK)
+    with pytest.raises(UserError, match=r"^backends: 'tensorrt' needs an NVIDIA GPU with driver, and here is none; or"):
+        measure_latency(*pair, input_size=SIZE, config=config)
+    monkeypatch.setattr(tensorrt, "cuda_device", lambda: {"name": "a GPU"})
+    monkeypatch.setattr(tensorrt, "import_fault", lambda name: f"cannot be imported (none); pip install {name}")
+    with pytest.raises(UserError, match=r"^backends: 'tensorrt' cannot be imported \(none\); pip install tensorrt; or"):
+        measure_latency(*pair, input_size=SIZE, config=config)
 
 
 def test_fake_engines_of_both_files_are_timed(pair, sizes, monkeypatch):
     """Stands for TensorRT and its GPU: ONNX Runtime answers."""
-    opened = []
+    opened, backend = [], BACKENDS.find("tensorrt")
 
-    def engine(path, *, backend, batch):
-        opened.append((path, backend, batch))
-        return open_model(path)
+    def engine(path, *, threads, batch):
+        opened.append((path, batch))
+        return BACKENDS.find("onnxruntime").open(path)
 
-    monkeypatch.setattr(latency_module, "cuda_device", lambda: {"name": "a GPU"})
-    monkeypatch.setattr(latency_module, "load_backend", lambda name: None)
-    monkeypatch.setattr(latency_module, "open_model", engine)
-    monkeypatch.setattr(latency_module, "interleaved", by_answer)
+    monkeypatch.setattr(tensorrt, "cuda_device", lambda: {"name": "a GPU"})
+    monkeypatch.setattr(tensorrt, "import_fault", lambda name: None)
+    monkeypatch.setattr(backend, "open", engine)
+    monkeypatch.setattr(timing, "interleaved", by_answer)
     config = MeasureConfig(backends=("tensorrt",), batch=2, **QUICK)
     entry = measure_latency(*pair, input_size=SIZE, config=config)["backends"]["tensorrt"]
-    assert opened == [(pair[2], "tensorrt", 2), (pair[3], "tensorrt", 2)]
+    assert opened == [(pair[2], 2), (pair[3], 2)]
     assert entry["ratio"]["median"] == pytest.approx(sizes[1] / sizes[0], rel=1e-3)
     assert entry["gpu"] == {"name": "a GPU"}
     assert entry["compile_seconds"].keys() == {"before", "after"}
+
+
+class Elsewhere(Backend):
+    """A device that tells times alone: nothing of it can be called from here."""
+
+    name, label, takes, packages = "elsewhere", "A device", "onnx", ("absent-package",)
+
+    def open(self, network, *, threads=1, batch=1, trust=False):
+        raise NotImplementedError
+
+    def time(self, networks, images, *, threads, repeats, **options):
+        assert images.shape == (1, *SIZE)
+        sizes = {name: path.stat().st_size for name, path in networks.items()}
+        return Times({name: [1e-6 * size] * repeats for name, size in sizes.items()}, dict.fromkeys(sizes, 0.0))
+
+    def facts(self):
+        return {"gpu": {"name": "a board"}}
+
+
+def test_a_backend_that_only_tells_times_is_measured(pair, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "elsewhere", Elsewhere())
+    found = measure_latency(*pair, input_size=SIZE, config=MeasureConfig(backends=("elsewhere",), repeats=3))
+    entry = found["backends"]["elsewhere"]
+    bytes_ = [path.stat().st_size for path in pair[2:]]
+    assert entry["ratio"]["median"] == pytest.approx(bytes_[1] / bytes_[0])
+    assert (entry["before"]["n"], entry["gpu"]) == (3, {"name": "a board"})
+    assert "compile_seconds" not in entry
+    assert "absent-package" not in found["versions"]

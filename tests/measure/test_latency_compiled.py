@@ -9,10 +9,9 @@ import pytest
 import torch
 from test_latency import SIZE, cnn
 
-from compress.measure import MeasureConfig, interleaved, measure_latency
-from compress.measure import latency as latency_module
-from compress.measure.latency import BACKENDS
+from compress.measure import MeasureConfig, interleaved, measure_latency, timing
 from compress.plan import UserError
+from compress.plan.backends import BACKENDS
 
 CONFIG = MeasureConfig(backends=["torch-compile"], repeats=3, warmup_seconds=0.01)
 
@@ -23,7 +22,7 @@ def images():
 
 def outputs(backend, model):
     with torch.inference_mode():
-        return BACKENDS[backend](model, None, images(), 1)()
+        return BACKENDS.find(backend).open(model).bind(images())()
 
 
 @pytest.fixture
@@ -62,11 +61,10 @@ def test_it_is_an_entry_of_its_own_and_compiling_is_not_in_the_timing(quick_comp
     def watch(calls, **options):
         before = len(quick_compiler.graphs)
         samples = interleaved(calls, **options)
-        if "after" in calls:  # not the reference
-            compiled.extend([before, len(quick_compiler.graphs)])
+        compiled.extend([before, len(quick_compiler.graphs)])
         return samples
 
-    monkeypatch.setattr(latency_module, "interleaved", watch)
+    monkeypatch.setattr(timing, "interleaved", watch)
     found = measure_latency(cnn(8), cnn(4), None, None, input_size=SIZE, config=CONFIG)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert list(found["backends"]) == ["torch-compile"]

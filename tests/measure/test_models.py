@@ -9,8 +9,8 @@ import torch
 from digits_run import digits, trained_run
 from torch import nn
 
-from compress.export import export_onnx, quantize_int8
-from compress.measure import models as models_module
+from compress.export import export_onnx, quantize_int8, tensorrt
+from compress.export.agreement import exported_metadata
 from compress.measure.models import count_weights, open_model
 from compress.plan import UserError
 
@@ -85,8 +85,8 @@ class FakeEngine:
 def fake(monkeypatch):
     """Stands for TensorRT: no GPU takes part. Gives the engines that were opened."""
     opened = []
-    monkeypatch.setattr(models_module, "Engine", lambda path, trust: opened.append(FakeEngine(path)) or opened[-1])
-    monkeypatch.setattr(models_module, "load_engine_card", lambda path: {"backend": "tensorrt"})
+    monkeypatch.setattr(tensorrt, "Engine", lambda path, trust: opened.append(FakeEngine(path)) or opened[-1])
+    monkeypatch.setattr(tensorrt, "load_engine_card", lambda path: {"backend": "tensorrt"})
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     return opened
 
@@ -102,30 +102,31 @@ def test_fake_engine_batches_fit_its_profile(fake):
 
 def test_fake_engine_of_an_onnx_file_is_built_for_the_batch(fake, path, monkeypatch):
     built = []
-    monkeypatch.setattr(models_module, "cuda_device", lambda: {"name": "a GPU"})
-    monkeypatch.setattr(models_module, "build_engine", lambda *given, config: built.append((*given, config)))
+    monkeypatch.setattr(tensorrt, "cuda_device", lambda: {"name": "a GPU"})
+    monkeypatch.setattr(tensorrt, "import_fault", lambda name: None)
+    monkeypatch.setattr(tensorrt, "build_engine", lambda *given, config: built.append((*given, config)))
     model = open_model(path, backend="tensorrt", batch=3)
     ((source, engine, config),) = built
     assert (source, engine.suffix, config.backend, config.batch) == (path, ".engine", "tensorrt", (3, 3, 3))
     assert fake[0].path == engine
-    assert model.path == path
+    assert model.source == path
 
 
 def test_fake_engines_of_detectors_are_refused(fake, monkeypatch):
     entry = {"name": "masks", "dtype": "float32", "shape": [1, 1]}
     card = {"backend": "tensorrt", "inputs": [entry] * 2, "outputs": [entry] * 4}
-    monkeypatch.setattr(models_module, "Engine", lambda path, trust: SimpleNamespace(card=card))
+    monkeypatch.setattr(tensorrt, "Engine", lambda path, trust: SimpleNamespace(card=card))
     with pytest.raises(UserError, match=r"m\.engine: has 2 inputs and 4 outputs; only networks with one of each"):
         open_model("m.engine")
 
 
 def test_fake_engine_of_another_backend(fake):
-    with pytest.raises(UserError, match=r"m\.engine: an engine of tensorrt; leave --backend onnxruntime out"):
+    with pytest.raises(UserError, match=r"m\.engine: a file of tensorrt; leave --backend onnxruntime out"):
         open_model("m.engine", backend="onnxruntime")
 
 
 def test_engines_need_a_gpu(path, monkeypatch):
-    monkeypatch.setattr(models_module, "cuda_device", lambda: None)
+    monkeypatch.setattr(tensorrt, "cuda_device", lambda: None)
     with pytest.raises(UserError, match="--backend tensorrt-rtx: needs an NVIDIA GPU"):
         open_model(path, backend="tensorrt-rtx")
 
@@ -159,4 +160,4 @@ def test_metadata_that_tell_nothing(path):
         open_model(path).described()
     model = SimpleNamespace(metadata={"classes": "[", "preprocessing": "{}"})
     with pytest.raises(UserError, match="metadata entry classes: not valid JSON"):
-        models_module.exported_metadata("m", model.metadata, shape=[3, 4, 4], pixels=False)
+        exported_metadata("m", model.metadata, shape=[3, 4, 4], pixels=False)

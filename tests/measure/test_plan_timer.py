@@ -1,9 +1,10 @@
 """Timing plans end to end: which networks run, in which order, and what is made of their times. A few seconds."""
 
+import numpy as np
 import pytest
 import torch
 
-from compress.measure import PlanTimer, plan_timer
+from compress.measure import PlanTimer, networks, timing
 from compress.spaces import PreResNetSpace, sizes
 
 SPACE, SIZE = PreResNetSpace(11, 5), (3, 16, 16)
@@ -15,11 +16,11 @@ def timed(monkeypatch):
     """The calls that would be timed, in their order; the pruned network takes the next of `ratios` times as long."""
     seen, ratios = [], [0.5, 0.7, 0.6]
 
-    def pretend(calls, *, repeats):
-        seen.append((list(calls), repeats, {name: call()[0] for name, call in calls.items()}))
+    def pretend(calls, *, repeats, **_):
+        seen.append((list(calls), repeats, {name: np.asarray(call()) for name, call in calls.items()}))
         return {"unpruned": [2.0] * 3, "pruned": [2.0 * ratios[len(seen) - 1]] * 3}
 
-    monkeypatch.setattr(plan_timer, "interleaved", pretend)
+    monkeypatch.setattr(timing, "interleaved", pretend)
     return seen
 
 
@@ -27,8 +28,9 @@ def test_the_plan_and_the_unpruned_network_are_timed_in_turn(timed):
     with PlanTimer.open(SPACE, SIZE, batch=2) as timer:
         assert timer.ratio(NARROW, repeats=40) == 0.6, "the median of the sessions"
         with torch.inference_mode():
-            whole = timer.model(timer.images).numpy()
-        folder = timer.files["pruned"].parent
+            whole = timer.networks.model(timer.networks.images).numpy()
+        folder = timer.networks.folder
+        assert {file.name for file in folder.iterdir()} == {"sliced.onnx", "unpruned.onnx"}
     assert not folder.exists()
     assert [(order, repeats) for order, repeats, _ in timed] == [
         (["pruned", "unpruned"], 14),
@@ -42,23 +44,25 @@ def test_the_plan_and_the_unpruned_network_are_timed_in_turn(timed):
 
 
 def test_pytorch_runs_the_networks_that_slicing_makes(timed, monkeypatch):
-    monkeypatch.delattr(plan_timer, "WidthGraphs")  # nothing is exported
+    monkeypatch.delattr(networks, "WidthGraphs")  # nothing is exported
     with PlanTimer.open(SPACE, SIZE, batch=2, backend="pytorch") as timer:
         assert timer.ratio(NARROW) == 0.6
+        sliced = timer.networks.at(NARROW)
+        assert sliced.layer1[0].conv1.out_channels == 4
+        pair = {"unpruned": timer.networks.model, "pruned": sliced}
         with torch.inference_mode():
-            wanted = {"unpruned": timer.model(timer.images), "pruned": timer.networks["pruned"](timer.images)}
-        assert timer.networks["pruned"].layer1[0].conv1.out_channels == 4
+            wanted = {name: network(timer.networks.images) for name, network in pair.items()}
     for order, _, outputs in timed:
         for name in order:
-            assert torch.equal(outputs[name], wanted[name][0]), "of the first image"
+            assert np.array_equal(outputs[name], wanted[name].numpy())
     assert [order for order, _, _ in timed] == [
         ["pruned", "unpruned"], ["unpruned", "pruned"], ["pruned", "unpruned"]
     ]  # fmt: skip
 
 
 def test_networks_that_compute_something_else_are_not_timed(timed, monkeypatch):
-    at = plan_timer.WidthGraphs.at
-    monkeypatch.setattr(plan_timer.WidthGraphs, "at", lambda self, widths: at(self, {}))
+    at = networks.WidthGraphs.at
+    monkeypatch.setattr(networks.WidthGraphs, "at", lambda self, widths: at(self, {}))
     with PlanTimer.open(SPACE, SIZE) as timer, pytest.raises(RuntimeError, match="differs from the sliced network"):
         timer.ratio(NARROW)
     assert timed == []

@@ -5,14 +5,15 @@ from collections import Counter
 
 import pytest
 import torch
-from test_profiling import DEIT, SHALLOW, quick  # noqa: F401
+from exported_spaces import DEIT, SHALLOW
+from test_profiling import quick  # noqa: F401
 from torch import nn
 
-from compress.measure import TableConfig, build_table, table_key, torch_profiling
+from compress.measure import TableConfig, build_table, networks, table_key, timing, torch_profiling
 from compress.measure import table as table_module
 from compress.measure.networks import timing_network
 from compress.measure.owners import REST
-from compress.measure.torch_profiling import Timeline, TorchProfiler, owners_of_modules
+from compress.measure.torch_profiling import Timeline, owners_of_modules
 from compress.plan import UserError
 from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, VitSpace, sizes
 
@@ -135,10 +136,9 @@ def test_attention_owns_what_its_layers_do_not_do():
 
 def test_profiles_are_shares_of_the_unpruned_network(quick):  # noqa: F811
     space, side = SPACES["vit"]
-    model = timing_network(space, (3, side, side))
-    profiler = TorchProfiler(model, space, torch.randn(2, 3, side, side), input_size=(3, side, side), rounds=6)
     narrow = dict.fromkeys(sizes(space.groups), 1)
-    found = profiler.profile(narrow)
+    with table_module._profiler(space, (3, side, side), TableConfig("pytorch", batch=2, rounds=6)) as profiler:
+        found, model = profiler.profile(narrow), profiler.networks.model
     assert sum(found.unpruned.values()) == pytest.approx(1)
     assert found.operators.keys() == found.nodes.keys() == found.unpruned.keys()
     assert found.widths == narrow
@@ -149,9 +149,9 @@ def test_profiles_are_shares_of_the_unpruned_network(quick):  # noqa: F811
 
 def test_a_table_of_pytorch_is_no_table_of_onnx_runtime(quick, monkeypatch, tmp_path):  # noqa: F811
     space, side = SPACES["vit"]
-    monkeypatch.setattr(torch_profiling, "time_reference", lambda: 0.2)
-    monkeypatch.setattr(torch_profiling, "time_pair", lambda calls, rounds: (0.5, 3.0))
-    monkeypatch.delattr(table_module, "WidthGraphs")  # nothing is exported
+    samples = {"sliced": [1.5] * 4, "unpruned": [3.0] * 4}
+    monkeypatch.setattr(timing, "interleaved", lambda calls, **options: samples)
+    monkeypatch.delattr(networks, "WidthGraphs")  # nothing is exported
     config = TableConfig(backend="pytorch", designs=8, rounds=4, multiple=64)
     table = build_table(space, tmp_path / "table.json", input_size=(3, side, side), config=config)
     assert table.check_key(table_key(space, (3, side, side), config)) == []

@@ -8,36 +8,43 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
+import pytest
 import torch
 from engine.quiet import Quiet
-from latency_tables import made_up_table
-from measure.made_up_profiles import Formula
+from measure import made_up_profiles
 from PIL import Image
 from torch.nn import functional as F
 
 import compress
+from compress.costs import LatencyTable
 from compress.engine.data import DataConfig, ImageData, load_data
 from compress.engine.datasets import FileSource
 from compress.engine.loaders import eval_loader
 from compress.engine.settings import SearchConfig
 from compress.engine.training import Job
-from compress.export import export_onnx, onnx_session
+from compress.export import export_half, export_onnx, onnx_session
 from compress.measure.designs import allowed_widths, sample_designs
 from compress.measure.fitting import group_errors
 from compress.measure.graphs import WidthGraphs
-from compress.measure.table import TableConfig, table_key
+from compress.measure.models import open_model
+from compress.measure.networks import WidthNetworks
+from compress.measure.table import TableConfig, build_table
 from compress.pipeline.recipe import Recipe
-from compress.plan import read_json
-from compress.pruning import Budget, select, slice_model
+from compress.plan import Registry, read_json
+from compress.plan.backends import BACKENDS
+from compress.pruning import Budget, SelectConfig, plan_for, select, slice_model
 from compress.pruning.knapsack import Limit
 from compress.search import TwoSets
-from compress.spaces import Alphas, PreResNetSpace, sizes
+from compress.spaces import Alphas, PreResNetSpace, SwinSpace, sizes
 
 ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
 SIZE = (3, 32, 32)
+SWIN = "swin_tiny_patch4_window7_224"
 SPACE = PreResNetSpace(11, 10)
 
 
@@ -53,8 +60,9 @@ def scores() -> dict[str, torch.Tensor]:
 
 
 def plan() -> Any:
-    """Half of the MACs."""
-    return select(scores(), SPACE.operators(SIZE), Budget("macs_ratio", 0.5), space=SPACE.name)
+    """Half of the MACs, in widths of the tables."""
+    config = SelectConfig(round_to=8)
+    return select(scores(), SPACE.operators(SIZE), Budget("macs_ratio", 0.5), config, space=SPACE.name)
 
 
 def images(n: int = 4, size: tuple[int, int, int] = SIZE) -> torch.Tensor:
@@ -63,12 +71,12 @@ def images(n: int = 4, size: tuple[int, int, int] = SIZE) -> torch.Tensor:
 
 @lru_cache
 def data() -> ImageData:
-    return load_data(DataConfig(limit=64), seed=0)
+    return load_data(DataConfig(limit=300), seed=0)
 
 
 def profiles() -> list[Any]:
     """Of the made-up profiler, at ten designs."""
-    profiler = Formula(space=SPACE, size=SIZE)
+    profiler = made_up_profiles.Formula(space=SPACE, size=SIZE)
     return [profiler.profile(design) for design in sample_designs(allowed_widths(SPACE.groups, 8), 10, seed=0)]
 
 
@@ -100,7 +108,8 @@ def make_names(folder: Path, recipe: Callable[[], Recipe]) -> dict[str, Callable
         "macs_limit": lambda: macs, "latency_limit": lambda: replace(macs, name="--latency-ratio 0.7", most=2.5e7),
         "soft_widths": lambda: {n: torch.tensor(float(k), requires_grad=True) for n, k in sizes(SPACE.groups).items()},
         "operators": lambda: SPACE.operators(SIZE), "images": images, "graph": lambda: b"nodes",
-        "table": lambda: table(), "profiles": profiles, "allowed": lambda: allowed_widths(SPACE.groups, 8),
+        "table": lambda: LatencyTable.load(folder / "table.json"), "profiles": profiles,
+        "allowed": lambda: allowed_widths(SPACE.groups, 8),
         "grids": lambda: allowed_widths(SPACE.groups, 8), "data": data, "split": lambda: data().train,
         "loader": lambda: eval_loader(data().test, batch_size=32), "source": lambda: sources(folder),
         "graphs": lambda: WidthGraphs(network(), SPACE, input_size=SIZE), "epoch": lambda: 3,
@@ -108,15 +117,64 @@ def make_names(folder: Path, recipe: Callable[[], Recipe]) -> dict[str, Callable
         "pixels": lambda: np.zeros((2, 32, 32, 3), np.uint8), "session": lambda: onnx_session(folder / "model.onnx"),
         "config": settings, "job": lambda: Job(folder / "search", folder / "search.jsonl", "search", 0, Quiet()),
         "evaluate": lambda: lambda network: {}, "sets": two_sets, "recipe": recipe,
+        "path": lambda: str(RECIPE), "progress": Quiet,
         "run_before": lambda: lambda: sum(range(1000)), "run_after": lambda: lambda: sum(range(500)),
         "group_errors": lambda: group_errors,
     }  # fmt: skip
 
 
-def table() -> Any:
-    """A made-up table of the space, as of this machine."""
-    made = made_up_table(SPACE, SIZE, multiple=8)
-    return replace(made, key=table_key(SPACE, SIZE, TableConfig(threads=1, batch=1)))
+def write_tables(folder: Path) -> None:
+    """Three tables of a made-up profiler, of different networks each, as of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        made_up_profiles.use(patch, made_up_profiles.Formula(space=SPACE, size=SIZE))
+        for seed, name in enumerate(("monday", "tuesday", "table")):
+            build_table(SPACE, folder / f"{name}.json", input_size=SIZE, config=TableConfig(seed=seed))
+
+
+def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
+    """Names that mean something else in `example` ("costs.counting:count_module_macs") than in most."""
+    swin = SwinSpace(100, SWIN, options={"embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)})
+    batch = (images(4), torch.arange(4))
+    networks = {
+        "backend": lambda: BACKENDS.find("onnxruntime"),
+        "folder": lambda: folder,
+        "path": lambda: folder / "model.onnx",
+    }
+    arrays = {"images": lambda: images().numpy()}
+    thing = SimpleNamespace(name="mine")
+    cells = {
+        "search_cell": lambda: lambda c, figures: figures.update(info={"type": "cells"}),
+        "tell": lambda: lambda c, figures: None,
+    }
+    return {
+        "costs.counting:count_module_macs": {"network": swin.build},
+        "engine.searchers:SearchModel": {"batch": lambda: batch, "another": lambda: batch},
+        "export.divergence:first_divergence": {"model": lambda: network(1)},
+        "export.onnx_file:export_onnx": arrays, "export.session:onnx_session": arrays,
+        "export.session:run_session": arrays, "measure.networks:WidthNetworks": networks,
+        "measure.ort_profiling:ProfiledSession": arrays | {"path": lambda: widths_of(folder).unpruned},
+        "measure.profiling:Profiler": networks | {"networks": lambda: widths_of(folder)},
+        "penalties.l1:L1": {"alphas": lambda: [torch.ones(4)]},
+        "penalties.named:PenaltyType": {"PENALTIES": lambda: Registry("compress.penalties")},
+        "pipeline.context:RunContext": cells, "pipeline.stage:in_order": cells,
+        "plan.registry:Registry": {"thing": lambda: thing},
+        "report.figures:print_figures": {"model": lambda: open_model(folder / "model.onnx")},
+        "search.method:Method": {"METHODS": lambda: Registry("compress.methods"), "step": lambda: lambda it: {}},
+        "spaces.transformer:TransformerSpace": {"plan": lambda: plan_of(SwinSpace(100, SWIN))},
+    }.get(example, {})  # fmt: skip
+
+
+def widths_of(folder: Path) -> WidthNetworks:
+    """The networks of the space as ONNX Runtime takes them."""
+    return WidthNetworks(SPACE, SIZE, folder, backend=BACKENDS.find("onnxruntime"), images=images())
+
+
+def plan_of(space: Any) -> Any:
+    """Most channels of a transformer."""
+    scores = {name: torch.linspace(1, 0.1, n) for name, n in sizes(space.groups).items()}
+    return plan_for(
+        space, scores, Budget("pruning_ratio", 0.2), SelectConfig(ranking="layer"), input_size=(3, 224, 224)
+    )
 
 
 def write_files(folder: Path, base: Path, run: Path) -> None:
@@ -126,8 +184,8 @@ def write_files(folder: Path, base: Path, run: Path) -> None:
         shutil.copytree(run, folder / "runs" / name)
     shutil.copy(run / "baseline.onnx", folder)
     export_onnx(network(), folder / "model.onnx", input_size=SIZE, metadata=metadata(run))
-    for name in ("table", "monday", "tuesday"):
-        table().save(folder / f"{name}.json")
+    export_half(folder / "model.onnx", folder / "model.fp16.onnx")
+    write_tables(folder)
     for name in ("in1k.pth", "cifar10_resnet20.th"):
         torch.save(network().state_dict(), folder / name)
     pixels = np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(16)])

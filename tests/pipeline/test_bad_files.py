@@ -118,7 +118,14 @@ def test_occupied_folders(prune: Refused, refused: Refused, tiny, baseline: Path
         work_dir=foreign / "thesis.tex" / "run",
         says=("--work-dir", "is a file", "another folder"),
     )
-    refused("train", RECIPE, *tiny(), "--resume", work_dir=folder, says=("--work-dir", str(folder), "another tool"))
+    refused(
+        "train",
+        RECIPE,
+        *tiny(),
+        "--resume",
+        work_dir=folder,
+        says=("--work-dir", str(folder), "holds a run of tools/prune.py"),
+    )
 
 
 def test_resume_with_other_settings(prune: Refused, finished, tmp_path: Path) -> None:

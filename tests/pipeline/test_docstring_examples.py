@@ -1,4 +1,4 @@
-"""Every example in a docstring runs as it stands (detection's in tests/detection)."""
+"""Every example in a docstring runs as it stands, but those of detection, which take a detector and its data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from docstring_examples import Example, examples, run_example
-from example_world import make_names, write_files
+from example_world import SIZE, SPACE, made_for, make_names, write_files
 from export import fake_tensorrt
 from measure import made_up_profiles
 from tool_runs import RECIPE
@@ -21,9 +21,13 @@ from tool_runs import RECIPE
 import compress.pipeline.recipe
 import compress.pipeline.run
 from compress.export import EngineConfig, build_engine
+from compress.measure.benchmark import benchmark_models
 from compress.pipeline.recipe import Recipe, load_recipe
+from compress.plan import write_json
 
 EXAMPLES = [example for example in examples() if not example.module.startswith("compress.detection")]
+WRITTEN = {"prune": ["runs/demo"], "train_baseline": ["runs/base"], "TerminalProgress": ["runs/base"]}
+"""Folders that an example makes itself."""
 FAKED = ("compress.export.tensorrt.runner",)
 """Modules whose examples need a GPU, for which recorded fakes stand."""
 
@@ -60,18 +64,22 @@ class Cifar:
     filename, tgz_md5, url = "cifar.tar.gz", "0", "nowhere"
     classes = tuple("abcdefghij")
 
-    def __init__(self, root: str, train: bool, download: bool) -> None:
+    def __init__(self, root: str, train: bool, download: bool = False) -> None:
         self.data, self.targets = np.zeros((20, 32, 32, 3), np.uint8), [*range(10)] * 2
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_example(example: Example, folder: Path, recipe: Callable[[], Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
     names = make_names(folder, recipe)
-    names["load_recipe"] = lambda: recipe
+    names |= {"load_recipe": lambda: recipe} | made_for(str(example), folder)
+    for name in WRITTEN.get(example.name, ()):
+        shutil.rmtree(folder / name)
     monkeypatch.setattr("webbrowser.open", lambda address: None)
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Cifar)
     if example.name in ("build_table", "merge_tables"):
-        made_up_profiles.use(monkeypatch, made_up_profiles.Formula())
+        made_up_profiles.use(monkeypatch, made_up_profiles.Formula(space=SPACE, size=SIZE))
+    if example.name == "print_benchmark":
+        write_json(folder / "benchmark.json", benchmark_models([folder / "model.onnx"] * 2, repeats=2))
     if example.module in FAKED:
         fake_tensorrt.install(monkeypatch)
         event = SimpleNamespace(record=lambda: None, elapsed_time=lambda end: 1.0)

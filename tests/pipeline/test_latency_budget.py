@@ -1,134 +1,31 @@
-"""Runs under a latency budget: the table is checked first, the selected network is measured, the prediction corrected.
-
-The table is made up and bears this machine's key; what would be measured is made up too, but for one slow test. About
-half a minute beside the run that the fixtures make.
-"""
+"""Runs under a latency budget: the selected network is measured, the prediction corrected. About half a minute."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from latency_tables import made_up_table
+from table_runs import HALF, RATIO, RECIPE, SIZE, SPACE, Refused, uncorrected
 
-from compress.costs import LatencyTable
-from compress.measure import MeasureConfig, TableConfig, table_key
 from compress.pipeline import latency_budget
-from compress.pipeline.images import CONTEXTS, ImageContext, make_context
-from compress.pipeline.recipe import load_recipe
-from compress.pipeline.run import prune as prune_run
 from compress.pipeline.tables import RunTable
 from compress.plan import UserError, WidthPlan, read_json, sha256
 from compress.pruning import Budget, Priced, SelectConfig, plan_for
 from compress.report import wording
-from compress.report.progress import TerminalProgress
-from compress.spaces import MobileNetV2Space, PreResNetSpace
+from compress.spaces import MobileNetV2Space
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
-SPACE, SIZE = PreResNetSpace(11, 10), (3, 32, 32)
-RATIO = ("--latency-ratio", 0.6)
-HALF = Budget("latency_ratio", 0.6)
-
-Refused = Callable[..., str]
 
 
 def documented(title: str) -> dict:
     """The second example under a heading of docs/formats.md: what a latency table adds."""
     _, _, section = (ROOT / "docs/formats.md").read_text(encoding="utf-8").partition(f"## `{title}`")
     return json.loads(section.split("```json\n")[2].split("```")[0])
-
-
-class FakeTimer:
-    """Stands for PlanTimer: what the table predicts, times the next of `factors`."""
-
-    def __init__(self, table: LatencyTable, factors: tuple[float, ...]) -> None:
-        self.table, self.factors, self.timed, self.settings = table, cycle(factors), 0, {}
-
-    @contextmanager
-    def open(self, space: object, input_size: tuple[int, int, int], **settings: int) -> Iterator[FakeTimer]:
-        assert input_size == SIZE
-        self.settings = settings
-        yield self
-
-    def ratio(self, widths: Mapping[str, int]) -> float:
-        self.timed += 1
-        return next(self.factors) * self.table.predict(SPACE.operators(SIZE), widths).ratio
-
-
-@pytest.fixture(scope="session")
-def table_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`table_file("other", device="x")` writes a table of this machine, but for what is given, and returns its path."""
-    folder = tmp_path_factory.mktemp("tables")
-
-    def write(name: str = "table", **key: object) -> Path:
-        table = made_up_table(SPACE, SIZE)
-        residual = {"median": 0.012, "p90": 0.03, "rank_correlation": 0.99, "n": 20}
-        own = {**table_key(SPACE, SIZE, TableConfig()), **key}
-        replace(table, key=own, record={"residual": residual}).save(folder / f"{name}.json")
-        return folder / f"{name}.json"
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def going(tiny: Callable[..., list[str]]) -> Callable[..., None]:
-    """`going(folder, stage="select")` runs stages in this process, so that measuring can be replaced."""
-
-    def run(folder: Path, **arguments: object) -> None:
-        with TerminalProgress() as progress:
-            prune_run(load_recipe(RECIPE, tiny()[1:]), folder, progress=progress, **arguments)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def searched(
-    going: Callable[..., None],
-    table_file: Callable[..., Path],
-    finished: tuple[Path, object],
-    baseline: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """A run with a latency budget whose search is done: copy it."""
-    folder = tmp_path_factory.mktemp("searched") / "run"
-    first = {"budget": HALF, "latency_table": str(table_file()), "checkpoint": str(baseline)}
-    going(folder, stage="search", search_from=str(finished[0]), **first)
-    return folder
-
-
-@pytest.fixture
-def run_folder(searched: Path, tmp_path: Path) -> Path:
-    """A copy of `searched`."""
-    shutil.copytree(searched, tmp_path / "run")
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def timer(monkeypatch: pytest.MonkeyPatch, table_file: Callable[..., Path]) -> Callable[..., FakeTimer]:
-    """`timer(1.3)`: what is measured from here on is 1.3 times what the table says."""
-
-    def install(*factors: float) -> FakeTimer:
-        fake = FakeTimer(LatencyTable.load(table_file()), factors)
-        monkeypatch.setattr(latency_budget, "PlanTimer", fake)
-        return fake
-
-    return install
-
-
-def uncorrected(plan: WidthPlan, file: Path) -> float:
-    return LatencyTable.load(file).predict(SPACE.operators(SIZE), plan.widths).ratio
-
-
-# The correction
 
 
 def test_a_whole_run_measures_corrects_and_tells(
@@ -298,92 +195,6 @@ def test_budgets_in_words() -> None:
     assert wording.budget(both.to_json()) == "latency ratio 0.5, MACs ratio 0.6, parameter ratio 0.7"
 
 
-# Which table
-
-
-def test_a_forced_table_of_another_device_is_taken_and_not_measured(
-    going, timer, table_file, finished, baseline: Path, tmp_path: Path
-) -> None:
-    fake = timer(1.3)
-    other = table_file("other", device="another processor, 8 cores", threads=8)
-    first = {"checkpoint": str(baseline), "search_from": str(finished[0]), "latency_table": str(other)}
-    going(tmp_path / "run", stage="search", budget=HALF, force_table=True, **first)
-    going(tmp_path / "run", stage="select")
-    plan = WidthPlan.load(tmp_path / "run/plan.json")
-    assert fake.timed == 0
-    assert 0.55 < uncorrected(plan, other) == pytest.approx(plan.record["latency"]["ratio"])
-    assert "path" not in plan.record["latency"]
-    assert plan.record["latency"]["device"] == "another processor, 8 cores"
-    assert read_json(tmp_path / "run/recipe.json")["latency_table"]["forced"] is True
-
-
-def test_a_table_of_another_backend_needs_that_backend_among_the_measured_ones(
-    prune: Refused, going, timer, table_file, finished, baseline: Path, tmp_path: Path
-) -> None:
-    fake = timer(1.0)
-    key = table_key(SPACE, SIZE, TableConfig(backend="pytorch"))
-    eager = table_file("eager", backend=key["backend"], versions=key["versions"])
-    own = (eager, "pytorch", "onnxruntime"), (table_file(), "onnxruntime", "pytorch")
-    for file, backend, other in own:
-        says = (f"--latency-table {file}: is of '{backend}'", "--latency-ratio", f"measure.backends = ['{other}'] does")
-        prune(*RATIO, "--latency-table", file, options={"measure__backends": f"['{other}']"}, says=says)
-    first = {"checkpoint": str(baseline), "search_from": str(finished[0]), "latency_table": str(eager)}
-    going(tmp_path / "run", stage="search", budget=HALF, **first)
-    going(tmp_path / "run", stage="select")
-    assert fake.settings["backend"] == "pytorch"
-    assert fake.timed > 0
-
-
-@pytest.mark.parametrize("backend", ["onnxruntime", "pytorch"])
-@pytest.mark.parametrize(("budget", "forced"), [(Budget("macs_ratio", 0.5), False), (HALF, True)])
-def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
-    table_file, backend: str, budget: Budget, forced: bool
-) -> None:
-    key = table_key(SPACE, SIZE, TableConfig(backend=backend))
-    file = table_file(f"of {backend}", backend=backend, versions=key["versions"])
-    table = RunTable(str(file), sha256(file), forced)
-    other = MeasureConfig(backends=({"onnxruntime": "pytorch", "pytorch": "onnxruntime"}[backend],))
-    recipe = replace(load_recipe(RECIPE), measure=other)
-    context = make_context(recipe, TerminalProgress(quiet=True), table=table, budget=budget)
-    assert context.priced(SPACE).table.key["backend"] == backend
-
-
-def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As all whose runs measure in their own way; the remedy is another budget, not tools/profile_latency.py."""
-    own = type("Own", (ImageContext,), {"has_tables": False})
-    monkeypatch.setitem(CONTEXTS, "preresnet", own)
-    recipe = load_recipe(RECIPE)
-    searched = replace(recipe, search=replace(recipe.search, penalty="latency", latency_table="t.json"))
-    for says, recipe_given, options in (
-        ("--latency-ratio", recipe, {"budget": HALF}),
-        ("--latency-ms", recipe, {"budget": Budget("macs_ratio", 0.5, also=(Budget("latency_ms", 5),))}),
-        ("--latency-table", recipe, {"table": RunTable("t.json", "", forced=True)}),
-        (r"search\.latency_table", searched, {}),
-    ):
-        context = make_context(recipe_given, TerminalProgress(quiet=True), **options)
-        with pytest.raises(UserError, match=f"^{says}: a preresnet has no latency table.*--macs-ratio") as refusal:
-            context.check(["load", "search", "select"])
-        assert "profile_latency" not in str(refusal.value)
-
-
-def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
-    prune: Refused, table_file, tmp_path: Path
-) -> None:
-    other = table_file("elsewhere", device="another processor, 8 cores")
-    table = ("--latency-table", other)
-    prune(*RATIO, *table, says=(f"--latency-table {other}", "device = 'another processor, 8 cores' there", "profile"))
-    own = ("--latency-table", table_file())
-    says = ("--latency-table", "threads = 1 there, 2 here")
-    prune(*RATIO, *own, options={"measure__threads": 2}, says=says)
-    space = MobileNetV2Space(10, 0.35)
-    made_up_table(space, SIZE).save(tmp_path / "mobilenet.json")
-    foreign = ("--latency-table", tmp_path / "mobilenet.json", "--force-latency-table")
-    prune(*RATIO, *foreign, says=("--latency-table", "space = 'mobilenetv2' there, 'preresnet' here"))
-    (tmp_path / "noise.json").write_text("{}")
-    prune(*RATIO, "--latency-table", tmp_path / "noise.json", says=("--latency-table", "noise.json: format is missing"))
-    prune(*RATIO, "--latency-table", tmp_path / "no.json", says=("--latency-table", "no such file", "profile_latency"))
-
-
 def test_latency_budgets_that_cannot_work_are_refused(prune: Refused, table_file) -> None:
     own = ("--latency-table", table_file())
     for budget in (RATIO, ("--latency-ms", 5)):
@@ -395,49 +206,6 @@ def test_latency_budgets_that_cannot_work_are_refused(prune: Refused, table_file
     prune("--latency-ratio", 0.01, *own, says=("--latency-ratio 0.01", "out of reach", "select.floor"))
     floor = {"select__floor": 12, "select__round_to": 4}
     prune(*RATIO, "--macs-ratio", 0.1, *own, options=floor, says=("--macs-ratio 0.1", "out of reach", "select.floor"))
-
-
-@pytest.mark.parametrize("kind", ["missing", "device"])
-def test_a_search_for_speed_needs_its_table_before_anything_is_written(
-    prune: Refused, table_file, tmp_path: Path, kind: str
-) -> None:
-    """A search may use another machine's table, but not another network's."""
-    file = tmp_path / "mobilenet.json"
-    if kind == "device":
-        made_up_table(MobileNetV2Space(10, 0.35), SIZE).save(file)
-    options = {"search__penalty": "latency", "search__latency_table": file}
-    says = ("search.latency_table", "mobilenet.json", "no such file" if kind == "missing" else "space = 'mobilenetv2'")
-    prune("--pruning-ratio", 0.4, options=options, says=says)
-
-
-def test_a_run_goes_on_with_its_own_table_alone(prune: Refused, run_folder: Path, table_file, tmp_path: Path) -> None:
-    says = ("--work-dir", str(run_folder), "other settings", "latency_table.")
-    other = table_file("another", device="another processor, 8 cores")
-    prune("--resume", "--latency-table", other, work_dir=run_folder, says=(*says, "another.json"))
-    forced = ("--latency-table", table_file(), "--force-latency-table")
-    prune("--resume", *forced, work_dir=run_folder, says=(*says, "forced"))
-    prune("--resume", "--latency-ratio", 0.7, work_dir=run_folder, says=("budget.value: 0.6 there, 0.7 now",))
-
-
-def test_the_table_may_move_but_not_change(
-    prune: Refused, run_folder: Path, going, timer, table_file, tmp_path: Path
-) -> None:
-    recorded = read_json(run_folder / "recipe.json")
-    gone = tmp_path / "gone.json"
-    recorded["latency_table"]["path"] = str(gone)
-    (run_folder / "recipe.json").write_text(json.dumps(recorded))
-    prune("--resume", work_dir=run_folder, says=(f"--latency-table {gone}", "no such file", "again"))
-    shutil.copy(table_file(), gone)
-    gone.write_text(gone.read_text().replace('"unpruned_ms": 10.0', '"unpruned_ms": 11.0'))
-    prune("--resume", work_dir=run_folder, says=(f"--latency-table {gone}", "has changed", "restore"))
-    gone.unlink()
-    timer(1.0)
-    going(run_folder, stage="select", latency_table=str(table_file()))
-    assert (run_folder / "plan.json").is_file()
-    assert read_json(run_folder / "recipe.json") == recorded
-
-
-# With the real tools
 
 
 @pytest.mark.slow

@@ -69,8 +69,6 @@ def export_detector(
         session = onnx_session("detector.onnx")
         boxes, scores, labels, masks = session.run(None, {"images": images, "image_size": [[750.0, 1333.0]]})
     """
-    import onnx
-
     _check_opset(opset)
     if form not in FORMS:
         raise UserError(f"form = {form!r}: must be one of {', '.join(FORMS)}")
@@ -86,11 +84,16 @@ def export_detector(
             f"the box needs; its results differ from MMDetection's unless the config has sampling_ratio={FIXED_RATIO}",
             stacklevel=2,
         )
-    proto = _traced(graph, size, opset=opset)
     entries = {"preprocessing": _preprocessing(network, size), "detector": _settings(graph, form)}
-    onnx.helper.set_model_props(
-        proto, {**{key: json.dumps(value) for key, value in entries.items()}, **(metadata or {})}
-    )
+    own = {key: json.dumps(value) for key, value in entries.items()}
+    return _write(_traced(graph, size, opset=opset), path, {**own, **(metadata or {})})
+
+
+def _write(proto: Any, path: str | Path, metadata: dict[str, str]) -> Path:
+    """Give `proto` its metadata, check it, and write it to `path`."""
+    import onnx
+
+    onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto, full_check=True)
     with replacing(path) as tmp:
         onnx.save_model(proto, str(tmp))

@@ -63,16 +63,8 @@ def compare_detections(
     entry |= {"max_box_diff": 0.0, "max_score_diff": 0.0, "max_mask_diff": 0.0}
     n_both, first = 0, ""
     for sample in samples:
-        with torch.no_grad():
-            data = reference.data_preprocessor({key: [deepcopy(sample[key])] for key in ("inputs", "data_samples")})
-            images, (described,) = data["inputs"], data["data_samples"]
-            h, w = described.img_shape
-            if h > height or w > width:
-                raise UserError(f"samples: an image of {h} x {w} is larger than {path} takes ({height} x {width})")
-            images = images[:, :, :h, :w]
-            images = F.pad(images, (0, width - w, 0, height - h), value=float(reference.data_preprocessor.pad_value))
-            (described,) = reference.predict(images, [described], rescale=False)
-        feed = {"images": images.numpy(), "image_size": np.array([[h, w]], np.float32)}
+        described, feed = _predicted(reference, sample, (height, width), path)
+        h, w = described.img_shape
         found = dict(zip((o.name for o in session.get_outputs()), session.run(None, feed), strict=True))
         given = {name: torch.from_numpy(values[0]) for name, values in found.items()}
         name = described.metainfo.get("img_path") or f"number {entry['n_images']}"
@@ -87,6 +79,23 @@ def compare_detections(
     if entry["n_unmatched"] > unmatched_share * n_both:
         raise ParityError(f"{path}: {entry['n_unmatched']} of {n_both} detections have no counterpart; {first}")
     return entry
+
+
+def _predicted(
+    reference: Any, sample: Mapping[str, Any], size: tuple[int, int], path: str | Path
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """MMDetection's detections in a `sample`, and what a file of `size` (height, width) at `path` takes for it."""
+    height, width = size
+    with torch.no_grad():
+        data = reference.data_preprocessor({key: [deepcopy(sample[key])] for key in ("inputs", "data_samples")})
+        images, (described,) = data["inputs"], data["data_samples"]
+        h, w = described.img_shape
+        if h > height or w > width:
+            raise UserError(f"samples: an image of {h} x {w} is larger than {path} takes ({height} x {width})")
+        images = images[:, :, :h, :w]
+        images = F.pad(images, (0, width - w, 0, height - h), value=float(reference.data_preprocessor.pad_value))
+        (described,) = reference.predict(images, [described], rescale=False)
+    return described, {"images": images.numpy(), "image_size": np.array([[h, w]], np.float32)}
 
 
 def _reference(network: nn.Module, settings: dict[str, Any]) -> Any:

@@ -61,7 +61,7 @@ class Backend(ABC):
 
         Example::
 
-            find_backend("tensorrt").missing()  # 'needs an NVIDIA GPU with driver, and here is none'
+            BACKENDS.find("tensorrt").missing()  # 'needs an NVIDIA GPU with driver, and here is none'
         """
         return None
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...plan.backends import BACKENDS
 from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
@@ -64,4 +65,4 @@ class Eager(LayerBackend):
         )
 
 
-BACKEND = Eager()
+BACKENDS.add(Eager())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...plan import UserError
+from ...plan.backends import BACKENDS
 from .base import Backend, Network, Times
 
 if TYPE_CHECKING:
@@ -66,4 +67,4 @@ class Inductor(Backend):
         return super().time(networks, images, **options)
 
 
-BACKEND = Inductor()
+BACKENDS.add(Inductor())

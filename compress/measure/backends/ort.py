@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...plan import UserError
+from ...plan.backends import BACKENDS
 from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
@@ -70,4 +71,4 @@ class OnnxRuntime(LayerBackend):
         return ProfiledSession(network, images.numpy(), threads=threads)
 
 
-BACKEND = OnnxRuntime()
+BACKENDS.add(OnnxRuntime())

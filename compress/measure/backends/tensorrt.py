@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...plan import scratch
+from ...plan.backends import BACKENDS
 from .base import Backend, Network
 
 if TYPE_CHECKING:
@@ -93,5 +94,5 @@ def _open_engine(path: Path, *, trust: bool) -> Session:
     )
 
 
-BACKEND = TensorRT("tensorrt", "TensorRT")
-RTX = TensorRT("tensorrt-rtx", "TensorRT-RTX")
+BACKENDS.add(TensorRT("tensorrt", "TensorRT"))
+BACKENDS.add(TensorRT("tensorrt-rtx", "TensorRT-RTX"))
