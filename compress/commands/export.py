@@ -114,7 +114,7 @@ def export_int8(
     check_int8(args.source, args.output, images=calibration_images)
     recipe = recorded_recipe(args.source, cfg_options, remedy="give the folder of a run")
     with TerminalProgress() as progress:
-        data = make_context(recipe, progress).data
+        data: Any = make_context(recipe, progress).data  # of images, as only those can be exported to int8
     used = export_int8(
         args.source,
         args.output,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
 STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
-BUDGETS: tuple[Any, ...] = ("pruning_ratio", "macs_ratio", "params_ratio", "latency_ratio", "latency_ms")
 
 
 def add_arguments(parser: Parser) -> None:
+    from ..plan.budget_kinds import BUDGETS
+
     recipe_argument(parser)
     parser.add_argument("--checkpoint", metavar="F", help="trained network: .pth, .safetensors, or a run folder")
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
@@ -23,11 +23,9 @@ def add_arguments(parser: Parser) -> None:
     budget = parser.add_argument_group(
         "budget", "one, several costs at once, or none for a free ratio (scores at zero are pruned)"
     )
-    budget.add_argument("--pruning-ratio", type=float, metavar="R", help="share of scored channels to remove")
-    budget.add_argument("--macs-ratio", type=float, metavar="R", help="share of MACs to keep")
-    budget.add_argument("--params-ratio", type=float, metavar="R", help="share of parameters to keep")
-    budget.add_argument("--latency-ratio", type=float, metavar="R", help="share of the latency to keep")
-    budget.add_argument("--latency-ms", type=float, metavar="T", help="milliseconds of one call")
+    for kind in BUDGETS.values():
+        if kind.cost is not None:
+            budget.add_argument(kind.flag, type=float, metavar=kind.metavar, help=kind.help)
     budget.add_argument("--latency-table", metavar="F", help="the device's table (tools/profile_latency.py)")
     budget.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
 
@@ -36,13 +34,15 @@ def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import prune
     from ..plan import UserError, read_stored
+    from ..plan.budget_kinds import BUDGETS
     from ..plan.summary_file import SummaryFile
     from ..pruning import Budget
     from ..report import print_summary
     from ..report.progress import TerminalProgress
 
     first = first_process(args.launcher)
-    budgets = [Budget(name, getattr(args, name)) for name in BUDGETS if getattr(args, name) is not None]
+    given = [(name, getattr(args, name, None)) for name in BUDGETS]
+    budgets = [Budget(name, value) for name, value in given if value is not None]
     if args.force_latency_table and args.latency_table is None:
         raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
     recipe = load_recipe(args.recipe, args.cfg_options)

@@ -1,4 +1,4 @@
-"""Swin and ViT as spaces, small, with random weights everywhere."""
+"""Small Swins and ViTs of every kind, with random weights, plans and widths."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""timm's Swin and ViT as spaces: groups, sliced networks that stay timm's, files, gates."""
+"""timm's Swin and ViT as spaces: sliced networks that stay timm's, files, gates."""
 
 import json
 from copy import deepcopy
