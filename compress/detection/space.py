@@ -48,7 +48,7 @@ class DetectorSpace(WidthSpace):
     model: Mapping[str, Any]
     in_channels: int = 3
     widths: Mapping[str, int] = field(default_factory=dict)
-    name: ClassVar = "detector"
+    name: ClassVar[str] = "detector"
 
     def __post_init__(self) -> None:
         check_ends(self.num_classes, self.in_channels)

@@ -55,7 +55,7 @@ class MobileNetV2Space(WidthSpace):
     in_channels: int = 3
     score_outputs: bool = False
     widths: Mapping[str, int] = field(default_factory=dict)
-    name: ClassVar = "mobilenetv2"
+    name: ClassVar[str] = "mobilenetv2"
     choices = ("score_outputs",)
 
     def __post_init__(self) -> None:

@@ -122,7 +122,7 @@ class PreResNetSpace(WidthSpace):
     in_channels: int = 3
     score_inputs: bool = False
     widths: Mapping[str, int] = field(default_factory=dict)
-    name: ClassVar = "preresnet"
+    name: ClassVar[str] = "preresnet"
     choices = ("score_inputs",)
 
     def __post_init__(self) -> None:

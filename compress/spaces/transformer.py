@@ -57,7 +57,7 @@ class TransformerSpace(WidthSpace):
     options: Mapping[str, Any] = field(default_factory=dict)
     scored: Scored = "sidt"
     widths: Mapping[str, int] = field(default_factory=dict)
-    name: ClassVar = ""
+    name: ClassVar[str] = ""
     choices = ("scored",)
 
     def __post_init__(self) -> None:
