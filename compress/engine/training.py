@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from ..plan import UserError, storing
+from ..plan import UserError, shown, storing
 from .datasets import ImageSplit
 from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
@@ -165,7 +165,7 @@ def run(
     last = job.folder / LAST
     resume = job.resume and last.exists()
     if resume:
-        _refuse_pickles(last)
+        _check_saved(last, model)
     name = f"{job.stage}-{uuid.uuid4().hex[:8]}"
     with storing(job.folder):  # its log and its config
         runner = Runner(
@@ -224,12 +224,22 @@ def evaluate_top1(network: nn.Module, loader: Any) -> dict[str, float]:
     return {"top1": round(100 * correct / total, 4), "val_loss": round(loss / total, 6)}
 
 
-def _refuse_pickles(path: Path) -> None:
-    """Check that a training checkpoint holds tensors and plain values only, before MMEngine opens it."""
+def _check_saved(path: Path, model: nn.Module) -> None:
+    """Check that a training checkpoint holds tensors and plain values only, before MMEngine opens it, and that they are
+    those of `model`: MMEngine would go on without the ones that are missing."""
     import pickle
 
+    remedy = "delete it to restart the stage"
     try:
-        torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:100] or "empty"
-        raise UserError(f"--resume: {path} is corrupt or not ours ({reason}); delete it to restart the stage") from None
+        raise UserError(f"--resume: {path} is corrupt or not ours ({reason}); {remedy}") from None
+    state = saved.get("state_dict") if isinstance(saved, dict) else None
+    found = {name: getattr(value, "shape", None) for name, value in state.items()} if isinstance(state, dict) else {}
+    wanted = {name: value.shape for name, value in model.state_dict().items()}
+    if odd := sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)):
+        raise UserError(
+            f"--resume: {path} is of another network or version of this library ({len(odd)} tensors differ, such as "
+            f"{shown(odd[0])}); {remedy}"
+        )

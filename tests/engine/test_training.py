@@ -98,6 +98,27 @@ def test_a_killed_fine_tuning_with_distillation_resumes_to_the_same_bits(tmp_pat
     assert {name.partition(".")[0] for name in state["state_dict"]} == {"network"}
 
 
+def test_a_checkpoint_of_another_network_is_not_gone_on_with(tmp_path, data):
+    """MMEngine would take what fits and leave the rest as it is."""
+    config = FinetuneConfig(epochs=3, batch_size=16, optimizer=SGD, warmup_epochs=0, distill=None)
+    with pytest.raises(Killed):
+        run(tmp_path, data, build(), config, progress=Quiet(last=2))
+    last = tmp_path / "finetune" / "last.pth"
+    whole = torch.load(last, weights_only=True)
+    state = whole["state_dict"]
+    first = next(iter(state))
+    for other in (
+        {f"x.{name}" if name == first else name: value for name, value in state.items()},
+        {**state, first: state[first][:1]},
+        {name: value for name, value in state.items() if name != first},
+        {},
+        [],
+    ):
+        torch.save({**whole, "state_dict": other}, last)
+        with pytest.raises(UserError, match=r"last\.pth is of another network or version .* differ.*; delete it to"):
+            run(tmp_path, data, build(), config, resume=True)
+
+
 class Dropping(nn.Module):
     """A linear network with dropout, which writes down what it is shown in training."""
 
