@@ -28,11 +28,11 @@ def onnx_session(path: str | Path, *, threads: int = 1) -> onnxruntime.Inference
     """
     import onnxruntime as ort
 
-    path = Path(path)
+    path, options = Path(path), session_options(threads)
     if not path.is_file():
         raise UserError(f"{path}: no such ONNX file; run the export stage first")
     try:
-        return ort.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _refusals() as error:
         raise UserError(f"{path}: not a usable ONNX model ({reason(error)}); export it again") from error
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from .errors import UserError, brief
+from .errors import UserError
 from .registry import Registry
 
 ROOM = "compress.measure.backends"
@@ -61,7 +61,7 @@ class Backends(Registry[Any]):
         if found is None or not fits(found):
             choices = ", ".join(each.name for each in self.every() if fits(each))
             why = "is unknown" if found is None else lacks
-            raise UserError(f"{argument}: {brief(name)} {why}; choose from {choices}")
+            raise UserError(why, argument=argument, value=name, remedy=f"choose from {choices}")
         return found
 
     def label(self, name: str) -> str:

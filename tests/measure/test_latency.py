@@ -131,7 +131,7 @@ def test_bad_config(options):
 
 
 def test_unknown_backend_names_the_known_ones():
-    with pytest.raises(UserError, match=r"'openvino' is unknown; choose from pytorch, onnxruntime"):
+    with pytest.raises(UserError, match=r"'openvino': is unknown; choose from pytorch, onnxruntime"):
         MeasureConfig(backends=("pytorch", "openvino"))
 
 

@@ -159,7 +159,6 @@ def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
         "pipeline.context:RunContext": cells, "pipeline.stage:in_order": cells,
         "plan.registry:Registry": {"thing": lambda: thing},
         "report.figures:print_figures": {"model": lambda: open_model(folder / "model.onnx")},
-        "search.method:Method": {"METHODS": lambda: Registry("compress.methods"), "step": lambda: lambda it: {}},
         "spaces.transformer:TransformerSpace": {"plan": lambda: plan_of(SwinSpace(100, SWIN))},
     }.get(example, {})  # fmt: skip
 

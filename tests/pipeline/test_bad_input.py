@@ -18,7 +18,7 @@ Refused = Callable[..., str]
 
 
 def test_recipe_file(prune: Refused, tmp_path: Path) -> None:
-    prune(recipe=tmp_path / "no.py", says=("RECIPE", "no.py", "no such file", "recipes/"))
+    prune(recipe=tmp_path / "no.py", says=("RECIPE", "no.py", "no such file", "nncompress recipes"))
     for name, text, says in (
         ("syntax.py", "space = dict(\n", "SyntaxError"),
         ("name.py", "space = dict(depth=DEPTH)\n", "NameError"),

@@ -18,8 +18,8 @@ def test_every_backend_is_listed_under_its_own_name():
 def test_unknown_and_unfit_backends_are_told_the_choices():
     with pytest.raises(UserError) as caught:
         BACKENDS.need("x", "eager")
-    assert str(caught.value) == f"x: 'eager' is unknown; choose from {', '.join(OWN)}"
-    with pytest.raises(UserError, match=r"^x: 'pytorch' runs no engines; choose from tensorrt, tensorrt-rtx$"):
+    assert str(caught.value) == f"x = 'eager': is unknown; choose from {', '.join(OWN)}"
+    with pytest.raises(UserError, match=r"^x = 'pytorch': runs no engines; choose from tensorrt, tensorrt-rtx$"):
         BACKENDS.need("x", "pytorch", fits=lambda each: each.suffix == ".engine", lacks="runs no engines")
 
 
