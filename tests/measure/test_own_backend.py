@@ -86,6 +86,8 @@ def test_tables_and_plans_are_timed_with_it(own, quick, monkeypatch):  # noqa: F
 def test_without_the_package_it_is_unknown():
     with pytest.raises(UserError, match="backends = 'reference': is unknown; choose from pytorch, onnxruntime"):
         MeasureConfig(("reference",))
-    with pytest.raises(UserError, match="backend = 'tensorrt': tells no times of layers; choose from pytorch, onnxrunt"):
+    with pytest.raises(
+        UserError, match="backend = 'tensorrt': tells no times of layers; choose from pytorch, onnxrunt"
+    ):
         TableConfig("tensorrt")
     assert wording.backend("reference") == "reference", "a report of long ago"

@@ -28,6 +28,13 @@ from compress.plan import write_json
 EXAMPLES = [example for example in examples() if not example.module.startswith("compress.detection")]
 WRITTEN = {"prune": ["runs/demo"], "train_baseline": ["runs/base"], "TerminalProgress": ["runs/base"]}
 """Folders that an example makes itself."""
+SLOW = (
+    "pipeline.run:prune",
+    "measure.plan_timer:PlanTimer",
+    "measure.graphs:WidthGraphs",
+    "measure.profiling:Profiler",
+)
+"""Examples of ten seconds and more, for `make test-slow`: what they do, other tests do as well."""
 FAKED = ("compress.export.tensorrt.runner",)
 """Modules whose examples need a GPU, for which recorded fakes stand."""
 
@@ -68,7 +75,11 @@ class Cifar:
         self.data, self.targets = np.zeros((20, 32, 32, 3), np.uint8), [*range(10)] * 2
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(each, marks=pytest.mark.slow) if str(each) in SLOW else each for each in EXAMPLES],
+    ids=str,
+)
 def test_example(example: Example, folder: Path, recipe: Callable[[], Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
     names = make_names(folder, recipe)
     names |= {"load_recipe": lambda: recipe} | made_for(str(example), folder)
