@@ -24,11 +24,6 @@ from compress.spaces import (
 )
 
 
-@pytest.fixture(params=SPACES.values(), ids=SPACES.keys())
-def space(request):
-    return request.param
-
-
 def test_groups_follow_the_thesis_or_vtp():
     found = {group.name: group for group in PADDED.groups}
     assert sizes(PADDED.groups) == {

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_transformers import PADDED, SPACES, SWIN_T, pruned
+from small_transformers import PADDED, SWIN_T, pruned
 from torch.utils.flop_counter import FlopCounterMode
 
 from compress.costs import count_params, macs, params
@@ -11,11 +11,6 @@ from compress.spaces import (
     VitSpace,
     sizes,
 )
-
-
-@pytest.fixture(params=SPACES.values(), ids=SPACES.keys())
-def space(request):
-    return request.param
 
 
 def block(d, n, tokens_attended, heads, head, hidden):

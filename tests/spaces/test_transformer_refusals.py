@@ -1,7 +1,7 @@
 """Settings that no Swin or ViT has, or that cannot be sliced, are refused in one line."""
 
 import pytest
-from small_transformers import PADDED, SPACES, SWIN_T
+from small_transformers import PADDED, SWIN_T
 from torch import nn
 
 from compress.plan import UserError
@@ -9,12 +9,6 @@ from compress.spaces import (
     SwinSpace,
     VitSpace,
 )
-
-
-@pytest.fixture(params=SPACES.values(), ids=SPACES.keys())
-def space(request):
-    return request.param
-
 
 BAD = [
     ({"model": "swin_t"}, r"space\.model = 'swin_t': timm has no such model; for example 'swin_tiny"),
