@@ -3,6 +3,7 @@
 from .errors import UserError, brief, check_number, shown
 from .figures import check_figures, odd_figure
 from .files import append_line, replacing, scratch, sha256, write_json, write_text
+from .genotype import CELL_SPACES, DARTS, NATS, CellSpace, Genotype
 from .outputs import check_output, check_output_folder
 from .packages import needs
 from .paths import inside
@@ -14,7 +15,12 @@ from .threads import Threads, Workers
 from .widths import WidthPlan, load_scores, save_scores
 
 __all__ = [
+    "CELL_SPACES",
+    "DARTS",
+    "NATS",
+    "CellSpace",
     "Count",
+    "Genotype",
     "Range",
     "Registry",
     "Rule",

@@ -1,4 +1,4 @@
-"""Genotypes: which operation stands on which edge of a cell, as values, as JSON and in the strings that papers print."""
+"""Genotypes: which operation stands on which edge of a cell, as values, as JSON and in the strings of papers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _AGAIN = "correct it or run the search again"
 _NONE = "none"
 _SHORT = {"reduction": "reduce"}
 """What DARTS's strings call a cell."""
+_NODES = r"range\(\d+,\d+\)|[\[(][\d,]*[\])]"
 _DARTS = re.compile(
-    r"Genotype\(normal=\[(?P<normal>.*?)\],normal_concat=(?P<normal_concat>.*?),"
-    r"reduce=\[(?P<reduction>.*?)\],reduce_concat=(?P<reduction_concat>.*?),?\)"
+    rf"Genotype\(normal=\[(?P<normal>[^\[\]]*)\],normal_concat=(?P<normal_concat>{_NODES}),"
+    rf"reduce=\[(?P<reduction>[^\[\]]*)\],reduce_concat=(?P<reduction_concat>{_NODES}),?\)"
 )
 _PAIR = re.compile(r"\((?P<quote>['\"])(?P<operation>\w*)(?P=quote),(?P<source>\d{1,9})\)")
 _PLACE = re.compile(r"(?P<operation>\w*)~(?P<source>\d{1,9})")
@@ -76,14 +77,11 @@ class CellSpace:
         return self.operations if self.kept is None else tuple(name for name in self.operations if name != _NONE)
 
 
-DARTS = CellSpace(
-    "darts", ("normal", "reduction"), 2, 4,
-    ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
-    kept=2,
-)  # fmt: skip
-NATS = CellSpace(
-    "nats", ("cell",), 1, 3, ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"), kept=None
-)
+_POOLS = ("max_pool_3x3", "avg_pool_3x3")
+_CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+DARTS = CellSpace("darts", ("normal", "reduction"), 2, 4, (_NONE, *_POOLS, "skip_connect", *_CONVOLUTIONS), kept=2)
+_NATS_OPERATIONS = (_NONE, "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NATS = CellSpace("nats", ("cell",), 1, 3, _NATS_OPERATIONS, kept=None)
 CELL_SPACES = {space.name: space for space in (DARTS, NATS)}
 
 
