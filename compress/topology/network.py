@@ -94,9 +94,7 @@ class DartsNetwork(nn.Module):
         self.cells = nn.ModuleList()
         for plan in space.plan:
             nodes = space.cells[plan.kind]
-            self.cells.append(
-                Cell(nodes, inputs, plan.channels, reduction=plan.kind == "reduction", halve=plan.halve)
-            )
+            self.cells.append(Cell(nodes, inputs, plan.channels, reduction=plan.kind == "reduction", halve=plan.halve))
             inputs = (inputs[1], len(nodes) * plan.channels)
         self.classifier = nn.Linear(inputs[1], space.num_classes)
 

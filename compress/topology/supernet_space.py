@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ..plan import Range, UserError, check_settings
 from ..plan.genotype import DARTS, NATS, CellSpace
-from ..spaces import SPACES
 from ..spaces.arguments import check_ends
 from .supernet import DartsSupernet, NatsSupernet
 
@@ -108,5 +107,5 @@ class DartsSupernetSpace(SupernetSpace):
         return DartsSupernet(self)
 
 
-for _space in (NatsSupernetSpace, DartsSupernetSpace):
-    SPACES.add(_space)
+SPACE_OF_CELLS = {"nats_supernet": "nats_cells", "darts_supernet": "darts_cells"}
+"""Supernet -> the space of the networks that its cells are for."""
