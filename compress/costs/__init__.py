@@ -2,13 +2,14 @@
 
 from .breakdown import Costed, breakdown
 from .counting import count_macs, count_module_macs, count_params, macs, macs_of, params, params_of
-from .latency import Latency, LatencyTable, open_table
+from .latency import Latency, LatencyTable, MeasuredTable, open_table
 from .soft_latency import SoftLatency
 
 __all__ = [
     "Costed",
     "Latency",
     "LatencyTable",
+    "MeasuredTable",
     "SoftLatency",
     "breakdown",
     "count_macs",

@@ -52,8 +52,35 @@ class OperatorCosts:
     shares: np.ndarray
 
 
+class MeasuredTable:
+    """What every latency table says of itself: `key`, what it holds for, and `record`, how good it is."""
+
+    key: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+    def check_key(self, key: Mapping[str, Any], *, force: bool = False) -> list[str]:
+        """What differs between `key` (`compress.measure.table_key`) and the table's own; UserError unless `force`."""
+        odd = _differences(self.key, key)
+        if odd and not force:
+            raise UserError(
+                f"latency table: {_shown(odd, self.key, key)}; {AGAIN}, or force its use if you know that it holds "
+                "here too"
+            )
+        return odd
+
+    def check_space(self, space: Space, input_size: Sequence[int]) -> None:
+        """UserError unless the table is of the networks of `space`, for images of `input_size` (C, H, W).
+
+        It may be of another machine: a search need not run on the one that it searches for.
+        """
+        there = _network(str(self.key.get("space")), self.key.get("arch") or {}, self.key.get("input_size") or ())
+        here = _network(space.name, space.arch, input_size)
+        if odd := _differences(there, here):
+            raise UserError(f"latency table: {_shown(odd, there, here)}; {AGAIN}")
+
+
 @dataclass(frozen=True)
-class LatencyTable:
+class LatencyTable(MeasuredTable):
     """The costs of a space's operators, fitted to measurements.
 
     `key` says what was measured, on what: device, processor, backend, versions, dtype, batch, threads, input_size,
@@ -109,26 +136,6 @@ class LatencyTable:
         own = {"format", "key", "unpruned_ms", "widths", "operators", "rest"}
         record = {name: entry for name, entry in value.items() if name not in own}
         return cls(value["key"], value["unpruned_ms"], widths, operators, value["rest"], record)
-
-    def check_key(self, key: Mapping[str, Any], *, force: bool = False) -> list[str]:
-        """What differs between `key` (`compress.measure.table_key`) and the table's own; UserError unless `force`."""
-        odd = _differences(self.key, key)
-        if odd and not force:
-            raise UserError(
-                f"latency table: {_shown(odd, self.key, key)}; {AGAIN}, or force its use if you know that it holds "
-                "here too"
-            )
-        return odd
-
-    def check_space(self, space: Space, input_size: Sequence[int]) -> None:
-        """UserError unless the table is of the networks of `space`, for images of `input_size` (C, H, W).
-
-        It may be of another machine: a search need not run on the one that it searches for.
-        """
-        there = _network(str(self.key.get("space")), self.key.get("arch") or {}, self.key.get("input_size") or ())
-        here = _network(space.name, space.arch, input_size)
-        if odd := _differences(there, here):
-            raise UserError(f"latency table: {_shown(odd, there, here)}; {AGAIN}")
 
     def price(self, op: Operator | str, n_in: int, n_out: int, *, interpolate: bool = False) -> float:
         """One operator's share of the unpruned network's time at widths `n_in` and `n_out`.

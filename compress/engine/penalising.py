@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..costs import LatencyTable, SoftLatency, open_table
+from ..costs import open_table
 from ..penalties import Penalty, Terms
 from ..plan import UserError
 from ..search import channel_savings
@@ -23,10 +23,10 @@ def make_penalty(config: SearchConfig, space: Space, *, input_size: tuple[int, i
         penalty = make_penalty(SearchConfig(epochs=1), space, input_size=(3, 32, 32))  # l1
     """
     penalty, groups = penalty_of(config), tuple(space.groups)
-    if not penalty.table:
+    if penalty.reads is None:
         return penalty.make(Terms(config.gamma, groups))
-    with _latency_table(config, space, input_size) as table:
-        latency = SoftLatency(table, space.operators(input_size))
+    with _latency_table(config) as path:
+        latency = penalty.reads(path, space, input_size)
         return penalty.make(Terms(config.gamma, groups, latency, config.latency_tau))
 
 
@@ -35,8 +35,8 @@ def make_savings(config: SearchConfig, space: Space, *, input_size: tuple[int, i
 
     Raises UserError when the latency table is missing, broken, or another network's.
     """
-    with _latency_table(config, space, input_size) as table:
-        return channel_savings(table, space, input_size)
+    with _latency_table(config) as path:
+        return channel_savings(open_table(path, space, input_size), space, input_size)
 
 
 def check_latency_table(config: SearchConfig, space: Space, *, input_size: tuple[int, int, int]) -> None:
@@ -48,10 +48,10 @@ def check_latency_table(config: SearchConfig, space: Space, *, input_size: tuple
 
 
 @contextmanager
-def _latency_table(config: SearchConfig, space: Space, input_size: tuple[int, int, int]) -> Iterator[LatencyTable]:
-    """The table that `config` names, checked; errors of the block are the table's."""
+def _latency_table(config: SearchConfig) -> Iterator[str]:
+    """The file that `config` names; errors of the block are those of its table."""
     path = str(config.latency_table)
     try:
-        yield open_table(path, space, input_size)
+        yield path
     except UserError as error:
         raise error.at(f"search.latency_table = {path!r}") from None

@@ -12,7 +12,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..penalties import PENALTIES, PenaltyType
-from ..penalties.latency import TAU
 from ..plan import Count, Range, Registry, UserError, brief, check_settings
 from ..search import DEFAULT, METHODS, Method
 
@@ -110,6 +109,8 @@ class SearchConfig:
 
     methods: ClassVar[Registry[Method]] = METHODS
     """What `method` may name."""
+    penalties: ClassVar[Registry[PenaltyType]] = PENALTIES
+    """What `penalty` may name."""
 
     def __post_init__(self) -> None:
         check_training(self, "search")
@@ -144,6 +145,7 @@ class SearchConfig:
 
     def _settle_latency(self, method: Method, settings: Any) -> None:
         """Fill in tau; UserError for settings of latency that are missing, useless or for other methods."""
+        tau = penalty_of(self).tau
         penalised, weighed = penalty_of(self).table, method.reads_table(settings)
         weight = f"search.method.{method.table_weight}"
         if (penalised or weighed) and not self.latency_table:
@@ -153,14 +155,15 @@ class SearchConfig:
                 "tools/profile_latency.py wrote for this recipe"
             )
         useless = f"has no use with search.penalty = {self.penalty!r}; set that to 'latency', or leave this away"
-        if self.latency_tau is not None and not penalised:
-            raise UserError(f"search.latency_tau = {brief(self.latency_tau)}: {useless}")
+        if self.latency_tau is not None and tau is None:
+            why = "has no use in this search; leave it away" if penalised else useless
+            raise UserError(f"search.latency_tau = {brief(self.latency_tau)}: {why}")
         if self.latency_table is not None and not (penalised or weighed):
             if method.table_weight is not None:
                 useless = f"has no use with {weight} = 0; set that above 0, or leave this away"
             raise UserError(f"search.latency_table = {brief(self.latency_table)}: {useless}")
-        if penalised and self.latency_tau is None:
-            object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
+        if self.latency_tau is None:
+            object.__setattr__(self, "latency_tau", tau)  # so that a run's record says it
 
     def _names(self, suits: Callable[[Method], bool]) -> str:
         """The names of the methods that suit, for a message."""
@@ -191,7 +194,7 @@ def method_of(config: SearchConfig) -> Method:
 
 def penalty_of(config: SearchConfig) -> PenaltyType:
     """The penalty that `config` names; UserError for an unknown one."""
-    return PENALTIES.named(config.penalty, "search.penalty")
+    return config.penalties.named(config.penalty, "search.penalty")
 
 
 def make_method(config: SearchConfig) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..costs.latency import UNTIMED, LatencyTable, OperatorCosts, check_timeable
+from ..costs.latency import UNTIMED, LatencyTable, MeasuredTable, OperatorCosts, check_timeable
 from ..plan import UserError
 from ..plan.table_file import AGAIN
 from ..spaces import Operator, plain_sides, width_at
@@ -112,7 +112,7 @@ def prediction_error(predicted: Sequence[float], measured: Sequence[float]) -> d
     }
 
 
-def describe_table(table: LatencyTable) -> str:
+def describe_table(table: MeasuredTable) -> str:
     """In words: how well `table` predicts, and whether the machine was quiet while it was measured.
 
     Of merged tables nothing is said of the machine: its speed differs from day to day. Raises UserError where the

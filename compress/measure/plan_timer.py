@@ -5,19 +5,30 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 
 from ..plan import scratch
 from ..plan.backends import BACKENDS
 from ..spaces import Space
-from .backends import Backend
+from .backends import Backend, Network
 from .networks import WidthNetworks
 from .timing import summarise_ratio, torch_threads
 
 NAMES = ("unpruned", "pruned")
 SESSIONS = 3
 """Pairs of sessions per plan: where a session's memory lies makes it up to 2 % faster or slower."""
+
+
+class TimedNetworks(Protocol):
+    """Networks as a backend takes them: `unpruned`, beside which all others are timed on `images`."""
+
+    unpruned: Network
+    images: torch.Tensor
+
+    def at(self, plan: Any) -> Network:
+        """The one that `plan` says; it stands in for the one before."""
 
 
 class PlanTimer:
@@ -29,7 +40,7 @@ class PlanTimer:
             timer.ratio(plan.widths)  # 0.53
     """
 
-    def __init__(self, networks: WidthNetworks, backend: Backend, *, threads: int) -> None:
+    def __init__(self, networks: TimedNetworks, backend: Backend, *, threads: int) -> None:
         self.networks, self.backend, self.threads = networks, backend, threads
 
     @classmethod
@@ -63,16 +74,26 @@ class PlanTimer:
         Both are called alternately, `repeats` times in all. RuntimeError when the first exported network that is timed
         does not compute what the sliced one computes.
         """
-        pair = dict(zip(NAMES, (self.networks.unpruned, self.networks.at(widths)), strict=True))
-        ratios = []
+        turns = self.turns(widths, repeats=repeats)
+        return statistics.median(summarise_ratio(each["unpruned"], each["pruned"])["median"] for each in turns)
+
+    def turns(self, plan: Any, *, repeats: int, **timing: float) -> list[dict[str, list[float]]]:
+        """Milliseconds of the `unpruned` network and of the one at `plan`, `pruned`, in each of SESSIONS.
+
+        Both are called alternately, `repeats` times in all; samples of the same index are neighbours. `timing` is what
+        else `Backend.time` takes.
+        """
+        pair = dict(zip(NAMES, (self.networks.unpruned, self.networks.at(plan)), strict=True))
+        found = []
         with torch_threads(self.threads):
             for turn in range(SESSIONS):
                 order = NAMES if turn % 2 else reversed(NAMES)
-                samples = self.backend.time(
+                times = self.backend.time(
                     {name: pair[name] for name in order},
                     self.networks.images,
                     threads=self.threads,
                     repeats=-(-repeats // SESSIONS),
-                ).samples_ms
-                ratios.append(summarise_ratio(samples["unpruned"], samples["pruned"])["median"])
-        return statistics.median(ratios)
+                    **timing,  # type: ignore[arg-type]
+                )
+                found.append(times.samples_ms)
+        return found

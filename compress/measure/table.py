@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import torch
 
@@ -31,6 +31,8 @@ from .timing import Batch, torch_threads
 
 if TYPE_CHECKING:
     from ..engine.hooks import Progress
+
+T = TypeVar("T")
 
 MOST_DESIGNS = 10_000
 STAGE = "Profiling networks"
@@ -71,7 +73,23 @@ class TableConfig:
             )
 
 
-def table_key(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> dict[str, Any]:
+class WayOfRunning(Protocol):
+    """How networks are called: the part of a table's settings that its key tells."""
+
+    @property
+    def backend(self) -> str:
+        """The name of what runs them."""
+
+    @property
+    def threads(self) -> int:
+        """Of one call."""
+
+    @property
+    def batch(self) -> int:
+        """Images of one call."""
+
+
+def table_key(space: Space, input_size: tuple[int, int, int], config: WayOfRunning) -> dict[str, Any]:
     """What a table holds for: this machine and its software, the way of running, and the network.
 
     Example::
@@ -130,13 +148,15 @@ def build_table(
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
     settings, first = {"format": FORMAT, "key": key, **fixed}, _first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
-    with sole_use(_lock(path), what=str(path)):
+    with sole_use(lock_of(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
         if kept.exists() and not resume:
             raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
         profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
         found = _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles))
-        for profile in _shown(found, progress, total=max(len(first), config.max_designs), done=len(profiles)):
+        lines = ((profile, f"{profile.ratio:.3f} of the unpruned latency") for profile in found)
+        total = max(len(first), config.max_designs)
+        for profile in shown(lines, progress, stage=STAGE, total=total, done=len(profiles)):
             profiles.append(profile)
             save_profiles(kept, settings, profiles)
         if kept.exists():  # else nothing was missing
@@ -172,12 +192,12 @@ def merge_tables(
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
     table = _fitted(space, input_size, key, settings, profiles)
-    with sole_use(_lock(Path(path)), what=str(path)):
+    with sole_use(lock_of(Path(path)), what=str(path)):
         table.save(path)
     return table
 
 
-def _lock(path: Path) -> Path:
+def lock_of(path: Path) -> Path:
     """The lock of the table `path`, held while it is measured."""
     return path.with_name(f".{path.name}.lock")
 
@@ -232,15 +252,17 @@ def _profiles(
                 yield profiler.profile(widths)
 
 
-def _shown(found: Iterable[Profile], progress: Progress | None, *, total: int, done: int) -> Iterator[Profile]:
-    """The profiles `found`, one by one; `progress` is told of each once it has been taken care of."""
+def shown(
+    found: Iterable[tuple[T, str]], progress: Progress | None, *, stage: str, total: int, done: int
+) -> Iterator[T]:
+    """What is `found`, one by one; `progress` is told of each, with its text, once it has been taken care of."""
     if progress is not None:
-        progress.start(STAGE, total, done)
-    for n, profile in enumerate(found, start=done + 1):
-        yield profile
+        progress.start(stage, total, done)
+    for n, (each, text) in enumerate(found, start=done + 1):
+        yield each
         if progress is not None:
             progress.advance()
-            progress.note(f"network {n} of {total}: {profile.ratio:.3f} of the unpruned latency")
+            progress.note(f"network {n} of {total}: {text}")
 
 
 @contextmanager

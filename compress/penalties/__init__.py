@@ -3,19 +3,20 @@
 from .base import Penalty
 from .l1 import L1
 from .latency import LatencyPenalty
-from .named import PENALTIES, PenaltyType, Terms
+from .named import PENALTIES, PenaltyType, Terms, soft_latency
 from .prox import group_soft_threshold, hard_threshold, soft_threshold
-from .topology import SoftmaxLatency
+from .topology import ExpectedLatency
 
 __all__ = [
     "L1",
     "PENALTIES",
+    "ExpectedLatency",
     "LatencyPenalty",
     "Penalty",
     "PenaltyType",
-    "SoftmaxLatency",
     "Terms",
     "group_soft_threshold",
     "hard_threshold",
+    "soft_latency",
     "soft_threshold",
 ]

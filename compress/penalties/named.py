@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from ..costs import SoftLatency
+from ..costs import SoftLatency, open_table
 from ..plan import Registry
-from ..spaces import Group
+from ..spaces import Group, Space
 from .base import Penalty
 from .l1 import L1
 from .latency import TAU, LatencyPenalty
@@ -16,11 +17,11 @@ from .latency import TAU, LatencyPenalty
 @dataclass(frozen=True)
 class Terms:
     """What a run's penalty is made of: its weight `gamma`, the groups whose scores it acts on, in their order, and for
-    penalties that read it the latency that the run's table predicts, with the size `tau` of half a channel's score."""
+    penalties that read a table what they `reads` of it, with the size `tau` of half a channel's score."""
 
     gamma: float
     groups: tuple[Group, ...]
-    latency: SoftLatency | None = None
+    latency: Any = None
     tau: float | None = None
 
 
@@ -40,14 +41,25 @@ class PenaltyType:
     """Its proximal step makes scores exactly zero."""
     places: tuple[str, ...] | None = None
     """The places of scores that it can act on (`ScoreSource.place`); None: all."""
-    table: bool = False
-    """It reads the run's latency table."""
+    reads: Callable[[str, Space, tuple[int, int, int]], Any] | None = None
+    """What it reads of the run's latency table, from the file, the searched space and (C, H, W); None: no table."""
+    tau: float | None = None
+    """What `search.latency_tau` is unless given; None: it has none."""
     common: bool = False
     """Recipes name it as a matter of course: a method that applies none leaves it aside instead of refusing it."""
 
+    @property
+    def table(self) -> bool:
+        """It reads the run's latency table."""
+        return self.reads is not None
+
+
+def soft_latency(path: str, space: Space, input_size: tuple[int, int, int]) -> SoftLatency:
+    """What the table in the file `path` says of soft widths of `space`; UserError where it is not of its networks."""
+    return SoftLatency(open_table(path, space, input_size), space.operators(input_size))
+
 
 def _latency(terms: Terms) -> LatencyPenalty:
-    assert terms.latency is not None
     return LatencyPenalty(terms.gamma, terms.latency, [group.name for group in terms.groups], tau=terms.tau or TAU)
 
 
@@ -55,4 +67,4 @@ PENALTIES: Registry[PenaltyType] = Registry("compress.penalties")
 """Recipe name -> penalty."""
 PENALTIES.add(PenaltyType("subgradient", lambda terms: L1(terms.gamma, "subgradient"), common=True))
 PENALTIES.add(PenaltyType("proximal", lambda terms: L1(terms.gamma, "proximal"), zeros=True, common=True))
-PENALTIES.add(PenaltyType("latency", _latency, places=("gates",), table=True))
+PENALTIES.add(PenaltyType("latency", _latency, places=("gates",), reads=soft_latency, tau=TAU))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ HEIGHT = 300
 DRIFT = 0.2
 """From this change of the machine's speed on, measure.latency takes a measurement for disturbed."""
 
-MEASURED = "measured latency / unpruned latency"
+UNPRUNED = "unpruned"
+"""The network that times of a table of widths are shares of."""
 
 
 def write_table_report(path: str | Path, stairs: Mapping[str, Any], target: str | Path | None = None) -> Path:
@@ -37,20 +38,31 @@ def write_table_report(path: str | Path, stairs: Mapping[str, Any], target: str 
         write_table_report("table.json", table_stairs(LatencyTable.load("table.json")))  # table.html
     """
     table = read_stored(path, RecordedTable, version=FORMAT, remedy=AGAIN)
-    target = Path(path).with_suffix(".html") if target is None else Path(target)
-    if target.resolve() == Path(path).resolve():
-        raise UserError(f"{target}: is the table itself; give the page another name")
-    parts = [_header(table), _tiles(table), _predictions(table), _stairs(table, stairs), _measuring(table)]
-    title = f"Latency table of {table['key'].get('space')} on {table['key'].get('device')}"
-    write_text(target, document(title, parts, foot="Written by compress from the latency table alone."))
+    target = check_page(path, target)
+    write_page(table, [predictions(table), _stairs(table, stairs), measuring(table)], target)
     return target
 
 
-def _header(table: dict[str, Any]) -> str:
+def check_page(path: str | Path, target: str | Path | None) -> Path:
+    """The page of the table in the file `path`: `target`, or beside it; UserError where that is the table itself."""
+    page = Path(path).with_suffix(".html") if target is None else Path(target)
+    if page.resolve() == Path(path).resolve():
+        raise UserError(f"{page}: is the table itself; give the page another name")
+    return page
+
+
+def write_page(table: dict[str, Any], sections: Sequence[str], target: Path, *, whole: str = UNPRUNED) -> None:
+    """The page of `table`, whose times are shares of those of the `whole` network, to `target`."""
+    title = f"Latency table of {table['key'].get('space')} on {table['key'].get('device')}"
+    parts = [_header(table, whole), _tiles(table), *sections]
+    write_text(target, document(title, parts, foot="Written by compress from the latency table alone."))
+
+
+def _header(table: dict[str, Any], whole: str) -> str:
     key, residual = table["key"], table["residual"]
     lead = f"Half of the networks that it had not seen were predicted within {100 * residual['median']:.1f} %."
     facts = [
-        f"unpruned network {wording.milliseconds(table['unpruned_ms'])}",
+        f"{whole} network {wording.milliseconds(table['unpruned_ms'])}",
         wording.backend(str(key.get("backend"))),
         f"batch {key.get('batch')}",
         f"{key.get('threads')} thread{'' if key.get('threads') == 1 else 's'}",
@@ -83,18 +95,20 @@ def _tiles(table: dict[str, Any]) -> str:
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
-def _predictions(table: dict[str, Any]) -> str:
+def predictions(table: dict[str, Any], *, whole: str = UNPRUNED) -> str:
     """Predicted against measured, and the relative error."""
     measured = [float(design["ratio"]) for design in table["designs"]]
     predicted = [float(design["held_out"]) for design in table["designs"]]
     errors = [100 * (p / m - 1) for p, m in zip(predicted, measured, strict=True)]
     text = "Each dot is a profiled network, predicted by a table that was fitted without its quarter "
-    text += "of the networks, and measured end to end, in turn with the unpruned network."
-    charts = _scatter(predicted, measured, table) + _errors(errors, measured, 100 * table["residual"]["p90"])
+    text += f"of the networks, and measured end to end, in turn with the {whole} network."
+    x_name = f"measured latency / {whole} latency"
+    charts = _scatter(predicted, measured, table, x_name)
+    charts += _errors(errors, measured, 100 * table["residual"]["p90"], x_name)
     return section("Predicted against measured", f'{note(text)}<div class="panels">{charts}</div>')
 
 
-def _scatter(predicted: list[float], measured: list[float], table: dict[str, Any]) -> str:
+def _scatter(predicted: list[float], measured: list[float], table: dict[str, Any], x_name: str) -> str:
     axis = svg.nice_axis(min(predicted + measured), max(predicted + measured))
     box: dict[str, Any] = {"x": axis, "y": axis, "height": HEIGHT}
     marks = svg.lines([svg.Curve([(axis.low, axis.low), (axis.high, axis.high)], "reference", "")], **box)
@@ -102,11 +116,12 @@ def _scatter(predicted: list[float], measured: list[float], table: dict[str, Any
         tip = f"predicted {p:.3f} ({wording.milliseconds(p * table['unpruned_ms'])}), measured {m:.3f}"
         marks += svg.dot(m, p, **box, colour="c1", tip=tip)
     label = f"Predicted against measured latency of {len(measured)} networks"
-    chart = svg.framed(marks, **box, label=label, x_name=MEASURED, y_name="predicted latency / unpruned latency")
+    y_name = x_name.replace("measured", "predicted")
+    chart = svg.framed(marks, **box, label=label, x_name=x_name, y_name=y_name)
     return panel("Latency", chart, keys=[("dashed", "predicted = measured")])
 
 
-def _errors(errors: list[float], measured: list[float], p90: float) -> str:
+def _errors(errors: list[float], measured: list[float], p90: float, x_name: str) -> str:
     most = max(p90, *(abs(error) for error in errors))
     x, y = svg.nice_axis(min(measured), max(measured)), svg.nice_axis(-most, most)
     box: dict[str, Any] = {"x": x, "y": y, "height": HEIGHT}
@@ -117,7 +132,7 @@ def _errors(errors: list[float], measured: list[float], p90: float) -> str:
             m, error, **box, colour="c1", tip=f"measured {m:.3f}, error {error:+.1f} %".replace("-", wording.MINUS)
         )
     label = f"Relative error of the prediction of {len(errors)} networks, at most {most:.1f} %"
-    chart = svg.framed(marks, **box, label=label, x_name=MEASURED, y_name="predicted / measured \u2212 1, %")
+    chart = svg.framed(marks, **box, label=label, x_name=x_name, y_name="predicted / measured \u2212 1, %")
     return panel("Error", chart, keys=[("dashed", f"90 % of networks within \u00b1{p90:.1f} %")])
 
 
@@ -135,7 +150,8 @@ def _stairs(table: dict[str, Any], stairs: Mapping[str, Any]) -> str:
     )
 
 
-def _measuring(table: dict[str, Any]) -> str:
+def measuring(table: dict[str, Any], *, whole: str = UNPRUNED) -> str:
+    """How and when it was measured."""
     key = table["key"]
     arch = key.get("arch") or {}
     low, high = min(table["reference_ms"]), max(table["reference_ms"])
@@ -143,15 +159,20 @@ def _measuring(table: dict[str, Any]) -> str:
         "device": key.get("device"),
         "backend": wording.backend(str(key.get("backend"))),
         "network": ", ".join([str(key.get("space")), *_arguments(arch)]),
-        "unpruned network": wording.milliseconds(table["unpruned_ms"]),
+        f"{whole} network": wording.milliseconds(table["unpruned_ms"]),
         "fixed matrix product": f"{wording.digits(low)} to {wording.milliseconds(high)} along the way",
-        "profiler's share of its times": wording.percent(100 * table.get("profiler_overhead", 0.0)),
+        "profiler's share of its times": _overhead(table),
         "versions": ", ".join(f"{name} {version}" for name, version in table.get("measured_with", {}).items()),
         "measured": table["date"],
     }
-    text = "All times are shares of the unpruned network's, which was timed in turn with every other. The matrix "
+    text = f"All times are shares of the {whole} network's, which was timed in turn with every other. The matrix "
     text += "product shows how steady the machine was."
     return section("How it was measured", definitions(facts) + note(text))
+
+
+def _overhead(table: Mapping[str, Any]) -> str | None:
+    """In percent; None where whole calls were timed without a profiler."""
+    return wording.percent(100 * table["profiler_overhead"]) if "profiler_overhead" in table else None
 
 
 def _arguments(arch: Mapping[str, Any]) -> list[str]:

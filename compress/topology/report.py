@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from ..plan import Genotype, load_scores, read_stored
 from ..plan.files import write_text
-from ..plan.kinds import EXTRA, Count, Name, Percent, Seconds, Share, Text, Versions
+from ..plan.kinds import EXTRA, Count, Milliseconds, Name, Percent, Ratio, Seconds, Share, Text, Versions
 from ..plan.paths import inside
 from ..plan.run_files import RecordFile, SearchInfo
 from ..plan.stored import Rule
@@ -34,6 +34,17 @@ def _text_fault(summary: Mapping[str, Any]) -> str | None:
     return None if text.space == summary["space"] else "genotype: is of another space"
 
 
+class PredictedLatency(TypedDict):
+    """What a table says of the network of the cells, over that of its reference cells."""
+
+    ms: Milliseconds
+    ratio: Ratio
+    reference_network_ms: Milliseconds
+    reference: Text
+    device: Text
+    backend: Name
+
+
 class TopologySummary(TypedDict):
     """summary.json of a topology search."""
 
@@ -49,6 +60,7 @@ class TopologySummary(TypedDict):
     pool_share: Share
     true_top1: NotRequired[Percent]
     true_rank: NotRequired[Count]
+    predicted_latency: NotRequired[PredictedLatency]
     search: SearchInfo
     seconds: dict[Name, Seconds]
     seed: int
@@ -111,7 +123,16 @@ def _tiles(summary: Any) -> str:
     ]
     if "true_top1" in summary:
         cells.append(tile("True accuracy", f"{summary['true_top1']:.2f}", "%", f"rank {summary['true_rank']:,}"))
+    if "predicted_latency" in summary:
+        cells.append(_latency(summary["predicted_latency"]))
     return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def _latency(found: Any) -> str:
+    number, _, unit = wording.milliseconds(found["ms"]).partition(" ")
+    whole = wording.milliseconds(found["reference_network_ms"])
+    text = f"{found['ratio']:.3f} of the reference network's {whole}, {wording.backend(found['backend'])} on "
+    return tile("Predicted latency", number, unit, escape(text + found["device"]))
 
 
 def _split(value: float) -> tuple[str, str]:

@@ -21,10 +21,12 @@ from ..pipeline.folder import RunFolder
 from ..pipeline.images import recipe_data, watch_images
 from ..pipeline.running import alone, start
 from ..pipeline.stage import Figures, Stage
-from ..plan import Genotype, UserError
+from ..pipeline.tables import KEY, SEARCH, RunTable
+from ..plan import Genotype, UserError, sha256
 from ..spaces import SPACES, Space, make_space
 from .bench import Bench, load_bench
 from .discretise import discretise
+from .latency import REFERENCES, CellTable, open_cells
 from .logits import edge_scores
 from .recipe import TopologyRecipe
 from .stages import STAGES
@@ -78,6 +80,18 @@ class TopologyContext(RunContext):
         except UserError as error:
             raise error.at("bench.file").at("recipe") from None
 
+    @cached_property
+    def table(self) -> CellTable | None:
+        """The latency table that the search names; UserError where it is not of the target's networks."""
+        path = self.recipe.search.latency_table
+        if path is None:
+            return None
+        reference = self.target(REFERENCES[self.space.cells.name])
+        try:
+            return open_cells(path, reference, self.task.input_size)
+        except UserError as error:
+            raise error.at(f"{KEY} = {path!r}").at("recipe") from None
+
     def target(self, genotype: Genotype) -> Space:
         """The space of the network that `genotype` is for."""
         try:
@@ -105,6 +119,8 @@ class TopologyContext(RunContext):
         self.target(genotype)
         if self.bench is not None:
             self.bench.accuracy(genotype)
+        if self.table is not None:
+            self.table.predict(genotype)
 
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Figures after an epoch: the supernet's accuracy, and the cell that stands there now."""
@@ -118,6 +134,14 @@ class TopologyContext(RunContext):
     def discretised(self, scores: Mapping[str, torch.Tensor]) -> Genotype:
         """The cells of `scores`, as the recipe reads them off."""
         return discretise(scores, self.space.cells, allow_none=self.recipe.search.allow_none)
+
+    def predicted(self, genotype: Genotype) -> Figures:
+        """What the latency table says of the network of `genotype`, and of its reference; nothing without a table."""
+        if self.table is None:
+            return {}
+        latency = self.table.predict(genotype)
+        figures = {"ms": latency.ms, "ratio": latency.ratio, "reference_network_ms": self.table.network_ms}
+        return {"predicted_latency": {**figures, "reference": self.table.reference.text, **self.table.where}}
 
     def judged(self, genotype: Genotype) -> dict[str, float]:
         """Shares of operations without parameters among the edges, and what the benchmark knows of the cells."""
@@ -164,5 +188,15 @@ def search_topology(
     if goes_on:
         RunFolder.recorded_as("topology", work_dir)
     context = TopologyContext(recipe, progress, resume=goes_on, launcher=launcher)
-    record: dict[str, Any] = {"topology": recipe.to_json()}
+    record: dict[str, Any] = {"topology": recipe.to_json(), "latency_table": _table_used(recipe)}
     return start(context, work_dir, record, stage=stage)
+
+
+def _table_used(recipe: TopologyRecipe) -> dict[str, Any] | None:
+    """Which table the search reads, so that a run goes on with no other; UserError where there is no such file."""
+    path = recipe.search.latency_table
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise UserError(f"recipe: {KEY} = {path!r}: no such file; make one with tools/profile_latency.py")
+    return RunTable(path, sha256(path), readers=(SEARCH,)).to_json()

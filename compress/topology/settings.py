@@ -7,22 +7,29 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from ..engine.settings import SearchConfig
+from ..penalties import PenaltyType
 from ..plan import Range, Registry
 from ..search import Method
+from .edge_latency import EDGE_PENALTIES
 from .methods import EDGE_METHODS
 
 
 @dataclass(frozen=True)
 class TopologySearch(SearchConfig):
-    """A search of cells. The scores' optimiser is Adam unless given: logits have no scale of their own."""
+    """A search of cells. The scores' optimiser is Adam unless given: logits have no scale of their own.
+
+    The `latency` penalty reads a table of cells (tools/profile_latency.py, given the same recipe) and is gamma times
+    the latency that is expected of the edges, in that of the table's reference network.
+    """
 
     alpha_optimizer: Mapping[str, Any] = field(
         default_factory=lambda: {"type": "Adam", "lr": 3e-4, "betas": (0.5, 0.999), "weight_decay": 1e-3}
     )
-    gamma: Annotated[float, Range(at_least=0, at_most=1e6, remedy="0.002 is the thesis's")] = 0.0
+    gamma: Annotated[float, Range(at_least=0, at_most=1e6, remedy="0.1 is a start")] = 0.0
     weights: Literal["u", "w", "average"] = "u"
     """Of the supernet after the search, which only its curves show: a mean would need its statistics again."""
     allow_none: bool = False
     """The found cell may have edges that are `none`, where its space keeps all edges."""
 
     methods: ClassVar[Registry[Method]] = EDGE_METHODS
+    penalties: ClassVar[Registry[PenaltyType]] = EDGE_PENALTIES

@@ -38,6 +38,7 @@ def run_discretise(c: TopologyContext, figures: Figures) -> None:
         params=count_params(network),
         macs=count_macs(network, c.task.input_size),
         **c.judged(genotype),
+        **c.predicted(genotype),
     )
 
 

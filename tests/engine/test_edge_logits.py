@@ -10,7 +10,7 @@ from torch import nn
 
 from compress.engine.searchers import SearchModel
 from compress.engine.settings import SearchConfig
-from compress.penalties import PENALTIES, PenaltyType, SoftmaxLatency
+from compress.penalties import PENALTIES, ExpectedLatency, PenaltyType
 from compress.plan import UserError
 from compress.search import METHODS, ScoreSource
 
@@ -70,7 +70,7 @@ def kind(request, monkeypatch):
     """The name of a method whose scores live on edges, and a penalty on them."""
     name = f"{request.param}-edges"
     monkeypatch.setitem(METHODS, name, replace(METHODS[request.param], name=name, source=EdgeLogits))
-    penalty = PenaltyType("edges", lambda terms: SoftmaxLatency(terms.gamma, LATENCY_EO), places=("edges",))
+    penalty = PenaltyType("edges", lambda terms: ExpectedLatency(terms.gamma, LATENCY_EO), places=("edges",))
     monkeypatch.setitem(PENALTIES, "edges", penalty)
     return name
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compress.penalties import SoftmaxLatency
+from compress.penalties import ExpectedLatency
 from compress.plan import UserError
 
 E, O = 6, 5  # noqa: E741
@@ -12,7 +12,7 @@ E, O = 6, 5  # noqa: E741
 def made():
     generator = torch.Generator().manual_seed(0)
     latency = torch.rand(E, O, generator=generator, dtype=torch.float64)
-    return SoftmaxLatency(0.3, latency), torch.randn(E, O, generator=generator, dtype=torch.float64), latency
+    return ExpectedLatency(0.3, latency), torch.randn(E, O, generator=generator, dtype=torch.float64), latency
 
 
 def test_value_is_the_expected_latency():
@@ -25,7 +25,7 @@ def test_value_is_the_expected_latency():
 
 
 def test_operations_that_cost_nothing_are_allowed_and_scores_keep_their_type():
-    penalty = SoftmaxLatency(0.5, torch.tensor([[0.0, 2.0], [4.0, 0.0]], dtype=torch.float64))
+    penalty = ExpectedLatency(0.5, torch.tensor([[0.0, 2.0], [4.0, 0.0]], dtype=torch.float64))
     value = penalty.value([torch.zeros(2), torch.zeros(2)])
     assert value.item() == pytest.approx(0.5 * (1 + 2))
     assert value.dtype == torch.float32
@@ -78,7 +78,7 @@ def test_smooth_and_without_a_strength():
 )
 def test_what_is_no_table_of_milliseconds_is_refused(latency):
     with pytest.raises(UserError, match="latency_EO: of shape"):
-        SoftmaxLatency(1.0, latency)
+        ExpectedLatency(1.0, latency)
 
 
 @pytest.mark.parametrize("shape", [(E - 1, O), (O, E), (1, O)])

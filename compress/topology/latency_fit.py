@@ -1,0 +1,122 @@
+"""From the latencies of whole networks to the cost of every operation on every edge, and how well the sum predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..measure.fitting import FOLDS
+from ..plan import Genotype
+from ..plan.genotype import CellSpace
+from .latency import REFERENCES, running
+from .supernet import REDUCTION
+
+RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0, 1e4)
+"""How strongly an edge's cost is drawn to the mean of its kind; the last: edges of a kind cost the same."""
+
+TINY = 1e-3
+"""Draws all costs to 0, so that what every network has alike goes to the constant: cells of DARTS all have as many
+edges, and no measurement tells the two apart."""
+
+Feature = tuple[str, int, int]
+"""Cell, edge, operation."""
+
+
+class Fit(NamedTuple):
+    """The constant, the costs {cell: [E, O]}, and the ridge's weight that cross-validation chose."""
+
+    rest: float
+    costs: dict[str, np.ndarray]
+    ridge: float
+
+    def predict(self, genotype: Genotype) -> float:
+        """The latency ratio of the network of `genotype`."""
+        return self.rest + sum(float(self.costs[cell][edge, name]) for cell, edge, name in running(genotype))
+
+
+def fit_costs(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float]) -> Fit:
+    """The costs that explain `ratios`, the latencies of the networks of `genotypes` over the reference network's.
+
+    ratio = rest + sum over the operations that run of their costs, none of them negative, by least squares of relative
+    errors; the reference network itself, of ratio 1, counts as one more. Costs are drawn to the mean of their kind, the
+    same operation at the same stride in the same kind of cell: few networks tell edges apart. How strongly is chosen by
+    cross-validation among RIDGES.
+
+    Example::
+
+        fit_costs(NATS, genotypes, ratios).costs["cell"][5, 3]  # of a 3x3 convolution on the last edge
+    """
+    errors = [np.square(_relative(_unseen(cells, genotypes, ratios, ridge), ratios)).sum() for ridge in RIDGES]
+    ridge = RIDGES[int(np.argmin(errors))]
+    return _solved(cells, genotypes, ratios, ridge)
+
+
+def held_out(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float]) -> list[float]:
+    """The ratio of every network, predicted by costs that were fitted, ridge and all, without its quarter of them."""
+    found = [0.0] * len(genotypes)
+    for own, rest in _quarters(len(genotypes)):
+        fit = fit_costs(cells, [genotypes[i] for i in rest], [ratios[i] for i in rest])
+        for i in own:
+            found[i] = max(fit.predict(genotypes[i]), 0.0)
+    return found
+
+
+def _unseen(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float) -> list[float]:
+    found = [0.0] * len(genotypes)
+    for own, rest in _quarters(len(genotypes)):
+        fit = _solved(cells, [genotypes[i] for i in rest], [ratios[i] for i in rest], ridge)
+        for i in own:
+            found[i] = fit.predict(genotypes[i])
+    return found
+
+
+def _quarters(n: int) -> list[tuple[list[int], list[int]]]:
+    """Every quarter of n networks, and the others."""
+    return [([i for i in range(n) if i % FOLDS == k], [i for i in range(n) if i % FOLDS != k]) for k in range(FOLDS)]
+
+
+def _relative(predicted: Sequence[float], measured: Sequence[float]) -> np.ndarray:
+    return np.array(predicted) / np.array(measured) - 1
+
+
+def _solved(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float) -> Fit:
+    """Non-negative least squares in (rest, a mean of every kind, a cost of every feature)."""
+    from scipy.optimize import nnls
+
+    features, kind_of = _features(cells)
+    kinds = list(dict.fromkeys(kind_of))
+    n_kinds, n_all = len(kinds), 1 + len(kinds) + len(features)
+    column = {feature: 1 + n_kinds + i for i, feature in enumerate(features)}
+    rows, wanted = [], []
+    for genotype, ratio in zip([*genotypes, REFERENCES[cells.name]], [*ratios, 1.0], strict=True):
+        row = np.zeros(n_all)
+        row[0] = 1
+        row[[column[feature] for feature in running(genotype)]] = 1
+        rows.append(row / ratio)
+        wanted.append(1.0)
+    for i, kind in enumerate(kind_of):
+        row = np.zeros(n_all)
+        row[1 + n_kinds + i], row[1 + kinds.index(kind)] = ridge**0.5, -(ridge**0.5)
+        rows.append(row)
+    small = np.diag([0.0] + [TINY] * (n_all - 1))[1:]
+    matrix = np.vstack([*rows, small])
+    solution, _ = nnls(matrix, np.concatenate([wanted, np.zeros(len(matrix) - len(wanted))]))
+    costs = {cell: np.zeros((len(cells.edges), len(cells.operations))) for cell in cells.cells}
+    for (cell, edge, name), at in column.items():
+        costs[cell][edge, name] = solution[at]
+    return Fit(float(solution[0]), costs, ridge)
+
+
+def _features(cells: CellSpace) -> tuple[list[Feature], list[tuple[str, int, int]]]:
+    """What has a cost, and the kind of each: cell, stride, operation."""
+    features, kinds = [], []
+    for cell in cells.cells:
+        for edge, (source, _) in enumerate(cells.edges):
+            stride = 2 if cell == REDUCTION and source < cells.inputs else 1
+            for i, name in enumerate(cells.operations):
+                if name != "none":
+                    features.append((cell, edge, i))
+                    kinds.append((cell, stride, i))
+    return features, kinds
