@@ -15,6 +15,9 @@ def add_arguments(parser: Parser) -> None:
     recipe_argument(parser)
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
     parser.add_argument("--stage", choices=STAGES, help="run this stage only; earlier ones must be finished")
+    parser.add_argument(
+        "--trust-benchmark", action="store_true", help="unpickle the files of bench.file, a folder: they may run code"
+    )
     training_arguments(parser, override="search.epochs=4", checkpoint=False)
 
 
@@ -32,6 +35,7 @@ def main(args: Namespace) -> None:
             recipe,
             args.work_dir or Path("runs") / recipe.name,
             progress=progress,
+            trust=args.trust_benchmark,
             stage=args.stage,
             resume=args.resume,
             launcher=args.launcher,

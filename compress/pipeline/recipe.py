@@ -102,11 +102,12 @@ def load_recipe(
     overrides: Sequence[str] = (),
     kind: type[R] = Recipe,  # type: ignore[assignment]
 ) -> R:
-    """Read the recipe `path`, of the class `kind`, apply `overrides` ("search.epochs=4"), and check every key, type and value.
+    """Read the recipe `path`, apply `overrides` ("search.epochs=4"), and check every key, type and value.
 
     `path` is a file, or names a recipe that comes with the project ("width/preresnet20_digits_rarts"). A recipe in
     Python is an MMEngine config and runs; JSON and YAML are data, and nothing that they name runs. Raises UserError for
-    a missing or broken file, an unknown key (with the nearest known one), wrong values, and a recipe of another kind.
+    a missing or broken file, an unknown key (with the nearest known one), wrong values, and a recipe that is not of the
+    class `kind`.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""True accuracies of all cells of NATS-Bench's topology space, from a table or from the benchmark's own files."""
+"""True accuracies of all cells of NATS-Bench's topology space: a table, or the benchmark's own files."""
 
 from __future__ import annotations
 
@@ -56,17 +56,23 @@ class Bench:
         return sorted(self.accuracies.values())
 
 
-def load_bench(path: str | Path, dataset: str) -> Bench:
+def load_bench(path: str | Path, dataset: str, *, trust: bool = False) -> Bench:
     """The accuracies on `dataset` of the table `path`, or of NATS-Bench's own files.
 
     A table is a CSV, packed by xz or gzip or plain, whose first row names the columns: `arch` or `ArchitectureString`,
-    the cells' strings, and one for each data set, whose name begins with that of the data set. A folder is one of NATS-Bench's (`NATS-tss-v1_0-...-simple`), read by the package
-    `nats_bench`, which unpickles them: only files that you trust.
+    the cells' strings, and one for each data set, whose name begins with that of the data set. A folder is one of
+    NATS-Bench's (`NATS-tss-v1_0-...-simple`), read by the package `nats_bench`, which unpickles its files, so that they
+    can run code: only with `trust`.
 
     Raises UserError for a file that is missing, broken, or has no such columns.
     """
     path = Path(path)
     if path.is_dir():
+        if not trust:
+            raise UserError(
+                f"{path}: NATS-Bench's own files are pickles, which can run code; give a CSV, or --trust-benchmark if "
+                "you trust them"
+            )
         return _official(path, dataset)
     if not path.is_file():
         raise UserError(f"{path}: no such table; give a CSV of cells and accuracies, or NATS-Bench's folder")

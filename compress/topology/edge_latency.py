@@ -59,6 +59,7 @@ def expected_latency(terms: Terms) -> ExpectedLatency:
 
 EDGE_PENALTIES: Registry[PenaltyType] = Registry("compress.topology_penalties")
 """Recipe name -> penalty of a topology search."""
-for _name in ("subgradient", "proximal"):
-    EDGE_PENALTIES.add(PENALTIES[_name])
+for _penalty in PENALTIES.values():
+    if _penalty.places is None or "edges" in _penalty.places:
+        EDGE_PENALTIES.add(_penalty)
 EDGE_PENALTIES.add(replace(PENALTIES["latency"], make=expected_latency, places=("edges",), reads=edge_costs, tau=None))

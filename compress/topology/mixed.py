@@ -1,9 +1,9 @@
 """Mixed operations (thesis 3.6), computed fast: every edge that leaves one state at once.
 
 The mixed operation of an edge is the sum of its operations' outputs, each times its weight. Edges that leave one state
-share what they have in common: one ReLU, one pooling, and one convolution per kernel for all of them, grouped where each
-edge has channels of its own. `none` is not computed. The weight of an operation that ends in a BatchNorm is the scale of
-that BatchNorm, which costs nothing. `benchmarks/mixed_operations.py` measures what this gains.
+share what they have in common: one ReLU, one pooling, and one convolution per kernel for all of them, grouped where
+each edge has channels of its own. `none` is not computed. The weight of an operation that ends in a BatchNorm is the
+scale of that BatchNorm, which costs nothing. `benchmarks/mixed_operations.py` measures what this gains.
 
 Shape legend: B batch, C channels, H and W height and width, E edges that leave the state, O operations.
 """

@@ -55,6 +55,10 @@ class TopologyRecipe(BaseRecipe):
         if given := [key for key in ("type", "genotype", "widths") if key in self.target]:
             raise UserError(f"target.{given[0]}: is what the search finds; leave it away")
         check_arguments("target", kind, self.target)
+        if self.search.penalty == "zero_one" and self.space.get("relaxation", "softmax") != "sigmoid":
+            raise UserError(
+                "search.penalty = 'zero_one': needs space.relaxation = 'sigmoid'; set that, or leave it away"
+            )
         if self.bench is not None and kind != "nats_cells":
             raise UserError("bench: NATS-Bench knows the cells of nats_supernet alone; leave it away")
 

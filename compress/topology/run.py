@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from mmengine.dist import get_world_size
 from torch import nn
 
 from ..engine.data import ImageData
 from ..engine.hooks import Progress
 from ..engine.settings import method_of
 from ..engine.tasks import Classification
+from ..pipeline.checks import check_batch
 from ..pipeline.context import RunContext
 from ..pipeline.folder import RunFolder
 from ..pipeline.images import recipe_data, watch_images
@@ -39,9 +39,10 @@ for _space in (NatsSupernetSpace, DartsSupernetSpace):
 
 @dataclass
 class TopologyContext(RunContext):
-    """What the stages of a topology search are given."""
+    """What the stages of a topology search are given; `trust`: the benchmark's own files may run the code they hold."""
 
     recipe: TopologyRecipe
+    trust: bool = False
 
     @property
     def stages(self) -> Mapping[str, Stage[Self]]:
@@ -76,7 +77,7 @@ class TopologyContext(RunContext):
         if self.recipe.bench is None:
             return None
         try:
-            return load_bench(self.recipe.bench.file, self.recipe.bench.dataset)
+            return load_bench(self.recipe.bench.file, self.recipe.bench.dataset, trust=self.trust)
         except UserError as error:
             raise error.at("bench.file").at("recipe") from None
 
@@ -105,17 +106,11 @@ class TopologyContext(RunContext):
             return
         search = self.recipe.search
         method = method_of(search)
-        halves = 2 if method.halves else 1
-        images = len(self.data.train) // halves // get_world_size()
-        if method.batches and search.batch_size > images:
-            share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")
-            raise UserError(
-                f"recipe: search.batch_size = {search.batch_size}: more than the {images} training images{share}, so no "
-                "batch is full; lower it, or use more images"
-            )
-        even = {cell: torch.ones(len(self.space.cells.edges), len(self.space.cells.operations)) for cell in
-                self.space.cells.cells}  # fmt: skip
-        genotype = discretise(edge_scores(even), self.space.cells)
+        if method.batches:
+            check_batch("search", search.batch_size, len(self.data.train), halved=method.halves)
+        cells = self.space.cells
+        even_EO = torch.ones(len(cells.edges), len(cells.operations))
+        genotype = discretise(edge_scores({cell: even_EO for cell in cells.cells}), cells)
         self.target(genotype)
         if self.bench is not None:
             self.bench.accuracy(genotype)
@@ -161,6 +156,7 @@ def search_topology(
     work_dir: str | Path,
     *,
     progress: Progress,
+    trust: bool = False,
     stage: str | None = None,
     resume: bool = False,
     launcher: str = "none",
@@ -171,6 +167,7 @@ def search_topology(
         recipe: what is searched.
         work_dir: the run's folder.
         progress: is told what goes on.
+        trust: unpickle the benchmark's own files, which may run code.
         stage: run this one only.
         resume: go on with the run in the folder.
         launcher: what started the processes.
@@ -187,7 +184,7 @@ def search_topology(
     goes_on = resume or stage is not None
     if goes_on:
         RunFolder.recorded_as("topology", work_dir)
-    context = TopologyContext(recipe, progress, resume=goes_on, launcher=launcher)
+    context = TopologyContext(recipe, progress, resume=goes_on, launcher=launcher, trust=trust)
     record: dict[str, Any] = {"topology": recipe.to_json(), "latency_table": _table_used(recipe)}
     return start(context, work_dir, record, stage=stage)
 

@@ -1,4 +1,4 @@
-"""Mixed operations: what is computed for all edges at once is the explicit sum, edge by edge, operation by operation."""
+"""Mixed operations: what is computed for all edges at once is the explicit sum of every edge's operations."""
 
 from __future__ import annotations
 
