@@ -35,7 +35,7 @@ def _text_fault(text: str) -> str | None:
     try:
         Genotype.parse(text)
     except UserError as error:
-        return str(error)
+        return str(error).partition(";")[0]
     return None
 
 

@@ -1,4 +1,4 @@
-"""The latency penalty on topologies: closed form, gradient by finite differences, shapes. Instant."""
+"""The latency penalty on topologies: closed form, gradient by finite differences and autograd, what is left out."""
 
 import pytest
 import torch
@@ -85,3 +85,67 @@ def test_what_is_no_table_of_milliseconds_is_refused(latency):
 def test_scores_of_another_shape_are_refused(shape):
     with pytest.raises(UserError, match=r"alphas: .* scores for latencies of shape \[6, 5\]"):
         made()[0].value([torch.zeros(shape)])
+
+
+@pytest.mark.parametrize("weights", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("left_out", [(), (0,), (1, 3)])
+def test_the_gradient_is_that_of_the_value(weights, left_out):
+    """By autograd and by finite differences; exactly 0 for what is left out, though that has a latency here."""
+    generator = torch.Generator().manual_seed(1)
+    latency = torch.rand(E, O, generator=generator, dtype=torch.float64)
+    alpha = (3 * torch.randn(E, O, generator=generator, dtype=torch.float64)).requires_grad_()
+    penalty = ExpectedLatency(0.3, latency, left_out=left_out, weights=weights)
+    (expected,) = torch.autograd.grad(penalty.value([alpha]), alpha)
+    gradient = torch.zeros_like(latency)
+    penalty.add_gradient([alpha.detach()], [gradient])
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-14)
+    assert (gradient[:, list(left_out)] == 0).all()
+    assert (gradient.abs() > 1e-8).sum() > E
+    step, h = torch.zeros_like(latency), 1e-5
+    step[at := divmod(int(gradient.abs().argmax()), O)] = h
+    slope = (penalty.value([alpha + step]) - penalty.value([alpha - step])).item() / (2 * h)
+    assert gradient[at].item() == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["softmax", "sigmoid"])
+def test_what_is_left_out_has_no_share_whatever_its_score(weights):
+    latency = torch.tensor([[0.0, 1.0, 3.0]])
+    for score in (-50.0, 0.0, 50.0):
+        alphas = [torch.tensor([[score, 0.0, 0.0]])]
+        assert ExpectedLatency(0.5, latency, left_out=(0,), weights=weights).value(alphas).item() == pytest.approx(1.0)
+
+
+def test_descent_alone_ends_at_the_cheapest_operation_and_cuts_no_edge():
+    """Without leaving `none` out the same descent ends at `none`, which costs nothing."""
+    latency = torch.tensor([[0.0, 0.2, 0.9, 0.4]] * 3)
+    ends = {}
+    for left_out in ((), (0,)):
+        penalty, alpha = ExpectedLatency(1.0, latency, left_out=left_out), torch.zeros(3, 4)
+        for _ in range(200):
+            gradient = torch.zeros_like(alpha)
+            penalty.add_gradient([alpha], [gradient])
+            alpha -= gradient
+        ends[left_out] = alpha
+    assert (ends[()].argmax(1) == 0).all()
+    assert (ends[(0,)][:, 0] == 0).all()
+    assert (ends[(0,)].argmax(1) == 1).all()
+
+
+def test_sigmoids_that_are_all_tiny_still_have_shares():
+    penalty = ExpectedLatency(1.0, torch.tensor([[1.0, 3.0]]), weights="sigmoid")
+    assert penalty.value([torch.full((1, 2), -200.0)]).item() == pytest.approx(2.0)
+
+
+def test_weights_of_whole_edges_behind_the_scores_are_left_alone():
+    penalty, alpha, _ = made()
+    edges, gradients = torch.ones(E, dtype=torch.float64), [torch.zeros_like(alpha), torch.zeros(E).double()]
+    penalty.add_gradient([alpha, edges], gradients)
+    assert penalty.value([alpha, edges]) == penalty.value([alpha])
+    assert gradients[0].abs().max() > 1e-3
+    assert (gradients[1] == 0).all()
+
+
+@pytest.mark.parametrize("left_out", [range(O), (O,), (-1,)])
+def test_operations_that_are_not_there_cannot_be_left_out(left_out):
+    with pytest.raises(UserError, match=r"left_out = \[.*\]: must be some of 5 operations and leave one"):
+        ExpectedLatency(1.0, torch.ones(E, O), left_out=left_out)
