@@ -98,7 +98,7 @@ class CostsShape(TypedDict):
     network_ms: Milliseconds
     rest: ShareOfAll
     costs: dict[Name, list[list[ShareOfAll]]]
-    ridge: Annotated[float, Ge(0)]
+    ridge: Annotated[float, Ge(0)] | None
     residual: Residual
     reference_ms: Annotated[list[Milliseconds], MinLen(1)]
     rounds: Annotated[int, Ge(1), Le(10**6)]

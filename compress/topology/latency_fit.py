@@ -13,8 +13,8 @@ from ..plan.genotype import CellSpace
 from .latency import REFERENCES, running
 from .supernet import REDUCTION
 
-RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0, 1e4)
-"""How strongly an edge's cost is drawn to the mean of its kind; the last: edges of a kind cost the same."""
+RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0, None)
+"""How strongly an edge's cost is drawn to the mean of its kind; None: edges of a kind cost the same."""
 
 TINY = 1e-3
 """Draws all costs to 0, so that what every network has alike goes to the constant: cells of DARTS all have as many
@@ -25,11 +25,11 @@ Feature = tuple[str, int, int]
 
 
 class Fit(NamedTuple):
-    """The constant, the costs {cell: [E, O]}, and the ridge's weight that cross-validation chose."""
+    """The constant, the costs {cell: [E, O]}, and the ridge's weight, out of RIDGES."""
 
     rest: float
     costs: dict[str, np.ndarray]
-    ridge: float
+    ridge: float | None
 
     def predict(self, genotype: Genotype) -> float:
         """The latency ratio of the network of `genotype`."""
@@ -42,14 +42,16 @@ def fit_costs(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[
     ratio = rest + sum over the operations that run of their costs, none of them negative, by least squares of relative
     errors; the reference network itself, of ratio 1, counts as one more. Costs are drawn to the mean of their kind, the
     same operation at the same stride in the same kind of cell: few networks tell edges apart. How strongly is chosen by
-    cross-validation among RIDGES.
+    cross-validation among RIDGES; where genotypes leave edges out, as DARTS's do, edges of a kind cost the same.
 
     Example::
 
         fit_costs(NATS, genotypes, ratios).costs["cell"][5, 3]  # of a 3x3 convolution on the last edge
     """
-    errors = [np.square(_relative(_unseen(cells, genotypes, ratios, ridge), ratios)).sum() for ridge in RIDGES]
-    ridge = RIDGES[int(np.argmin(errors))]
+    ridge = None
+    if cells.kept is None:
+        errors = [np.square(_relative(_unseen(cells, genotypes, ratios, each), ratios)).sum() for each in RIDGES]
+        ridge = RIDGES[int(np.argmin(errors))]
     return _solved(cells, genotypes, ratios, ridge)
 
 
@@ -63,7 +65,9 @@ def held_out(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[f
     return found
 
 
-def _unseen(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float) -> list[float]:
+def _unseen(
+    cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float | None
+) -> list[float]:
     found = [0.0] * len(genotypes)
     for own, rest in _quarters(len(genotypes)):
         fit = _solved(cells, [genotypes[i] for i in rest], [ratios[i] for i in rest], ridge)
@@ -81,31 +85,32 @@ def _relative(predicted: Sequence[float], measured: Sequence[float]) -> np.ndarr
     return np.array(predicted) / np.array(measured) - 1
 
 
-def _solved(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float) -> Fit:
-    """Non-negative least squares in (rest, a mean of every kind, a cost of every feature)."""
+def _solved(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float | None) -> Fit:
+    """Non-negative least squares in (rest, a mean of every kind) and, with a ridge, a cost of every feature.
+
+    Shape legend: N networks, F features, K kinds of them.
+    """
     from scipy.optimize import nnls
 
     features, kind_of = _features(cells)
     kinds = list(dict.fromkeys(kind_of))
-    n_kinds, n_all = len(kinds), 1 + len(kinds) + len(features)
-    column = {feature: 1 + n_kinds + i for i, feature in enumerate(features)}
-    rows, wanted = [], []
-    for genotype, ratio in zip([*genotypes, REFERENCES[cells.name]], [*ratios, 1.0], strict=True):
-        row = np.zeros(n_all)
-        row[0] = 1
-        row[[column[feature] for feature in running(genotype)]] = 1
-        rows.append(row / ratio)
-        wanted.append(1.0)
-    for i, kind in enumerate(kind_of):
-        row = np.zeros(n_all)
-        row[1 + n_kinds + i], row[1 + kinds.index(kind)] = ridge**0.5, -(ridge**0.5)
-        rows.append(row)
-    small = np.diag([0.0] + [TINY] * (n_all - 1))[1:]
-    matrix = np.vstack([*rows, small])
-    solution, _ = nnls(matrix, np.concatenate([wanted, np.zeros(len(matrix) - len(wanted))]))
+    of_FK = np.array([[own == kind for kind in kinds] for own in kind_of], dtype=float)
+    known, measured = [*genotypes, REFERENCES[cells.name]], np.array([*ratios, 1.0])
+    found = [{*running(genotype)} for genotype in known]
+    has_NF = np.array([[feature in own for feature in features] for own in found], dtype=float)
+    ones = np.ones((len(known), 1))
+    if ridge is None:
+        data, drawn = np.hstack([ones, has_NF @ of_FK]), np.zeros((0, 1 + len(kinds)))
+    else:
+        data = np.hstack([ones, np.zeros((len(known), len(kinds))), has_NF])
+        drawn = ridge**0.5 * np.hstack([np.zeros((len(features), 1)), -of_FK, np.eye(len(features))])
+    small = TINY * np.eye(data.shape[1])[1:]
+    matrix = np.vstack([data / measured[:, None], drawn, small])
+    solution, _ = nnls(matrix, np.append(np.ones(len(known)), np.zeros(len(matrix) - len(known))))
+    own_F = of_FK @ solution[1:] if ridge is None else solution[1 + len(kinds) :]
     costs = {cell: np.zeros((len(cells.edges), len(cells.operations))) for cell in cells.cells}
-    for (cell, edge, name), at in column.items():
-        costs[cell][edge, name] = solution[at]
+    for (cell, edge, name), cost in zip(features, own_F, strict=True):
+        costs[cell][edge, name] = cost
     return Fit(float(solution[0]), costs, ridge)
 
 

@@ -9,7 +9,7 @@ from cell_tables import SIZE, additive, darts, made_up_table, nats
 from compress.measure import prediction_error
 from compress.plan import DARTS, NATS, Genotype, UserError
 from compress.topology.latency import REFERENCES, CellTable, open_cells, running
-from compress.topology.latency_fit import RIDGES, fit_costs, held_out
+from compress.topology.latency_fit import fit_costs, held_out
 from compress.topology.latency_page import write_cell_page
 from compress.topology.profile import random_genotypes
 from compress.topology.published import DARTS_V1
@@ -29,21 +29,20 @@ def normalised(cells, *, spread):
 @pytest.mark.parametrize("cells", [NATS, DARTS], ids=lambda cells: cells.name)
 @pytest.mark.parametrize("spread", [0.0, 0.5])
 def test_an_additive_model_is_recovered(cells, spread):
-    """What kinds of operations cost, from a few networks; what single edges cost, where enough of them are told apart."""
+    """What kinds of operations cost, and in NATS-Bench's space what single edges cost."""
     costs, rest = normalised(cells, spread=spread)
-    n = 60 if cells is NATS else 120
-    genotypes = random_genotypes(cells, n, seed=1)
+    genotypes = random_genotypes(cells, 60, seed=1)
     ratios = sums(genotypes, costs, rest)
     fit = fit_costs(cells, genotypes, ratios)
     fresh = random_genotypes(cells, 20, seed=2)
-    bound = 0.004 if cells is NATS or not spread else 0.08
+    bound = 0.004 if cells is NATS or not spread else 0.2
     error = prediction_error([fit.predict(g) for g in fresh], sums(fresh, costs, rest))
     assert error["p90"] < bound
     assert prediction_error(held_out(cells, genotypes, ratios), ratios)["p90"] < 2 * bound
     if cells is NATS:
         assert abs(fit.rest - rest) < 0.01
         assert np.abs(fit.costs["cell"] - costs["cell"]).max() < 0.01
-        assert (fit.ridge == RIDGES[-1]) == (spread == 0)
+        assert (fit.ridge is None or fit.ridge >= 10) == (spread == 0)
     for rows in fit.costs.values():
         assert (rows >= 0).all()
         assert (rows[:, cells.operations.index("none")] == 0).all()
