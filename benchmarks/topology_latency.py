@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from _harness import ROOT, print_rows, save_results
@@ -34,7 +35,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--gammas", type=float, nargs="+", default=GAMMAS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--repeats", type=int, default=3, help="how often every cell is timed, by turns")
+    parser.add_argument("--repeats", type=int, default=5, help="how often every cell is timed")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="only these")
     parser.add_argument("--quick", action="store_true", help="one epoch, two gammas, eight designs; nothing is written")
     args = parser.parse_args()
@@ -119,7 +120,7 @@ FORMS = {"cell": False, "with_none": True}
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Every found cell in turn with the reference network, round by round over all cells."""
+    """Every found cell in turn with the reference network, exported once and opened anew for every repeat."""
     import torch
 
     from compress.plan import Genotype, scratch, write_json
@@ -133,14 +134,15 @@ def measure(args: argparse.Namespace) -> None:
     images = torch.randn(1, *size(), generator=torch.Generator().manual_seed(0))
     with scratch("latency") as folder:
         networks = CellNetworks(target, table.reference, folder, backend=backend, images=images)
-        timer = PlanTimer(networks, backend, threads=1)
-        for turn in range(args.repeats):
-            for text in sorted({each["cell"] for each in runs(args)}):
-                if len(found.setdefault(text, [])) <= turn:
-                    ratio, _ = compared(timer, Genotype.parse(text), rounds=CellTableConfig.rounds)
-                    found[text].append(ratio)
-                    write_json(path, found)
-                    print(f"{ratio:.3f} of the reference, predicted {table.predict(Genotype.parse(text)).ratio:.3f}")
+        for text in sorted({each["cell"] for each in runs(args)} - found.keys()):
+            genotype = Genotype.parse(text)
+            file = networks.at(genotype)
+            same = SimpleNamespace(unpruned=networks.unpruned, images=images, at=lambda genotype, file=file: file)
+            timer = PlanTimer(same, backend, threads=1)
+            found[text] = [compared(timer, genotype, rounds=CellTableConfig.rounds)[0] for _ in range(args.repeats)]
+            write_json(path, found)
+            shown = ", ".join(f"{ratio:.3f}" for ratio in found[text])
+            print(f"{shown} of the reference, predicted {table.predict(genotype).ratio:.3f}", flush=True)
 
 
 def gather(args: argparse.Namespace) -> None:
@@ -150,7 +152,7 @@ def gather(args: argparse.Namespace) -> None:
     from compress.topology.latency import CellTable
 
     table = CellTable.load(table_of(args))
-    measured = json.loads((args.work_dir / "measured.json").read_text())
+    measured: dict[str, list[float]] = json.loads((args.work_dir / "measured.json").read_text())
     bench = load_bench(args.true, "cifar10") if args.true else None
     rows, raw = [], []
     for gamma in args.gammas:

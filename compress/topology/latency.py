@@ -173,10 +173,10 @@ class CellTable(MeasuredTable):
     def load(cls, path: str | Path) -> CellTable:
         """Read what `save` wrote; UserError when it is missing or no table of cells."""
         value = read_cells(path, CostsFile)
-        own = ("key", "cells", "network_ms", "rest")
+        own = ("format", "key", "cells", "network_ms", "rest", "costs")
         costs = {cell: np.array(rows, dtype=float) for cell, rows in value["costs"].items()}
-        record = {name: entry for name, entry in value.items() if name not in (*own, "format", "costs")}
-        return cls(*(value[name] for name in own), costs, record)
+        record = {name: entry for name, entry in value.items() if name not in own}
+        return cls(value["key"], value["cells"], value["network_ms"], value["rest"], costs, record)
 
 
 def open_cells(path: str | Path, target: Space, input_size: tuple[int, int, int]) -> CellTable:

@@ -1,4 +1,4 @@
-"""Measuring a table of cells: network by network, stopped and resumed, and its command. Timers are made up but for one."""
+"""Measuring a table of cells: network by network, stopped and resumed, and its command. Times are made up."""
 
 import json
 
