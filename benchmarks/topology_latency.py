@@ -20,7 +20,7 @@ from _harness import ROOT, print_rows, save_results
 
 PROTOCOL = ROOT / "benchmarks" / "topology_nats_protocol.json"
 METHOD, REGIME = "rarts fused", "short"
-GAMMAS = (0.0, 0.03, 0.1, 0.3, 1.0)
+GAMMAS = (0.0, 0.1, 0.3, 0.5, 1.0)
 SEEDS = (201, 202)
 TARGET = {"channels": 16, "cells": 1}
 DESIGNS = 28
