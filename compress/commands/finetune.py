@@ -40,4 +40,4 @@ def main(args: Namespace) -> None:
     if first:
         config = recipe.space.get("config")  # Python, which evaluating runs only where it is named
         more = f" --cfg-options space.config={config}" if config else ""
-        print(f"Network: {folder.path} (tools/evaluate.py {folder.path}{more} judges it again)")
+        print(f"Network: {folder.path} (`nncompress evaluate {folder.path}{more}` judges it again)")

@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
     for kind in BUDGETS.values():
         if kind.cost is not None:
             budget.add_argument(kind.flag, type=float, metavar=kind.metavar, help=kind.help)
-    budget.add_argument("--latency-table", metavar="F", help="the device's table (tools/profile_latency.py)")
+    budget.add_argument("--latency-table", metavar="F", help="the device's table (`nncompress profile`)")
     budget.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
 
 

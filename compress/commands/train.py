@@ -38,4 +38,4 @@ def main(args: Namespace) -> None:
             launcher=args.launcher,
         )
     if first:
-        print(f"Checkpoint: {folder.path} (give it to tools/prune.py as --checkpoint)")
+        print(f"Checkpoint: {folder.path} (give it to `nncompress prune` as --checkpoint)")

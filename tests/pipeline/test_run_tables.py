@@ -69,7 +69,7 @@ def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
 
 
 def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As all whose runs measure in their own way; the remedy is another budget, not tools/profile_latency.py."""
+    """As all whose runs measure in their own way; the remedy is another budget, not `nncompress profile`."""
     own = type("Own", (ImageContext,), {"has_tables": False})
     monkeypatch.setitem(CONTEXTS, "preresnet", own)
     recipe = load_recipe(RECIPE)
@@ -83,7 +83,7 @@ def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         context = make_context(recipe_given, TerminalProgress(quiet=True), **options)
         with pytest.raises(UserError, match=f"^{says}: a preresnet has no latency table.*--macs-ratio") as refusal:
             context.check(["load", "search", "select"])
-        assert "profile_latency" not in str(refusal.value)
+        assert "nncompress profile" not in str(refusal.value)
 
 
 def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
@@ -101,7 +101,12 @@ def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
     prune(*RATIO, *foreign, says=("--latency-table", "space = 'mobilenetv2' there, 'preresnet' here"))
     (tmp_path / "noise.json").write_text("{}")
     prune(*RATIO, "--latency-table", tmp_path / "noise.json", says=("--latency-table", "noise.json: format is missing"))
-    prune(*RATIO, "--latency-table", tmp_path / "no.json", says=("--latency-table", "no such file", "profile_latency"))
+    prune(
+        *RATIO,
+        "--latency-table",
+        tmp_path / "no.json",
+        says=("--latency-table", "no such file", "`nncompress profile`"),
+    )
 
 
 @pytest.mark.parametrize("kind", ["missing", "device"])
