@@ -100,7 +100,8 @@ def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
     foreign = ("--latency-table", tmp_path / "mobilenet.json", "--force-latency-table")
     prune(*RATIO, *foreign, says=("--latency-table", "space = 'mobilenetv2' there, 'preresnet' here"))
     (tmp_path / "noise.json").write_text("{}")
-    prune(*RATIO, "--latency-table", tmp_path / "noise.json", says=("--latency-table", "noise.json: format is missing"))
+    noise = tmp_path / "noise.json"
+    prune(*RATIO, "--latency-table", noise, says=(f"error: --latency-table {noise}: format is missing",))
     prune(
         *RATIO,
         "--latency-table",
@@ -118,7 +119,10 @@ def test_a_search_for_speed_needs_its_table_before_anything_is_written(
     if kind == "device":
         made_up_table(MobileNetV2Space(10, 0.35), SIZE).save(file)
     options = {"search__penalty": "latency", "search__latency_table": file}
-    says = ("search.latency_table", "mobilenet.json", "no such file" if kind == "missing" else "space = 'mobilenetv2'")
+    says = (
+        f"error: search.latency_table = '{file}': ",
+        f"'{file}': no such file" if kind == "missing" else "space = 'mobilenetv2'",
+    )
     prune("--pruning-ratio", 0.4, options=options, says=says)
 
 
