@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
 STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
@@ -35,6 +34,7 @@ def main(args: Namespace) -> None:
     from ..pipeline.run import prune
     from ..plan import UserError, read_stored
     from ..plan.budget_kinds import BUDGETS
+    from ..plan.launchers import first_process
     from ..plan.summary_file import SummaryFile
     from ..pruning import Budget
     from ..report import print_summary
