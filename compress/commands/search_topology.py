@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
 STAGES = ("search", "discretise", "report")
@@ -24,6 +23,7 @@ def add_arguments(parser: Parser) -> None:
 def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
     from ..plan import Genotype
+    from ..plan.launchers import first_process
     from ..report.progress import TerminalProgress
     from ..topology.recipe import TopologyRecipe
     from ..topology.run import search_topology

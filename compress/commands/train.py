@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
 
@@ -23,6 +22,7 @@ def add_arguments(parser: Parser) -> None:
 def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import train_baseline
+    from ..plan.launchers import first_process
     from ..report.progress import TerminalProgress
 
     first = first_process(args.launcher)
@@ -38,4 +38,4 @@ def main(args: Namespace) -> None:
             launcher=args.launcher,
         )
     if first:
-        print(f"Checkpoint: {folder.path} (give it to tools/prune.py as --checkpoint)")
+        print(f"Checkpoint: {folder.path} (give it to `nncompress prune` as --checkpoint)")

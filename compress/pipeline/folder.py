@@ -61,7 +61,7 @@ class RunFolder:
         record = cls.recorded(path) or {}
         if record and key not in record:
             (kind,) = (kind for other, kind in RECORDS.items() if other in record)
-            raise UserError(f"--work-dir {path}: holds a run of {kind.tool}; give a new folder")
+            raise UserError(f"--work-dir {path}: holds a run of `{kind.tool}`; give a new folder")
         return record
 
     @classmethod
