@@ -1,4 +1,4 @@
-"""Genotypes as published: what searches are compared with, and what spaces of cells have unless they are given others."""
+"""Genotypes as published: what searches are compared with, and the defaults of the networks of cells."""
 
 from __future__ import annotations
 
