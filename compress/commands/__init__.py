@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "export",
     "benchmark": "benchmark",
     "profile": "profile",
+    "search-topology": "search_topology",
     "recipes": "recipes",
     "toy-model": "toy_model",
 }

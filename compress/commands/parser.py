@@ -87,9 +87,10 @@ def recipe_argument(parser: Parser, more: str = "") -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=f"a file, or a name that `nncompress recipes` lists{more}")
 
 
-def training_arguments(parser: Parser, *, override: str) -> None:
-    """What tools that train share; `override` is an example of --cfg-options."""
-    parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
+def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True) -> None:
+    """What tools that train share; `override` is an example of --cfg-options, `checkpoint`: they read one."""
+    if checkpoint:
+        parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
     parser.add_argument("--launcher", choices=("none", *RANKS), default="none")
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ..penalties import PENALTIES, PenaltyType
 from ..penalties.latency import TAU
-from ..plan import Count, Range, UserError, brief, check_settings
+from ..plan import Count, Range, Registry, UserError, brief, check_settings
 from ..search import DEFAULT, METHODS, Method
 
 Amp = Literal["bf16", "fp16"] | None
@@ -110,6 +110,9 @@ class SearchConfig:
     amp: Amp = None
     accumulate: Count = 1
 
+    methods: ClassVar[Registry[Method]] = METHODS
+    """What `method` may name."""
+
     def __post_init__(self) -> None:
         check_training(self, "search")
         method, settings = method_of(self), make_method(self)
@@ -124,7 +127,7 @@ class SearchConfig:
         if self.fixed_scale and not _scalable(method):
             raise UserError(
                 f"search.fixed_scale = True: {method.name} has no gates to scale; set it to False, or use one of "
-                f"{_names(_scalable)}"
+                f"{self._names(_scalable)}"
             )
         check_optimizer(self.alpha_optimizer, name="search.alpha_optimizer")
         if self.amp == "fp16":
@@ -138,7 +141,7 @@ class SearchConfig:
         lacks = f"has no {' or '.join(penalty.places)}" if penalty.places else "applies no such penalty"
         raise UserError(
             f"search.penalty = {penalty.name!r}: {method.name} {lacks} for it to act on; use one of "
-            f"{_names(lambda other: other.takes(penalty))}, or another penalty"
+            f"{self._names(lambda other: other.takes(penalty))}, or another penalty"
         )
 
     def _settle_latency(self, method: Method, settings: Any) -> None:
@@ -161,14 +164,13 @@ class SearchConfig:
         if penalised and self.latency_tau is None:
             object.__setattr__(self, "latency_tau", TAU)  # so that a run's record says it
 
+    def _names(self, suits: Callable[[Method], bool]) -> str:
+        """The names of the methods that suit, for a message."""
+        return ", ".join(method.name for method in self.methods.values() if suits(method))
+
 
 def _scalable(method: Method) -> bool:
     return method.source is not None and method.source.scalable
-
-
-def _names(suits: Callable[[Method], bool]) -> str:
-    """The names of the methods that suit, for a message."""
-    return ", ".join(method.name for method in METHODS.values() if suits(method))
 
 
 def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
@@ -186,7 +188,7 @@ def check_training(config: TrainConfig | SearchConfig, section: str) -> None:
 
 def method_of(config: SearchConfig) -> Method:
     """The method that `config` names; UserError for an unknown one."""
-    return METHODS.named(config.method.get("type"), "search.method.type")
+    return config.methods.named(config.method.get("type"), "search.method.type")
 
 
 def penalty_of(config: SearchConfig) -> PenaltyType:

@@ -6,6 +6,7 @@ from .latency import LatencyPenalty
 from .named import PENALTIES, PenaltyType, Terms
 from .prox import group_soft_threshold, hard_threshold, soft_threshold
 from .topology import SoftmaxLatency
+from .zero_one import ZeroOne
 
 __all__ = [
     "L1",
@@ -15,6 +16,7 @@ __all__ = [
     "PenaltyType",
     "SoftmaxLatency",
     "Terms",
+    "ZeroOne",
     "group_soft_threshold",
     "hard_threshold",
     "soft_threshold",

@@ -11,6 +11,7 @@ from ..spaces import Group
 from .base import Penalty
 from .l1 import L1
 from .latency import TAU, LatencyPenalty
+from .zero_one import ZeroOne
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,4 @@ PENALTIES: Registry[PenaltyType] = Registry("compress.penalties")
 PENALTIES.add(PenaltyType("subgradient", lambda terms: L1(terms.gamma, "subgradient"), common=True))
 PENALTIES.add(PenaltyType("proximal", lambda terms: L1(terms.gamma, "proximal"), zeros=True, common=True))
 PENALTIES.add(PenaltyType("latency", _latency, places=("gates",), table=True))
+PENALTIES.add(PenaltyType("zero_one", lambda terms: ZeroOne(terms.gamma), places=("edges",)))

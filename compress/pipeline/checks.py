@@ -58,14 +58,19 @@ def check_batches(c: NetworkContext, stages: Sequence[str]) -> None:
         unused = method is not None and (c.search_from or not method.batches)
         if name not in stages or unused:
             continue
-        halves = 2 if method is not None and method.halves else 1
-        images = len(c.data.train) // halves // get_world_size()
-        if section.batch_size > images:
-            share = (" of each half" if halves == 2 else "") + (" per process" if get_world_size() > 1 else "")
-            raise UserError(
-                f"recipe: {name}.batch_size = {section.batch_size}: more than the {images} training images{share}, "
-                "so no batch is full; lower it, or use more images"
-            )
+        halved = method is not None and method.halves
+        check_batch(name, section.batch_size, len(c.data.train), halved=halved)
+
+
+def check_batch(section: str, batch_size: int, images: int, *, halved: bool) -> None:
+    """UserError when the processes' shares of `images`, each `halved` or not, do not fill one batch."""
+    own = images // (2 if halved else 1) // get_world_size()
+    if batch_size > own:
+        share = (" of each half" if halved else "") + (" per process" if get_world_size() > 1 else "")
+        raise UserError(
+            f"recipe: {section}.batch_size = {batch_size}: more than the {own} training images{share}, so no batch is "
+            "full; lower it, or use more images"
+        )
 
 
 def check_card(c: NetworkContext, path: Path, card: Card) -> None:

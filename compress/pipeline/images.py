@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from mmengine.device import get_device
 from torch import nn
 
-from ..engine.data import ImageData, load_data
+from ..engine.data import DataConfig, ImageData, load_data
 from ..engine.hooks import Progress
 from ..engine.loaders import eval_loader
 from ..engine.settings import TrainConfig
@@ -36,10 +36,7 @@ class ImageContext(NetworkContext):
     @cached_property
     def data(self) -> ImageData:
         """The recipe's data, read once."""
-        try:
-            return load_data(self.recipe.data, seed=self.recipe.seed, progress=self.progress)
-        except UserError as error:
-            raise error.of("root").under("data").at("recipe") from None
+        return recipe_data(self.recipe, self.progress)
 
     @cached_property
     def full_space(self) -> Space:
@@ -59,11 +56,7 @@ class ImageContext(NetworkContext):
 
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Top-1 in percent and loss on the evaluation images, computed on the device; it stays where it was."""
-        loader = eval_loader(self.data.test, batch_size=EVAL_BATCH, num_workers=self.recipe.data.num_workers)
-        home = next(network.parameters()).device
-        figures = evaluate_top1(network.to(get_device()), loader)
-        network.to(home)
-        return figures
+        return watch_images(network, self.data, num_workers=self.recipe.data.num_workers)
 
     def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
         """Figures of a run folder's network, an ONNX file or an engine on the evaluation split."""
@@ -73,6 +66,35 @@ class ImageContext(NetworkContext):
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
         """Train `network` in place, as the stage `stage`."""
         train(network, self.data.train, config, self.job(stage), evaluate=self.watch, teacher=teacher)
+
+
+class ImageRecipe(Protocol):
+    """A recipe of a run on images."""
+
+    @property
+    def data(self) -> DataConfig:
+        """Which images."""
+
+    @property
+    def seed(self) -> int:
+        """Of their choice."""
+
+
+def recipe_data(recipe: ImageRecipe, progress: Progress) -> ImageData:
+    """The images that `recipe` names; UserError, which names its section, where they cannot be read."""
+    try:
+        return load_data(recipe.data, seed=recipe.seed, progress=progress)
+    except UserError as error:
+        raise error.of("root").under("data").at("recipe") from None
+
+
+def watch_images(network: nn.Module, data: ImageData, *, num_workers: int) -> dict[str, float]:
+    """Top-1 in percent and loss on the evaluation images, computed on the device; the network stays where it was."""
+    loader = eval_loader(data.test, batch_size=EVAL_BATCH, num_workers=num_workers)
+    home = next(network.parameters()).device
+    figures = evaluate_top1(network.to(get_device()), loader)
+    network.to(home)
+    return figures
 
 
 CONTEXTS: dict[str, type[NetworkContext]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from ..engine.data import DataConfig
 from ..engine.settings import FinetuneConfig, SearchConfig, TrainConfig
@@ -26,26 +26,16 @@ MOST_NAME = 200
 """Characters of a recipe's name, which is a folder's too."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One full run's settings; each section is documented at its own class. `space` is {"type": name, ...}.
-
-    Raises UserError for a value that is not one of its choices, or out of its range.
-    """
+class BaseRecipe:
+    """What every recipe checks and says, whatever is run: frozen dataclasses with a name, a space and a seed."""
 
     name: str
     space: Mapping[str, Any]
-    data: DataConfig
-    train: TrainConfig
-    search: SearchConfig
-    finetune: FinetuneConfig
-    select: SelectConfig = field(default_factory=SelectConfig)
-    export: ExportConfig = field(default_factory=ExportConfig)
-    measure: MeasureConfig = field(default_factory=MeasureConfig)
-    seed: Seed = 0
 
     runs: ClassVar[tuple[str, ...]] = ()
     """Keys that name a file in Python, which such a run executes: only a user may name it."""
+    command: ClassVar[str] = "prune"
+    """The command that runs it, for those who give it to another one."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -64,27 +54,58 @@ class Recipe:
 
     def check_space(self) -> None:
         """UserError for arguments that the space does not have, or that are of the wrong types."""
-        kind = self.space["type"]
-        known, hints = signature(SPACES[kind]).parameters, hints_of(SPACES[kind]) if is_dataclass(SPACES[kind]) else {}
-        for key, value in self.space.items():
-            if key == "type":
-                continue
-            if key not in known:
-                raise UserError(f"space.{key}: {kind} has no such setting; it has {', '.join(known)}")
-            if key in hints:
-                convert(value, hints[key], f"space.{key}")
+        check_arguments("space", self.space["type"], self.space)
 
     def to_json(self) -> dict[str, Any]:
         """All settings as plain JSON values, defaults filled in."""
-        return _plain(asdict(self))
+        return _plain(asdict(self))  # type: ignore[call-overload, no-any-return]
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def check_arguments(section: str, kind: str, values: Mapping[str, Any]) -> None:
+    """UserError for arguments among `values` that the space called `kind` does not have, or of the wrong types."""
+    known, hints = signature(SPACES[kind]).parameters, hints_of(SPACES[kind]) if is_dataclass(SPACES[kind]) else {}
+    for key, value in values.items():
+        if key == "type":
+            continue
+        if key not in known:
+            raise UserError(f"{section}.{key}: {kind} has no such setting; it has {', '.join(known)}")
+        if key in hints:
+            convert(value, hints[key], f"{section}.{key}")
+
+
+@dataclass(frozen=True)
+class Recipe(BaseRecipe):
+    """One full run's settings; each section is documented at its own class. `space` is {"type": name, ...}.
+
+    Raises UserError for a value that is not one of its choices, or out of its range.
+    """
+
+    name: str
+    space: Mapping[str, Any]
+    data: DataConfig
+    train: TrainConfig
+    search: SearchConfig
+    finetune: FinetuneConfig
+    select: SelectConfig = field(default_factory=SelectConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    seed: Seed = 0
+
+
+R = TypeVar("R", bound=BaseRecipe)
+
+
+def load_recipe(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    kind: type[R] = Recipe,  # type: ignore[assignment]
+) -> R:
     """Read the recipe `path`, apply `overrides` ("search.epochs=4"), and check every key, type and value.
 
     `path` is a file, or names a recipe that comes with the project ("width/preresnet20_digits_rarts"). A recipe in
     Python is an MMEngine config and runs; JSON and YAML are data, and nothing that they name runs. Raises UserError for
-    a missing or broken file, an unknown key (with the nearest known one) and wrong values.
+    a missing or broken file, an unknown key (with the nearest known one), wrong values, and a recipe that is not of the
+    class `kind`.
 
     Example::
 
@@ -92,19 +113,32 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = recipe_path(path)
     values, data = read_values(path)
-    return make_recipe({"name": path.stem, **values}, overrides, source=f"RECIPE {path}" if data else None)
+    source = f"RECIPE {path}" if data else None
+    return make_recipe({"name": path.stem, **values}, overrides, source=source, kind=kind)
 
 
-def make_recipe(values: Mapping[str, Any], overrides: Sequence[str], *, source: str | None) -> Recipe:
-    """The recipe of plain `values` with `overrides`; `source` is the file of data that they come from, None: Python.
+def make_recipe(
+    values: Mapping[str, Any],
+    overrides: Sequence[str],
+    *,
+    source: str | None,
+    kind: type[R] = Recipe,  # type: ignore[assignment]
+) -> R:
+    """The recipe of plain `values` with `overrides`, of the class `kind` or one derived from it.
 
-    Raises UserError as `load_recipe` does, and where values of data name a file in Python that no override does.
+    `source` is the file of data that they come from, None: Python. Raises UserError as `load_recipe` does, and where
+    values of data name a file in Python that no override does.
     """
     options = parse_options(overrides)
     merged = merge_options(values, options)
     try:
-        kind = _kind(merged.get("space"))
-        for key in kind.runs if source is not None else ():
+        own = _kind(merged.get("space"))
+        if not issubclass(own, kind):
+            raise UserError(
+                f"space.type = {brief(merged['space']['type'])}: a recipe for `nncompress {own.command}`, not for "
+                f"`nncompress {kind.command}`; give it there, or another recipe here"
+            )
+        for key in own.runs if source is not None else ():
             section, _, last = key.partition(".")
             file = merged[section].get(last)
             if file is not None and key not in options:
@@ -112,16 +146,16 @@ def make_recipe(values: Mapping[str, Any], overrides: Sequence[str], *, source: 
                     f"{key} = {brief(file)}: is Python, which a file of data must not run; name it yourself: give the "
                     f"recipe in Python, or --cfg-options {key}=FILE"
                 )
-        return build_settings(kind, merged)
+        return build_settings(own, merged)
     except UserError as error:
         raise error.at(source or "recipe") from None
 
 
-RECIPES: dict[str, type[Recipe]] = {}
+RECIPES: dict[str, type[BaseRecipe]] = {}
 """Type of the space -> class of its recipes, where it is not `Recipe`."""
 
 
-def _kind(space: Any) -> type[Recipe]:
+def _kind(space: Any) -> type[BaseRecipe]:
     """The class of the recipes of a space; UserError for a section that has no known type."""
     if space is None:
         raise UserError("space is missing; add it, for example space=dict(type='preresnet', depth=20)")

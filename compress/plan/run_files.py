@@ -70,6 +70,7 @@ RECORDS = {
     "recipe": RecordKind("tools/prune.py", ("checkpoint", "budget")),
     "train": RecordKind("tools/train.py"),
     "finetune": RecordKind("tools/finetune.py", ("checkpoint",)),
+    "topology": RecordKind("tools/search_topology.py"),
 }
 """Key of recipe.json under which the recipe stands -> the kind of run. A leaf room adds its own."""
 
@@ -90,6 +91,7 @@ class RunRecord(TypedDict, total=False):
     recipe: RecordedRecipe
     train: RecordedRecipe
     finetune: RecordedRecipe
+    topology: RecordedRecipe
     checkpoint: Checkpoint
     teacher: Checkpoint
     budget: BudgetFile

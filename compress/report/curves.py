@@ -27,12 +27,12 @@ def figures(rows: list[dict[str, Any]], *, top1_before: float | None) -> list[st
     for stage, title in STAGES.items():
         panels.append(_losses(rows, stage=stage, title=f"{title}: loss"))
         if stage == "search":
-            panels.append(_panel(rows, stage=stage, key="mean_abs_score", title="Search: mean |score|", zero=True))
+            panels.append(panel_of(rows, stage=stage, key="mean_abs_score", title="Search: mean |score|", zero=True))
             if any(value for _, value in series(rows, stage=stage, key="zeros")):
                 title_zeros = "Search: scores at exactly zero"
-                panels.append(_panel(rows, stage=stage, key="zeros", title=title_zeros, zero=True))
+                panels.append(panel_of(rows, stage=stage, key="zeros", title=title_zeros, zero=True))
         reference = None if stage == "train" else top1_before
-        panels.append(_panel(rows, stage=stage, key="top1", title=f"{title}: top-1 accuracy, %", reference=reference))
+        panels.append(panel_of(rows, stage=stage, key="top1", title=f"{title}: top-1 accuracy, %", reference=reference))
         panels.append(_average_precision(rows, stage=stage, title=f"{title}: box AP, %"))
     return [panel for panel in panels if panel]
 
@@ -76,9 +76,10 @@ def _named(found: dict[str, list[tuple[float, float]]]) -> list[svg.Curve]:
     return [svg.Curve(points, c, name) for c, (name, points) in zip(COLOURS, found.items(), strict=False) if points]
 
 
-def _panel(
+def panel_of(
     rows: list[dict[str, Any]], *, stage: str, key: str, title: str, zero: bool = False, reference: float | None = None
 ) -> str:
+    """One column of one stage as a panel; nothing where it has no points."""
     points = series(rows, stage=stage, key=key)
     curves = [svg.Curve(points, "c1", "")] if points else []
     return _figure(curves, title=title, zero=zero, reference=reference)

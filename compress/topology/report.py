@@ -1,0 +1,172 @@
+"""The page of a topology search, from the files of its folder alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+from typing_extensions import TypedDict
+
+from ..plan import Genotype, load_scores, read_stored
+from ..plan.files import write_text
+from ..plan.kinds import EXTRA, Count, Name, Percent, Seconds, Share, Text, Versions
+from ..plan.paths import inside
+from ..plan.run_files import RecordFile, SearchInfo
+from ..plan.stored import Rule
+from ..report import curves, read_metrics, wording
+from ..report.markup import definitions, document, note, section, tile
+
+AGAIN = "run the report stage again"
+FILES = ("summary.json", "genotype.json", "scores.safetensors", "metrics.jsonl", "recipe.json")
+CURVES = {
+    "true_top1": "True accuracy of the present cell, %",
+    "true_rank": "Rank of the present cell among all",
+    "skip_share": "Share of skip connections",
+    "pool_share": "Share of pooling",
+}
+
+
+def _text_fault(summary: Mapping[str, Any]) -> str | None:
+    text = Genotype.parse(summary["genotype"])
+    return None if text.space == summary["space"] else "genotype: is of another space"
+
+
+class TopologySummary(TypedDict):
+    """summary.json of a topology search."""
+
+    __pydantic_config__ = EXTRA  # type: ignore[misc]
+    format: int
+    recipe: Text
+    space: Name
+    dataset: Name
+    genotype: Text
+    params: Count
+    macs: Count
+    skip_share: Share
+    pool_share: Share
+    true_top1: NotRequired[Percent]
+    true_rank: NotRequired[Count]
+    search: SearchInfo
+    seconds: dict[Name, Seconds]
+    seed: int
+    versions: Versions
+    device: Text
+
+
+SummaryFile = Annotated[TopologySummary, Rule(_text_fault)]
+
+
+def write_topology_report(folder: str | Path) -> Path:
+    """Write report.html from the files of the folder of a topology search; returns its path.
+
+    Raises UserError for a file that is missing, damaged, or a link out of the folder.
+    """
+    folder = Path(folder)
+    for name in FILES:
+        inside(folder, name, source=folder / name)
+    summary = read_stored(folder / "summary.json", SummaryFile, version=1, remedy=AGAIN)
+    genotype = Genotype.load(folder / "genotype.json")
+    parts = [
+        _header(summary),
+        _tiles(summary),
+        _cells(genotype),
+        _curves(folder / "metrics.jsonl"),
+        _weights(genotype, load_scores(folder / "scores.safetensors")),
+        _provenance(summary, read_stored(folder / "recipe.json", RecordFile, remedy=AGAIN)),
+    ]
+    page = folder / "report.html"
+    title = f"{summary['space']} cells on {summary['dataset']}: compress report"
+    write_text(page, document(title, parts, foot="Written by compress from the files of this run folder alone."))
+    return page
+
+
+def _header(summary: Any) -> str:
+    facts = [f"searched by {summary['search']['type']}", f"seed {summary['seed']}", f"for {_target(summary)}"]
+    if "true_top1" in summary:
+        lead = f"The cell's true accuracy is {summary['true_top1']:.2f} %, rank {summary['true_rank']:,} of its space."
+    else:
+        lead = "The cell that the search ended with; retrain it to learn its accuracy."
+    return (
+        f'<header><p class="overline">{escape(summary["recipe"])}</p><h1>{escape(summary["space"])} cells <span>on'
+        f'</span> {escape(summary["dataset"])}</h1><p class="lead">{escape(lead)}</p>'
+        f'<p class="facts">{" &middot; ".join(escape(fact) for fact in facts)}</p></header>'
+    )
+
+
+def _target(summary: Any) -> str:
+    target = dict(summary.get("target", {}))
+    kind = str(target.pop("type", "its network"))
+    return kind + (f" ({', '.join(f'{key} {value}' for key, value in target.items())})" if target else "")
+
+
+def _tiles(summary: Any) -> str:
+    cells = [
+        tile("Parameters", *_split(summary["params"]), escape(_target(summary))),
+        tile("MACs", *_split(summary["macs"]), "one multiply-add is one MAC"),
+        tile("Skip connections", f"{100 * summary['skip_share']:.0f}", "%", "of the edges"),
+        tile("Pooling", f"{100 * summary['pool_share']:.0f}", "%", "of the edges"),
+    ]
+    if "true_top1" in summary:
+        cells.append(tile("True accuracy", f"{summary['true_top1']:.2f}", "%", f"rank {summary['true_rank']:,}"))
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def _split(value: float) -> tuple[str, str]:
+    number, _, unit = wording.short_count(value).partition(" ")
+    return number, unit
+
+
+def _cells(genotype: Genotype) -> str:
+    return section("Cells", f"<pre>{escape(genotype.text)}</pre>")
+
+
+def _curves(path: Path) -> str:
+    if not path.exists():
+        return ""
+    rows = read_metrics(path)
+    panels = curves.figures(rows, top1_before=None)
+    panels += [curves.panel_of(rows, stage="search", key=key, title=title) for key, title in CURVES.items()]
+    shown = "".join(panel for panel in panels if panel)
+    return section("Search", f'<div class="panels">{shown}</div>{note("One point per epoch.")}')
+
+
+def _weights(genotype: Genotype, scores: Mapping[str, Any]) -> str:
+    """The weight of every operation on every edge, the chosen ones in bold."""
+    chosen = {(cell, source, node): name for cell, node, name, source in genotype.edges}
+    space = genotype.cell_space
+    head = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in space.operations)
+    tables = []
+    for cell in space.cells:
+        body = []
+        for i, (source, node) in enumerate(space.edges):
+            own = chosen.get((cell, source, node))
+            row = zip(space.operations, scores[f"{cell}.{i}"].tolist(), strict=True)
+            cells = "".join(f"<td>{_weight(value, name == own)}</td>" for name, value in row)
+            body.append(f'<tr><th scope="row">{source} &rarr; {node}</th>{cells}</tr>')
+        tables.append(
+            f'<h3>{escape(cell)}</h3><div class="wide"><table><thead><tr><td></td>{head}</tr></thead>'
+            f"<tbody>{''.join(body)}</tbody></table></div>"
+        )
+    return section("Weights of the operations", "".join(tables))
+
+
+def _weight(value: float, chosen: bool) -> str:
+    return f"<b>{value:.3f}</b>" if chosen else f"{value:.3f}"
+
+
+def _provenance(summary: Any, record: Any) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    facts = {
+        "recipe": summary["recipe"],
+        "search method": summary["search"]["type"],
+        "seed": summary["seed"],
+        "device": summary["device"],
+        "versions": versions,
+        "time": wording.seconds(sum(summary["seconds"].values())),
+    }
+    text = escape(json.dumps(record, indent=2))
+    recipe = f"<details><summary>The resolved recipe</summary><pre>{text}</pre></details>"
+    return section("How it was made", f"{definitions(facts)}{recipe}")

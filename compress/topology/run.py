@@ -1,0 +1,165 @@
+"""Runs of topology searches: search, read the cells off, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from ..engine.data import ImageData
+from ..engine.hooks import Progress
+from ..engine.settings import method_of
+from ..engine.tasks import Classification
+from ..pipeline.checks import check_batch
+from ..pipeline.context import RunContext
+from ..pipeline.folder import RunFolder
+from ..pipeline.images import recipe_data, watch_images
+from ..pipeline.running import alone, start
+from ..pipeline.stage import Stage
+from ..plan import Genotype, UserError
+from ..spaces import SPACES, Space, make_space
+from .bench import Bench, load_bench
+from .discretise import discretise
+from .logits import edge_scores
+from .recipe import TopologyRecipe
+from .stages import STAGES
+from .supernet import Supernet
+from .supernet_space import DartsSupernetSpace, NatsSupernetSpace, SupernetSpace
+
+for _space in (NatsSupernetSpace, DartsSupernetSpace):
+    SPACES.add(_space)
+
+
+@dataclass
+class TopologyContext(RunContext):
+    """What the stages of a topology search are given; `trust`: the benchmark's own files may run the code they hold."""
+
+    recipe: TopologyRecipe
+    trust: bool = False
+
+    @property
+    def stages(self) -> Mapping[str, Stage[Self]]:
+        """Search, discretise, report."""
+        return STAGES
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The recipe's data, read once."""
+        return recipe_data(self.recipe, self.progress)
+
+    @cached_property
+    def task(self) -> Classification:
+        """Cross entropy on the training images."""
+        return Classification(self.data)
+
+    @cached_property
+    def space(self) -> SupernetSpace:
+        """The supernet for the data's classes and channels."""
+        values = {key: value for key, value in self.recipe.space.items() if key != "type"}
+        space = make_space(self.recipe.space["type"], {**self._ends, **values})
+        assert isinstance(space, SupernetSpace)
+        return space
+
+    @property
+    def _ends(self) -> dict[str, int]:
+        return {"num_classes": len(self.data.classes), "in_channels": self.task.input_size[0]}
+
+    @cached_property
+    def bench(self) -> Bench | None:
+        """True accuracies of all cells, where the recipe names them; UserError where they cannot be read."""
+        if self.recipe.bench is None:
+            return None
+        try:
+            return load_bench(self.recipe.bench.file, self.recipe.bench.dataset, trust=self.trust)
+        except UserError as error:
+            raise error.at("bench.file").at("recipe") from None
+
+    def target(self, genotype: Genotype) -> Space:
+        """The space of the network that `genotype` is for."""
+        try:
+            return make_space(self.recipe.target_type, {**self._ends, **self.recipe.target, "genotype": genotype.text})
+        except UserError as error:
+            raise error.at("target").at("recipe") from None
+
+    def check(self, stages: Sequence[str]) -> None:
+        """Read and check the data, the supernet, the target and the table."""
+        if not stages:
+            return
+        search = self.recipe.search
+        method = method_of(search)
+        if method.batches:
+            check_batch("search", search.batch_size, len(self.data.train), halved=method.halves)
+        cells = self.space.cells
+        even_EO = torch.ones(len(cells.edges), len(cells.operations))
+        genotype = discretise(edge_scores({cell: even_EO for cell in cells.cells}), cells)
+        self.target(genotype)
+        if self.bench is not None:
+            self.bench.accuracy(genotype)
+
+    def watch(self, network: nn.Module) -> dict[str, float]:
+        """Figures after an epoch: the supernet's accuracy, and the cell that stands there now."""
+        assert isinstance(network, Supernet)
+        figures = watch_images(network, self.data, num_workers=self.recipe.data.num_workers)
+        with torch.no_grad():
+            scores = edge_scores(network.weights(torch.device("cpu")))
+        genotype = self.discretised(scores)
+        return {**figures, **self.judged(genotype)}
+
+    def discretised(self, scores: Mapping[str, torch.Tensor]) -> Genotype:
+        """The cells of `scores`, as the recipe reads them off."""
+        return discretise(scores, self.space.cells, allow_none=self.recipe.search.allow_none)
+
+    def judged(self, genotype: Genotype) -> dict[str, float]:
+        """Shares of operations without parameters among the edges, and what the benchmark knows of the cells."""
+        pools = [name for name in genotype.cell_space.choices if "pool" in name]
+        figures: dict[str, float] = {
+            "skip_share": round(genotype.share("skip_connect"), 4),
+            "pool_share": round(sum(genotype.share(name) for name in pools), 4),
+        }
+        if self.bench is not None:
+            figures |= {"true_top1": self.bench.accuracy(genotype), "true_rank": self.bench.rank(genotype)}
+        return figures
+
+
+@alone
+def search_topology(
+    recipe: TopologyRecipe,
+    work_dir: str | Path,
+    *,
+    progress: Progress,
+    trust: bool = False,
+    stage: str | None = None,
+    resume: bool = False,
+    launcher: str = "none",
+) -> RunFolder:
+    """Search cells in `work_dir`; writes genotype.json, scores.safetensors, metrics.jsonl and report.html.
+
+    Args:
+        recipe: what is searched.
+        work_dir: the run's folder.
+        progress: is told what goes on.
+        trust: unpickle the benchmark's own files, which may run code.
+        stage: run this one only.
+        resume: go on with the run in the folder.
+        launcher: what started the processes.
+
+    Raises UserError for bad input, before anything is written.
+
+    Example::
+
+        recipe = load_recipe("topology/nats_digits_rarts", kind=TopologyRecipe)
+        with TerminalProgress() as progress:
+            folder = search_topology(recipe, "runs/cells", progress=progress)
+        Genotype.load(folder / "genotype.json").text
+    """
+    goes_on = resume or stage is not None
+    if goes_on:
+        RunFolder.recorded_as("topology", work_dir)
+    context = TopologyContext(recipe, progress, resume=goes_on, launcher=launcher, trust=trust)
+    record: dict[str, Any] = {"topology": recipe.to_json()}
+    return start(context, work_dir, record, stage=stage)

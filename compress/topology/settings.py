@@ -1,0 +1,28 @@
+"""Settings of a topology search: those of a width search, with methods whose scores live on edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from ..engine.settings import SearchConfig
+from ..plan import Range, Registry
+from ..search import Method
+from .methods import EDGE_METHODS
+
+
+@dataclass(frozen=True)
+class TopologySearch(SearchConfig):
+    """A search of cells. The scores' optimiser is Adam unless given: logits have no scale of their own."""
+
+    alpha_optimizer: Mapping[str, Any] = field(
+        default_factory=lambda: {"type": "Adam", "lr": 3e-4, "betas": (0.5, 0.999), "weight_decay": 1e-3}
+    )
+    gamma: Annotated[float, Range(at_least=0, at_most=1e6, remedy="0.002 is the thesis's")] = 0.0
+    weights: Literal["u", "w", "average"] = "u"
+    """Of the supernet after the search, which only its curves show: a mean would need its statistics again."""
+    allow_none: bool = False
+    """The found cell may have edges that are `none`, where its space keeps all edges."""
+
+    methods: ClassVar[Registry[Method]] = EDGE_METHODS

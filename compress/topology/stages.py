@@ -1,0 +1,70 @@
+"""The stages of a topology search; they read and write files of the run's folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from mmengine.dist import is_main_process
+
+from ..costs import count_macs, count_params
+from ..engine.searching import search
+from ..pipeline.stage import Figures, Stage, in_order
+from ..plan import Genotype, load_scores, save_scores, write_json
+
+if TYPE_CHECKING:
+    from .run import TopologyContext
+
+SCORES, GENOTYPE, SUMMARY = "scores.safetensors", "genotype.json", "summary.json"
+
+
+def run_search(c: TopologyContext, figures: Figures) -> None:
+    """Data -> scores.safetensors: the weight of every operation on every edge."""
+    torch.manual_seed(c.recipe.seed)
+    found = search(c.space.build(), c.space, c.task, c.recipe.search, c.job("search"), evaluate=c.watch)
+    figures.update(info=found.info)
+    if is_main_process():
+        save_scores(c.folder / SCORES, found.scores)
+
+
+def run_discretise(c: TopologyContext, figures: Figures) -> None:
+    """scores -> genotype.json, with what its network costs."""
+    genotype = c.discretised(load_scores(c.folder / SCORES))
+    genotype.save(c.folder / GENOTYPE)
+    space = c.target(genotype)
+    network = space.empty()
+    figures.update(
+        genotype=genotype.text,
+        params=count_params(network),
+        macs=count_macs(network, c.task.input_size),
+        **c.judged(genotype),
+    )
+
+
+def report(c: TopologyContext, figures: Figures) -> None:
+    """Everything -> summary.json, genotype.svg, report.html."""
+    from .report import write_topology_report
+
+    genotype = Genotype.load(c.folder / GENOTYPE)
+    found = {k: v for k, v in c.folder.stages["discretise"].items() if k not in ("seconds", "finished")}
+    search_info = c.folder.stages["search"]["info"]
+    write_json(
+        c.folder / SUMMARY,
+        {
+            **c.summary(),
+            "space": genotype.space,
+            "dataset": c.data.name,
+            "evaluated_on": c.data.evaluated_on,
+            "target": {"type": c.recipe.target_type, **c.recipe.target},
+            "search": {"method": search_info["type"], **search_info},
+            **found,
+        },
+    )
+    write_topology_report(c.folder.path)
+
+
+STAGES: dict[str, Stage[TopologyContext]] = in_order(
+    Stage("search", run_search, (), (SCORES,), parallel=True),
+    Stage("discretise", run_discretise, (SCORES,), (GENOTYPE,)),
+    Stage("report", report, (GENOTYPE,), (SUMMARY, "report.html")),
+)

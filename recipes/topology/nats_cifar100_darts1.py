@@ -1,0 +1,5 @@
+"""A cell of NATS-Bench's space on CIFAR-100, searched by first-order DARTS."""
+
+_base_ = ["../_base_/cifar100.py", "../_base_/nats_search.py"]
+
+search = dict(method=dict(type="darts1"))
