@@ -24,6 +24,7 @@ SMALL = {key: value for key, value in TINY.items() if key != "space.depth"} | {
     "finetune.epochs": 1,
     "export.tolerance": 0.05,
 }
+SPARSE = Genotype.parse("|nor_conv_1x1~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|skip_connect~2|")
 OPTIONS = ["--cfg-options", *(f"{key}={value}" for key, value in SMALL.items())]
 
 
@@ -54,19 +55,31 @@ def test_the_run_records_its_genotype_and_saves_no_auxiliary_head(retrained: Pat
     assert network(torch.randn(2, *network.card.input_size)).shape == (2, 10)
 
 
-def test_its_network_is_exported_and_pruned_by_width_as_a_search_finds(
-    retrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The recipe does not say which genotype it is: the checkpoint does."""
-    work = tmp_path / "pruned"
-    options = ("--checkpoint", retrained, "--macs-ratio", 0.75, "--work-dir", work, *OPTIONS, "space.score_states=True")
-    assert run_tool("prune", RECIPE, *options) == 0, capsys.readouterr().err
+def pruned(recipe: Path, checkpoint: Path, work: Path, *more: str) -> Genotype:
+    """The genotype of a pruned network; the run is told of none: the checkpoint has it."""
+    options = ("--checkpoint", checkpoint, "--macs-ratio", 0.75, "--work-dir", work, *more)
+    assert run_tool("prune", recipe, *options) == 0
     summary = json.loads((work / "summary.json").read_text())
     assert 0.6 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.75
     small = compress.load(work)
-    assert small.card.arch["genotype"] == PCDARTS.text
     assert sum(p.numel() for p in small.parameters()) == summary["params"]["after"]
-    assert run_tool("evaluate", work / "model.onnx", "--recipe", RECIPE, *OPTIONS) == 0, capsys.readouterr().err
+    return Genotype.parse(small.card.arch["genotype"])
+
+
+def test_a_network_of_nats_bench_is_retrained_exported_and_pruned_by_width(tmp_path: Path) -> None:
+    recipe, base, work = tmp_path / "nats.py", tmp_path / "base", tmp_path / "pruned"
+    recipe.write_text(
+        f"_base_ = [{str(RECIPE)!r}]\nspace = dict(_delete_=True, type='nats_cells', channels=4, cells=1)\n"
+    )
+    options = [option for option in OPTIONS if not option.startswith("space.")]
+    assert run_tool("retrain", recipe, "--genotype", SPARSE.text, "--work-dir", base, *options) == 0
+    assert pruned(recipe, base, work, *options) == SPARSE
+    assert run_tool("evaluate", work / "model.onnx", "--recipe", recipe, *options) == 0
+
+
+@pytest.mark.slow
+def test_a_network_of_darts_is_exported_and_pruned_by_width(retrained: Path, tmp_path: Path) -> None:
+    assert pruned(RECIPE, retrained, tmp_path / "pruned", *OPTIONS, "space.score_states=True") == PCDARTS
 
 
 def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object) -> str:
