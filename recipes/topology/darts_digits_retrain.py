@@ -14,7 +14,7 @@ search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
     epochs=4,
     batch_size=64,
-    gamma=0.004,
+    gamma=0.04,
     fixed_scale=True,
     optimizer=_sgd,
     alpha_optimizer=dict(type="SGD", lr=0.5, momentum=0.9),
