@@ -8,7 +8,7 @@ _base_ = ["../_base_/digits.py"]
 _sgd = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=3e-4)
 
 data = dict(cutout=8)
-space = dict(type="darts_cells", channels=8, layers=3, auxiliary=True, drop_path=0.1)
+space = dict(type="darts_cells", channels=8, layers=3, auxiliary=True, drop_path=0.1, score_states=True)
 train = dict(epochs=10, batch_size=64, optimizer=_sgd, warmup_epochs=1, clip_norm=5.0)
 search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),

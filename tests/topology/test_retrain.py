@@ -79,7 +79,7 @@ def test_a_network_of_nats_bench_is_retrained_exported_and_pruned_by_width(tmp_p
 
 @pytest.mark.slow
 def test_a_network_of_darts_is_exported_and_pruned_by_width(retrained: Path, tmp_path: Path) -> None:
-    assert pruned(RECIPE, retrained, tmp_path / "pruned", *OPTIONS, "space.score_states=True") == PCDARTS
+    assert pruned(RECIPE, retrained, tmp_path / "pruned", *OPTIONS) == PCDARTS
 
 
 def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object) -> str:
