@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PROGRAM = "nncompress"
 COMMANDS = {
     "train": "train",
+    "retrain": "retrain",
     "prune": "prune",
     "finetune": "finetune",
     "evaluate": "evaluate",

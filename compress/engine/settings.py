@@ -32,7 +32,8 @@ class TrainConfig:
     """Ordinary training. `optimizer` is an MMEngine optimiser dict (type and its arguments).
 
     `schedule`: `cosine` decays every iteration to 0; `step` divides the rate by 10 at half and three quarters of the
-    epochs (NetSlim). `amp`: autocast type, None for float32.
+    epochs (NetSlim). `amp`: autocast type, None for float32. `clip_norm`: gradients of a larger norm are scaled down to
+    it; None: none are.
     """
 
     epochs: Epochs
@@ -43,6 +44,7 @@ class TrainConfig:
     label_smoothing: Smoothing = 0.0
     amp: Amp = None
     accumulate: Count = 1
+    clip_norm: Annotated[float, Range(above=0, at_most=1e9, remedy="5 is usual")] | None = None
 
     def __post_init__(self) -> None:
         check_training(self, "train")

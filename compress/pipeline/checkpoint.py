@@ -65,7 +65,9 @@ def _load_own(c: NetworkContext, path: Path) -> tuple[nn.Module, Space]:
     except UserError as error:
         raise error.at(place) from None
     check_card(c, path, card)
-    arch, widths = c.full_space.arch, card.arch.get("widths", {})
+    carried = [key for key in c.full_space.carried if key in card.arch and key not in c.recipe.space]
+    arch = {**c.full_space.arch, **{key: card.arch[key] for key in carried}}
+    widths = card.arch.get("widths", {})
     if c.aim == "train" and widths != arch["widths"]:
         raise UserError(
             f"{place}: a pruned network, but this trains the recipe's; give the unpruned one (of a run of "

@@ -275,4 +275,4 @@ class NatsCellsSpace(GenotypeSpace):
 
 
 for _space in (DartsCellsSpace, NatsCellsSpace):
-    SPACES.add(_space)  # type: ignore[arg-type]
+    SPACES.add(_space)

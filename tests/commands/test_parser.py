@@ -31,6 +31,7 @@ REQUIRED = {
     "finetune": ("R",),
     "profile": ("R", "-o", "x"),
     "prune": ("R",),
+    "retrain": ("R", "--genotype", "g"),
     "toy-model": (),
     "train": ("R",),
 }
