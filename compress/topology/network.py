@@ -195,7 +195,7 @@ class NatsNetwork(nn.Module):
         for stage in range(space.stages):
             if stage:
                 self.reductions.append(ReductionBlock(n, n := 2 * n))
-            self.cells.append(nn.ModuleList(Edges(space.nodes, 1, n) for _ in range(space.cells)))
+            self.cells.append(nn.ModuleList(Edges(space.nodes, 1, n) for _ in range(space.layers)))
         self.bn = nn.BatchNorm2d(n)
         self.classifier = nn.Linear(n, space.num_classes)
 

@@ -39,9 +39,9 @@ CASES = {
     "darts-inner": darts(PCDARTS),
     "darts-v2": darts(DARTS_V2, score_states=True),
     "darts-imagenet": DartsCellsSpace(5, DARTS_V1.text, channels=5, layers=4, stem="imagenet", score_states=True),
-    **{f"nats-{seed}": NatsCellsSpace(5, drawn("nats", seed).text, channels=4, cells=2) for seed in range(3)},
-    "nats-largest": NatsCellsSpace(5, NATS_LARGEST.text, channels=4, cells=1),
-    "nats-empty": NatsCellsSpace(5, "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", channels=4, cells=1),
+    **{f"nats-{seed}": NatsCellsSpace(5, drawn("nats", seed).text, channels=4, layers=2) for seed in range(3)},
+    "nats-largest": NatsCellsSpace(5, NATS_LARGEST.text, channels=4, layers=1),
+    "nats-empty": NatsCellsSpace(5, "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", channels=4, layers=1),
 }
 cases = pytest.mark.parametrize("space", CASES.values(), ids=CASES.keys())
 

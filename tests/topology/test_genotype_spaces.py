@@ -23,7 +23,7 @@ def test_networks_have_the_published_sizes():
     assert count_params(cifar.build()) == 3_349_342
     imagenet = DartsCellsSpace(1000, channels=48, layers=14, stem="imagenet")
     assert count_params(imagenet.build()) == pytest.approx(4.7e6, rel=5e-3)
-    nats = NatsCellsSpace(num_classes=10, channels=16, cells=5).build()
+    nats = NatsCellsSpace(num_classes=10, channels=16, layers=5).build()
     assert (count_params(nats), count_macs(nats, (3, 32, 32))) == (1_531_546, 220_119_680)
 
 
@@ -148,7 +148,7 @@ WRONG = [
     ("darts_cells", {"drop_path": float("nan")}, "space.drop_path = nan: must be a number from 0 to below 1"),
     ("darts_cells", {"widths": {"cells.0.edges.0_2": 1}}, "has no such group"),
     ("nats_cells", {"widths": {"stem": 17}}, "widths['stem'] = 17: must be a whole number from 1 to 16"),
-    ("nats_cells", {"cells": 0}, "space.cells = 0: must be a whole number from 1"),
+    ("nats_cells", {"layers": 0}, "space.layers = 0: must be a whole number from 1"),
     ("nats_cells", {"stem": "cifar"}, "space.stem: nats_cells has no such setting"),
 ]
 

@@ -69,7 +69,7 @@ def pruned(recipe: Path, checkpoint: Path, work: Path, *more: str) -> Genotype:
 def test_a_network_of_nats_bench_is_retrained_exported_and_pruned_by_width(tmp_path: Path) -> None:
     recipe, base, work = tmp_path / "nats.py", tmp_path / "base", tmp_path / "pruned"
     recipe.write_text(
-        f"_base_ = [{str(RECIPE)!r}]\nspace = dict(_delete_=True, type='nats_cells', channels=4, cells=1)\n"
+        f"_base_ = [{str(RECIPE)!r}]\nspace = dict(_delete_=True, type='nats_cells', channels=4, layers=1)\n"
     )
     options = [option for option in OPTIONS if not option.startswith("space.")]
     assert run_tool("retrain", recipe, "--genotype", SPARSE.text, "--work-dir", base, *options) == 0
