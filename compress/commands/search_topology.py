@@ -21,7 +21,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(args: Namespace) -> None:
-    from ..pipeline.recipe import load_recipe
+    from ..pipeline.recipe import load_recipe_of
     from ..plan import Genotype
     from ..plan.launchers import first_process
     from ..report.progress import TerminalProgress
@@ -29,7 +29,7 @@ def main(args: Namespace) -> None:
     from ..topology.run import search_topology
 
     first = first_process(args.launcher)
-    recipe = load_recipe(args.recipe, args.cfg_options, TopologyRecipe)
+    recipe = load_recipe_of(TopologyRecipe, args.recipe, args.cfg_options)
     with TerminalProgress(quiet=not first) as progress:
         folder = search_topology(
             recipe,

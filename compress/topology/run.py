@@ -152,7 +152,7 @@ def search_topology(
 
     Example::
 
-        recipe = load_recipe("topology/nats_digits_rarts", kind=TopologyRecipe)
+        recipe = load_recipe_of(TopologyRecipe, "topology/nats_digits_rarts")
         with TerminalProgress() as progress:
             folder = search_topology(recipe, "runs/cells", progress=progress)
         Genotype.load(folder / "genotype.json").text

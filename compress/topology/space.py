@@ -208,7 +208,7 @@ class DartsCellsSpace(GenotypeSpace):
 
 @dataclass(frozen=True)
 class NatsCellsSpace(GenotypeSpace):
-    """The network that NATS-Bench evaluates a genotype by: three stages of `layers` cells each, reductions between them.
+    """The network that NATS-Bench evaluates a genotype by: three stages of `layers` cells, reductions between them.
 
     Scored are the channels of the nodes, and those inside of the reductions. Raises UserError for a genotype of another
     space, wrong numbers, an unknown group or a width out of range.

@@ -32,6 +32,7 @@ REQUIRED = {
     "profile": ("R", "-o", "x"),
     "prune": ("R",),
     "retrain": ("R", "--genotype", "g"),
+    "search-topology": ("R",),
     "toy-model": (),
     "train": ("R",),
 }

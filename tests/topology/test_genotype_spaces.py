@@ -117,7 +117,7 @@ def test_the_head_for_imagenet_has_no_second_norm_and_reads_7_x_7():
     ("name", "arch"),
     [
         ("darts_cells", {**SMALL, "genotype": PCDARTS.text, "auxiliary": True, "drop_path": 0.2}),
-        ("nats_cells", {"num_classes": 5, "channels": 4, "cells": 1, "genotype": CELL}),
+        ("nats_cells", {"num_classes": 5, "channels": 4, "layers": 1, "genotype": CELL}),
     ],
 )
 def test_a_card_rebuilds_the_network(name, arch, tmp_path):
