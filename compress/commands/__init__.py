@@ -26,6 +26,7 @@ COMMANDS = {
     "benchmark": "benchmark",
     "profile": "profile",
     "search-topology": "search_topology",
+    "draw": "draw",
     "recipes": "recipes",
     "toy-model": "toy_model",
 }

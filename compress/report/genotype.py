@@ -5,10 +5,12 @@ The drawing stands alone as a file, and takes the colours of a page that it stan
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html import escape
 
 from ..plan.genotype import CellSpace, Genotype, Node
+from ..plan.packages import needs
 
 ROW, COLUMN, CHIP, RADIUS = 46, 94, 88, 12
 """Pixels: between lines, between branches, width of an operation's label, of a node's circle."""
@@ -68,6 +70,19 @@ def draw_genotype(genotype: Genotype) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="genotype" role="img" aria-label="{name}" {box} '
         f'style="max-width: 100%; height: auto"><style>{STYLE}</style>{"".join(cells)}</svg>\n'
     )
+
+
+def drawn_png(genotype: Genotype, *, zoom: int = 2) -> bytes:
+    """The drawing as a PNG, `zoom` pixels a unit; UserError where the package that draws pixels is missing.
+
+    Example::
+
+        Path("genotype.png").write_bytes(drawn_png(genotype))
+    """
+    resvg = needs("resvg_py", package="resvg-py", extra="png", what="a PNG")
+    # It knows no variables: their values on a page without a style are what it draws.
+    text = re.sub(r"var\(--\w+, (#\w+)\)", r"\1", draw_genotype(genotype))
+    return bytes(resvg.svg_to_bytes(svg_string=text, zoom=zoom, background="white"))
 
 
 def _cell(nodes: tuple[Node, ...], space: CellSpace) -> _Picture:

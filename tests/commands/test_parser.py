@@ -26,6 +26,7 @@ def line(capsys: pytest.CaptureFixture[str], name: str, *arguments: str) -> str:
 
 REQUIRED = {
     "benchmark": ("m.onnx",),
+    "draw": ("g", "-o", "x.svg"),
     "evaluate": ("run",),
     "export": ("run", "--to", "onnx", "-o", "x"),
     "finetune": ("R",),

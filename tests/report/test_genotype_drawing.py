@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from compress.plan import Genotype
-from compress.report.genotype import COLOURS, draw_genotype
+from compress.report.genotype import COLOURS, draw_genotype, drawn_png
 
 NATS = Genotype.parse("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|")
 PAIRS = "('sep_conv_3x3', 0), ('dil_conv_5x5', 1), ('max_pool_3x3', 0), ('avg_pool_3x3', 2), "
@@ -68,3 +68,34 @@ def test_a_drawing_needs_nothing_from_outside():
     text = draw_genotype(DARTS)
     assert "skip_connect" in re.search(r'aria-label="([^"]*)"', text)[1]
     assert not re.search(r"href|url\(|<script|@import", text)
+
+
+def test_a_png_shows_what_the_svg_does_in_twice_the_size():
+    import io
+
+    from PIL import Image
+
+    svg = ElementTree.fromstring(draw_genotype(NATS))
+    picture = Image.open(io.BytesIO(drawn_png(NATS, zoom=2))).convert("RGB")
+    assert picture.size == tuple(round(2 * float(svg.get(side))) for side in ("width", "height"))
+    colours = {colour for _, colour in picture.getcolors(1 << 20)}
+    assert {(255, 255, 255), (0x24, 0x63, 0xC7), (0x1B, 0x24, 0x30)} <= colours, "paper, a convolution, ink"
+
+
+def test_the_command_draws_both_and_refuses_other_files(tmp_path, capsys):
+    from compress.commands import run_command
+
+    for name in ("cell.svg", "cell.png"):
+        run_command("draw", [NATS.text, "-o", str(tmp_path / name)])
+        assert (tmp_path / name).stat().st_size > 1000
+    assert (tmp_path / "cell.svg").read_text() == draw_genotype(NATS)
+    for output, source, says in (
+        ("cell.jpg", NATS.text, "must end in .svg or .png"),
+        ("x.svg", "none", "no such file"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            run_command("draw", [source, "-o", str(tmp_path / output)])
+        error = capsys.readouterr().err
+        assert (end.value.code, error.count("\n")) == (2, 1)
+        assert says in error
+        assert not (tmp_path / output).exists()
