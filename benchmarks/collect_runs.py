@@ -15,7 +15,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("name", help="of the results file")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders with a summary.json")
     parser.add_argument("--commit", required=True, help="the commit that the runs were made with")
-    parser.add_argument("--trainings", nargs="+", default=[], metavar="RUN", help="of tools/train.py: their curves")
+    parser.add_argument("--trainings", nargs="+", default=[], metavar="RUN", help="of `nncompress train`: their curves")
     return parser.parse_args()
 
 

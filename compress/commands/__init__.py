@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PROGRAM = "nncompress"
 COMMANDS = {
     "train": "train",
+    "retrain": "retrain",
     "prune": "prune",
     "finetune": "finetune",
     "evaluate": "evaluate",
@@ -25,6 +26,7 @@ COMMANDS = {
     "benchmark": "benchmark",
     "profile": "profile",
     "search-topology": "search_topology",
+    "draw": "draw",
     "recipes": "recipes",
     "toy-model": "toy_model",
 }

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-RANKS = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
 GRACE_SECONDS = 30
 SIGNALS = ("SIGTERM", "SIGHUP")
 """What ends a tool as Ctrl-C does: what it has begun is tidied up."""
@@ -28,11 +27,6 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         self.number = number
-
-
-def first_process(launcher: str) -> bool:
-    """Whether this process is the one that talks to the user."""
-    return launcher == "none" or os.environ.get(RANKS[launcher], "0") == "0"
 
 
 def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) -> None:
@@ -141,6 +135,8 @@ def _unread() -> bool:
 
 
 def _leave(message: str, code: int, launcher: str) -> None:
+    from ..plan.launchers import first_process
+
     if message and first_process(launcher):
         with suppress(OSError):  # there is nobody to tell
             print(" ".join(message.split()), file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
 
@@ -22,6 +21,7 @@ def add_arguments(parser: Parser) -> None:
 def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import finetune
+    from ..plan.launchers import first_process
     from ..report.progress import TerminalProgress
 
     first = first_process(args.launcher)
@@ -40,4 +40,4 @@ def main(args: Namespace) -> None:
     if first:
         config = recipe.space.get("config")  # Python, which evaluating runs only where it is named
         more = f" --cfg-options space.config={config}" if config else ""
-        print(f"Network: {folder.path} (tools/evaluate.py {folder.path}{more} judges it again)")
+        print(f"Network: {folder.path} (`nncompress evaluate {folder.path}{more}` judges it again)")

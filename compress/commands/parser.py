@@ -8,8 +8,6 @@ from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .ending import RANKS
-
 MOST_SHOWN = 80
 
 
@@ -89,10 +87,12 @@ def recipe_argument(parser: Parser, more: str = "") -> None:
 
 def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True) -> None:
     """What tools that train share; `override` is an example of --cfg-options, `checkpoint`: they read one."""
+    from ..plan.launchers import LAUNCHERS
+
     if checkpoint:
         parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
-    parser.add_argument("--launcher", choices=("none", *RANKS), default="none")
+    parser.add_argument("--launcher", choices=("none", *LAUNCHERS), default="none")
     parser.add_argument(
         "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help=f"recipe overrides: {override}"
     )

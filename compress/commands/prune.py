@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
 STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
@@ -26,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
     for kind in BUDGETS.values():
         if kind.cost is not None:
             budget.add_argument(kind.flag, type=float, metavar=kind.metavar, help=kind.help)
-    budget.add_argument("--latency-table", metavar="F", help="the device's table (tools/profile_latency.py)")
+    budget.add_argument("--latency-table", metavar="F", help="the device's table (`nncompress profile`)")
     budget.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
 
 
@@ -35,6 +34,7 @@ def main(args: Namespace) -> None:
     from ..pipeline.run import prune
     from ..plan import UserError, read_stored
     from ..plan.budget_kinds import BUDGETS
+    from ..plan.launchers import first_process
     from ..plan.summary_file import SummaryFile
     from ..pruning import Budget
     from ..report import print_summary

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
 STAGES = ("search", "discretise", "report")
@@ -22,14 +21,15 @@ def add_arguments(parser: Parser) -> None:
 
 
 def main(args: Namespace) -> None:
-    from ..pipeline.recipe import load_recipe
+    from ..pipeline.recipe import load_recipe_of
     from ..plan import Genotype
+    from ..plan.launchers import first_process
     from ..report.progress import TerminalProgress
     from ..topology.recipe import TopologyRecipe
     from ..topology.run import search_topology
 
     first = first_process(args.launcher)
-    recipe = load_recipe(args.recipe, args.cfg_options, TopologyRecipe)
+    recipe = load_recipe_of(TopologyRecipe, args.recipe, args.cfg_options)
     with TerminalProgress(quiet=not first) as progress:
         folder = search_topology(
             recipe,

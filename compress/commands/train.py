@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .ending import first_process
 from .parser import Parser, recipe_argument, training_arguments
 
+if TYPE_CHECKING:
+    from ..pipeline.recipe import Recipe
 
-def add_arguments(parser: Parser) -> None:
+
+def add_arguments(parser: Parser, *, folder: str = "train") -> None:
     recipe_argument(parser)
-    parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/RECIPE_train)")
+    parser.add_argument("--work-dir", metavar="D", help=f"folder of this run (default: runs/RECIPE_{folder})")
     parser.add_argument(
         "--checkpoint",
         metavar="F",
@@ -22,15 +25,21 @@ def add_arguments(parser: Parser) -> None:
 
 def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
+
+    train(args, load_recipe(args.recipe, args.cfg_options), folder="train")
+
+
+def train(args: Namespace, recipe: Recipe, *, folder: str) -> None:
+    """Train the network of `recipe` in the folder that `args` name, or in one called by `folder`."""
     from ..pipeline.run import train_baseline
+    from ..plan.launchers import first_process
     from ..report.progress import TerminalProgress
 
     first = first_process(args.launcher)
-    recipe = load_recipe(args.recipe, args.cfg_options)
     with TerminalProgress(quiet=not first) as progress:
-        folder = train_baseline(
+        run = train_baseline(
             recipe,
-            args.work_dir or Path("runs") / f"{recipe.name}_train",
+            args.work_dir or Path("runs") / f"{recipe.name}_{folder}",
             progress=progress,
             checkpoint=args.checkpoint,
             trust=args.trust_checkpoint,
@@ -38,4 +47,4 @@ def main(args: Namespace) -> None:
             launcher=args.launcher,
         )
     if first:
-        print(f"Checkpoint: {folder.path} (give it to tools/prune.py as --checkpoint)")
+        print(f"Checkpoint: {run.path} (give it to `nncompress prune` as --checkpoint)")

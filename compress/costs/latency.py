@@ -196,7 +196,7 @@ def open_table(path: str | Path, space: Space, input_size: Sequence[int]) -> Lat
 def read_table(path: str | Path, shape: Any) -> Any:
     """The JSON file `path` of a table as `shape`; UserError, with what makes one, when it is missing or no such."""
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; correct the name, or make a table with tools/profile_latency.py")
+        raise UserError(f"{path}: no such file; correct the name, or make a table with `nncompress profile`")
     return read_stored(path, shape, version=FORMAT, remedy=AGAIN)
 
 

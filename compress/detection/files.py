@@ -76,7 +76,7 @@ def open_detector(path: Path, *, threads: int, trust: bool) -> Exported:
             return dict(zip(outputs, map(torch.from_numpy, session.run(outputs, feed)), strict=True))
 
     if list(shapes) != ["images", "image_size"]:
-        raise UserError(f"{path}: no detector of this project; tools/prune.py leaves one as model.onnx")
+        raise UserError(f"{path}: no detector of this project; `nncompress prune` leaves one as model.onnx")
     return Exported(path, backend, tuple(shapes["images"][2:]), run)
 
 

@@ -192,4 +192,4 @@ def _groups(model: str) -> tuple[Group, ...]:
     return tuple(group.with_prefix(BACKBONE) for group in swin_groups(backbone))
 
 
-SPACES[DetectorSpace.name] = DetectorSpace
+SPACES.add(DetectorSpace)

@@ -49,6 +49,7 @@ class DataConfig:
         resize: side in pixels to which an image's shorter side is scaled before cropping; None: no scaling.
         augment: of the training images, see `Transform`. `auto`: `crop` for digits (they have a handedness),
             `resized_crop` for imagefolder, `crop_flip` otherwise.
+        cutout: side in pixels of a square that is erased in every training image, 16 is usual for CIFAR; None: none.
         holdout: share of the training images that is set aside and evaluated on instead of the test images; 0: none.
         limit: at most this many images of each split, in the classes' proportions, for short runs; None: all.
         mean: of the channels in units of `uint8 / 255`, where a checkpoint was trained with others than the data
@@ -70,6 +71,7 @@ class DataConfig:
     input_size: Side = 32
     resize: Side | None = None
     augment: AugmentChoice = "auto"
+    cutout: Side | None = None
     holdout: Annotated[float, Range(at_least=0, below=1, remedy="it is a share of the images; choose 0.1")] = 0.0
     limit: Count | None = None
     mean: tuple[Mean, Mean, Mean] | None = None
@@ -219,7 +221,8 @@ def _transform(config: DataConfig, reading: Reading) -> Transform:
     # An eighth of the side is NetSlim's 4 pixels at 32 x 32; digits fill their frame, half of it keeps them whole.
     padding = config.input_size // (16 if config.type == "digits" else 8)
     augment = _AUTO[config.type] if config.augment == "auto" else config.augment
-    return Transform(config.input_size, config.resize, augment, padding, mean=tuple(mean), std=tuple(std))
+    statistics = {"mean": tuple(mean), "std": tuple(std)}
+    return Transform(config.input_size, config.resize, augment, padding, **statistics, cutout=config.cutout)
 
 
 def _whole(source: Source, transform: Transform) -> ImageSplit:

@@ -35,7 +35,8 @@ class Transform:
     Evaluation: resize the shorter side to `resize`, crop the centre, normalise. Training: `crop` pads the (resized)
     image with `padding` black pixels all round and crops at random; `crop_flip` also mirrors half of the images
     (NetSlim's recipe, with 4 pixels at 32 x 32); `resized_crop` takes 8 to 100 % of the area at an aspect ratio of 3/4
-    to 4/3, scales it to `input_size` and mirrors half of the images (Inception's recipe, as in torchvision).
+    to 4/3, scales it to `input_size` and mirrors half of the images (Inception's recipe, as in torchvision). Whatever
+    it does, `cutout` comes last: a square around any pixel becomes the mean colour (arXiv 1708.04552).
 
     Args:
         input_size: side of the square that the network sees, in pixels.
@@ -45,6 +46,7 @@ class Transform:
         padding: pixels added on every side by `crop` and `crop_flip`.
         mean: of the channels, in units of `uint8 / 255`.
         std: of the channels, likewise.
+        cutout: side in pixels of the square that training erases, less what of it lies outside; None: none.
 
     Example::
 
@@ -58,6 +60,7 @@ class Transform:
     padding: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    cutout: int | None = None
 
     def __post_init__(self) -> None:
         if self.resize is not None or self.augment == "resized_crop":
@@ -66,7 +69,7 @@ class Transform:
     @property
     def draws(self) -> int:
         """How many uniform numbers `train` needs for each image."""
-        return _DRAWS[self.augment]
+        return _DRAWS[self.augment] + (0 if self.cutout is None else 2)
 
     def evaluate(self, x_BCHW: Tensor) -> Tensor:
         """uint8 images of one size -> float32 [B, 3, input_size, input_size]; UserError when the size does not fit."""
@@ -76,6 +79,12 @@ class Transform:
 
     def train(self, x_BCHW: Tensor, draws_BK: NDArray[np.float64]) -> Tensor:
         """As `evaluate`, augmented by the uniform numbers [B, draws]; an image's result depends on its own row only."""
+        own = _DRAWS[self.augment]
+        x_BCHW = self._augmented(x_BCHW, draws_BK[:, :own])
+        return x_BCHW if self.cutout is None else _cut_out(x_BCHW, draws_BK[:, own:], self.cutout)
+
+    def _augmented(self, x_BCHW: Tensor, draws_BK: NDArray[np.float64]) -> Tensor:
+        """What `augment` says."""
         if self.augment == "none":
             return self.evaluate(x_BCHW)
         if self.augment == "resized_crop":
@@ -118,6 +127,14 @@ def _random_crop(x_BCHW: Tensor, draws_BK: NDArray[np.float64], size: int) -> Te
         crop = x[i, :, top : top + size, left : left + size]
         out[i] = crop[:, :, ::-1] if flip else crop
     return torch.from_numpy(out)
+
+
+def _cut_out(x_BCHW: Tensor, draws_BK: NDArray[np.float64], side: int) -> Tensor:
+    """Zeros, in place, in the square of `side` pixels around (row, column) from two draws, as far as it is inside."""
+    centres = (draws_BK * np.array(x_BCHW.shape[-2:])).astype(np.int64)
+    for x, (row, column) in zip(x_BCHW, (centres - side // 2).tolist(), strict=True):
+        x[:, max(row, 0) : max(row + side, 0), max(column, 0) : max(column + side, 0)] = 0
+    return x_BCHW
 
 
 def _resized_crop(x_CHW: Tensor, draws_K: NDArray[np.float64], size: int) -> Tensor:

@@ -12,8 +12,8 @@ from torch import nn
 class Auxiliary:
     """A classifier of the network's inner maps; its loss counts `weight` times in training.
 
-    A network that has one gives it by `make_auxiliary()`, and by `with_features(x)` its logits and what the head reads. The
-    head is no part of the network, so that nothing that is evaluated, counted, saved or exported has it.
+    A network that has one gives it by `make_auxiliary()`, and by `with_features(x)` its logits and what the head reads.
+    The head is no part of the network, so that nothing that is evaluated, counted, saved or exported has it.
     """
 
     head: nn.Module

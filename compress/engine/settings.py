@@ -31,7 +31,8 @@ class TrainConfig:
     """Ordinary training. `optimizer` is an MMEngine optimiser dict (type and its arguments).
 
     `schedule`: `cosine` decays every iteration to 0; `step` divides the rate by 10 at half and three quarters of the
-    epochs (NetSlim). `amp`: autocast type, None for float32.
+    epochs (NetSlim). `amp`: autocast type, None for float32. `clip_norm`: gradients of a larger norm are scaled down to
+    it; None: none are.
     """
 
     epochs: Epochs
@@ -42,6 +43,7 @@ class TrainConfig:
     label_smoothing: Smoothing = 0.0
     amp: Amp = None
     accumulate: Count = 1
+    clip_norm: Annotated[float, Range(above=0, at_most=1e9, remedy="5 is usual")] | None = None
 
     def __post_init__(self) -> None:
         check_training(self, "train")
@@ -76,7 +78,7 @@ class SearchConfig:
     """The search. `method` is {"type": name, its parameters}; `alpha_optimizer` acts on the scores alone.
 
     `gamma` weighs the `penalty` out of PENALTIES: l1, as a `subgradient` or a `proximal` step, or `latency`: the ratio
-    to the unpruned network's latency, which the table of the file `latency_table` (tools/profile_latency.py) predicts
+    to the unpruned network's latency, which the table of the file `latency_table` (`nncompress profile`) predicts
     for soft widths; a score of size `latency_tau` (0.4 unless given) counts as half a channel. That ratio is one number
     for all channels: to pull as hard as l1 on average, its gamma must be larger, some four to eight times their number.
     `taylor` with a `latency_weight` reads the same table, without a penalty.
@@ -152,7 +154,7 @@ class SearchConfig:
             reader = f"search.penalty = {self.penalty!r}" if penalised else f"{weight} above 0"
             raise UserError(
                 f"search.latency_table = {brief(self.latency_table)}: {reader} needs a table; give the file that "
-                "tools/profile_latency.py wrote for this recipe"
+                "`nncompress profile` wrote for this recipe"
             )
         useless = f"has no use with search.penalty = {self.penalty!r}; set that to 'latency', or leave this away"
         if self.latency_tau is not None and tau is None:

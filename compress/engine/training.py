@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from ..plan import UserError, shown, storing
 from .datasets import ImageSplit
+from .extras import Progressing, auxiliary_of
 from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .loaders import ImageLoader, train_loader
@@ -50,7 +51,10 @@ class Prepared(BaseModel):
 
 
 class Classifier(Prepared):
-    """A network with its training loss; `teacher`, if any, is not part of the state."""
+    """A network with its training loss; `teacher`, if any, is not part of the state.
+
+    An auxiliary head of the network is part of the state, beside the network.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,9 @@ class Classifier(Prepared):
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
+        auxiliary = auxiliary_of(network)
+        self.auxiliary = None if auxiliary is None else auxiliary.head
+        self.auxiliary_weight = 0.0 if auxiliary is None else auxiliary.weight
         self.label_smoothing = label_smoothing
         self.distill = distill
         self.bf16 = bf16
@@ -74,15 +81,25 @@ class Classifier(Prepared):
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         # bf16 needs no loss scaling, so autocast is enough on any device; MMEngine's wrapper does fp16.
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext():
-            logits = self.network(inputs)
+            logits, others = self._logits(inputs)
             if self.distill is not None:
                 with torch.no_grad():
                     teacher_logits = self._teacher[0].to(inputs.device)(inputs)
         losses = {"loss_ce": F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)}
+        if others is not None:
+            loss = F.cross_entropy(others.float(), labels, label_smoothing=self.label_smoothing)
+            losses["loss_auxiliary"] = self.auxiliary_weight * loss
         if self.distill is not None:
             kl = distillation_loss(logits, teacher_logits, self.distill.temperature)
             losses["loss_kd"] = self.distill.weight * kl
         return losses
+
+    def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The network's logits, and those of its auxiliary head, if it has one."""
+        if self.auxiliary is None:
+            return self.network(inputs), None
+        logits, features = self.network.with_features(inputs)  # type: ignore[operator]
+        return logits, self.auxiliary(features)
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -118,7 +135,7 @@ def train(
         distill=distill,
         bf16=config.amp == "bf16",
     )
-    optimizer = make_optimizer(config.optimizer, network.parameters(), name=f"{job.stage}.optimizer")
+    optimizer = make_optimizer(config.optimizer, model.parameters(), name=f"{job.stage}.optimizer")
     wrapper = optim_wrapper(optimizer, config)
     loop = {"by_epoch": True, "max_epochs": config.epochs}
     run(
@@ -129,12 +146,15 @@ def train(
         optimizers=wrapper,
         schedule=make_schedule(config),
         evaluate=lambda: evaluate(network),
+        seeded=[Progressing(network, config.epochs)],
     )
 
 
 def optim_wrapper(optimizer: Optimizer, config: TrainConfig, **options: Any) -> OptimWrapper:
     """MMEngine's wrapper around `optimizer` that accumulates gradients and scales losses as `config` says."""
     options["accumulative_counts"] = config.accumulate
+    if config.clip_norm is not None:
+        options["clip_grad"] = {"max_norm": config.clip_norm}
     if config.amp == "fp16":
         return AmpOptimWrapper(optimizer=optimizer, dtype="float16", **options)
     return OptimWrapper(optimizer=optimizer, **options)
@@ -160,7 +180,7 @@ def run(
     seeded: Sequence[Any] = (),
     model_wrapper: dict[str, Any] | None = None,
 ) -> None:
-    """Run MMEngine's Runner over `loader` with our hooks; `seeded` are further loaders that need the epoch."""
+    """Run MMEngine's Runner over `loader` with our hooks; `seeded` is what else needs the epoch."""
     keep_freed_memory()
     last = job.folder / LAST
     resume = job.resume and last.exists()

@@ -47,7 +47,7 @@ def exported_metadata(
     """
     from .metadata import Classes, Preprocessing
 
-    remedy = "export the network with tools/export.py"
+    remedy = "export the network with `nncompress export`"
     kinds = {"classes": Classes, "preprocessing": Preprocessing}
     if not kinds.keys() <= metadata.keys():
         raise UserError(f"{source}: its metadata do not tell classes and preprocessing; {remedy}")

@@ -1,4 +1,4 @@
-"""What tools/export.py does: a run folder or an ONNX file to ONNX or to an engine."""
+"""What `nncompress export` does: a run folder or an ONNX file to ONNX or to an engine."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def check_one_image(proto: Any, path: str | Path) -> None:
     if not detector and (len(inputs) != 1 or len(proto.graph.output) != 1):
         raise UserError(
             f"{path}: has {len(inputs)} inputs and {len(proto.graph.output)} outputs; a classifier has one of each; "
-            "give a file that tools/export.py or a run wrote"
+            "give a file that `nncompress export` or a run wrote"
         )
 
 

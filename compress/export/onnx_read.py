@@ -25,9 +25,9 @@ def read_onnx(path: str | Path, *, weights: bool = False) -> Any:
 
     path = Path(path)
     if path.suffix != ".onnx":
-        raise UserError(f"{path}: must be an .onnx file; tools/export.py RUN --to onnx writes one")
+        raise UserError(f"{path}: must be an .onnx file; `nncompress export RUN --to onnx` writes one")
     if not path.is_file():
-        raise UserError(f"{path}: no such file; tools/export.py RUN --to onnx writes one")
+        raise UserError(f"{path}: no such file; `nncompress export RUN --to onnx` writes one")
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except (DecodeError, UnicodeError):

@@ -49,7 +49,7 @@ def export_pixels(source: str | Path, path: str | Path) -> Path:
     check_network(source, proto)
     _, preprocessing = described(source, proto)
     if absent := [key for key in ("input_size", "mean", "std") if key not in preprocessing]:
-        raise UserError(f"{source}: its preprocessing has no {absent[0]}; export the network with tools/export.py")
+        raise UserError(f"{source}: its preprocessing has no {absent[0]}; export the network with `nncompress export`")
     _prepend(proto, source, preprocessing)
     metadata["preprocessing"] = json.dumps({**preprocessing, "input": PIXELS})
     onnx.helper.set_model_props(proto, metadata)

@@ -1,4 +1,4 @@
-"""Exported models timed against each other: what tools/benchmark.py prints and writes."""
+"""Exported models timed against each other: what `nncompress benchmark` prints and writes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _opened(paths: Sequence[str | Path], *, batch: int, **options: Any) -> list[
     if batch < 1:
         raise UserError(f"batch={batch}: must be at least 1")
     if odd := [str(path) for path in paths if file_backend(Path(path)) is None]:
-        raise UserError(f"{odd[0]}: must be an .onnx or .engine file; tools/export.py writes them")
+        raise UserError(f"{odd[0]}: must be an .onnx or .engine file; `nncompress export` writes them")
     return [open_model(path, batch=batch, **options) for path in paths]
 
 

@@ -39,7 +39,7 @@ def checkpoint_record(
         file = file.with_suffix(".safetensors")
     if not file.is_file():
         what = f"holds no {file.name}" if path.is_dir() else "no such file"
-        remedy = "give a .pth, a .safetensors or a finished run folder, or train one with tools/train.py"
+        remedy = "give a .pth, a .safetensors or a finished run folder, or train one with `nncompress train`"
         raise UserError(what, argument=argument, value=path, remedy=remedy)
     digest = sha256(file)
     if "checkpoint" in found and found["checkpoint"]["sha256"] == digest:
@@ -65,11 +65,13 @@ def _load_own(c: NetworkContext, path: Path) -> tuple[nn.Module, Space]:
     except UserError as error:
         raise error.at(place) from None
     check_card(c, path, card)
-    arch, widths = c.full_space.arch, card.arch.get("widths", {})
+    carried = [key for key in c.full_space.carried if key in card.arch and key not in c.recipe.space]
+    arch = {**c.full_space.arch, **{key: card.arch[key] for key in carried}}
+    widths = card.arch.get("widths", {})
     if c.aim == "train" and widths != arch["widths"]:
         raise UserError(
             f"{place}: a pruned network, but this trains the recipe's; give the unpruned one (of a run of "
-            "tools/prune.py: baseline.safetensors), or set space.widths to those of its card"
+            "`nncompress prune`: baseline.safetensors), or set space.widths to those of its card"
         )
     # What is scored is this run's choice; the widths are the checkpoint's, so a pruned network can be pruned again.
     try:

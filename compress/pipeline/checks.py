@@ -16,7 +16,7 @@ from ..plan import UserError, load_scores
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
 from ..spaces.checkpoint import ADAPT
-from .folder import RunFolder
+from .folder import RunFolder, differing
 from .recipe import Recipe
 from .tables import RunTable
 
@@ -111,7 +111,7 @@ def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: S
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")
-    if odd := [key for key in ("data", "space", "search", "seed") if theirs.get(key) != plain[key]]:
+    if odd := [key for key in ("data", "space", "search", "seed") if differing(theirs.get(key), plain[key])]:
         raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
     used = RunTable.from_json(record["latency_table"]) if record.get("latency_table") else None
     # Older runs have not recorded the search's table.

@@ -61,7 +61,7 @@ class RunFolder:
         record = cls.recorded(path) or {}
         if record and key not in record:
             (kind,) = (kind for other, kind in RECORDS.items() if other in record)
-            raise UserError(f"--work-dir {path}: holds a run of {kind.tool}; give a new folder")
+            raise UserError(f"--work-dir {path}: holds a run of `{kind.tool}`; give a new folder")
         return record
 
     @classmethod
@@ -105,7 +105,7 @@ class RunFolder:
                 f"--work-dir {self.path}: already holds a run; add --resume to go on with it, or give a new folder"
             )
         there, now = _flat(found), _flat(record)
-        odd = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
+        odd = differing(found, record)
         odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
         if odd:
             shown = "; ".join(f"{key}: {there.get(key)!r:.200} there, {now.get(key)!r:.200} now" for key in odd[:3])
@@ -114,6 +114,12 @@ class RunFolder:
                 f"--work-dir {self.path}: that run has other settings ({shown}{more}); "
                 "give the same ones, or a new --work-dir"
             )
+
+
+def differing(there: Any, now: Any) -> list[str]:
+    """The keys by which two records differ, "train.epochs"; None and a key that an older version has not are one."""
+    there, now = _flat(there), _flat(now)
+    return sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
 
 
 def _only_begun(path: Path) -> bool:

@@ -60,7 +60,7 @@ class BaseRecipe:
 
     def to_json(self) -> dict[str, Any]:
         """All settings as plain JSON values, defaults filled in."""
-        return _plain(asdict(self))  # type: ignore[call-overload, no-any-return]
+        return _plain(asdict(self))  # type: ignore[call-overload]
 
 
 def check_arguments(section: str, kind: str, values: Mapping[str, Any]) -> None:
@@ -97,22 +97,23 @@ class Recipe(BaseRecipe):
 R = TypeVar("R", bound=BaseRecipe)
 
 
-def load_recipe(
-    path: str | Path,
-    overrides: Sequence[str] = (),
-    kind: type[R] = Recipe,  # type: ignore[assignment]
-) -> R:
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe `path`, apply `overrides` ("search.epochs=4"), and check every key, type and value.
 
     `path` is a file, or names a recipe that comes with the project ("width/preresnet20_digits_rarts"). A recipe in
     Python is an MMEngine config and runs; JSON and YAML are data, and nothing that they name runs. Raises UserError for
-    a missing or broken file, an unknown key (with the nearest known one), wrong values, and a recipe that is not of the
-    class `kind`.
+    a missing or broken file, an unknown key (with the nearest known one), wrong values, and a recipe of a run that has
+    no network of its own, such as a topology search.
 
     Example::
 
         recipe = load_recipe("recipes/width/preresnet20_digits_rarts.py", ["search.epochs=2"])
     """
+    return load_recipe_of(Recipe, path, overrides)
+
+
+def load_recipe_of(kind: type[R], path: str | Path, overrides: Sequence[str] = ()) -> R:
+    """As `load_recipe`, for recipes of the class `kind`; UserError for one of another kind."""
     path = recipe_path(path)
     values, data = read_values(path)
     source = f"RECIPE {path}" if data else None
@@ -124,7 +125,7 @@ def make_recipe(
     overrides: Sequence[str],
     *,
     source: str | None,
-    kind: type[R] = Recipe,  # type: ignore[assignment]
+    kind: type[R],
 ) -> R:
     """The recipe of plain `values` with `overrides`, of the class `kind` or one derived from it.
 

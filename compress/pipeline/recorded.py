@@ -27,7 +27,7 @@ def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy
     if isinstance(data := values.get("data"), Mapping) and data.get("download") is True:
         values["data"] = {**data, "download": False}
     try:
-        return make_recipe(values, overrides, source=name)
+        return make_recipe(values, overrides, source=name, kind=Recipe)
     except UserError as error:
         if error.places[:1] != (name,):  # of the overrides, which another recipe does not mend
             raise

@@ -41,7 +41,7 @@ def prune(
         work_dir: the run's folder.
         progress: is told what goes on.
         budget: None: free ratio in a new folder, the folder's own when it goes on.
-        latency_table: a file of tools/profile_latency.py, which latency budgets need; None: the search's, or the
+        latency_table: a file of `nncompress profile`, which latency budgets need; None: the search's, or the
             folder's own.
         force_table: take another device's table.
         checkpoint: the trained network; None: the folder's own.

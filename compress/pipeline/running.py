@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
 
 from ..plan import UserError
+from ..plan.launchers import LAUNCHERS
 from .context import RunContext
 from .folder import RunFolder
 from .stage import Stage, needed
@@ -19,13 +20,6 @@ from .working import first_alone, sole_worker
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=RunContext)
-
-LAUNCHERS = {
-    "pytorch": ("RANK", "torchrun"),
-    "slurm": ("SLURM_PROCID", "srun"),
-    "mpi": ("OMPI_COMM_WORLD_RANK", "mpirun"),
-}
-"""Launcher -> the variable by which a process knows that it was started by it, and the program."""
 
 
 def alone(run: Callable[Concatenate[R, str | Path, P], RunFolder]) -> Callable[..., RunFolder]:
@@ -96,10 +90,11 @@ def _run_stage(context: C, stage: Stage[C]) -> None:
 def _start_processes(launcher: str) -> None:
     if launcher == "none" or is_distributed():
         return
-    variable, program = LAUNCHERS[launcher]
-    if variable not in os.environ:
+    own = LAUNCHERS[launcher]
+    if own.variable not in os.environ:
         raise UserError(
-            f"--launcher {launcher}: {variable} is not set; start the tool with {program}, or leave --launcher away"
+            f"--launcher {launcher}: {own.variable} is not set; start the command with {own.program}, or leave "
+            "--launcher away"
         )
     import torch
 

@@ -69,7 +69,7 @@ class RunTable:
         try:
             if not Path(self.path).is_file():
                 again = f"where it lies elsewhere today, give it as {ARGUMENT if self.priced else KEY} again"
-                raise UserError(f"no such file; make it with tools/profile_latency.py, or {again}")
+                raise UserError(f"no such file; make it with `nncompress profile`, or {again}")
             if sha256(self.path) != self.sha256:
                 raise UserError("has changed since the run began; restore it, or start a new run")
             return open_table(self.path, space, input_size)
@@ -129,7 +129,7 @@ def _digest(path: str, old: RunTable | None, place: str) -> str:
         return digest
     if same is not None and same.searched:
         return same.sha256  # the search may be done
-    raise UserError(f"{place}: no such file; make one with tools/profile_latency.py")
+    raise UserError(f"{place}: no such file; make one with `nncompress profile`")
 
 
 def record_table(record: dict[str, Any], table: RunTable | None, found: Mapping[str, Any]) -> None:

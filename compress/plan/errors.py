@@ -51,8 +51,18 @@ class UserError(ValueError):
         return self if self.argument else self._changed(argument=argument, _joint=" = ")
 
     def at(self, place: str) -> Self:
-        """The same error, found at `place` (a file, "recipe", "--checkpoint x.pth"), which the message begins with."""
-        return self if self.places[:1] == (place,) else self._changed(places=(place, *self.places))
+        """The same error, found at `place` (a file, "recipe", "--checkpoint x.pth"), which the message begins with.
+
+        A file that the message began with so far is not named again where `place` names it.
+        """
+        if self.places[:1] == (place,):
+            return self
+        file, rule, places = _file_of(place), self.rule, self.places
+        if places:
+            places = places[1:] if places[0] == file else places
+        elif file and not self.argument:
+            rule = rule.removeprefix(f"{file}: ")
+        return self._changed(places=(place, *places), rule=rule)
 
     def _changed(self, **parts: Any) -> Self:
         other = copy(self)
@@ -66,6 +76,13 @@ class UserError(ValueError):
             head += f" {self.value}" if head.startswith("--") else f" = {brief(self.value)}"
         text = f"{head}{self._joint}{self.rule}" if head else self.rule
         return ": ".join((*self.places, text)) + (f"; {self.remedy}" if self.remedy else "")
+
+
+def _file_of(place: str) -> str:
+    """The file that a flag or a key names: x.pth of "--checkpoint x.pth" and of "key = 'x.pth'"; "" without one."""
+    if place.startswith("--"):
+        return place.partition(" ")[2]
+    return place.partition(" = ")[2].strip("'\"")
 
 
 def check_number(

@@ -16,7 +16,7 @@ from .files import write_json
 from .kinds import Name
 from .stored import check_stored, read_stored
 
-FORMAT = 1
+FORMAT, FILE = 1, "genotype.json"
 Edge = tuple[str, int]
 """An operation and the node whose output it reads."""
 Node = tuple[Edge, ...]
@@ -188,6 +188,14 @@ class Genotype:
     def load(cls, path: str | Path) -> Genotype:
         """Read what `save` wrote; UserError when it is no genotype."""
         return cls._of_file(read_stored(path, GenotypeFile, version=FORMAT, remedy=_AGAIN), str(path))
+
+    @classmethod
+    def named(cls, source: str) -> Genotype:
+        """The genotype that `source` names: a file, the run folder of a topology search, or the text itself."""
+        path = Path(source)
+        if source.startswith(("|", "Genotype(")):
+            return cls.parse(source)
+        return cls.load(path / FILE if path.is_dir() else path)
 
     @classmethod
     def _of_file(cls, value: GenotypeFile, source: str) -> Genotype:

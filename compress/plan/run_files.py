@@ -60,17 +60,17 @@ class RecordedRecipe(TypedDict):
 
 @dataclass(frozen=True)
 class RecordKind:
-    """A kind of run as its record tells: the tool that does it, and which keys stand beside its recipe."""
+    """A kind of run as its record tells: what the user calls to do it, and which keys stand beside its recipe."""
 
     tool: str
     needs: tuple[str, ...] = ()
 
 
 RECORDS = {
-    "recipe": RecordKind("tools/prune.py", ("checkpoint", "budget")),
-    "train": RecordKind("tools/train.py"),
-    "finetune": RecordKind("tools/finetune.py", ("checkpoint",)),
-    "topology": RecordKind("tools/search_topology.py"),
+    "recipe": RecordKind("nncompress prune", ("checkpoint", "budget")),
+    "train": RecordKind("nncompress train"),
+    "finetune": RecordKind("nncompress finetune", ("checkpoint",)),
+    "topology": RecordKind("nncompress search-topology"),
 }
 """Key of recipe.json under which the recipe stands -> the kind of run. A leaf room adds its own."""
 

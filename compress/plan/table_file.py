@@ -15,7 +15,7 @@ from .plan_file import Residual
 from .stored import Rule
 
 FORMAT = 1
-AGAIN = "profile this one with tools/profile_latency.py"
+AGAIN = "profile this one with `nncompress profile`"
 
 Positive = Annotated[int, Ge(1), Le(10**6)]
 ShareOfAll = Annotated[float, Ge(0), Le(1e6)]

@@ -84,7 +84,7 @@ def best_under(
         if priced is None:
             raise UserError(
                 f"{budget.latency.argument}: needs a latency table of the device; make one with "
-                "tools/profile_latency.py and give it as --latency-table"
+                "`nncompress profile` and give it as --latency-table"
             )
         allowed = {name: _on_grid(name, widths, priced.table) for name, widths in allowed.items()}
     full = {name: len(value) for name, value in values.items()}

@@ -20,6 +20,8 @@ class Space(Protocol):
     name: ClassVar[str]
     choices: ClassVar[tuple[str, ...]]
     """Arguments that do not change the network, such as what is scored: a recipe may give others than a checkpoint."""
+    carried: ClassVar[tuple[str, ...]]
+    """Arguments that a checkpoint of ours gives where the recipe does not, such as the genotype that a search found."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -60,6 +62,7 @@ class WidthSpace:
     """
 
     choices: ClassVar[tuple[str, ...]] = ()
+    carried: ClassVar[tuple[str, ...]] = ()
     widths: Mapping[str, int]
 
     @property

@@ -18,7 +18,7 @@ from .states import read_state
 from .timm_layouts import in_timm_layout, interpolated
 from .weights import check_types
 
-ADAPT = "adapt it with tools/train.py RECIPE --checkpoint F --work-dir D, then give --checkpoint D"
+ADAPT = "adapt it with `nncompress train RECIPE --checkpoint F --work-dir D`, then give --checkpoint D"
 """What to do with a checkpoint of other classes."""
 
 

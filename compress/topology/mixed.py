@@ -22,20 +22,22 @@ from .operations import FactorizedReduce, average_pool, max_pool
 class ScaledNorm(nn.BatchNorm2d):
     """BatchNorm without parameters of its own, whose scale is given with the input."""
 
+    no_shift: Tensor
+
     def __init__(self, n: int) -> None:
         super().__init__(n, affine=False)
         self.register_buffer("no_shift", torch.zeros(n), persistent=False)
 
     def forward(self, x_BCHW: Tensor, scale_C: Tensor | None = None) -> Tensor:
         """The normalised input times `scale_C`; None for 1."""
+        factor = self.momentum
         if self.num_batches_tracked is not None and self.training:
             self.num_batches_tracked.add_(1)
-        factor = self.momentum
-        if factor is None:  # a plain mean, as PyTorch's
-            factor = 1.0 / float(self.num_batches_tracked)
+            if factor is None:  # a plain mean, as PyTorch's
+                factor = 1.0 / float(self.num_batches_tracked)
         shift = None if scale_C is None else self.no_shift
         return F.batch_norm(
-            x_BCHW, self.running_mean, self.running_var, scale_C, shift, self.training, factor, self.eps
+            x_BCHW, self.running_mean, self.running_var, scale_C, shift, self.training, factor or 0.0, self.eps
         )
 
 

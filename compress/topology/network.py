@@ -110,16 +110,18 @@ class DartsNetwork(nn.Module):
         """The head that is trained along, freshly initialised; None where the space has none."""
         if not self.space.auxiliary:
             return None
-        at = self.space.reductions[-1]
-        last = at == self.space.layers - 1
-        n_in = self.classifier.in_features if last else self.cells[at + 1].preprocess1.conv.in_channels  # type: ignore
+        after = self.space.reductions[-1] + 1
+        # Of a pruned network it reads fewer channels, as many as what comes next.
+        n_in = self.classifier.in_features
+        if after < self.space.layers:
+            n_in = self.get_submodule(f"cells.{after}.preprocess1.conv").get_parameter("weight").shape[1]
         head = AuxiliaryHead(n_in, self.space.num_classes, cifar=self.space.stem == "cifar")
         return Auxiliary(head, AUXILIARY_WEIGHT)
 
     def set_training_progress(self, share: float) -> None:
         """`share` of the training lies behind: paths are dropped as often as belongs to it."""
         for cell in self.cells:
-            cell.edges.drop_path = self.space.drop_path * share  # type: ignore[union-attr,assignment]
+            cell.edges.drop_path = self.space.drop_path * share  # type: ignore[union-attr]
 
     def _run(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         if self.space.stem == "cifar":
@@ -193,7 +195,7 @@ class NatsNetwork(nn.Module):
         for stage in range(space.stages):
             if stage:
                 self.reductions.append(ReductionBlock(n, n := 2 * n))
-            self.cells.append(nn.ModuleList(Edges(space.nodes, 1, n) for _ in range(space.cells)))
+            self.cells.append(nn.ModuleList(Edges(space.nodes, 1, n) for _ in range(space.layers)))
         self.bn = nn.BatchNorm2d(n)
         self.classifier = nn.Linear(n, space.num_classes)
 
@@ -203,7 +205,7 @@ class NatsNetwork(nn.Module):
         for stage, cells in enumerate(self.cells):
             if stage:
                 x = self.reductions[stage - 1](x)
-            for cell in cells:  # type: ignore[union-attr]
+            for cell in cells.children():
                 x = cell(x)[-1]
         logits: Tensor = self.classifier(F.relu(self.bn(x)).mean((2, 3)))
         return logits

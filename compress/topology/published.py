@@ -1,4 +1,4 @@
-"""Genotypes as published: what searches are compared with, and what spaces of cells have unless they are given others."""
+"""Genotypes as published: what searches are compared with, and the defaults of the networks of cells."""
 
 from __future__ import annotations
 
@@ -41,5 +41,3 @@ NATS_LARGEST = Genotype.parse(
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 )
 """The cell of NATS-Bench (arXiv 2009.00437) whose edges are all 3x3 convolutions."""
-
-PUBLISHED = {"darts_v1": DARTS_V1, "darts_v2": DARTS_V2, "pcdarts": PCDARTS, "nats_largest": NATS_LARGEST}

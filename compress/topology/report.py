@@ -17,6 +17,7 @@ from ..plan.paths import inside
 from ..plan.run_files import RecordFile, SearchInfo
 from ..plan.stored import Rule
 from ..report import curves, read_metrics, wording
+from ..report.genotype import draw_genotype
 from ..report.markup import definitions, document, note, section, tile
 
 AGAIN = "run the report stage again"
@@ -72,7 +73,7 @@ SummaryFile = Annotated[TopologySummary, Rule(_text_fault)]
 
 
 def write_topology_report(folder: str | Path) -> Path:
-    """Write report.html from the files of the folder of a topology search; returns its path.
+    """Write report.html, and genotype.svg, from the files of the folder of a topology search; returns the page's path.
 
     Raises UserError for a file that is missing, damaged, or a link out of the folder.
     """
@@ -89,6 +90,7 @@ def write_topology_report(folder: str | Path) -> Path:
         _weights(genotype, load_scores(folder / "scores.safetensors")),
         _provenance(summary, read_stored(folder / "recipe.json", RecordFile, remedy=AGAIN)),
     ]
+    write_text(folder / "genotype.svg", draw_genotype(genotype))
     page = folder / "report.html"
     title = f"{summary['space']} cells on {summary['dataset']}: compress report"
     write_text(page, document(title, parts, foot="Written by compress from the files of this run folder alone."))
@@ -141,15 +143,21 @@ def _split(value: float) -> tuple[str, str]:
 
 
 def _cells(genotype: Genotype) -> str:
-    return section("Cells", f"<pre>{escape(genotype.text)}</pre>")
+    words = "Inputs on the left, the output on the right; a label stands where an edge leaves its state."
+    text = f"<details><summary>As text</summary><pre>{escape(genotype.text)}</pre></details>"
+    return section("Cells", f'<div class="wide">{draw_genotype(genotype)}</div>{note(words)}{text}')
 
 
 def _curves(path: Path) -> str:
     if not path.exists():
         return ""
-    rows = read_metrics(path)
+    # Weights that add up to one have one mean.
+    rows = [{key: value for key, value in row.items() if key != "mean_abs_score"} for row in read_metrics(path)]
     panels = curves.figures(rows, top1_before=None)
-    panels += [curves.panel_of(rows, stage="search", key=key, title=title) for key, title in CURVES.items()]
+    panels += [
+        curves.panel_of(rows, stage="search", key=key, title=title, zero="share" in key)
+        for key, title in CURVES.items()
+    ]
     shown = "".join(panel for panel in panels if panel)
     return section("Search", f'<div class="panels">{shown}</div>{note("One point per epoch.")}')
 

@@ -110,7 +110,7 @@ class TopologyContext(RunContext):
             check_batch("search", search.batch_size, len(self.data.train), halved=method.halves)
         cells = self.space.cells
         even_EO = torch.ones(len(cells.edges), len(cells.operations))
-        genotype = discretise(edge_scores({cell: even_EO for cell in cells.cells}), cells)
+        genotype = discretise(edge_scores(dict.fromkeys(cells.cells, even_EO)), cells)
         self.target(genotype)
         if self.bench is not None:
             self.bench.accuracy(genotype)
@@ -176,7 +176,7 @@ def search_topology(
 
     Example::
 
-        recipe = load_recipe("topology/nats_digits_rarts", kind=TopologyRecipe)
+        recipe = load_recipe_of(TopologyRecipe, "topology/nats_digits_rarts")
         with TerminalProgress() as progress:
             folder = search_topology(recipe, "runs/cells", progress=progress)
         Genotype.load(folder / "genotype.json").text

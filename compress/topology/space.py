@@ -208,7 +208,7 @@ class DartsCellsSpace(GenotypeSpace):
 
 @dataclass(frozen=True)
 class NatsCellsSpace(GenotypeSpace):
-    """The network that NATS-Bench evaluates a genotype by: three stages of `cells` cells each, reductions between them.
+    """The network that NATS-Bench evaluates a genotype by: three stages of `layers` cells, reductions between them.
 
     Scored are the channels of the nodes, and those inside of the reductions. Raises UserError for a genotype of another
     space, wrong numbers, an unknown group or a width out of range.
@@ -217,20 +217,20 @@ class NatsCellsSpace(GenotypeSpace):
         num_classes: of the data.
         genotype: the text of a NATS-Bench genotype; unless given, all edges are 3x3 convolutions.
         channels: of the first stage; each reduction doubles them.
-        cells: of every stage.
+        layers: cells of every stage.
         in_channels: of the images.
         widths: group -> width, where it is narrower than in the unpruned network.
 
     Example::
 
-        space = NatsCellsSpace(num_classes=10, channels=16, cells=5)
+        space = NatsCellsSpace(num_classes=10, channels=16, layers=5)
         model = space.build()
     """
 
     num_classes: int
     genotype: str = NATS_LARGEST.text
     channels: int = 16
-    cells: int = 5
+    layers: int = 5
     in_channels: int = 3
     widths: Mapping[str, int] = field(default_factory=dict)
     name: ClassVar[str] = "nats_cells"
@@ -239,7 +239,7 @@ class NatsCellsSpace(GenotypeSpace):
     stages: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        check_whole("cells", self.cells, least=1, most=MOST_LAYERS, example=5)
+        check_whole("layers", self.layers, least=1, most=MOST_LAYERS, example=5)
         check_whole("channels", self.channels, least=1, most=MOST_CHANNELS, example=16)
         self._check()
         self._check_widths()
@@ -257,7 +257,7 @@ class NatsCellsSpace(GenotypeSpace):
             if stage:
                 n *= 2
                 last = self._reduction(states, f"reductions.{stage - 1}", last, n)
-            for i in range(self.cells):
+            for i in range(self.layers):
                 last = states.cell(f"cells.{stage}.{i}", self.nodes, [last], n, halved=False)[-1]
         states.write(last, "bn")
         states.read("classifier", [(last, 0)])
@@ -275,4 +275,4 @@ class NatsCellsSpace(GenotypeSpace):
 
 
 for _space in (DartsCellsSpace, NatsCellsSpace):
-    SPACES.add(_space)  # type: ignore[arg-type]
+    SPACES.add(_space)

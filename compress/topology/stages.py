@@ -67,5 +67,5 @@ def report(c: TopologyContext, figures: Figures) -> None:
 STAGES: dict[str, Stage[TopologyContext]] = in_order(
     Stage("search", run_search, (), (SCORES,), parallel=True),
     Stage("discretise", run_discretise, (SCORES,), (GENOTYPE,)),
-    Stage("report", report, (GENOTYPE,), (SUMMARY, "report.html")),
+    Stage("report", report, (GENOTYPE,), (SUMMARY, "genotype.svg", "report.html")),
 )

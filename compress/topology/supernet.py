@@ -17,7 +17,7 @@ from .mixed import Outgoing
 from .operations import FactorizedReduce, ReluConvBn
 
 if TYPE_CHECKING:
-    from .space import SupernetSpace
+    from .supernet_space import SupernetSpace
 
 REDUCTION = "reduction"
 

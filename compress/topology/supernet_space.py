@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..plan import Range, UserError, check_settings
 from ..plan.genotype import DARTS, NATS, CellSpace
+from ..spaces import Group, Operator, WidthSpace, traced_operators
 from ..spaces.arguments import check_ends
 from .supernet import DartsSupernet, NatsSupernet
 
@@ -18,7 +19,7 @@ Few = Annotated[int, Range(at_least=1, at_most=4096)]
 
 
 @dataclass(frozen=True)
-class SupernetSpace:
+class SupernetSpace(WidthSpace):
     """A supernet: all topologies of `cells` at once, on edges whose operations are weighed.
 
     Args:
@@ -46,9 +47,10 @@ class SupernetSpace:
 
     name: ClassVar[str]
     cells: ClassVar[CellSpace]
-    choices: ClassVar[tuple[str, ...]] = ()
-    groups: ClassVar[tuple[Any, ...]] = ()
+    classifier: ClassVar[tuple[str, ...]] = ("classifier",)
+    full_groups: ClassVar[tuple[Group, ...]] = ()
     """A supernet has no channels that are scored."""
+    widths: ClassVar[Mapping[str, int]] = {}  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         check_settings(self, "space")
@@ -78,6 +80,15 @@ class SupernetSpace:
     def build(self) -> nn.Module:
         """A freshly initialised supernet, drawn from the global random generator."""
         raise NotImplementedError
+
+    def empty(self) -> nn.Module:
+        """A supernet whose weights are yet to be loaded; draws nothing from the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            return self.build()
+
+    def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
+        """All layers of all operations, in forward order, for images of (C, H, W)."""
+        return traced_operators(self.empty(), self.groups, input_size)
 
 
 @dataclass(frozen=True)

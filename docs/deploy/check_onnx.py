@@ -73,7 +73,7 @@ def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
     if "preprocessing" not in metadata:
-        raise ValueError(f"{model}: its metadata tell no preprocessing; give a file that tools/export.py wrote")
+        raise ValueError(f"{model}: its metadata tell no preprocessing; give a file that `nncompress export` wrote")
     how = json.loads(metadata["preprocessing"])
     with np.load(archive, allow_pickle=False) as arrays:
         images, labels = arrays["test_images"], arrays["test_labels"]
@@ -88,7 +88,7 @@ def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
 def main() -> None:
     """Parse the arguments and print the accuracy."""
     parser = argparse.ArgumentParser(description="Top-1 accuracy of an ONNX file with ONNX Runtime and NumPy alone.")
-    parser.add_argument("model", help="ONNX file that tools/prune.py wrote")
+    parser.add_argument("model", help="ONNX file that `nncompress prune` wrote")
     parser.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, 3], and test_labels [N]")
     args = parser.parse_args()
     try:

@@ -42,7 +42,7 @@ def find(
 def main() -> None:
     """Parse the arguments, find the objects, show them."""
     described = "Objects in an image, by a detector's TensorRT engine."
-    options = arguments("engine that tools/export.py wrote", described)
+    options = arguments("engine that `nncompress export` wrote", described)
     options.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
     args = options.parse_args()
     image = read(args.image)

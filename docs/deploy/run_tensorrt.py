@@ -122,7 +122,7 @@ class Network:
 def main() -> None:
     """Parse the arguments, print the accuracy and the time of a batch."""
     arguments = argparse.ArgumentParser(description="Accuracy and latency of a TensorRT engine, without PyTorch.")
-    arguments.add_argument("engine", help="engine that tools/export.py wrote; its card, ENGINE.json, lies beside it")
+    arguments.add_argument("engine", help="engine of `nncompress export`; its card, ENGINE.json, lies beside it")
     arguments.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, 3], and test_labels [N]")
     arguments.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
     args = arguments.parse_args()

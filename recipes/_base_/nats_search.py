@@ -7,4 +7,4 @@ search = dict(
     optimizer=dict(type="SGD", lr=0.025, momentum=0.9, weight_decay=5e-4),
     alpha_optimizer=dict(type="Adam", lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3),
 )
-target = dict(channels=16, cells=5)
+target = dict(channels=16, layers=5)

@@ -2,6 +2,7 @@
 
 _base_ = ["../_base_/digits.py"]
 
+data = dict(input_size=16, resize=16)
 space = dict(type="darts_supernet", channels=4, layers=3)
 search = dict(
     method=dict(type="rarts", order="fused"),

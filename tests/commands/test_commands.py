@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_every_tool_is_a_command_and_says_the_same_of_itself() -> None:
         assert ast.get_docstring(tree) == ast.get_docstring(module), tool
         named[name] = tool
     assert {*named, "recipes"} == {*COMMANDS}
+
+
+def test_commands_are_named_as_every_user_can_call_them() -> None:
+    """An installed package has no tools/; README says once what a checkout's files are called."""
+    texts = {path: path.read_text() for path in (*ROOT.glob("compress/**/*.py"), *ROOT.glob("docs/deploy/*.py"))}
+    assert [str(path) for path, text in texts.items() if re.search(r"tools/\w+\.py", text)] == []
+    named = [(name, path) for path, text in texts.items() for name in re.findall(r"nncompress ([a-z][\w-]*)", text)]
+    assert len(named) > 30
+    assert [(name, str(path)) for name, path in named if name not in COMMANDS] == []
 
 
 def test_a_recipe_is_named_without_a_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from compress.commands.ending import RANKS, run_tool
+from compress.commands.ending import run_tool
 from compress.plan import UserError, replacing, storing
+from compress.plan.launchers import LAUNCHERS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -180,14 +181,15 @@ def test_streams_that_take_nothing(tmp_path: Path, line: str, code: int, says: s
         assert (tmp_path / "out").read_text().startswith("rich \\u2212 x")
 
 
-@pytest.mark.parametrize(("launcher", "variable"), RANKS.items())
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_only_the_first_process_talks(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, launcher: str, variable: str
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
     def main(args: Namespace) -> None:
         raise UserError("told once")
 
     waited: list[float] = []
+    variable = LAUNCHERS[launcher].variable
     monkeypatch.setattr("time.sleep", waited.append)
     monkeypatch.setenv(variable, "0")
     assert ending(main, launcher) == 2

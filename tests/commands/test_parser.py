@@ -26,11 +26,14 @@ def line(capsys: pytest.CaptureFixture[str], name: str, *arguments: str) -> str:
 
 REQUIRED = {
     "benchmark": ("m.onnx",),
+    "draw": ("g", "-o", "x.svg"),
     "evaluate": ("run",),
     "export": ("run", "--to", "onnx", "-o", "x"),
     "finetune": ("R",),
     "profile": ("R", "-o", "x"),
     "prune": ("R",),
+    "retrain": ("R", "--genotype", "g"),
+    "search-topology": ("R",),
     "toy-model": (),
     "train": ("R",),
 }

@@ -69,7 +69,7 @@ def test_nothing_is_extrapolated(table, n_in, n_out):
 
 
 def test_unknown_operators_and_missing_groups_are_named(table):
-    with pytest.raises(UserError, match=r"'third'.*tools/profile_latency"):
+    with pytest.raises(UserError, match=r"'third'.*`nncompress profile`"):
         table.predict([replace(OPERATORS[0], name="third")], {})
     with pytest.raises(UserError, match="'b'"):
         table.predict(OPERATORS, {"a": 8})
@@ -102,7 +102,7 @@ def test_what_is_no_number_is_not_written(table, tmp_path):
 
 
 def test_a_table_that_is_not_there_is_named_with_what_makes_one(tmp_path):
-    with pytest.raises(UserError, match=r"none\.json: no such file; .* make a table with tools/profile_latency\.py$"):
+    with pytest.raises(UserError, match=r"none\.json: no such file; .* make a table with `nncompress profile`$"):
         LatencyTable.load(tmp_path / "none.json")
 
 
@@ -130,7 +130,7 @@ def test_broken_files_are_refused(table, tmp_path, change, named):
 @pytest.mark.parametrize("text", ["{}", "[]", "{"])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "table.json").write_text(text)
-    with pytest.raises(UserError, match=r"table\.json: .*; profile this one with tools/profile_latency\.py$"):
+    with pytest.raises(UserError, match=r"table\.json: .*; profile this one with `nncompress profile`$"):
         LatencyTable.load(tmp_path / "table.json")
 
 

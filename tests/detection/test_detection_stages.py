@@ -70,7 +70,7 @@ def test_what_fine_tuning_recommends_works(one_stage, coco, tmp_path, capsys):
     file, checkpoint = one_stage
     options = ("--cfg-options", *options_of(file, coco))
     assert run_tool("finetune", RECIPE, "--checkpoint", checkpoint, "--work-dir", tmp_path / "run", *options) == 0
-    tool, arguments = re.search(r"\(tools/(\w+)\.py (.+) judges it again\)", capsys.readouterr().out).groups()
+    tool, arguments = re.search(r"\(`nncompress (\w+) (.+)` judges it again\)", capsys.readouterr().out).groups()
     assert run_tool(tool, *arguments.split()) == 0
 
 

@@ -132,7 +132,7 @@ def test_fake_engine_of_a_classifier_is_no_detector(context, file, tmp_path, mon
     path = build_engine(file, tmp_path / "m.engine", config=EngineConfig())
     with pytest.raises(UserError) as caught:
         evaluate_file(context, path, threads=1)
-    assert str(caught.value) == f"{path}: no detector of this project; tools/prune.py leaves one as model.onnx"
+    assert str(caught.value) == f"{path}: no detector of this project; `nncompress prune` leaves one as model.onnx"
 
 
 @needs_no_gpu

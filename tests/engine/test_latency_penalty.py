@@ -110,7 +110,7 @@ def test_a_whole_search_runs_and_says_what_it_did(tmp_path, table, kind):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"latency_table": None}, r"search\.latency_table = None: .*needs a table.*tools/profile_latency"),
+        ({"latency_table": None}, r"search\.latency_table = None: .*needs a table.*`nncompress profile`"),
         ({"latency_table": ""}, r"search\.latency_table = ''"),
         ({"penalty": "proximal"}, r"search\.latency_table = 't\.json': has no use with search\.penalty = 'proximal'"),
         ({"penalty": "subgradient", "latency_table": None, "latency_tau": 0.4}, r"search\.latency_tau = 0\.4: has no"),

@@ -241,11 +241,11 @@ def test_what_does_not_serve_is_one_line(pixels, tmp_path):
         (lambda: quantize_int8(pixels, target, [images]), f"{pixels}: takes pixels (uint8); give the float32 network "
          "that it was made from"),
         (lambda: export_pixels(other, target), f"{other}: its metadata tell of images [3, 8, 8], and it takes [3, 16, "
-         "16]; export the network with tools/export.py"),
+         "16]; export the network with `nncompress export`"),
         (lambda: export_pixels(changed(tmp_path / "c.onnx", mean=None), target), f"{tmp_path}/c.onnx: its "
-         "preprocessing has no mean; export the network with tools/export.py"),
+         "preprocessing has no mean; export the network with `nncompress export`"),
         (lambda: export_pixels(tmp_path / "bare.onnx", target), f"{tmp_path}/bare.onnx: its metadata do not tell "
-         "classes and preprocessing; export the network with tools/export.py"),
+         "classes and preprocessing; export the network with `nncompress export`"),
         (lambda: compare_with_onnx(model, pixels, [(images, torch.zeros(2))], tolerance=1e-4), f"{pixels}: takes "
          "pixels; give the file that it was made from, without --uint8-input"),
         (lambda: open_model(pixels)(images), f"{pixels}: takes pixels (uint8), not torch.float32; see "

@@ -202,7 +202,7 @@ def test_half_of_a_float32_file_is_refused(preresnet, tmp_path):
         build_engine(preresnet, tmp_path / "m.engine", config=EngineConfig(backend="tensorrt-rtx", fp16=True))
     assert str(caught.value) == (
         f"fp16: tensorrt-rtx {trt.__version__} takes types from the ONNX file, and preresnet.onnx is float32; give a "
-        "float16 file: compress.export.export_half or tools/export.py --fp16 writes one"
+        "float16 file: compress.export.export_half or `nncompress export --fp16` writes one"
     )
 
 

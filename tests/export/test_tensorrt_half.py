@@ -134,8 +134,8 @@ def test_a_model_that_breaks_the_rules_is_refused_before_it_is_made_another(tmp_
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("m.onnx", None, "no such file; tools/export.py RUN --to onnx writes one"),
-        ("m.pth", b"x", "must be an .onnx file; tools/export.py RUN --to onnx writes one"),
+        ("m.onnx", None, "no such file; `nncompress export RUN --to onnx` writes one"),
+        ("m.pth", b"x", "must be an .onnx file; `nncompress export RUN --to onnx` writes one"),
         ("m.onnx", b"", "not an ONNX model, or cut off; export it again"),
         ("m.onnx", b"garbage", "not an ONNX model, or cut off; export it again"),
     ],

@@ -137,7 +137,7 @@ def test_an_engine_beside_its_own_source_does_not_replace_it(tmp_path):
     [
         (["no/such", "--to", "onnx", "-o", "OUT/m.onnx"], "no/such.json: no such file; restore it, or export the "
          "model again"),
-        (["no.onnx", "--to", "tensorrt-rtx", "-o", "OUT/m"], "no.onnx: no such file; tools/export.py RUN --to onnx "
+        (["no.onnx", "--to", "tensorrt-rtx", "-o", "OUT/m"], "no.onnx: no such file; `nncompress export RUN --to onnx` "
          "writes one"),
         (["x", "--to", "onnx", "-o", "OUT/m.engine"], "OUT/m.engine: must end in .onnx"),
         (["x.onnx", "--to", "onnx", "-o", "OUT/m.onnx"], "x.onnx: is an ONNX file already; --fp16 or --uint8-input "

@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_is_refused(logit, loss):
         (["FOLDER/model.onnx", "--recipe", "no.py"], "RECIPE no.py: no such file; `nncompress recipes` lists "
          "those that come with compress"),
         (["OUT/m.onnx"], "OUT/m.onnx: no recipe.json in OUT, which would name its data; give --recipe RECIPE"),
-        (["OUT/absent.onnx"], "OUT/absent.onnx: no such file; tools/export.py RUN --to onnx writes one"),
+        (["OUT/absent.onnx"], "OUT/absent.onnx: no such file; `nncompress export RUN --to onnx` writes one"),
         (["OUT"], "OUT/model.json: no such file; restore it, or export the model again"),
         (["FOLDER", "--cfg-options", "data.inputsize=8"], "FOLDER/recipe.json: unknown key data.inputsize = 8; did "
          "you mean data.input_size?; or give --recipe RECIPE"),
@@ -130,7 +130,7 @@ def test_a_loss_that_is_no_number_is_refused(logit, loss):
         (["FOLDER/model.onnx", "--threads", "0"], "threads = 0: must be a whole number of at least 1 and "
          "at most 256; more than the processor has cores does not help"),
         (["OUT/bare.onnx", "--recipe", str(RECIPE)], "OUT/bare.onnx: its metadata do not tell classes and "
-         "preprocessing; export the network with tools/export.py"),
+         "preprocessing; export the network with `nncompress export`"),
     ],
 )  # fmt: skip
 def test_user_errors_are_one_line(arguments, message, tmp_path, capfd):

@@ -103,9 +103,9 @@ def test_the_command_prints_and_writes(pair, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent.onnx"], "absent.onnx: no such file; tools/export.py RUN --to onnx writes one"),
-        (["run"], "run: must be an .onnx or .engine file; tools/export.py writes them"),
-        (["absent.engine"], "absent.engine: no such engine; tools/export.py builds one"),
+        (["absent.onnx"], "absent.onnx: no such file; `nncompress export RUN --to onnx` writes one"),
+        (["run"], "run: must be an .onnx or .engine file; `nncompress export` writes them"),
+        (["absent.engine"], "absent.engine: no such engine; `nncompress export` builds one"),
         (
             ["M", "--batch", "0"],
             "--batch: 0 is out of range; give a number from 1 to 65536; --help lists the arguments",

@@ -137,10 +137,10 @@ def test_tables_of_other_networks_and_other_files_are_refused(made, tmp_path):
     with pytest.raises(UserError, match=r"first\.json: latency table: arch\.depth = 11 there, 20 here"):
         merge(tmp_path, first, space=PreResNetSpace(20, 5))
     for absent in (lambda path: merge(tmp_path, first, path), LatencyTable.load):
-        with pytest.raises(UserError, match=r"none\.json: no such file; .*make a table with tools/profile_latency"):
+        with pytest.raises(UserError, match=r"none\.json: no such file; .*make a table with `nncompress profile`"):
             absent(tmp_path / "none.json")
     value = json.loads(first.read_text())
     for broken in ([], {}, {**value, "profiles": []}, {**value, "rounds": None}, {**value, "key": None}):
         (tmp_path / "odd.json").write_text(json.dumps(broken))
-        with pytest.raises(UserError, match=r"odd\.json: .*; profile this one with tools/profile_latency\.py"):
+        with pytest.raises(UserError, match=r"odd\.json: .*; profile this one with `nncompress profile`"):
             merge(tmp_path, first, tmp_path / "odd.json")

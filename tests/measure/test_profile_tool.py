@@ -1,4 +1,4 @@
-"""tools/profile_latency.py: what it asks `build_table` for, and what it refuses. Seconds, most of them imports."""
+"""`nncompress profile`: what it asks `build_table` for, and what it refuses. Seconds, most of them imports."""
 
 from pathlib import Path
 

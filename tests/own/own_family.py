@@ -55,4 +55,4 @@ class ChainSpace(WidthSpace):
             return traced_operators(self.build(), self.groups, input_size)
 
 
-SPACES["chain"] = ChainSpace
+SPACES.add(ChainSpace)

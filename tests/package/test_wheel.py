@@ -61,7 +61,7 @@ def test_everything_travels_in_the_wheel(wheel: Path) -> None:
     assert {"compress/py.typed", f"{info}/licenses/LICENSE"} <= set(names)
     assert "nncompress = compress.commands:main" in entries
     assert "License-Expression: Apache-2.0" in metadata
-    for extra in ("demo", "detection", "tensorrt", "tensorrt-rtx", "openvino", "docs", "dev"):
+    for extra in ("demo", "detection", "tensorrt", "tensorrt-rtx", "dev"):
         assert f"Provides-Extra: {extra}\n" in metadata
     assert {name.partition("/")[0] for name in names} == {"compress", info}
 

@@ -29,7 +29,7 @@ def cut(source: Path, target: Path) -> Path:
 
 
 def test_missing_checkpoint(prune: Refused, refused: Refused, tmp_path: Path) -> None:
-    prune(checkpoint=tmp_path / "no.pth", says=("--checkpoint", "no.pth", "no such file", "tools/train.py"))
+    prune(checkpoint=tmp_path / "no.pth", says=("--checkpoint", "no.pth", "no such file", "`nncompress train`"))
     refused("prune", RECIPE, says=("--checkpoint: missing", "give"))
     (tmp_path / "folder").mkdir()
     prune(checkpoint=tmp_path / "folder", says=("--checkpoint", "folder", "model.safetensors", "finished run folder"))
@@ -124,7 +124,7 @@ def test_occupied_folders(prune: Refused, refused: Refused, tiny, baseline: Path
         *tiny(),
         "--resume",
         work_dir=folder,
-        says=("--work-dir", str(folder), "holds a run of tools/prune.py"),
+        says=("--work-dir", str(folder), "holds a run of `nncompress prune`"),
     )
 
 
@@ -185,6 +185,9 @@ def test_search_from(prune: Refused, finished, tool, tiny, baseline: Path, tmp_p
     prune(*BUDGET, "--search-from", folder, options=stronger, says=("--search-from", str(folder), "search differ"))
     (unfinished / "scores.safetensors").unlink()
     shutil.copy(folder / "stages.json", unfinished)
+    record = json.loads((unfinished / "recipe.json").read_text())
+    assert record["recipe"]["data"].pop("cutout") is None  # as an older version wrote it, which is no other recipe
+    (unfinished / "recipe.json").write_text(json.dumps(record))
     prune(*BUDGET, "--search-from", unfinished, says=("--search-from", "scores.safetensors missing"))
 
 

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs as it stands, but those of detection, which take a detector and its data."""
+"""Every example in a docstring runs as it stands, but those of detection, which run with its tests."""
 
 from __future__ import annotations
 

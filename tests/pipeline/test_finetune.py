@@ -73,4 +73,4 @@ def test_its_folder_is_no_run_of_the_other_tools(refused: Refused, tool, tiny, p
     folder = tmp_path / "tuned"
     arguments = [*tiny(**ALONE), "--checkpoint", pruned / "sliced.safetensors"]
     assert tool("finetune", RECIPE, *arguments, "--work-dir", folder).code == 0
-    refused("prune", RECIPE, *arguments, "--resume", work_dir=folder, says=("holds a run of tools/finetune.py",))
+    refused("prune", RECIPE, *arguments, "--resume", work_dir=folder, says=("holds a run of `nncompress finetune`",))

@@ -198,7 +198,7 @@ def test_budgets_in_words() -> None:
 def test_latency_budgets_that_cannot_work_are_refused(prune: Refused, table_file) -> None:
     own = ("--latency-table", table_file())
     for budget in (RATIO, ("--latency-ms", 5)):
-        prune(*budget, says=(str(budget[0]), "needs a latency table", "profile_latency", "--latency-table"))
+        prune(*budget, says=(str(budget[0]), "needs a latency table", "`nncompress profile`", "--latency-table"))
     prune(*RATIO, "--force-latency-table", says=("--force-latency-table: needs --latency-table",))
     prune(*RATIO, "--latency-ms", 5, *own, says=("--latency-ms", "same cost", "drop one"))
     prune(*RATIO, "--pruning-ratio", 0.5, *own, says=("--pruning-ratio and --latency-ratio", "only costs go together"))

@@ -76,7 +76,7 @@ STAGES: dict[str, Stage[CellContext]] = in_order(
 @pytest.fixture(autouse=True)
 def cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kind of run, as a leaf room makes it known."""
-    monkeypatch.setitem(RECORDS, "topology", RecordKind("tools/search_topology.py"))
+    monkeypatch.setitem(RECORDS, "topology", RecordKind("nncompress topology"))
 
 
 def run(folder: Path, *, stage: str | None = None, resume: bool = False, **settings: int) -> CellContext:

@@ -69,7 +69,7 @@ def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
 
 
 def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As all whose runs measure in their own way; the remedy is another budget, not tools/profile_latency.py."""
+    """As all whose runs measure in their own way; the remedy is another budget, not `nncompress profile`."""
     own = type("Own", (ImageContext,), {"has_tables": False})
     monkeypatch.setitem(CONTEXTS, "preresnet", own)
     recipe = load_recipe(RECIPE)
@@ -83,7 +83,7 @@ def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         context = make_context(recipe_given, TerminalProgress(quiet=True), **options)
         with pytest.raises(UserError, match=f"^{says}: a preresnet has no latency table.*--macs-ratio") as refusal:
             context.check(["load", "search", "select"])
-        assert "profile_latency" not in str(refusal.value)
+        assert "nncompress profile" not in str(refusal.value)
 
 
 def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
@@ -100,8 +100,14 @@ def test_tables_that_do_not_hold_here_are_refused_before_anything_is_written(
     foreign = ("--latency-table", tmp_path / "mobilenet.json", "--force-latency-table")
     prune(*RATIO, *foreign, says=("--latency-table", "space = 'mobilenetv2' there, 'preresnet' here"))
     (tmp_path / "noise.json").write_text("{}")
-    prune(*RATIO, "--latency-table", tmp_path / "noise.json", says=("--latency-table", "noise.json: format is missing"))
-    prune(*RATIO, "--latency-table", tmp_path / "no.json", says=("--latency-table", "no such file", "profile_latency"))
+    noise = tmp_path / "noise.json"
+    prune(*RATIO, "--latency-table", noise, says=(f"error: --latency-table {noise}: format is missing",))
+    prune(
+        *RATIO,
+        "--latency-table",
+        tmp_path / "no.json",
+        says=("--latency-table", "no such file", "`nncompress profile`"),
+    )
 
 
 @pytest.mark.parametrize("kind", ["missing", "device"])
@@ -113,7 +119,10 @@ def test_a_search_for_speed_needs_its_table_before_anything_is_written(
     if kind == "device":
         made_up_table(MobileNetV2Space(10, 0.35), SIZE).save(file)
     options = {"search__penalty": "latency", "search__latency_table": file}
-    says = ("search.latency_table", "mobilenet.json", "no such file" if kind == "missing" else "space = 'mobilenetv2'")
+    says = (
+        f"error: search.latency_table = '{file}': ",
+        f"'{file}': no such file" if kind == "missing" else "space = 'mobilenetv2'",
+    )
     prune("--pruning-ratio", 0.4, options=options, says=says)
 
 

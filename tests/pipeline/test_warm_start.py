@@ -64,7 +64,12 @@ def own(folder: Path, baseline: Path, n_classes: int, **changes: object) -> Path
 def test_a_checkpoint_of_seven_classes_becomes_one_of_ten_that_can_be_pruned(
     tool, tiny, prune: Refused, seven: Path, tmp_path: Path
 ) -> None:
-    says = ("--checkpoint", "classifier (fc) has 7 classes", "the data have 10", "tools/train.py RECIPE --checkpoint F")
+    says = (
+        "--checkpoint",
+        "classifier (fc) has 7 classes",
+        "the data have 10",
+        "`nncompress train RECIPE --checkpoint F",
+    )
     prune("--pruning-ratio", 0.4, checkpoint=seven, says=(*says, "then give --checkpoint D"))
     folder = tmp_path / "adapted"
     result = tool("train", RECIPE, *tiny(), "--checkpoint", seven, "--work-dir", folder)
@@ -116,7 +121,11 @@ def test_a_run_folder_of_other_classes_is_adapted(tool, tiny, prune: Refused, ba
         "--pruning-ratio",
         0.4,
         checkpoint=checkpoint,
-        says=("a preresnet with 7 classes", "with 10", "checkpoint's recipe, or adapt it with tools/train.py RECIPE"),
+        says=(
+            "a preresnet with 7 classes",
+            "with 10",
+            "checkpoint's recipe, or adapt it with `nncompress train RECIPE",
+        ),
     )
     result = tool("train", RECIPE, *tiny(**STILL), "--checkpoint", checkpoint, "--work-dir", tmp_path / "run")
     assert result.code == 0

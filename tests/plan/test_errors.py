@@ -46,6 +46,20 @@ def test_what_is_said_already_is_not_said_twice() -> None:
     assert str(whole.under("search")) == str(whole)
 
 
+@pytest.mark.parametrize(
+    "place", ["--latency-table my tables/a = b.json", "search.latency_table = 'my tables/a = b.json'"]
+)
+def test_a_file_is_named_once_with_its_flag_or_key(place: str) -> None:
+    file = "my tables/a = b.json"
+    for error in (UserError(f"{file}: no such file; make one"), UserError("no such file", remedy="make one").at(file)):
+        assert str(error) == f"{file}: no such file; make one"
+        assert str(error.at(place)) == f"{place}: no such file; make one"
+        assert str(error.at(place).at("recipe")) == f"recipe: {place}: no such file; make one"
+    assert str(small().at(file).at(place)) == f"{place}: {small()}"
+    other = UserError(f"{file}.txt: no such file")
+    assert str(other.at(place)) == f"{place}: {other}"
+
+
 def test_a_plain_message_can_be_the_value_of_an_argument() -> None:
     missing = UserError("/x/y: no such folder; give another")
     assert (

@@ -203,7 +203,9 @@ def test_refusals_say_what_to_do():
     space, scores = SPACES["preresnet"], random_scores(SPACES["preresnet"])
     operators = space.operators(SIZE)
     for budget in (Budget("latency_ms", 5), Budget("macs_ratio", 0.5, also=(Budget("latency_ms", 5),))):
-        with pytest.raises(UserError, match=r"^--latency-ms: needs a latency table.*profile_latency.*--latency-table"):
+        with pytest.raises(
+            UserError, match=r"^--latency-ms: needs a latency table.*`nncompress profile`.*--latency-table"
+        ):
             select(scores, operators, budget, space="x")
     table, budget = TABLES["preresnet"], Budget("latency_ratio", 0.6)
     fewer = replace(table, widths={name: grid for name, grid in table.widths.items() if name != "layer2.1.conv2"})

@@ -265,3 +265,13 @@ def test_ranking_by_kind_prunes_the_same_share_of_every_kind():
                 assert min(split[True]) >= max(split[False])
     assert shares["kind", "attention"] == pytest.approx(0.75, abs=0.02) == shares["kind", "mlp"]
     assert shares["global", "attention"] < 0.2
+
+
+def test_a_plan_says_what_groups_stand_for_unless_all_are_channels():
+    space = SPACES[20]
+    scores, operators = random_scores(space), space.operators((3, 32, 32))
+    budget, names = Budget("pruning_ratio", 0.4), [group.name for group in space.groups]
+    for kinds in (dict.fromkeys(names, "channels"), {}):
+        assert "kinds" not in select(scores, operators, budget, SelectConfig(), space="x", kinds=kinds).record
+    mixed = {**dict.fromkeys(names, "channels"), names[0]: "mlp"}
+    assert select(scores, operators, budget, SelectConfig(), space="x", kinds=mixed).record["kinds"] == mixed

@@ -104,9 +104,7 @@ def test_a_checkpoint_of_as_many_classes_is_loaded_whole_and_without_a_word(spac
 @EVERY_SPACE
 def test_without_leave_it_is_refused_with_the_way_to_adapt_it(space, classifier):
     layers = re.escape(", ".join(classifier))
-    says = (
-        rf"net\.pth: its classifier \({layers}\) has 7 classes, the data have 5; .*tools/train\.py RECIPE --checkpoint"
-    )
+    says = rf"net\.pth: its classifier \({layers}\) has 7 classes, the data have 5; .*`nncompress train RECIPE "
     refused(space, state_of(replace(space, num_classes=7)), says)
 
 

@@ -55,7 +55,7 @@ def test_what_is_wrong_in_a_table_is_said_in_one_line(tmp_path, text, says):
 def test_a_cell_that_is_not_there_and_files_that_cannot_be_read(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(f"arch,cifar10\n{CONV.text},93\n")
-    with pytest.raises(UserError, match="has no cell .*skip_connect"):
+    with pytest.raises(UserError, match=r"has no cell .*skip_connect"):
         load_bench(path, "cifar10").accuracy(SKIP)
     broken = tmp_path / "table.csv.xz"
     broken.write_bytes(b"no xz")
@@ -76,6 +76,6 @@ def test_the_benchmarks_own_files_are_opened_only_when_trusted(tmp_path, monkeyp
         return Api([CONV.text, SKIP.text])
 
     monkeypatch.setitem(sys.modules, "nats_bench", types.SimpleNamespace(create=create))
-    with pytest.raises(UserError, match="pickles, which can run code; .*--trust-benchmark"):
+    with pytest.raises(UserError, match=r"pickles, which can run code; .*--trust-benchmark"):
         load_bench(tmp_path, "cifar10")
     assert load_bench(tmp_path, "cifar10", trust=True).accuracy(SKIP) == 91

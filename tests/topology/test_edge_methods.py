@@ -8,6 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from compress.engine.searchers import SearchModel
+from compress.engine.settings import SearchConfig
 from compress.engine.tasks import CrossEntropy
 from compress.plan import DARTS, UserError
 from compress.topology import DartsSupernetSpace, NatsSupernetSpace, TopologySearch
@@ -98,6 +99,4 @@ def test_a_supernet_after_the_search_is_no_longer_the_searchs():
 
 def test_a_penalty_of_edges_is_refused_by_a_search_of_widths():
     with pytest.raises(UserError, match=r"search\.penalty = 'zero_one': rarts has no edges"):
-        from compress.engine.settings import SearchConfig
-
         SearchConfig(1, {"type": "rarts"}, penalty="zero_one")

@@ -127,3 +127,17 @@ def test_edge_norm_shares_a_node_among_its_edges():
     assert torch.argmax(space.relaxed({**logits, "operations": torch.zeros(14, 8)})[:2].sum(1)) == torch.argmax(
         logits["edges"][:2]
     )
+
+
+def test_a_supernet_is_a_space_without_groups():
+    space = DartsSupernetSpace(4, 3)
+    assert space.groups == ()
+    assert DartsSupernetSpace(**space.arch) == space
+    state = torch.get_rng_state()
+    assert space.empty().state_dict().keys() == space.build().state_dict().keys()
+    assert not torch.equal(torch.get_rng_state(), state), "build draws"
+    torch.set_rng_state(state)
+    space.empty()
+    assert torch.equal(torch.get_rng_state(), state)
+    names = [operator.name for operator in space.operators((3, 16, 16))]
+    assert len(names) == len(set(names)) > 100

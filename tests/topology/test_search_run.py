@@ -108,7 +108,7 @@ def test_recipes_and_folders_of_other_kinds_are_refused(refused, found, tiny, op
     width = ROOT / "recipes/width/preresnet20_digits_rarts.py"
     refused("search_topology", width, says=("space.type = 'preresnet'", "`nncompress prune`", "search-topology"))
     refused("prune", RECIPE, "--checkpoint", "x", says=("'nats_supernet'", "`nncompress search-topology`"))
-    refused("train", width, *tiny(), "--resume", work_dir=found[0], says=("holds a run of", "search_topology"))
+    refused("train", width, *tiny(), "--resume", work_dir=found[0], says=("holds a run of", "search-topology"))
     refused("search_topology", RECIPE, *options(), work_dir=found[0], says=("already holds a run",))
 
 

@@ -130,7 +130,7 @@ def _weak_half(trt: Any, config: EngineConfig, source: Path, *, half: bool) -> b
     if getattr(trt.BuilderFlag, "FP16", None) is None:
         raise UserError(
             f"fp16: {config.backend} {trt.__version__} takes types from the ONNX file, and {source.name} is float32; "
-            "give a float16 file: compress.export.export_half or tools/export.py --fp16 writes one"
+            "give a float16 file: compress.export.export_half or `nncompress export --fp16` writes one"
         )
     return True
 

@@ -100,7 +100,7 @@ def load_engine_card(engine: str | Path) -> dict[str, Any]:
     """The card beside `engine`; UserError when one of the two is missing, or when they do not belong together."""
     engine = Path(engine)
     if not engine.is_file():
-        raise UserError(f"{engine}: no such engine; tools/export.py builds one")
+        raise UserError(f"{engine}: no such engine; `nncompress export` builds one")
     path = card_path(engine)
     card = read_stored(path, EngineCard, version=FORMAT, remedy="build the engine again")
     if card["engine_sha256"] != sha256(engine):

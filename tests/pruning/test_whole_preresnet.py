@@ -1,4 +1,4 @@
-"""The thesis's network at full size: searched for a step, sliced, saved, exported."""
+"""The thesis's network, at full size with the slow tests: searched for a step, sliced, saved, exported."""
 
 from copy import deepcopy
 
@@ -14,18 +14,24 @@ from compress.search import Rarts, TwoSets, rarts_step
 from compress.spaces import Alphas, Card, PreResNetSpace, fold_scores, load_model, save_model
 
 SIZE = (3, 32, 32)
-SPACE = PreResNetSpace(164, 10, score_inputs=True)
+FULL = {20: (219_482, 33_737_216), 164: (1_703_258, 247_646_720)}
+"""Depth -> parameters and MACs of the unpruned network."""
 
 
 def images(n, seed):
     return torch.randn(n, *SIZE, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.fixture(scope="module", params=[20, pytest.param(164, marks=pytest.mark.slow)])
+def space(request):
+    return PreResNetSpace(request.param, 10, score_inputs=True)
+
+
 @pytest.fixture(scope="module")
-def searched(randomised):
+def searched(space, randomised):
     """u and alpha after one iteration of each order on batches of 4."""
-    u = randomised(SPACE, 0).train()
-    w, alphas = deepcopy(u), Alphas(SPACE.groups)
+    u = randomised(space, 0).train()
+    w, alphas = deepcopy(u), Alphas(space.groups)
     alphas.attach(u)
     alphas.attach(w)
     labels = torch.arange(4)
@@ -50,27 +56,27 @@ def searched(randomised):
 
 
 @pytest.fixture(scope="module")
-def sliced(searched):
+def sliced(space, searched):
     """Ratio -> (gated network with the pruned scores at zero, sliced network, its space, plan)."""
     u, alphas = searched
     scores = alphas.scores()
-    plain = SPACE.build()
+    plain = space.build()
     plain.load_state_dict(u.state_dict())
-    fold_scores(plain, SPACE, scores)
+    fold_scores(plain, space, scores)
     networks = {}
     for ratio in (0.4, 0.6):
-        plan = select(scores, SPACE.operators(SIZE), Budget("pruning_ratio", ratio), space=SPACE.name)
-        networks[ratio] = (*slice_model(plain.eval(), SPACE, plan), plan)
+        plan = select(scores, space.operators(SIZE), Budget("pruning_ratio", ratio), space=space.name)
+        networks[ratio] = (*slice_model(plain.eval(), space, plan), plan)
     return networks
 
 
 @pytest.mark.parametrize("ratio", [0.4, 0.6])
-def test_sliced_equals_the_searched_network_with_its_pruned_scores_at_zero(searched, sliced, ratio):
-    u, alphas = searched
+def test_sliced_equals_the_searched_network_with_its_pruned_scores_at_zero(space, searched, sliced, ratio):
+    (u, alphas), (n_params, n_macs) = searched, FULL[space.depth]
     small, _, plan = sliced[ratio]
     assert plan.record["pruned_ratio"] == pytest.approx(ratio, abs=1e-3)
-    assert count_params(small) == plan.record["params"]["after"] < (1 - ratio) * 1_703_258
-    assert count_macs(small, SIZE) == plan.record["macs"]["after"] < (1 - ratio) * 247_646_720
+    assert count_params(small) == plan.record["params"]["after"] < (1 - ratio) * n_params
+    assert count_macs(small, SIZE) == plan.record["macs"]["after"] < (1 - ratio) * n_macs
     before = alphas.scores()
     masked = {name: torch.zeros_like(score) for name, score in before.items()}
     for name, kept in plan.kept.items():
@@ -83,11 +89,11 @@ def test_sliced_equals_the_searched_network_with_its_pruned_scores_at_zero(searc
 
 
 def test_the_sliced_network_is_saved_loaded_and_exported(sliced, tmp_path):
-    small, space, _ = sliced[0.4]
-    card = Card(space.name, space.arch, tuple("0123456789"), {"input_size": list(SIZE)})
+    small, small_space, _ = sliced[0.4]
+    card = Card(small_space.name, small_space.arch, tuple("0123456789"), {"input_size": list(SIZE)})
     save_model(tmp_path / "model", small, card)
     loaded, loaded_space, _ = load_model(tmp_path)
-    assert loaded_space == space
+    assert loaded_space == small_space
     assert all(torch.equal(value, small.state_dict()[name]) for name, value in loaded.state_dict().items())
     export_onnx(loaded, tmp_path / "model.onnx", input_size=SIZE)
     batches = [(images(3, seed), torch.zeros(3, dtype=torch.int64)) for seed in (4, 5)]

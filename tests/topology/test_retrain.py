@@ -1,0 +1,119 @@
+"""A genotype is retrained by the command, its network evaluated and loaded, and pruned without its name given again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from run_tool import run_tool
+from tool_runs import ROOT, TINY
+
+import compress
+from compress.plan import Genotype
+from compress.topology.published import DARTS_V2, NATS_LARGEST, PCDARTS
+from compress.topology.space import DartsCellsSpace
+
+RECIPE = ROOT / "recipes/topology/darts_digits_retrain.py"
+SMALL = {key: value for key, value in TINY.items() if key != "space.depth"} | {
+    "space.channels": 4,
+    "space.layers": 3,
+    "train.epochs": 2,
+    "search.epochs": 1,
+    "finetune.epochs": 1,
+    "export.tolerance": 0.05,
+}
+SPARSE = Genotype.parse("|nor_conv_1x1~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|skip_connect~2|")
+OPTIONS = ["--cfg-options", *(f"{key}={value}" for key, value in SMALL.items())]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    """What of a topology search's run folder matters here."""
+    folder = tmp_path_factory.mktemp("searched")
+    PCDARTS.save(folder / "genotype.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def retrained(searched: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("retrained") / "run"
+    assert run_tool("retrain", RECIPE, "--genotype", searched, "--work-dir", folder, *OPTIONS) == 0
+    return folder
+
+
+def test_the_run_records_its_genotype_and_saves_no_auxiliary_head(retrained: Path) -> None:
+    recipe = json.loads((retrained / "recipe.json").read_text())["train"]
+    assert Genotype.parse(recipe["space"]["genotype"]) == PCDARTS
+    rows = [json.loads(line) for line in (retrained / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(row["loss_auxiliary"] > 0 for row in rows)
+    network = compress.load(retrained)
+    assert {*network.state_dict()} == {*DartsCellsSpace(10, PCDARTS.text, channels=4, layers=3).build().state_dict()}
+    assert network.card.arch["genotype"] == PCDARTS.text
+    assert network(torch.randn(2, *network.card.input_size)).shape == (2, 10)
+
+
+def pruned(recipe: Path, checkpoint: Path, work: Path, *more: str) -> Genotype:
+    """The genotype of a pruned network; the run is told of none: the checkpoint has it."""
+    options = ("--checkpoint", checkpoint, "--macs-ratio", 0.75, "--work-dir", work, *more)
+    assert run_tool("prune", recipe, *options) == 0
+    summary = json.loads((work / "summary.json").read_text())
+    assert 0.6 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.75
+    small = compress.load(work)
+    assert sum(p.numel() for p in small.parameters()) == summary["params"]["after"]
+    return Genotype.parse(small.card.arch["genotype"])
+
+
+def test_a_network_of_nats_bench_is_retrained_exported_and_pruned_by_width(tmp_path: Path) -> None:
+    recipe, base, work = tmp_path / "nats.py", tmp_path / "base", tmp_path / "pruned"
+    recipe.write_text(
+        f"_base_ = [{str(RECIPE)!r}]\nspace = dict(_delete_=True, type='nats_cells', channels=4, layers=1)\n"
+    )
+    options = [option for option in OPTIONS if not option.startswith("space.")]
+    assert run_tool("retrain", recipe, "--genotype", SPARSE.text, "--work-dir", base, *options) == 0
+    assert pruned(recipe, base, work, *options) == SPARSE
+    assert run_tool("evaluate", work / "model.onnx", "--recipe", recipe, *options) == 0
+
+
+@pytest.mark.slow
+def test_a_network_of_darts_is_exported_and_pruned_by_width(retrained: Path, tmp_path: Path) -> None:
+    assert pruned(RECIPE, retrained, tmp_path / "pruned", *OPTIONS) == PCDARTS
+
+
+def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object) -> str:
+    assert run_tool("retrain", *arguments, "--work-dir", folder) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert not folder.exists()
+    return line
+
+
+def test_what_is_no_genotype_of_the_recipe_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    wrong = tmp_path / "genotype.json"
+    wrong.write_text('{"format": 1, "space": "darts", "cells": {}}')
+    cases = [
+        (
+            (RECIPE, "--genotype", NATS_LARGEST.text),
+            "space.genotype: genotype: must be one of darts, and is one of nats",
+        ),
+        ((RECIPE, "--genotype", wrong), f"--genotype: {wrong}: genotype: cells of darts must be normal, reduction"),
+        ((RECIPE, "--genotype", tmp_path / "absent"), f"--genotype: {tmp_path / 'absent'}: no such file"),
+        ((RECIPE, "--genotype", "|none~0|"), "--genotype: genotype: cell must have 3 nodes, not 1"),
+        ((RECIPE,), "the following arguments are required: --genotype"),
+        (
+            (ROOT / "recipes/width/preresnet20_digits_rarts.py", "--genotype", DARTS_V2.text),
+            "space.genotype: preresnet has no such setting",
+        ),
+    ]
+    for arguments, message in cases:
+        assert message in refusal(capsys, folder, *arguments)
+
+
+def test_another_genotype_is_not_gone_on_with(retrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--genotype", DARTS_V2.text, "--work-dir", retrained, "--resume", *OPTIONS)
+    assert run_tool("retrain", RECIPE, *options) == 2
+    assert "that run has other settings (train.space.genotype" in capsys.readouterr().err
