@@ -55,7 +55,7 @@ def add_arguments(parser: Parser) -> None:
 def main(args: Namespace) -> None:
     from importlib import import_module
 
-    from ..pipeline.recipe import BaseRecipe, load_recipe
+    from ..pipeline.recipe import BaseRecipe, load_recipe_of
     from ..plan import UserError, check_output
 
     page = Path(args.report) if args.report else Path(args.output).with_suffix(".html")
@@ -63,5 +63,5 @@ def main(args: Namespace) -> None:
         raise UserError(f"--output {args.output}: is the report's name too; give the table the suffix .json")
     for argument, path in (("--output", args.output), ("--report", page)):
         check_output(argument, path, inputs=[args.recipe, args.checkpoint])
-    recipe = load_recipe(args.recipe, args.cfg_options, BaseRecipe)
+    recipe = load_recipe_of(BaseRecipe, args.recipe, args.cfg_options)
     import_module(recipe.profiled).profile(args, recipe, page)

@@ -164,6 +164,6 @@ def _taylor(s: Scoring) -> dict[str, Tensor]:
     return scores if savings is None else latency_aware(scores, savings, method.latency_weight)
 
 
-METHODS.add(Method("random", RandomScores, score=_random, batches=False))
+RANDOM = METHODS.add(Method("random", RandomScores, score=_random, batches=False))
 METHODS.add(Method("magnitude", Magnitude, score=_magnitude, batches=False))
 METHODS.add(Method("taylor", Taylor, score=_taylor, table_weight="latency_weight"))

@@ -193,7 +193,7 @@ def open_cells(path: str | Path, target: Space, input_size: tuple[int, int, int]
 def read_cells(path: str | Path, shape: Any) -> Any:
     """The JSON file `path` of a table of cells as `shape`; UserError where it is missing or no such."""
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; correct the name, or make a table with tools/profile_latency.py")
+        raise UserError(f"{path}: no such file; correct the name, or make a table with `nncompress profile`")
     return read_stored(path, shape, version=FORMAT, remedy=AGAIN)
 
 

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from ..plan import Registry
-from ..search import METHODS, Method, Scoring
+from ..search import METHODS, Gates, Method, Scoring
+from ..search.scorers import RANDOM
 from .logits import EdgeLogits, edge_scores
 from .supernet_space import SupernetSpace
 
 EDGE_METHODS: Registry[Method] = Registry("compress.topology_methods")
-"""Recipe name -> method of a topology search."""
-for _name in ("rarts", "darts1", "darts2", "milenas1", "joint"):
-    EDGE_METHODS.add(replace(METHODS[_name], source=EdgeLogits))
+"""Recipe name -> method of a topology search: every one whose scores are gates, with edges in their place."""
+for _method in METHODS.values():
+    if _method.source is Gates:
+        EDGE_METHODS.add(replace(_method, source=EdgeLogits))
 
 
 @dataclass(frozen=True)
@@ -31,4 +33,4 @@ def _random(scoring: Scoring) -> dict[str, Tensor]:
     return edge_scores({cell: torch.rand(shape, generator=generator) for cell in space.cells.cells})
 
 
-EDGE_METHODS.add(Method("random", RandomCells, score=_random, batches=False))
+EDGE_METHODS.add(replace(RANDOM, settings=RandomCells, score=_random))

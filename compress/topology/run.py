@@ -195,5 +195,5 @@ def _table_used(recipe: TopologyRecipe) -> dict[str, Any] | None:
     if path is None:
         return None
     if not Path(path).is_file():
-        raise UserError(f"recipe: {KEY} = {path!r}: no such file; make one with tools/profile_latency.py")
+        raise UserError(f"recipe: {KEY} = {path!r}: no such file; make one with `nncompress profile`")
     return RunTable(path, sha256(path), readers=(SEARCH,)).to_json()

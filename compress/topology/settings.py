@@ -18,7 +18,7 @@ from .methods import EDGE_METHODS
 class TopologySearch(SearchConfig):
     """A search of cells. The scores' optimiser is Adam unless given: logits have no scale of their own.
 
-    The `latency` penalty reads a table of cells (tools/profile_latency.py, given the same recipe) and is gamma times
+    The `latency` penalty reads a table of cells (`nncompress profile`, given the same recipe) and is gamma times
     the latency that is expected of the edges, in that of the table's reference network.
     """
 
