@@ -21,7 +21,7 @@ def discretise(scores: Mapping[str, Tensor], cells: CellSpace, *, allow_none: bo
 
     Example::
 
-        discretise(load_scores("runs/cells/scores.safetensors"), NATS).text
+        discretise(load_scores("runs/scores/scores.safetensors"), NATS).text
     """
     banned = NONE if not allow_none or cells.kept is not None else None
     usable = [(i, name) for i, name in enumerate(cells.operations) if name != banned]

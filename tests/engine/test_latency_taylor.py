@@ -79,7 +79,7 @@ def test_a_large_weight_prunes_the_costly_group_first(tmp_path, data, file):
 @pytest.mark.parametrize(
     ("weight", "changes", "message"),
     [
-        (1.0, {}, r"search\.latency_table = None: search\.method\.latency_weight above 0 needs a table.*profile_lat"),
+        (1.0, {}, r"search\.latency_table = None: search\.method\.latency_weight above 0 needs a table.*profile"),
         (1.0, {"latency_table": ""}, r"search\.latency_table = '': .*needs a table"),
         (0.0, {"latency_table": "t.json"}, r"search\.latency_table = 't\.json': has no use with .*latency_weight = 0;"),
         (None, {"latency_table": "t.json"}, r"search\.latency_table = 't\.json': has no use .*above 0, or leave"),

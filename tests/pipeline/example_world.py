@@ -34,7 +34,7 @@ from compress.measure.models import open_model
 from compress.measure.networks import WidthNetworks
 from compress.measure.table import TableConfig, build_table
 from compress.pipeline.recipe import Recipe
-from compress.plan import Registry, read_json
+from compress.plan import Genotype, Registry, read_json
 from compress.plan.backends import BACKENDS
 from compress.pruning import Budget, SelectConfig, plan_for, select, slice_model
 from compress.pruning.knapsack import Limit
@@ -120,6 +120,7 @@ def make_names(folder: Path, recipe: Callable[[], Recipe]) -> dict[str, Callable
         "path": lambda: str(RECIPE), "progress": Quiet,
         "run_before": lambda: lambda: sum(range(1000)), "run_after": lambda: lambda: sum(range(500)),
         "group_errors": lambda: group_errors,
+        "genotype": lambda: Genotype.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"),
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs as it stands, but those of detection, which run with its tests."""
+"""Every example in a docstring runs as it stands; those of detection and topology run with their tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from compress.measure.benchmark import benchmark_models
 from compress.pipeline.recipe import Recipe, load_recipe
 from compress.plan import write_json
 
-EXAMPLES = [example for example in examples() if not example.module.startswith("compress.detection")]
+ELSEWHERE = ("compress.detection", "compress.topology")
+EXAMPLES = [example for example in examples() if not example.module.startswith(ELSEWHERE)]
 WRITTEN = {"prune": ["runs/demo"], "train_baseline": ["runs/base"], "TerminalProgress": ["runs/base"]}
 """Folders that an example makes itself."""
 SLOW = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.pipeline.recipe import Recipe, load_recipe
+from compress.pipeline.recipe import BaseRecipe, Recipe, load_recipe, load_recipe_of
 from compress.plan import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +134,7 @@ def test_overrides_that_do_nothing_are_refused(tmp_path: Path, text: str) -> Non
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
-    recipe = load_recipe(path)
+    recipe = load_recipe_of(BaseRecipe, path)
     assert recipe.name == path.stem
     if path.parent.name == "sidt":  # named after the model and the data; all search by RARTS
         assert recipe.space["type"] == {"swin": "swin", "deit": "vit"}[path.stem.partition("_")[0]]
@@ -142,6 +142,10 @@ def test_shipped_recipes(path: Path) -> None:
     elif path.parent.name == "detection":
         assert path.stem.endswith("_sidt")
         assert (recipe.space["type"], recipe.search.method["type"]) == ("detector", "rarts")
+    elif path.parent.name == "topology":
+        cells, method = path.stem.partition("_")[0], path.stem.rpartition("_")[2]
+        assert recipe.space["type"] == f"{cells}_{'cells' if method == 'retrain' else 'supernet'}"
+        assert recipe.search.method["type"] == ("rarts" if method == "retrain" else method)
     else:
         assert path.stem.startswith(f"{recipe.space['type']}{recipe.space.get('depth', '')}_")
         assert path.stem.endswith(recipe.search.method["type"])

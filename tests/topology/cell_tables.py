@@ -1,8 +1,12 @@
 """Tables of cells that are made up, and timers that know them."""
 
 import numpy as np
+import pytest
+import torch
 
 from compress.measure import table_key
+from compress.plan import NATS
+from compress.topology import profile
 from compress.topology.latency import REFERENCES, CellTable
 from compress.topology.profile import CellTableConfig, _fitted, random_genotypes
 from compress.topology.space import DartsCellsSpace, NatsCellsSpace
@@ -12,7 +16,7 @@ COST = {"skip": 0.005, "nor_conv_1x1": 0.02, "nor_conv_3x3": 0.12, "sep": 0.04, 
 
 
 def nats(genotype):
-    return NatsCellsSpace(num_classes=10, channels=16, cells=1, genotype=genotype.text)
+    return NatsCellsSpace(num_classes=10, channels=16, layers=1, genotype=genotype.text)
 
 
 def darts(genotype):
@@ -41,3 +45,33 @@ def made_up_table(cells, **key):
     ]
     record = _fitted(cells, {"key": own, "rounds": 9}, designs).record
     return CellTable(own, cells.name, 2.0, 0.25, true.costs, record)
+
+
+class Stopped(Exception):
+    """Raised in place of a kill."""
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """What is timed, in order; `timed.stop` is after how many the process ends."""
+    table = made_up_table(NATS)
+
+    class Timed(list):
+        stop = 10**6
+
+    found = Timed()
+
+    def take(timer, genotype, *, rounds):
+        if len(found) >= found.stop:
+            raise Stopped
+        found.append(genotype)
+        return table.predict(genotype).ratio, 2.0
+
+    class NoNetworks:
+        def __init__(self, *arguments, **options):
+            self.images = torch.zeros(1)
+
+    monkeypatch.setattr(profile, "compared", take)
+    monkeypatch.setattr(profile, "CellNetworks", NoNetworks)
+    monkeypatch.setattr(profile, "time_reference", lambda: 1.0)
+    return found

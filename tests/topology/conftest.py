@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from cell_tables import timed
 from tool_runs import refused, tiny, tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,4 +51,4 @@ def found(tool, options, table, tmp_path_factory):
     return folder, result.stdout
 
 
-__all__ = ["found", "options", "refused", "table", "tiny", "tool"]
+__all__ = ["found", "options", "refused", "table", "timed", "tiny", "tool"]

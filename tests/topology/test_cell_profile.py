@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from cell_tables import SIZE, made_up_table, nats
+from cell_tables import SIZE, Stopped, nats
 from run_tool import run_tool
 
 from compress.plan import NATS, UserError
@@ -14,36 +14,6 @@ from compress.topology.latency import CellTable
 from compress.topology.profile import CellNetworks, CellTableConfig, PlanTimer, build_cell_table, compared
 
 RECIPE_CONFIG = CellTableConfig(designs=12, rounds=4)
-
-
-class Stopped(Exception):
-    """Raised in place of a kill."""
-
-
-@pytest.fixture
-def timed(monkeypatch):
-    """What is timed, in order; `timed.stop` is after how many the process ends."""
-    table = made_up_table(NATS)
-
-    class Timed(list):
-        stop = 10**6
-
-    found = Timed()
-
-    def take(timer, genotype, *, rounds):
-        if len(found) >= found.stop:
-            raise Stopped
-        found.append(genotype)
-        return table.predict(genotype).ratio, 2.0
-
-    class NoNetworks:
-        def __init__(self, *arguments, **options):
-            self.images = torch.zeros(1)
-
-    monkeypatch.setattr(profile, "compared", take)
-    monkeypatch.setattr(profile, "CellNetworks", NoNetworks)
-    monkeypatch.setattr(profile, "time_reference", lambda: 1.0)
-    return found
 
 
 def build(path, config=RECIPE_CONFIG, **options):

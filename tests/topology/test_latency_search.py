@@ -76,7 +76,7 @@ def test_tables_of_other_cells_images_or_kinds_are_refused(tables, tmp_path):
         make_penalty(settings(tables[DARTS]), SPACES[NATS], input_size=SIZE)
     with pytest.raises(UserError, match=r"input_size = \[3, 16, 16\] there, \[3, 32, 32\] here"):
         make_penalty(settings(tables[NATS]), SPACES[NATS], input_size=(3, 32, 32))
-    with pytest.raises(UserError, match=r"search\.latency_table = 'none\.json': none\.json: no such file"):
+    with pytest.raises(UserError, match=r"search\.latency_table = 'none\.json': no such file"):
         make_penalty(settings("none.json"), SPACES[NATS], input_size=SIZE)
     with pytest.raises(UserError, match=r"search\.latency_tau = 0\.4: has no use in this search; leave it away"):
         settings(tables[NATS], latency_tau=0.4)
