@@ -22,7 +22,7 @@ PROTOCOL = ROOT / "benchmarks" / "topology_nats_protocol.json"
 METHOD, REGIME = "rarts fused", "short"
 GAMMAS = (0.0, 0.1, 0.3, 0.5, 1.0)
 SEEDS = (201, 202)
-TARGET = {"channels": 16, "cells": 1}
+TARGET = {"channels": 16, "layers": 1}
 DESIGNS = 28
 SHARES = {"skip": "skip_connect", "pool": "avg_pool_3x3", "1x1": "nor_conv_1x1", "3x3": "nor_conv_3x3"}
 

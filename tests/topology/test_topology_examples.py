@@ -11,7 +11,6 @@ import torch
 from cell_tables import made_up_table, nats
 from docstring_examples import examples, run_example
 
-import compress.pipeline.recipe
 from compress.pipeline.recipe import load_recipe_of
 from compress.plan import NATS, save_scores
 from compress.topology import discretise, edge_scores, load_bench
@@ -21,7 +20,7 @@ EXAMPLES = [example for example in examples() if example.module.startswith("comp
 
 
 @pytest.fixture
-def world(tmp_path, table, timed, options, monkeypatch):
+def world(tmp_path, table, timed, options):
     """Name -> what makes what the examples call so; the files that they read are in the folder."""
     cells = made_up_table(NATS)
     scores = edge_scores({"cell": torch.eye(6, 5)})
@@ -31,11 +30,11 @@ def world(tmp_path, table, timed, options, monkeypatch):
     cells.save(tmp_path / "cells.json")
     genotypes = random_genotypes(NATS, 12, seed=0)
     tiny = options(search__epochs=1)[1:]
-    monkeypatch.setattr(compress.pipeline.recipe, "load_recipe_of", lambda kind, path: load_recipe_of(kind, path, tiny))
     return {
         "genotype": lambda: discretise(scores, NATS),
         "genotypes": lambda: genotypes,
         "ratios": lambda: np.array([cells.predict(each).ratio for each in genotypes]),
+        "load_recipe_of": lambda: lambda kind, path: load_recipe_of(kind, path, tiny),
         "context": lambda: SimpleNamespace(target=nats),
         "bench": lambda: load_bench(table, "cifar10"),
     }
