@@ -1,4 +1,4 @@
-"""Measure a latency table of a recipe's network on this machine: what every layer costs at every width."""
+"""Measure a latency table on this machine: what every layer costs at every width, or every operation of a cell."""
 
 import sys
 from pathlib import Path
