@@ -172,6 +172,7 @@ def gather(args: argparse.Namespace) -> None:
             rows.append({"gamma": gamma, "seeds": len(mine), **means})
     print_rows("Cells found under the latency penalty, in shares of the reference network's latency", rows)
     if not args.quick:
+        draw(raw, ROOT / "docs" / "topology_latency.svg")
         more = {"target": TARGET, "input_size": size(), "network_ms": table.network_ms, "rest": table.rest}
         costs = {cell: values.tolist() for cell, values in table.costs.items()}
         residual = table.record["residual"]
@@ -182,6 +183,26 @@ def gather(args: argparse.Namespace) -> None:
                 timed=measured,
             )
         )  # fmt: skip
+
+
+def draw(raw: list[dict[str, Any]], path: Path) -> None:
+    """Predicted and measured latency over gamma, a line for each seed."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "topology_latency"
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 3.4))
+    for seed, colour in zip(dict.fromkeys(each["seed"] for each in raw), ("C0", "C1", "C2", "C3"), strict=False):
+        mine = sorted((each for each in raw if each["seed"] == seed), key=lambda each: each["gamma"])
+        for key, style in (("predicted", "--"), ("measured", "-o")):
+            x, y = zip(*((each["gamma"], each[key]) for each in mine), strict=True)
+            axes.plot(x, y, style, color=colour, label=f"seed {seed}, {key}")
+    axes.set(xlabel="gamma", ylabel="latency / reference network's", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 STEPS = {"profile": profile, "search": search_all, "measure": measure, "gather": gather}

@@ -1,8 +1,8 @@
 """Topology search on NATS-Bench's space: every method at equal settings, judged by true accuracies of all cells.
 
 Grid, seeds and budgets stand in topology_nats_protocol.json, which was committed before the first run. Every run is a
-file with its cell after each epoch, so a stopped comparison goes on, and processes may share the work by seeds. The
-table of true accuracies is read by --gather alone.
+file with its cell after each epoch (results/topology_nats), so a stopped comparison goes on, and processes may share
+the work by seeds. The table of true accuracies is read by --gather alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import itertools
 import json
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", required=True, metavar="NPZ", help="the data sets' files, in their order")
     parser.add_argument("--table", metavar="CSV", help="true accuracies; needed to gather")
     parser.add_argument("--protocol", type=Path, default=PROTOCOL)
-    parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "topology_nats")
+    parser.add_argument("--work-dir", type=Path, default=ROOT / "benchmarks" / "results" / "topology_nats")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these of the protocol's")
     parser.add_argument("--datasets", nargs="+", help="only these of the protocol's")
     parser.add_argument("--regimes", nargs="+", help="only these of the protocol's")
@@ -40,6 +41,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
+    if args.quick:
+        args.work_dir = Path(tempfile.mkdtemp())
     protocol = json.loads(args.protocol.read_text())
     files = dict(zip(protocol["datasets"], args.data, strict=False))
     runs = [
@@ -63,12 +66,13 @@ def path_of(args: argparse.Namespace, *names: Any) -> Path:
 
 def cell(args: Any, protocol: Any, file: str, dataset: str, regime: str, seed: int, name: str) -> None:
     """Search once, unless the file of the run is there."""
-    from compress.plan import write_json
+    from compress.plan import scratch, write_json
 
     path = path_of(args, dataset, regime, seed, name)
     if path.exists():
         return
-    found = searched(protocol, file, regime, seed, name, folder=path.with_suffix(""), quick=args.quick)
+    with scratch() as folder:
+        found = searched(protocol, file, regime, seed, name, folder=folder, quick=args.quick)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, found)
     print(path.stem, f"{found['seconds']:.0f} s", flush=True)
