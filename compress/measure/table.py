@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import torch
 
@@ -27,7 +27,7 @@ from .kept import merged, pack, resumed, save_profiles
 from .latency import packages_of
 from .networks import WidthNetworks
 from .profiling import Profile, Profiler
-from .timing import Batch, torch_threads
+from .timing import Batch, WayOfRunning, torch_threads
 
 if TYPE_CHECKING:
     from ..engine.hooks import Progress
@@ -71,22 +71,6 @@ class TableConfig:
                 f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs; "
                 "raise it"
             )
-
-
-class WayOfRunning(Protocol):
-    """How networks are called: the part of a table's settings that its key tells."""
-
-    @property
-    def backend(self) -> str:
-        """The name of what runs them."""
-
-    @property
-    def threads(self) -> int:
-        """Of one call."""
-
-    @property
-    def batch(self) -> int:
-        """Images of one call."""
 
 
 def table_key(space: Space, input_size: tuple[int, int, int], config: WayOfRunning) -> dict[str, Any]:
@@ -154,9 +138,8 @@ def build_table(
             raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
         profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
         found = _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles))
-        lines = ((profile, f"{profile.ratio:.3f} of the unpruned latency") for profile in found)
         total = max(len(first), config.max_designs)
-        for profile in shown(lines, progress, stage=STAGE, total=total, done=len(profiles)):
+        for profile in shown(_told(found), progress, stage=STAGE, total=total, done=len(profiles)):
             profiles.append(profile)
             save_profiles(kept, settings, profiles)
         if kept.exists():  # else nothing was missing
@@ -250,6 +233,10 @@ def _profiles(
         with torch_threads(config.threads), _profiler(space, input_size, config) as profiler:
             for widths in chain([first], designs):
                 yield profiler.profile(widths)
+
+
+def _told(found: Iterable[Profile]) -> Iterator[tuple[Profile, str]]:
+    return ((profile, f"{profile.ratio:.3f} of the unpruned latency") for profile in found)
 
 
 def shown(

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import torch
@@ -168,3 +168,19 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+class WayOfRunning(Protocol):
+    """How networks are called: the part of a table's settings that its key tells."""
+
+    @property
+    def backend(self) -> str:
+        """The name of what runs them."""
+
+    @property
+    def threads(self) -> int:
+        """Of one call."""
+
+    @property
+    def batch(self) -> int:
+        """Images of one call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,30 +124,28 @@ def build_cell_table(
     """Measure a table of what the operations of `cells` cost, write it to `path`, return it.
 
     Weights are random: they do not matter for the time. Every network is kept at once in a file beside `path`, which
-    goes when the table is written; `resume` goes on with it, and leaves a finished table as it is. Nothing else should
-    run on the machine meanwhile.
+    goes when the table is written; `resume` goes on with it, and leaves a finished table. Nothing else should run.
 
     Args:
         target: gives the space of the network that a genotype is for.
         cells: whose genotypes are timed.
         path: the table to write.
         input_size: (C, H, W).
-        config: how networks are measured, and how many.
-        resume: go on with the networks of a stopped run.
+        config: how they are measured, and how many.
+        resume: go on with those of a stopped run.
         progress: is told of every network.
 
-    Raises UserError for a stopped run's networks without `resume`, for those of other settings with it, and where
-    another process measures this table.
+    Raises UserError for a stopped run's networks without `resume`, for those of other settings with it, and for a
+    table that another process measures.
 
     Example::
 
         table = build_cell_table(context.target, NATS, "cells.json", input_size=(3, 32, 32))
         table.record["residual"]  # {"median": 0.02, "p90": 0.05, "rank_correlation": 0.99, "n": 40}
     """
-    path = Path(path)
-    reference = REFERENCES[cells.name]
-    settings = {"format": FORMAT, "key": table_key(target(reference), input_size, config), "cells": cells.name}
-    settings["rounds"] = config.rounds
+    path, reference = Path(path), REFERENCES[cells.name]
+    key = table_key(target(reference), input_size, config)
+    settings = {"format": FORMAT, "key": key, "cells": cells.name, "rounds": config.rounds}
     wanted = _designs(cells, config)
     kept = path.with_name(f"{path.stem}.designs.json")
     with sole_use(lock_of(path), what=str(path)):
@@ -156,14 +154,17 @@ def build_cell_table(
             raise UserError(f"{kept}: networks of a stopped run; give --resume to go on with them, or delete it")
         designs = _resumed(kept if kept.exists() else path, settings, wanted) if resume else []
         found = _measured(target, reference, input_size, config, wanted[len(designs) :])
-        lines = ((design, f"{design['ratio']:.3f} of the reference network's latency") for design in found)
-        for design in shown(lines, progress, stage=STAGE, total=len(wanted), done=len(designs)):
+        for design in shown(_told(found), progress, stage=STAGE, total=len(wanted), done=len(designs)):
             designs.append(design)
             write_json(kept, {**settings, "designs": designs})
         if kept.exists():  # else nothing was missing
             _fitted(cells, settings, designs).save(path)
             kept.unlink()
         return CellTable.load(path)
+
+
+def _told(found: Iterable[MeasuredCells]) -> Iterator[tuple[MeasuredCells, str]]:
+    return ((design, f"{design['ratio']:.3f} of the reference network's latency") for design in found)
 
 
 def _designs(cells: CellSpace, config: CellTableConfig) -> list[Genotype]:

@@ -52,7 +52,7 @@ def compare_detections(
     sides'), and of the others `min_iou`, `max_box_diff` (pixels), `max_score_diff` and `max_mask_diff`.
 
     Raises ParityError, which names the image and its first detection that the other side has not; UserError when
-    `samples` is empty, an image is larger than the file takes, or the file is missing or no detector.
+    `samples` is empty, an image is larger than the file takes, or there is no such file.
 
     Args:
         network: MMDetection's.
@@ -71,8 +71,7 @@ def compare_detections(
         raise UserError(f"{path}: no detector of this project; export_detector writes one")
     height, width = session.get_inputs()[0].shape[2:]
     reference = _reference(network, settings)
-    entry = dict(NOTHING)
-    n_both, first = 0, ""
+    entry, n_both, first = dict(NOTHING), 0, ""
     for sample in samples:
         described, feed = _predicted(reference, sample, (height, width), path)
         found = zip(session.get_outputs(), session.run(None, feed), strict=True)
