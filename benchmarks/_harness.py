@@ -38,6 +38,12 @@ def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     return path
 
 
+def peak_mib() -> float:
+    """Peak resident memory of this process; ru_maxrss would remember the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def print_rows(title: str, rows: list[dict[str, Any]]) -> None:
     """Show rows as a table."""
     from rich.console import Console

@@ -8,14 +8,13 @@ D: one batch of twice the size). Memory is how far a fresh process's peak grows 
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from _harness import print_rows, save_results
+from _harness import peak_mib, print_rows, save_results
 
 METHODS: dict[str, dict[str, Any]] = {
     "darts1": {"type": "darts1"},
@@ -112,29 +111,12 @@ def steps(space: Any, method: dict[str, Any]) -> Callable[[], None]:
     return lambda: model.train_step(batch, optimizers) and None
 
 
-def in_turn(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each call, which take turns."""
-    for call in calls.values():
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            times[name].append(1e3 * (time.perf_counter() - started))
-    return times
-
-
-def median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
 def ratio(times: dict[str, list[float]], name: str, other: str) -> float:
     """Median of the ratios of neighbouring samples."""
-    return median([a / b for a, b in zip(times[name], times[other], strict=True)])
+    return statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
 
 
-def peak_mib(supernet: str, method: str) -> float:
+def memory_mib(supernet: str, method: str) -> float:
     command = [sys.executable, __file__, "--memory-of", supernet, method]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -142,17 +124,13 @@ def peak_mib(supernet: str, method: str) -> float:
 def print_memory(supernet: str, method: str) -> None:
     import torch
 
-    def high() -> float:
-        status = Path("/proc/self/status").read_text()
-        return float(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-
     torch.set_num_threads(1)
     space = space_of(supernet)
-    before = high()
+    before = peak_mib()
     step = steps(space, METHODS[method])
     for _ in range(3):
         step()
-    print(round(high() - before, 1))
+    print(round(peak_mib() - before, 1))
 
 
 def main() -> None:
@@ -162,30 +140,36 @@ def main() -> None:
         return
     import torch
 
+    from compress.measure import interleaved
+
     torch.set_num_threads(1)
     repeats = 2 if args.quick else args.repeats
     gains, costs = [], []
     for supernet in SUPERNETS:
         space = space_of(supernet)
         torch.manual_seed(0)
-        times = in_turn({"at once": passes(space, space.build()), "explicit": passes(space, explicit(space))}, repeats)
+        times = interleaved(
+            {"at once": passes(space, space.build()), "explicit": passes(space, explicit(space))},
+            repeats=repeats,
+            inner=1,
+        )
         gains.append(
             {
                 "supernet": supernet,
-                "explicit, ms": median(times["explicit"]),
-                "at once, ms": median(times["at once"]),
+                "explicit, ms": statistics.median(times["explicit"]),
+                "at once, ms": statistics.median(times["at once"]),
                 "speed-up": ratio(times, "explicit", "at once"),
             }
         )
-        times = in_turn({name: steps(space, method) for name, method in METHODS.items()}, repeats)
+        times = interleaved({name: steps(space, method) for name, method in METHODS.items()}, repeats=repeats, inner=1)
         costs += [
             {
                 "supernet": supernet,
                 "method": name,
-                "step, ms": median(times[name]),
+                "step, ms": statistics.median(times[name]),
                 "of darts2's": ratio(times, name, "darts2"),
                 "of darts1's": ratio(times, name, "darts1"),
-                "peak memory, MiB": 0.0 if args.quick else peak_mib(supernet, name),
+                "peak memory, MiB": 0.0 if args.quick else memory_mib(supernet, name),
             }
             for name in METHODS
         ]

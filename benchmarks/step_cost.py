@@ -11,10 +11,9 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_rows, save_results
+from _harness import ROOT, peak_mib, print_rows, save_results
 
 METHODS: dict[str, dict[str, Any] | None] = {
     "plain sgd": None,
@@ -95,12 +94,6 @@ def print_memory(network: str, method: str) -> None:
     for _ in range(3):
         sample()
     print(peak_mib() - before)
-
-
-def peak_mib() -> float:
-    """Peak resident memory of this process; ru_maxrss would remember the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def memory_mib(network: str, method: str) -> float:

@@ -8,6 +8,9 @@ from pathlib import Path
 from .backends import backend_argument
 from .parser import Parser, recipe_argument
 
+PROFILES = {"prune": "profile_widths", "search-topology": "profile_cells"}
+"""The command that runs a recipe -> the module that measures tables for it."""
+
 
 def add_arguments(parser: Parser) -> None:
     from ..measure.backends import tells_layers
@@ -64,4 +67,4 @@ def main(args: Namespace) -> None:
     for argument, path in (("--output", args.output), ("--report", page)):
         check_output(argument, path, inputs=[args.recipe, args.checkpoint])
     recipe = load_recipe_of(BaseRecipe, args.recipe, args.cfg_options)
-    import_module(recipe.profiled).profile(args, recipe, page)
+    import_module(f".{PROFILES[recipe.command]}", __package__).profile(args, recipe, page)

@@ -36,8 +36,6 @@ class BaseRecipe:
     """Keys that name a file in Python, which such a run executes: only a user may name it."""
     command: ClassVar[str] = "prune"
     """The command that runs it, for those who give it to another one."""
-    profiled: ClassVar[str] = "compress.commands.profile_widths"
-    """The module whose `profile` measures latency tables for it."""
 
     def __post_init__(self) -> None:
         check_settings(self)

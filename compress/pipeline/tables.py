@@ -106,7 +106,7 @@ def run_table(
     if given is None and searched is None:
         return old
     digests = {
-        path: _digest(path, old, place)
+        path: digest_of(path, old, place)
         for path, place in ((given, f"{ARGUMENT} {given}"), (searched, f"{KEY} = {searched!r}"))
         if path is not None
     }
@@ -119,7 +119,7 @@ def run_table(
     return RunTable(path, digests[path], forced, readers)
 
 
-def _digest(path: str, old: RunTable | None, place: str) -> str:
+def digest_of(path: str, old: RunTable | None, place: str) -> str:
     """The hash of the file at `path`; where a run goes on and its file has gone since, the recorded one."""
     same = old if old is not None and old.path == path else None
     if Path(path).is_file():

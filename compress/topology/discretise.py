@@ -34,7 +34,7 @@ def discretise(scores: Mapping[str, Tensor], cells: CellSpace, *, allow_none: bo
             at, name = max(usable, key=lambda option: row[option[0]])
             best.append((node, source, name, row[at]))
         nodes = []
-        for number in range(cells.inputs, cells.inputs + cells.nodes):
+        for number in cells.node_numbers:
             edges = [edge for edge in best if edge[0] == number]
             if cells.kept is not None:
                 edges = sorted(sorted(edges, key=lambda edge: -edge[3])[: cells.kept], key=lambda edge: edge[1])

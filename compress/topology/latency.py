@@ -18,7 +18,8 @@ from annotated_types import Ge, Le, MinLen
 from typing_extensions import TypedDict
 
 from ..costs import Latency, MeasuredTable
-from ..plan import Genotype, UserError, read_stored, write_json
+from ..costs.latency import read_table
+from ..plan import Genotype, UserError, write_json
 from ..plan.genotype import CELL_SPACES, CellSpace
 from ..plan.kinds import EXTRA, Milliseconds, Name, Ratio, Text, Versions
 from ..plan.plan_file import Residual
@@ -151,8 +152,7 @@ class CellTable(MeasuredTable):
     def predict(self, genotype: Genotype) -> Latency:
         """Latency of the network of `genotype`; UserError for cells of another space."""
         genotype.check_space(self.cells)
-        costs = (float(self.costs[cell][edge, operation]) for cell, edge, operation in running(genotype))
-        ratio = self.rest + sum(costs)
+        ratio = summed(self.rest, self.costs, genotype)
         return Latency(ratio, ratio * self.network_ms)
 
     def check_cells(self, cells: CellSpace, input_size: tuple[int, int, int]) -> None:
@@ -172,7 +172,7 @@ class CellTable(MeasuredTable):
     @classmethod
     def load(cls, path: str | Path) -> CellTable:
         """Read what `save` wrote; UserError when it is missing or no table of cells."""
-        value = read_cells(path, CostsFile)
+        value = read_table(path, CostsFile)
         own = ("format", "key", "cells", "network_ms", "rest", "costs")
         costs = {cell: np.array(rows, dtype=float) for cell, rows in value["costs"].items()}
         record = {name: entry for name, entry in value.items() if name not in own}
@@ -190,11 +190,9 @@ def open_cells(path: str | Path, target: Space, input_size: tuple[int, int, int]
     return table
 
 
-def read_cells(path: str | Path, shape: Any) -> Any:
-    """The JSON file `path` of a table of cells as `shape`; UserError where it is missing or no such."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; correct the name, or make a table with `nncompress profile`")
-    return read_stored(path, shape, version=FORMAT, remedy=AGAIN)
+def summed(rest: float, costs: Mapping[str, np.ndarray], genotype: Genotype) -> float:
+    """The latency ratio of the network of `genotype`: `rest`, and `costs` {cell: [E, O]} of the operations that run."""
+    return rest + sum(float(costs[cell][edge, operation]) for cell, edge, operation in running(genotype))
 
 
 def running(genotype: Genotype) -> Iterator[tuple[str, int, int]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from ..measure.fitting import FOLDS
 from ..plan import Genotype
 from ..plan.genotype import CellSpace
-from .latency import REFERENCES, running
-from .supernet import REDUCTION
+from .latency import REFERENCES, running, summed
+from .network import REDUCTION
 
 RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0, None)
 """How strongly an edge's cost is drawn to the mean of its kind; None: edges of a kind cost the same."""
@@ -33,7 +34,7 @@ class Fit(NamedTuple):
 
     def predict(self, genotype: Genotype) -> float:
         """The latency ratio of the network of `genotype`."""
-        return self.rest + sum(float(self.costs[cell][edge, name]) for cell, edge, name in running(genotype))
+        return summed(self.rest, self.costs, genotype)
 
 
 def fit_costs(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float]) -> Fit:
@@ -50,29 +51,24 @@ def fit_costs(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[
     """
     ridge = None
     if cells.kept is None:
-        errors = [np.square(_relative(_unseen(cells, genotypes, ratios, each), ratios)).sum() for each in RIDGES]
-        ridge = RIDGES[int(np.argmin(errors))]
-    return _solved(cells, genotypes, ratios, ridge)
+        unseen = [_unseen(partial(_solved, cells, ridge=each), genotypes, ratios) for each in RIDGES]
+        ridge = RIDGES[int(np.argmin([np.square(_relative(found, ratios)).sum() for found in unseen]))]
+    return _solved(cells, genotypes, ratios, ridge=ridge)
 
 
 def held_out(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float]) -> list[float]:
     """The ratio of every network, predicted by costs that were fitted, ridge and all, without its quarter of them."""
-    found = [0.0] * len(genotypes)
-    for own, rest in _quarters(len(genotypes)):
-        fit = fit_costs(cells, [genotypes[i] for i in rest], [ratios[i] for i in rest])
-        for i in own:
-            found[i] = max(fit.predict(genotypes[i]), 0.0)
-    return found
+    return [max(ratio, 0.0) for ratio in _unseen(partial(fit_costs, cells), genotypes, ratios)]
 
 
 def _unseen(
-    cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float | None
+    fit: Callable[[list[Genotype], list[float]], Fit], genotypes: Sequence[Genotype], ratios: Sequence[float]
 ) -> list[float]:
     found = [0.0] * len(genotypes)
     for own, rest in _quarters(len(genotypes)):
-        fit = _solved(cells, [genotypes[i] for i in rest], [ratios[i] for i in rest], ridge)
+        costs = fit([genotypes[i] for i in rest], [ratios[i] for i in rest])
         for i in own:
-            found[i] = fit.predict(genotypes[i])
+            found[i] = costs.predict(genotypes[i])
     return found
 
 
@@ -85,7 +81,7 @@ def _relative(predicted: Sequence[float], measured: Sequence[float]) -> np.ndarr
     return np.array(predicted) / np.array(measured) - 1
 
 
-def _solved(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], ridge: float | None) -> Fit:
+def _solved(cells: CellSpace, genotypes: Sequence[Genotype], ratios: Sequence[float], *, ridge: float | None) -> Fit:
     """Non-negative least squares in (rest, a mean of every kind) and, with a ridge, a cost of every feature.
 
     Shape legend: N networks, F features, K kinds of them.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..costs.latency import read_table
 from ..plan.genotype import CELL_SPACES
 from ..report.markup import note, section
 from ..report.table_page import check_page, measuring, predictions, write_page
-from .latency import CostsFile, read_cells
+from .edge_tables import edge_table
+from .latency import CostsFile
 
 WHOLE = "reference"
 """The network that the table's times are shares of."""
@@ -27,7 +28,7 @@ def write_cell_page(path: str | Path, target: str | Path | None = None) -> Path:
         write_cell_page("cells.json")  # cells.html
     """
     page = check_page(path, target)
-    table = read_cells(path, CostsFile)
+    table = read_table(path, CostsFile)
     table["unpruned_ms"] = table["network_ms"]
     sections = [predictions(table, whole=WHOLE), _costs(table), measuring(table, whole=WHOLE)]
     write_page(table, sections, page, whole=WHOLE)
@@ -37,17 +38,10 @@ def write_cell_page(path: str | Path, target: str | Path | None = None) -> Path:
 def _costs(table: dict[str, Any]) -> str:
     """What every operation costs on every edge, in percent of the reference network's latency."""
     space = CELL_SPACES[table["cells"]]
-    head = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in space.operations)
-    parts = []
-    for cell in space.cells:
-        body = ""
-        for (source, node), row in zip(space.edges, table["costs"][cell], strict=True):
-            values = "".join(f"<td>{100 * value:.2f}</td>" for value in row)
-            body += f'<tr><th scope="row">{source} &rarr; {node}</th>{values}</tr>'
-        parts.append(
-            f'<h3>{escape(cell)}</h3><div class="wide"><table><thead><tr><td></td>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
-        )
+    parts = [
+        edge_table(space, cell, [[f"{100 * value:.2f}" for value in row] for row in table["costs"][cell]])
+        for cell in space.cells
+    ]
     text = "Percent of the reference network's latency, in all cells of a kind together. "
     text += f"{100 * table['rest']:.1f} % belong to no edge. An edge that is none costs nothing."
     return section("Costs of the operations", note(text) + "".join(parts))

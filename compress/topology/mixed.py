@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .operations import FactorizedReduce, average_pool, max_pool
+from .operations import FactorizedReduce, average_pool, depthwise, max_pool
 
 
 class ScaledNorm(nn.BatchNorm2d):
@@ -68,12 +68,12 @@ class DepthwiseConvolutions(nn.Module):
         self.separable = [kernel for kind, kernel in kernels if kind == "sep"]
         wide = edges * n
         self.depthwise1 = nn.ModuleList(
-            _depthwise(wide, kernel, stride=stride, dilation=2 if kind == "dil" else 1) for kind, kernel in kernels
+            depthwise(wide, kernel, stride=stride, dilation=2 if kind == "dil" else 1) for kind, kernel in kernels
         )
         n_groups = edges * len(self.kernels)
         self.pointwise1 = nn.Conv2d(n * n_groups, n * n_groups, 1, groups=n_groups, bias=False)
         self.bn1 = ScaledNorm(n * n_groups)
-        self.depthwise2 = nn.ModuleList(_depthwise(wide, kernel) for kernel in self.separable)
+        self.depthwise2 = nn.ModuleList(depthwise(wide, kernel) for kernel in self.separable)
         n_groups = edges * len(self.separable)
         self.pointwise2 = nn.Conv2d(n * n_groups, n * n_groups, 1, groups=n_groups, bias=False)
         self.bn2 = ScaledNorm(n * n_groups)
@@ -87,11 +87,6 @@ class DepthwiseConvolutions(nn.Module):
         halves = [conv(F.relu(part)) for conv, part in zip(self.depthwise2, parts[:cut], strict=True)]
         y = self.bn2(self.pointwise2(torch.cat(halves, 1)), weights_KE[:cut].flatten().repeat_interleave(self.n))
         return [*y.chunk(cut, 1), *parts[cut:]]
-
-
-def _depthwise(n: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    padding = dilation * (kernel - 1) // 2
-    return nn.Conv2d(n, n, kernel, stride=stride, padding=padding, dilation=dilation, groups=n, bias=False)
 
 
 class Outgoing(nn.Module):

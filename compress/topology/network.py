@@ -5,8 +5,8 @@ Shape legend: B batch, C channels, H and W height and width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,35 @@ if TYPE_CHECKING:
     from .space import DartsCellsSpace, NatsCellsSpace
 
 AUXILIARY_WEIGHT = 0.4
+REDUCTION = "reduction"
+
+
+class CellPlan(NamedTuple):
+    """A cell of a DARTS network: "normal" or "reduction", its channels, and whether its first input is halved."""
+
+    kind: str
+    channels: int
+    halve: bool
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it is a reduction."""
+        return self.kind == REDUCTION
+
+
+def reductions(layers: int) -> tuple[int, int]:
+    """The numbers of the cells that are reductions, of `layers` cells."""
+    return layers // 3, 2 * layers // 3
+
+
+def cell_plans(channels: int, layers: int, *, halve: bool = False) -> Iterator[CellPlan]:
+    """The cells of a DARTS network in order; `channels` and `halve` are those of the first one."""
+    for i in range(layers):
+        reduces = i in reductions(layers)
+        channels *= 2 if reduces else 1
+        yield CellPlan(REDUCTION if reduces else "normal", channels, halve)
+        # Behind a reduction the cell before the last one still has twice the resolution.
+        halve = reduces
 
 
 class Edges(nn.ModuleDict):
@@ -65,7 +94,6 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         before, last = inputs
-        # Behind a reduction the cell before the last one still has twice the resolution.
         self.preprocess0 = FactorizedReduce(before, channels) if halve else ReluConvBn(before, channels, 1)
         self.preprocess1 = ReluConvBn(last, channels, 1)
         self.edges = Edges(nodes, 2, channels, reduction=reduction)
@@ -92,9 +120,10 @@ class DartsNetwork(nn.Module):
             self.stem1 = nn.Sequential(nn.ReLU(), conv(channels, channels, 2), nn.BatchNorm2d(channels))
             inputs = (channels, channels)
         self.cells = nn.ModuleList()
+        cells = space.cells
         for plan in space.plan:
-            nodes = space.cells[plan.kind]
-            self.cells.append(Cell(nodes, inputs, plan.channels, reduction=plan.kind == "reduction", halve=plan.halve))
+            nodes = cells[plan.kind]
+            self.cells.append(Cell(nodes, inputs, plan.channels, reduction=plan.reduces, halve=plan.halve))
             inputs = (inputs[1], len(nodes) * plan.channels)
         self.classifier = nn.Linear(inputs[1], space.num_classes)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import torch
 
+from ..costs.latency import read_table
 from ..export import export_onnx
 from ..measure import prediction_error, table_key, versions
 from ..measure.backends import Backend, Network
@@ -30,7 +31,7 @@ from ..plan.locking import sole_use
 from ..plan.table_file import FORMAT
 from ..spaces import Space
 from .discretise import discretise
-from .latency import REFERENCES, CellTable, DesignsFile, MeasuredCells, read_cells
+from .latency import REFERENCES, CellTable, DesignsFile, MeasuredCells
 from .latency_fit import fit_costs, held_out
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _resumed(path: Path, settings: Mapping[str, Any], wanted: Sequence[Genotype]
     """The networks in the file `path`, none where there is none; UserError where they are of other settings."""
     if not path.exists():
         return []
-    value = read_cells(path, DesignsFile)
+    value = read_table(path, DesignsFile)
     odd = [name for name in settings if value[name] != settings[name]]
     found: list[MeasuredCells] = value["designs"]
     texts = [genotype.text for genotype in wanted[: len(found)]]

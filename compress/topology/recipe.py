@@ -46,7 +46,6 @@ class TopologyRecipe(BaseRecipe):
     seed: Seed = 0
 
     command = "search-topology"
-    profiled = "compress.commands.profile_cells"
 
     def __post_init__(self) -> None:
         super().__post_init__()

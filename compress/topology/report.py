@@ -19,6 +19,7 @@ from ..plan.stored import Rule
 from ..report import curves, read_metrics, wording
 from ..report.genotype import draw_genotype
 from ..report.markup import definitions, document, note, section, tile
+from .edge_tables import edge_table
 
 AGAIN = "run the report stage again"
 FILES = ("summary.json", "genotype.json", "scores.safetensors", "metrics.jsonl", "recipe.json")
@@ -166,19 +167,13 @@ def _weights(genotype: Genotype, scores: Mapping[str, Any]) -> str:
     """The weight of every operation on every edge, the chosen ones in bold."""
     chosen = {(cell, source, node): name for cell, node, name, source in genotype.edges}
     space = genotype.cell_space
-    head = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in space.operations)
     tables = []
     for cell in space.cells:
-        body = []
+        rows = []
         for i, (source, node) in enumerate(space.edges):
-            own = chosen.get((cell, source, node))
-            row = zip(space.operations, scores[f"{cell}.{i}"].tolist(), strict=True)
-            cells = "".join(f"<td>{_weight(value, name == own)}</td>" for name, value in row)
-            body.append(f'<tr><th scope="row">{source} &rarr; {node}</th>{cells}</tr>')
-        tables.append(
-            f'<h3>{escape(cell)}</h3><div class="wide"><table><thead><tr><td></td>{head}</tr></thead>'
-            f"<tbody>{''.join(body)}</tbody></table></div>"
-        )
+            own, row = chosen.get((cell, source, node)), scores[f"{cell}.{i}"].tolist()
+            rows.append([_weight(value, name == own) for name, value in zip(space.operations, row, strict=True)])
+        tables.append(edge_table(space, cell, rows))
     return section("Weights of the operations", "".join(tables))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -13,20 +13,12 @@ from ..plan import Genotype, UserError, brief
 from ..plan.genotype import Node
 from ..spaces import SPACES, Group, Operator, WidthSpace, narrow, traced_operators
 from ..spaces.arguments import check_ends, check_flag, check_whole, check_widths
-from .network import DartsNetwork, NatsNetwork, edge_name
+from .network import CellPlan, DartsNetwork, NatsNetwork, cell_plans, edge_name, reductions
 from .published import DARTS_V2, NATS_LARGEST
 from .states import FACTORIZED_REDUCE, RELU_CONV_BN, States, inner
 
 SEPARABLE = ("sep_conv_3x3", "sep_conv_5x5")
 MOST_LAYERS, MOST_CHANNELS = 200, 4096
-
-
-class CellPlan(NamedTuple):
-    """A cell of a DARTS network: "normal" or "reduction", its channels, and whether its first input is halved."""
-
-    kind: str
-    channels: int
-    halve: bool
 
 
 class GenotypeSpace(WidthSpace):
@@ -159,23 +151,19 @@ class DartsCellsSpace(GenotypeSpace):
     @property
     def reductions(self) -> tuple[int, int]:
         """The numbers of the cells that are reductions."""
-        return self.layers // 3, 2 * self.layers // 3
+        return reductions(self.layers)
 
     @property
     def plan(self) -> Iterator[CellPlan]:
         """The cells in order."""
-        channels, halve = self.channels, self.stem == "imagenet"
-        for i in range(self.layers):
-            reduces = i in self.reductions
-            channels *= 2 if reduces else 1
-            yield CellPlan("reduction" if reduces else "normal", channels, halve)
-            halve = reduces
+        return cell_plans(self.channels, self.layers, halve=self.stem == "imagenet")
 
     def _groups(self, *, everything: bool) -> tuple[Group, ...]:
+        cells = self.cells
         inside = tuple(
             inner(f"cells.{i}.edges.{edge_name(source, number)}", plan.channels)
             for i, plan in enumerate(self.plan)
-            for number, node in enumerate(self.cells[plan.kind], start=2)
+            for number, node in enumerate(cells[plan.kind], start=2)
             for operation, source in node
             if operation in SEPARABLE
         )
@@ -199,8 +187,7 @@ class DartsCellsSpace(GenotypeSpace):
             states.add(*inputs, size=plan.channels)
             states.make(inputs[0], FACTORIZED_REDUCE if plan.halve else RELU_CONV_BN, before, inputs[0])
             states.make(inputs[1], RELU_CONV_BN, last, inputs[1])
-            halved = plan.kind == "reduction"
-            nodes = states.cell(f"cells.{i}.edges", cells[plan.kind], inputs, plan.channels, halved=halved)
+            nodes = states.cell(f"cells.{i}.edges", cells[plan.kind], inputs, plan.channels, halved=plan.reduces)
             before, last = last, [(node, j * plan.channels) for j, node in enumerate(nodes)]
         states.read("classifier", last)
         return states

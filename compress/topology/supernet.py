@@ -14,12 +14,11 @@ from torch.nn import functional as F
 
 from ..plan.genotype import CellSpace
 from .mixed import Outgoing
+from .network import ReductionBlock, cell_plans
 from .operations import FactorizedReduce, ReluConvBn
 
 if TYPE_CHECKING:
     from .supernet_space import SupernetSpace
-
-REDUCTION = "reduction"
 
 
 class MixedCell(nn.Module):
@@ -83,7 +82,7 @@ class NatsSupernet(Supernet):
         blocks: list[nn.Module] = []
         for stage in range(3):
             if stage:
-                blocks.append(ResidualReduce(n, 2 * n))
+                blocks.append(ReductionBlock(n, 2 * n))
                 n *= 2
             for _ in range(space.layers):
                 blocks.append(
@@ -103,21 +102,6 @@ class NatsSupernet(Supernet):
         return logits
 
 
-class ResidualReduce(nn.Module):
-    """The residual block between NATS-Bench's stages: half the resolution, twice the channels."""
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.conv1 = ReluConvBn(n_in, n_out, 3, stride=2)
-        self.conv2 = ReluConvBn(n_out, n_out, 3)
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2, 2), nn.Conv2d(n_in, n_out, 1, bias=False))
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """[B, n_in, H, W] -> [B, n_out, H / 2, W / 2]."""
-        out: Tensor = self.shortcut(x_BCHW) + self.conv2(self.conv1(x_BCHW))
-        return out
-
-
 class DartsSupernet(Supernet):
     """The search network of DARTS, [B, in, H, W] -> [B, classes]: cells with two inputs, reductions at thirds."""
 
@@ -128,19 +112,17 @@ class DartsSupernet(Supernet):
         self.stem = nn.Sequential(nn.Conv2d(space.in_channels, last, 3, padding=1, bias=False), nn.BatchNorm2d(last))
         self.kinds: list[str] = []
         made, first, second = [], [], []
-        reduced = False
-        for layer in range(space.layers):
-            reduction = layer in (space.layers // 3, 2 * space.layers // 3)
-            n *= 2 if reduction else 1
+        for plan in cell_plans(n, space.layers):
+            n = plan.channels
             first.append(
-                FactorizedReduce(before, n, affine=False) if reduced else ReluConvBn(before, n, 1, affine=False)
+                FactorizedReduce(before, n, affine=False) if plan.halve else ReluConvBn(before, n, 1, affine=False)
             )
             second.append(ReluConvBn(last, n, 1, affine=False))
             made.append(
-                MixedCell(cells, n, reduction=reduction, partial=space.partial, normed_pools=space.normed_pools)
+                MixedCell(cells, n, reduction=plan.reduces, partial=space.partial, normed_pools=space.normed_pools)
             )
-            self.kinds.append(REDUCTION if reduction else "normal")
-            before, last, reduced = last, n * cells.nodes, reduction
+            self.kinds.append(plan.kind)
+            before, last = last, n * cells.nodes
         self.first, self.second, self.cells = nn.ModuleList(first), nn.ModuleList(second), nn.ModuleList(made)
         self.classifier = nn.Linear(last, space.num_classes)
 

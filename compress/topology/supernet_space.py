@@ -66,16 +66,9 @@ class SupernetSpace(WidthSpace):
         weights_EO = alpha_EO.softmax(1) if self.relaxation == "softmax" else alpha_EO.sigmoid()
         if not self.edge_norm:
             return weights_EO
-        counts = [
-            sum(node == other for _, node in self.cells.edges) for other in range(self.cells.inputs, self.n_states)
-        ]
+        counts = [sum(node == other for _, node in self.cells.edges) for other in self.cells.node_numbers]
         shares = [part.softmax(0) for part in logits["edges"].split(counts)]
         return weights_EO * torch.cat(shares)[:, None]
-
-    @property
-    def n_states(self) -> int:
-        """States of a cell: its inputs and its nodes."""
-        return self.cells.inputs + self.cells.nodes
 
     def build(self) -> nn.Module:
         """A freshly initialised supernet, drawn from the global random generator."""
