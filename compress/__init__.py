@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | Path) -> nn.Module:
+def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
     """The pruned network of a run folder (or of a stem, .json or .safetensors file), in evaluation mode on the CPU.
 
-    Its card (classes, preprocessing, widths) is the attribute `card`. UserError when files are missing or broken.
+    Its card (classes, preprocessing, widths) is the attribute `card`. `network` is a fresh one of your own class, where
+    the pruned network is of no family that compress knows. UserError when files are missing or broken.
 
     Example::
 
@@ -24,7 +25,7 @@ def load(run: str | Path) -> nn.Module:
     """
     from .spaces import load_model
 
-    model, _, card = load_model(run)
+    model, _, card = load_model(run, network=network)
     model.card = card  # type: ignore[assignment]
     return model
 

@@ -11,7 +11,7 @@ from run_tool import importable
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    "plan", "spaces", "costs", "penalties", "search", "pruning", "engine", "export", "measure", "report", "pipeline",
+    "plan", "spaces", "costs", "penalties", "search", "pruning", "tracing", "engine", "export", "measure", "report", "pipeline",
     "detection", "topology", "commands",
 )  # fmt: skip
 PRESENT = tuple(room for room in ROOMS if (ROOT / "compress" / room).is_dir())
