@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
+
+    from .api import Pruned, compare, prune
+    from .pruning import Budget, slice_model
+    from .tracing import Groups, groups_of
+
+PARTS = {
+    "api": ("Pruned", "compare", "prune"),
+    "pruning": ("Budget", "slice_model"),
+    "tracing": ("Groups", "groups_of"),
+}
+"""Room -> what of it is the library's face."""
 
 __version__ = "0.1.0"
 
@@ -30,4 +42,12 @@ def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
     return model
 
 
-__all__ = ["__version__", "load"]
+def __getattr__(name: str) -> Any:
+    """What is asked for is imported then: `import compress` alone costs nothing."""
+    for room, names in PARTS.items():
+        if name in names:
+            return getattr(import_module(f".{room}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["Budget", "Groups", "Pruned", "__version__", "compare", "groups_of", "load", "prune", "slice_model"]

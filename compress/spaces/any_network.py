@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -59,7 +59,7 @@ class TracedSpace(WidthSpace):
     found: Mapping[str, Any] = field(default_factory=dict)
     widths: Mapping[str, int] = field(default_factory=dict)
     name: ClassVar[str] = "traced"
-    choices = ("ignored", "streams")
+    choices: ClassVar[tuple[str, ...]] = ("ignored", "streams")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", check_constructor(self.model, self.options))
@@ -147,7 +147,7 @@ class TracedSpace(WidthSpace):
 
     def of(self, network: nn.Module) -> LiveSpace:
         """This space with copies of `network`, at full width, in place of what `model` makes."""
-        values = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
+        values = {name: getattr(self, name) for name in _settings()}
         return LiveSpace(**values, make=lambda: deepcopy(network))
 
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
@@ -176,12 +176,16 @@ class LiveSpace(TracedSpace):
     @property
     def arch(self) -> dict[str, Any]:
         """As that of a traced space, without the network itself."""
-        return replace_with_plain(self).arch
+        return _plain(self).arch
 
     def _make(self) -> nn.Module:
         return self.make()
 
 
-def replace_with_plain(space: LiveSpace) -> TracedSpace:
+def _settings() -> list[str]:
+    return [each.name for each in fields(TracedSpace)]
+
+
+def _plain(space: LiveSpace) -> TracedSpace:
     """The traced space that a card can hold."""
-    return TracedSpace(**{name: getattr(space, name) for name in TracedSpace.__dataclass_fields__})
+    return TracedSpace(**{name: getattr(space, name) for name in _settings()})

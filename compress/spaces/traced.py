@@ -104,8 +104,13 @@ def uncounted(
         n_in, n_out = width_at(op.n_in, widths), width_at(op.n_out, widths)
         macs += op.macs * n_in * n_out
         weights += op.weights * n_in * n_out + op.biases * n_out
+    # On the meta device, where fused attention consists of its products, which PyTorch counts.
+    state = {
+        name: torch.empty_like(value, device="meta")
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+    }
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, *size))
+        torch.func.functional_call(model.eval(), state, (torch.zeros(1, *size, device="meta"),))
     more_macs = max(counter.get_total_flops() // 2 - macs, 0)
     more_weights = max(sum(value.numel() for value in model.parameters()) - weights, 0)
     if not more_macs and not more_weights:
