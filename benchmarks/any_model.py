@@ -153,11 +153,11 @@ def masked_apart(network: Any, small: Any, space: Any, kept: Any, size: tuple[in
 
 def parity(small: Any, path: Path, x: Any, size: tuple[int, int, int]) -> str:
     """Largest relative difference of ONNX Runtime's outputs, or why there is no file."""
-    from compress.export import export_onnx, onnx_session
+    from compress.export import INPUT_NAME, export_onnx, onnx_session
 
     try:
         export_onnx(small, path, input_size=size)
-        out = onnx_session(path, threads=1).run(None, {"input": x.numpy()})[0]
+        out = onnx_session(path, threads=1).run(None, {INPUT_NAME: x.numpy()})[0]
     except Exception as error:  # noqa: BLE001 (whatever the exporter raises is the result)
         return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
     wanted = small(x).numpy()
