@@ -97,6 +97,7 @@ def prune(
     config = _search_settings(method, search, data)
     tuning = _finetune_settings(finetune, data)
     space, found = _space(model, x, ignored_layers, streams=streams)
+    names = _names(classes, space.num_classes)
     select = SelectConfig(round_to=round_to, floor=min(round_to, 8))
     check_reachable(sizes(space.groups), space.operators(size), limit, select)
     whole = deepcopy(model).cpu()
@@ -112,7 +113,7 @@ def prune(
             fit(small, task, tuning, job, evaluate=lambda: evaluate(small, validation, task), teacher=whole)
         after = evaluate(small, validation, task)
     small = small.cpu().eval()
-    card = _card(small_space.arch, classes, space.num_classes, size)
+    card = Card(space.name, small_space.arch, names, {"input_size": list(size)})
     operators = space.operators(size)
 
     def counted(widths: Mapping[str, int]) -> dict[str, Any]:
@@ -226,8 +227,9 @@ def _folder(work_dir: str | Path) -> Path:
     return folder
 
 
-def _card(arch: dict[str, Any], classes: Sequence[str] | None, n: int, size: tuple[int, int, int]) -> Card:
+def _names(classes: Sequence[str] | None, n: int) -> tuple[str, ...]:
+    """Names of the `n` outputs: their numbers where none are given."""
     names = tuple(map(str, classes if classes is not None else range(n)))
     if len(names) != n:
         raise UserError(f"classes: {len(names)} names for a network of {n} outputs; give one each")
-    return Card("traced", arch, names, {"input_size": list(size)})
+    return names

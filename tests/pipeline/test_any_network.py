@@ -1,0 +1,159 @@
+"""Runs on traced networks, of lists and of the user's own code, which runs only where he names it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from compress.pipeline.recipe import Recipe, make_recipe
+from compress.pipeline.run import prune
+from compress.plan import UserError, WidthPlan, write_json
+from compress.pruning import Budget, slice_model
+from compress.report.progress import TerminalProgress
+from compress.spaces import Card, TracedSpace, constructors, load_model, make_space, save_model, sizes
+from compress.tracing import traced
+
+NET = """
+import pathlib
+from torch import nn
+pathlib.Path(__file__).with_name("ran").touch()
+
+def make(num_classes, width=16):
+    body = nn.Sequential(nn.Conv2d(3, width, 3, stride=2), nn.BatchNorm2d(width), nn.ReLU(),
+                         nn.Conv2d(width, 8, 3), nn.ReLU())
+    return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))
+"""
+SGD = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
+SIZE = (3, 32, 32)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_named(monkeypatch):
+    monkeypatch.setattr(constructors, "_named", {})
+
+
+@pytest.fixture
+def net(tmp_path):
+    """The user's file."""
+    path = tmp_path / "net.py"
+    path.write_text(NET)
+    return path
+
+
+def values(model):
+    section = {"epochs": 1, "batch_size": 32, "optimizer": SGD}
+    return {
+        "name": "any", "space": {"type": "traced", "model": model}, "data": {"type": "digits", "limit": 96},
+        "train": section, "finetune": section, "search": {**section, "method": {"type": "rarts", "order": "fused"}},
+        "measure": {"repeats": 1},
+    }  # fmt: skip
+
+
+def saved(net, folder):
+    """A sliced network of the user's code, in `folder`, while nothing is named any more."""
+    constructors.name_code(f"{net}:make")
+    space = traced(TracedSpace(num_classes=10, model=f"{net}:make"), SIZE)
+    plan = WidthPlan("traced", sizes(space.groups), {group.name: (0, 2, 3) for group in space.groups})
+    small, small_space = slice_model(space.build().eval(), space, plan)
+    save_model(folder / "m", small, Card("traced", small_space.arch, tuple("0123456789"), {"input_size": list(SIZE)}))
+    constructors._named.clear()
+    (net.parent / "ran").unlink()
+    return small
+
+
+def test_a_run_on_the_users_own_network(net, tmp_path):
+    recipe = make_recipe(values(f"{net}:make"), [], source=None, kind=Recipe)
+    torch.manual_seed(0)
+    torch.save(
+        make_space("traced", {"num_classes": 10, "model": f"{net}:make"}).build().state_dict(), tmp_path / "w.pth"
+    )
+    folder = prune(
+        recipe, tmp_path / "run", progress=TerminalProgress(quiet=True), budget=Budget("macs_ratio", 0.5),
+        checkpoint=str(tmp_path / "w.pth"),
+    )  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["macs"]["after"] <= 0.5 * summary["macs"]["before"]
+    small, space, _ = load_model(folder / "model")
+    assert sum(p.numel() for p in small.parameters()) == summary["params"]["after"]
+    assert space.left
+
+
+def test_a_card_that_names_code_runs_it_for_nobody(net, tmp_path):
+    small = saved(net, tmp_path)
+    with pytest.raises(UserError, match=r"is code, which runs only where you name it yourself; add --network"):
+        load_model(tmp_path / "m")
+    assert not (tmp_path / "ran").exists()
+    x = torch.randn(2, *SIZE)
+    constructors.name_code(f"{net}:make")
+    assert torch.equal(load_model(tmp_path / "m")[0](x), small.eval()(x))
+
+
+def test_a_recipe_of_data_runs_no_code_either(net):
+    given = values(f"{net}:make")
+    with pytest.raises(UserError, match=r"space.model = .* is Python, which a file of data must not run"):
+        make_recipe(given, [], source="recipe.json", kind=Recipe)
+    assert not (net.parent / "ran").exists()
+    make_recipe(given, [f"space.model={net}:make"], source="recipe.json", kind=Recipe)
+    assert constructors.is_named(f"{net}:make")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: found["groups"][0].update(size=10**9), "less than or equal to"),
+        (lambda found: found["groups"][0]["reads"].clear(), "at least 1 item"),
+        (lambda found: found["groups"][0]["writes"][0].update(module="os.system"), "has channels on axis 0 of"),
+        (lambda found: found["groups"][0]["reads"][0].update(offset=5000), "has channels on axis 1 of"),
+        (lambda found: found["groups"][0].update(kind="other"), "kind"),
+    ],
+)
+def test_a_card_with_groups_that_are_none_is_one_line(change, words, net, tmp_path):
+    saved(net, tmp_path)
+    card = json.loads((tmp_path / "m.json").read_text())
+    change(card["arch"]["found"])
+    write_json(tmp_path / "m.json", card)
+    constructors.name_code(f"{net}:make")
+    with pytest.raises(UserError, match=words) as error:
+        load_model(tmp_path / "m")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arch", "words"),
+    [
+        ({"model": "resnet5"}, "timm has no such model; did you mean"),
+        ({"model": "hf-hub:x"}, "is code, which runs only"),
+        ({"model": "torchvision:nothing"}, "torchvision has no such classifier"),
+        ({"model": "torchvision:resnet18", "in_channels": 1}, "take 3 channels"),
+        ({"model": "resnet18", "options": {"pretrained": True}}, "weights come from --checkpoint"),
+        ({"model": "resnet18", "options": {"scriptable": True}}, "another kind of network"),
+        ({"model": "resnet18", "options": {"no_such": 1}}, "does not take"),
+        ({"model": "net.py:make:x"}, "must be FILE.py:function"),
+        ({"model": 5}, "must be a name"),
+        ({"model": "resnet18", "ignored": "stem"}, "must be names of modules"),
+    ],
+)
+def test_what_no_list_has_is_refused(arch, words):
+    with pytest.raises(UserError, match=words) as error:
+        make_space("traced", {"num_classes": 10, **arch}).build()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def make(depth):\n    pass", "missing 1 required positional argument: 'depth'"),
+        ("def other():\n    pass", "has no function make"),
+        ("def make():\n    return 3", "makes a int; must make an nn.Module"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_code_that_makes_no_network_is_one_line(code, words, tmp_path):
+    path = tmp_path / "bad.py"
+    path.write_text(code)
+    constructors.name_code(f"{path}:make")
+    with pytest.raises(UserError, match=words) as error:
+        TracedSpace(num_classes=10, model=f"{path}:make").build()
+    assert "\n" not in str(error.value)
