@@ -108,6 +108,8 @@ def searched(protocol: Any, file: str, regime: str, seed: int, name: str, *, fol
             "optimizer": protocol["optimizer"],
             "alpha_optimizer": protocol["alpha_optimizer"],
             "weights": "u" if method["type"] == "rarts" else "average",
+            # A third of the epochs, as PC-DARTS; no variant but those that say so.
+            "hold_epochs": span["epochs"] // 3 if variant.get("hold") else 0,
         },
         "search",
     )

@@ -11,8 +11,8 @@ from run_tool import importable
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    "plan", "spaces", "costs", "penalties", "search", "pruning", "engine", "export", "measure", "report", "pipeline",
-    "detection", "topology", "commands",
+    "plan", "spaces", "costs", "penalties", "search", "pruning", "tracing", "engine", "export", "measure",
+    "report", "pipeline", "api", "detection", "topology", "commands",
 )  # fmt: skip
 PRESENT = tuple(room for room in ROOMS if (ROOT / "compress" / room).is_dir())
 HEAVY = ("onnx", "onnxruntime", "onnxscript", "matplotlib", "timm", "sklearn", "tensorrt", "tensorrt_rtx", "mmdet")

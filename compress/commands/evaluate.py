@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from .parser import Parser, between, engine_argument
+from .parser import Parser, between, engine_argument, network_argument, take_network
 
 
 def add_arguments(parser: Parser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime and PyTorch")
     parser.add_argument("--json", metavar="F", help="file to write the figures to")
     engine_argument(parser)
+    network_argument(parser)
     parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides")
 
 
@@ -29,6 +30,7 @@ def main(args: Namespace) -> None:
     from ..report import print_figures
     from ..report.progress import TerminalProgress
 
+    take_network(args)
     if args.json:
         check_output("--json", args.json, inputs=[args.source, args.recipe])
     if args.recipe:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .backends import engine_backends
-from .parser import Parser
+from .parser import Parser, network_argument, take_network
 
 
 def add_arguments(parser: Parser) -> None:
@@ -16,6 +16,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
     parser.add_argument("--uint8-input", action="store_true", help="take pixels, uint8 NHWC; normalise in the graph")
+    network_argument(parser)
     int8 = parser.add_argument_group("ort-int8", "8-bit integers for ONNX Runtime, from a run folder")
     int8.add_argument("--calibration-images", type=int, metavar="N", help="training images to measure (default: 256)")
     int8.add_argument("--calibration", choices=("minmax", "entropy", "percentile"), help="of ranges (default: minmax)")
@@ -39,6 +40,7 @@ def main(args: Namespace) -> None:
     from ..plan import check_output
     from ..report.progress import TerminalProgress
 
+    take_network(args)
     config, int8 = engine_config(args), int8_options(args)
     check_output("--output", args.output, inputs=[args.source])
     if args.timing_cache:

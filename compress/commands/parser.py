@@ -106,3 +106,18 @@ def engine_argument(parser: Parser) -> None:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+def network_argument(parser: Parser) -> None:
+    """--network, for networks that the user's own code makes."""
+    parser.add_argument(
+        "--network", metavar="FILE.py:F", help="your code that makes the network, where compress has it in no list"
+    )
+
+
+def take_network(args: Namespace) -> None:
+    """Let the code that --network names run, and no other."""
+    if args.network is not None:
+        from ..spaces import name_code
+
+        name_code(args.network)

@@ -51,6 +51,7 @@ class SearchModel(Prepared):
         objective: Objective | None = None,
     ) -> None:
         super().__init__()
+        self.epoch = 0
         self.config, self.method, self.settings = config, method_of(config), make_method(config)
         self.objective = objective or CrossEntropy()
         self.penalty = penalty or make_penalty(config, space, input_size=input_size)
@@ -71,6 +72,14 @@ class SearchModel(Prepared):
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
         """One iteration of the method on `data`: a batch of D, or {"p": batch of D_p, "a": batch of D_a}."""
+        with still(optim_wrapper["alpha"]) if self.epoch < self.config.held else nullcontext():
+            return self._step(data, optim_wrapper)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the search its epoch: in the first ones its scores may be held."""
+        self.epoch = epoch
+
+    def _step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
         assert self.method.step is not None
         self.sum_of_steps += optim_wrapper["alpha"].param_groups[0]["lr"]
 
@@ -182,6 +191,19 @@ class SearchModel(Prepared):
     def watched(self) -> nn.Module:
         """The network whose accuracy the curves show: the one that goes on; u where a mean will."""
         return self.weights("u" if self.method.networks == 2 and self.config.weights != "w" else "w")
+
+
+@contextmanager
+def still(optimizer: Any) -> Iterator[None]:
+    """Inside, a step of `optimizer` changes no parameter; what it gathers of gradients goes on."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def _once(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -74,7 +74,7 @@ def search(
         optimizers=optimizers,
         schedule={name: task.schedule(config) for name in optimizers.optim_wrappers},
         evaluate=lambda: {**evaluate(model.watched()), **_score_figures(model.scores())},
-        seeded=loaders[1:],
+        seeded=[*loaders[1:], model],
         model_wrapper={"type": "AveragedSearch"},
     )
     folded, scores = model.folded(space), model.scores()

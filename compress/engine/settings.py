@@ -134,6 +134,11 @@ class SearchConfig:
         if self.amp == "fp16":
             raise UserError("search.amp = 'fp16': the search takes gradients itself, without loss scaling; use 'bf16'")
 
+    @property
+    def held(self) -> int:
+        """So many first epochs leave the scores as they are: none, but in searches of other kinds."""
+        return 0
+
     def _check_penalty(self, method: Method) -> None:
         """UserError for a penalty that `method` cannot apply to its scores."""
         penalty = penalty_of(self)

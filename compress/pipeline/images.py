@@ -18,7 +18,8 @@ from ..engine.training import evaluate_top1, train
 from ..measure.accuracy import evaluate_model
 from ..measure.models import open_model
 from ..plan import UserError
-from ..spaces import Space, make_space
+from ..spaces import Space, TracedSpace, make_space
+from ..tracing import traced
 from .deploying import DEPLOYING, EVAL_BATCH
 from .networks import NetworkContext
 from .recipe import Recipe
@@ -45,7 +46,10 @@ class ImageContext(NetworkContext):
         channels = self.data.preprocessing["input_size"][0]
         arch = {"num_classes": len(self.data.classes), "in_channels": channels, **arch}
         try:
-            return make_space(self.recipe.space["type"], arch)
+            space = make_space(self.recipe.space["type"], arch)
+            if isinstance(space, TracedSpace):
+                space = traced(space, self.task.input_size)
+            return space
         except UserError as error:
             raise error.at("recipe") from None
 

@@ -15,7 +15,7 @@ from ..measure import MeasureConfig
 from ..plan import Range, UserError, brief, build_settings, check_settings
 from ..plan.settings import convert, hints_of
 from ..pruning import SelectConfig
-from ..spaces import SPACES, find_space
+from ..spaces import SPACES, TracedSpace, find_space, is_code, is_named, name_code
 from .plain import merge_options, parse_options
 from .recipe_file import read_values
 from .shipped import recipe_path
@@ -34,6 +34,12 @@ class BaseRecipe:
 
     runs: ClassVar[tuple[str, ...]] = ()
     """Keys that name a file in Python, which such a run executes: only a user may name it."""
+
+    @staticmethod
+    def is_code(value: Any) -> bool:
+        """Whether `value`, of one of the keys `runs`, names a file in Python."""
+        return value is not None
+
     command: ClassVar[str] = "prune"
     """The command that runs it, for those who give it to another one."""
 
@@ -92,6 +98,24 @@ class Recipe(BaseRecipe):
     seed: Seed = 0
 
 
+@dataclass(frozen=True)
+class TracedRecipe(Recipe):
+    """A run on any classifier: `space` is {"type": "traced", "model": its constructor}."""
+
+    runs = ("space.model",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A recipe comes this far only where the user himself has named what it runs.
+        if is_code(model := str(self.space.get("model", ""))):
+            name_code(model)
+
+    @staticmethod
+    def is_code(value: Any) -> bool:
+        """Whether `value` names the user's own code, and he has not allowed it yet."""
+        return isinstance(value, str) and is_code(value) and not is_named(value)
+
+
 R = TypeVar("R", bound=BaseRecipe)
 
 
@@ -142,7 +166,7 @@ def make_recipe(
         for key in own.runs if source is not None else ():
             section, _, last = key.partition(".")
             file = merged[section].get(last)
-            if file is not None and key not in options:
+            if own.is_code(file) and key not in options:
                 raise UserError(
                     f"{key} = {brief(file)}: is Python, which a file of data must not run; name it yourself: give the "
                     f"recipe in Python, or --cfg-options {key}=FILE"
@@ -152,7 +176,7 @@ def make_recipe(
         raise error.at(source or "recipe") from None
 
 
-RECIPES: dict[str, type[BaseRecipe]] = {}
+RECIPES: dict[str, type[BaseRecipe]] = {TracedSpace.name: TracedRecipe}
 """Type of the space -> class of its recipes, where it is not `Recipe`."""
 
 

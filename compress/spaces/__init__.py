@@ -8,8 +8,11 @@ from typing import Any
 
 from ..plan import Registry, UserError, brief
 from .alphas import Alphas, axis_length, norm_scales
+from .any_network import LiveSpace, TracedSpace
 from .base import Space, WidthSpace
+from .blocks import attention_of, narrow_heads, plain_attention
 from .checkpoint import Card, load_card, load_model, load_network, load_space, load_state, save_model, weights_of
+from .constructors import GIVEN, is_code, is_named, name_code
 from .folding import fold_scores
 from .gates import Gate
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
@@ -18,12 +21,13 @@ from .narrowing import narrow
 from .operators import Operator, Sum, Width, groups_of, plain_sides, width_at, without_sums
 from .preresnet import PreResNetSpace
 from .states import read_state
+from .stored_groups import group_values
 from .traced import bare_parameters, traced_operators
 from .transformer import SwinSpace, VitSpace
 
 SPACES: Registry[Any] = Registry("compress.spaces")
 """Space name -> class. Add a space of your own to it."""
-for _space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace):
+for _space in (PreResNetSpace, MobileNetV2Space, SwinSpace, VitSpace, TracedSpace):
     SPACES.add(_space)
 
 
@@ -51,12 +55,14 @@ def make_space(name: str, arch: Mapping[str, Any]) -> Space:
 
 
 __all__ = [
+    "GIVEN",
     "SPACES",
     "Alphas",
     "Card",
     "Gate",
     "Group",
     "Layout",
+    "LiveSpace",
     "MobileNetV2Space",
     "Operator",
     "PreResNetSpace",
@@ -65,23 +71,31 @@ __all__ = [
     "Space",
     "Sum",
     "SwinSpace",
+    "TracedSpace",
     "VitSpace",
     "Width",
     "WidthSpace",
+    "attention_of",
     "axis_length",
     "bare_parameters",
     "columns",
     "find_space",
     "fold_scores",
+    "group_values",
     "groups_of",
+    "is_code",
+    "is_named",
     "load_card",
     "load_model",
     "load_network",
     "load_space",
     "load_state",
     "make_space",
+    "name_code",
     "narrow",
+    "narrow_heads",
     "norm_scales",
+    "plain_attention",
     "plain_sides",
     "read_state",
     "rows",

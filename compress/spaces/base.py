@@ -33,7 +33,7 @@ class Space(Protocol):
 
     @property
     def normalised(self) -> Mapping[str, str]:
-        """Layer -> the BatchNorm that takes its output and nothing else, so that the layer's scale is free."""
+        """Layer without a bias -> the BatchNorm that alone takes its output, so that the layer's scale is free."""
 
     @property
     def classifier(self) -> tuple[str, ...]:

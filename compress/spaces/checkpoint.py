@@ -59,10 +59,11 @@ def load_card(path: str | Path) -> Card:
     return Card(value["space"], value["arch"], classes, value["preprocessing"], plan)
 
 
-def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
+def load_model(path: str | Path, *, network: nn.Module | None = None) -> tuple[nn.Module, Space, Card]:
     """Rebuild the network saved at `path` (run folder, stem, .json or .safetensors), in evaluation mode on the CPU.
 
-    Needs no recipe and unpickles nothing. Raises UserError for missing, corrupt or mismatched files.
+    Needs no recipe and unpickles nothing. `network`, unchanged, is a fresh one at full width, for a card whose network
+    no list has: the user's own. Raises UserError for missing, corrupt or mismatched files.
 
     Example::
 
@@ -70,7 +71,20 @@ def load_model(path: str | Path) -> tuple[nn.Module, Space, Card]:
     """
     card = load_card(path)
     space = _space_of(card, path)
+    if network is not None:
+        space = _made_by(space, network, path)
     return load_network(path, space), space, card
+
+
+def _made_by(space: Space, network: nn.Module, path: str | Path) -> Space:
+    """`space` with `network` in place of what its card names; UserError for a family that needs none."""
+    from .any_network import TracedSpace
+
+    if not isinstance(space, TracedSpace):
+        raise UserError(
+            f"network = {type(network).__name__}: {path} is a {space.name}, which is built without; leave it"
+        )
+    return space.of(network)
 
 
 def load_space(path: str | Path) -> Space:

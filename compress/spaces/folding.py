@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .axes import scored_axes, spread
-from .base import Space
+from .groups import Group
 
 TINY = 1e-12
 """Scores below it are as good as zero: their squares leave the range of float32."""
 
 
+class Folded(Protocol):
+    """What folding needs of a space."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The scored groups."""
+
+    @property
+    def normalised(self) -> Mapping[str, str]:
+        """Layer -> the BatchNorm that takes its output and nothing else."""
+
+
 @torch.no_grad()
-def fold_scores(model: nn.Module, space: Space, scores: Mapping[str, Tensor]) -> None:
+def fold_scores(model: nn.Module, space: Folded, scores: Mapping[str, Tensor]) -> None:
     """Multiply the weights of every layer that a gate would sit at by the scores, in place.
 
     The gated network and the folded one without gates compute the same function. Where a BatchNorm follows a reader,
@@ -38,7 +51,7 @@ def fold_scores(model: nn.Module, space: Space, scores: Mapping[str, Tensor]) ->
             alpha = alpha / size
             _rescale(model.get_submodule(norm), 1 / size)
         for value in layer.parameters(recurse=False):
-            if value.dim() > axis:
+            if value.dim() > axis and value.shape[axis] == len(alpha):
                 value.mul_(along(alpha, axis, value.dim()))
 
 

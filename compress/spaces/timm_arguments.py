@@ -70,6 +70,11 @@ def plain_options(space: str, options: Any) -> dict[str, Any]:
                 f"space.options[{brief(name)}]: timm's {kind} has no such argument; it has {', '.join(known)}; "
                 "correct it"
             )
+    return plain_values(options)
+
+
+def plain_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with lists for tuples; UserError for values that are no numbers, single words, None, or lists."""
     return {name: _plain(value, name) for name, value in options.items()}
 
 

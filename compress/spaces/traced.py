@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .blocks import plain_attention
 from .groups import Group, Slice
-from .operators import Operator, Width, axis_width
+from .operators import Operator, Width, axis_width, width_at
 
 LAYERS = nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.LayerNorm
 Part = tuple[Group, Slice]
@@ -29,7 +30,7 @@ def traced_operators(
     hooks = [
         module.register_forward_hook(_reader(name, axes, found))
         for name, module in model.named_modules()
-        if isinstance(module, LAYERS) or hasattr(module, "num_heads")
+        if isinstance(module, LAYERS) or _is_attention(module)
     ]
     training = model.training
     try:
@@ -76,12 +77,45 @@ class Axes:
 
 def _reader(name: str, axes: Axes, found: list[Operator]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if hasattr(module, "num_heads"):
+        if _is_attention(module):
             found.append(_attention(name, module, args[0], axes))
         else:
             found.append(_operator(name, module, output, axes))
 
     return hook
+
+
+def _is_attention(module: nn.Module) -> bool:
+    """Whether it has the parts by which the products of its attention are counted, as timm's have."""
+    return hasattr(module, "num_heads") and (hasattr(module, "latent_len") or plain_attention(module) is None)
+
+
+def uncounted(
+    model: nn.Module, operators: Iterable[Operator], *, widths: Mapping[str, int], size: tuple[int, int, int]
+) -> tuple[Operator, ...]:
+    """One operator for what `operators` leave out of `model`, as attention of other kinds: a constant; none if nothing.
+
+    MACs are those that PyTorch counts in a forward pass of an image of `size`.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    macs = weights = 0
+    for op in operators:
+        n_in, n_out = width_at(op.n_in, widths), width_at(op.n_out, widths)
+        macs += op.macs * n_in * n_out
+        weights += op.weights * n_in * n_out + op.biases * n_out
+    # On the meta device, where fused attention consists of its products, which PyTorch counts.
+    state = {
+        name: torch.empty_like(value, device="meta")
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+    }
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        torch.func.functional_call(model.eval(), state, (torch.zeros(1, *size, device="meta"),))
+    more_macs = max(counter.get_total_flops() // 2 - macs, 0)
+    more_weights = max(sum(value.numel() for value in model.parameters()) - weights, 0)
+    if not more_macs and not more_weights:
+        return ()
+    return (Operator("others", "others", 1, 1, macs=more_macs, weights=more_weights),)
 
 
 def _bare(module: str, key: str, value: Tensor, axes: Axes) -> Operator:

@@ -23,7 +23,7 @@ from torch import nn
 from ..plan import UserError, brief
 from .arguments import MOST_PARAMETERS, MOST_PIXELS, check_ends, check_options, check_whole, check_widths
 from .base import WidthSpace
-from .blocks import attention_group, mlp_group
+from .blocks import attention_of, mlp_group, narrow_heads, plain_attention
 from .gates import GatheredLinear
 from .groups import Group, columns
 from .narrowing import narrow
@@ -198,9 +198,7 @@ def _groups(space: str, model: str, input_size: int | None, options: str, scored
 
 
 def _block_groups(name: str, block: Any) -> list[Group]:
-    attn, heads = f"{name}.attn", block.attn.num_heads
-    size = block.attn.proj.in_features // heads
-    return [attention_group(attn, size, heads=heads, qkv=f"{attn}.qkv", proj=f"{attn}.proj"), _mlp_group(name, block)]
+    return [attention_of(f"{name}.attn", block.attn), _mlp_group(name, block)]
 
 
 def _vtp_groups(name: str, block: Any) -> list[Group]:
@@ -224,19 +222,11 @@ def _mlp_group(name: str, block: Any) -> Group:
 def _check_block(model: str, name: str, block: Any) -> None:
     """UserError for blocks whose dimensions something else than q, k, v and the MLP's two layers reads."""
     from timm import layers
-    from timm.models.swin_transformer import WindowAttention
 
     plain: Any = layers
-    odd = None
-    if type(block.attn) not in (plain.Attention, WindowAttention):
-        odd = f"attention of type {type(block.attn).__name__}"
-    elif type(block.mlp) is not plain.Mlp or not isinstance(block.mlp.norm, nn.Identity):
+    odd = plain_attention(block.attn)
+    if odd is None and (type(block.mlp) is not plain.Mlp or not isinstance(block.mlp.norm, nn.Identity)):
         odd = f"an MLP of type {type(block.mlp).__name__}, or with a norm inside"
-    elif type(block.attn) is plain.Attention and (
-        block.attn.gate is not None
-        or not all(isinstance(m, nn.Identity) for m in (block.attn.q_norm, block.attn.k_norm, block.attn.norm))
-    ):
-        odd = "attention with a norm or a gate of the head's dimensions"
     if odd:
         raise UserError(f"space.model = {model!r}: {name} has {odd}, which cannot be sliced; use a plain ViT or Swin")
 
@@ -245,14 +235,8 @@ def _shrink(model: nn.Module, space: TransformerSpace) -> None:
     """Bring `model`, fresh from timm, to the widths of `space`, in place."""
     full = space.full_groups
     narrow(model, full, space.widths)
+    narrow_heads(model, full, space.widths)
     for group in full:
-        width = space.widths.get(group.name, group.size)
-        if width == group.size:
-            continue
-        if group.index is not None:
+        if group.index is not None and space.widths.get(group.name, group.size) != group.size:
             layer = group.reads[0].module
             model.set_submodule(layer, GatheredLinear.of(model.get_submodule(layer)))
-        elif group.kind == "attention":
-            attn: Any = model.get_submodule(group.name)
-            attn.scale = width**-0.5
-            attn.head_dim, attn.attn_dim = width, width * attn.num_heads

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from ..engine.settings import SearchConfig
 from ..penalties import PenaltyType
-from ..plan import Range, Registry
+from ..plan import Range, Registry, UserError
 from ..search import Method
 from .edge_latency import EDGE_PENALTIES
 from .methods import EDGE_METHODS
@@ -31,5 +31,21 @@ class TopologySearch(SearchConfig):
     allow_none: bool = False
     """The found cell may have edges that are `none`, where its space keeps all edges."""
 
+    hold_epochs: Annotated[int, Range(at_least=0)] = 0
+    """So many first epochs train the weights alone: operations with parameters need them to be compared with those
+    that have none, which are as good as they will ever be from the start (PC-DARTS, arXiv 1907.05737: 15 of 50)."""
+
     methods: ClassVar[Registry[Method]] = EDGE_METHODS
     penalties: ClassVar[Registry[PenaltyType]] = EDGE_PENALTIES
+
+    @property
+    def held(self) -> int:
+        """`hold_epochs`."""
+        return self.hold_epochs
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hold_epochs >= self.epochs:
+            raise UserError(
+                f"search.hold_epochs = {self.hold_epochs}: must be from 0 to epochs - 1; search.epochs is {self.epochs}"
+            )

@@ -49,6 +49,26 @@ def test_every_method_moves_the_logits_of_all_edges(name):
     assert len(model.scores()) == 2 * len(DARTS.edges)
 
 
+def test_held_scores_stay_and_the_weights_learn():
+    space = NatsSupernetSpace(4, 1, num_classes=4)
+    config = TopologySearch(3, {"type": "rarts"}, optimizer=SGD, hold_epochs=2)
+    torch.manual_seed(0)
+    model = SearchModel(space.build(), space, config, input_size=(3, 8, 8)).train()
+    optimizers, (alpha,) = model.optimizers(), model.source.alpha()
+    for epoch, held in ((0, True), (1, True), (2, False)):
+        model.set_epoch(epoch)
+        before, weights = alpha.detach().clone(), model.u.classifier.weight.detach().clone()
+        model.train_step({"p": batch(4, 1), "a": batch(4, 2)}, optimizers)
+        assert torch.equal(before, alpha.detach()) == held
+        assert not torch.equal(weights, model.u.classifier.weight)
+    assert optimizers["alpha"].param_groups[0]["lr"] == config.alpha_optimizer["lr"]
+
+
+def test_scores_are_not_held_to_the_end():
+    with pytest.raises(UserError, match=r"search.hold_epochs = 3: must be from 0 to epochs - 1"):
+        TopologySearch(3, {"type": "rarts"}, hold_epochs=3)
+
+
 def test_darts2_follows_the_exact_gradient_of_the_unrolled_loss():
     space = NatsSupernetSpace(4, 1, num_classes=4)
     model = model_of(space, {"type": "darts2", "xi": 0.05, "epsilon": 1e-6}, Exact()).double()

@@ -1,0 +1,76 @@
+"""Training of any network for any objective, as fine-tuning in Python needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from .settings import FinetuneConfig, make_optimizer
+from .tasks import Task
+from .training import Classifier, Job, Prepared, optim_wrapper, run
+
+
+class ObjectiveModel(Prepared):
+    """A network with the loss of `task`, whatever its batches hold."""
+
+    def __init__(self, network: nn.Module, task: Task, config: FinetuneConfig) -> None:
+        super().__init__()
+        self.network, self.task, self.config = network, task, config
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """That of the network."""
+        return self.network(*args, **kwargs)
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """One step on a batch."""
+        bf16 = self.config.amp == "bf16"
+        device = next(self.network.parameters()).device.type
+        with optim_wrapper.optim_context(self), torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+            loss = self.task.loss(self.network, data, label_smoothing=self.config.label_smoothing)
+        optim_wrapper.update_params(loss)
+        return {"loss": loss.detach()}
+
+
+def fit(
+    network: nn.Module,
+    task: Task,
+    config: FinetuneConfig,
+    job: Job,
+    *,
+    evaluate: Callable[[], dict[str, float]],
+    teacher: nn.Module | None = None,
+) -> None:
+    """Train `network` in place on all data of `task`; the last epoch's weights stay.
+
+    Args:
+        network: trained in place.
+        task: loss and data.
+        config: of the training.
+        job: its folder and seed.
+        evaluate: figures after an epoch.
+        teacher: what `config.distill` distils from: logits of images [B, classes].
+    """
+    distilled = config.distill is not None
+    model: Prepared = ObjectiveModel(network, task, config)
+    if distilled:
+        model = Classifier(
+            network,
+            label_smoothing=config.label_smoothing,
+            teacher=teacher,
+            distill=config.distill,
+            bf16=config.amp == "bf16",
+        )
+    optimizer = make_optimizer(config.optimizer, model.parameters(), name=f"{job.stage}.optimizer")
+    run(
+        model,
+        task.loader(config.batch_size, job),
+        job,
+        loop={"by_epoch": True, "max_epochs": config.epochs},
+        optimizers=optim_wrapper(optimizer, config),
+        schedule=task.schedule(config),
+        evaluate=evaluate,
+    )

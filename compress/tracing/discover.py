@@ -1,0 +1,160 @@
+"""From a network to its groups: traced, joined, verified; what is left alone is listed with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..plan import UserError
+from ..spaces import Group, TracedSpace, attention_of, group_values, plain_attention
+from .graph import Candidate, trace
+from .grouped import joined
+from .verify import Verifier
+
+Ignored = Collection[str | type[nn.Module] | nn.Module]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What can be pruned of a network.
+
+    Attributes:
+        groups: exact groups, in forward order.
+        left: {name of a candidate: why it is left alone}.
+        outputs: layers whose rows are outputs of the network.
+        normalised: {layer: the BatchNorm that takes its output and nothing else}.
+    """
+
+    groups: tuple[Group, ...]
+    left: dict[str, str]
+    outputs: tuple[str, ...]
+    normalised: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, which `TracedSpace.found` takes."""
+        return {
+            "groups": group_values(self.groups),
+            "left": self.left,
+            "outputs": list(self.outputs),
+            "normalised": self.normalised,
+        }
+
+
+def groups_of(
+    network: nn.Module,
+    example_input: Tensor | tuple[Any, ...],
+    *,
+    ignored_layers: Ignored = (),
+    streams: bool = True,
+    seed: int = 0,
+) -> Groups:
+    """The groups of `network` (unchanged) that can be pruned exactly: traced, then tried on the network itself.
+
+    Args:
+        network: in any mode; it is tried in evaluation mode, on the CPU.
+        example_input: [B, C, H, W], or a tuple of arguments of its forward pass; only shapes matter.
+        ignored_layers: modules, their names or their types that keep all their channels.
+        streams: residual streams, which several layers add to, are groups too.
+        seed: of the random weights and scores that it is tried with.
+
+    Raises UserError for a network that cannot be traced or does not run, and for names of modules that it lacks.
+
+    Example::
+
+        found = groups_of(model, torch.randn(1, 3, 224, 224))
+        [group.name for group in found.groups], found.left
+    """
+    example = example_input if isinstance(example_input, tuple) else (example_input,)
+    kept = _ignored(network, ignored_layers)
+    traced = trace(network, example)
+    candidates = _with_attention(network, joined(network, traced.candidates))
+    for each in candidates:
+        each.reason = each.reason or _unwanted(each, kept, streams=streams)
+    left = _listed(candidates)
+    wanted = [each.group for each in candidates if each.reason is None]
+    exact, reasons = Verifier(network, example, traced.normalised, seed=seed).verified(wanted)
+    outputs = tuple(
+        dict.fromkeys(
+            piece.module for each in candidates if each.output for piece in each.group.writes if piece.axis == 0
+        )
+    )
+    return Groups(tuple(exact), {**left, **reasons}, outputs, traced.normalised)
+
+
+def traced(space: TracedSpace, input_size: tuple[int, int, int], *, network: nn.Module | None = None) -> TracedSpace:
+    """`space` with the groups of its unpruned network, or of `network`, for images of (C, H, W).
+
+    Raises UserError as `groups_of`, and where nothing of it can be pruned.
+
+    Example::
+
+        space = traced(TracedSpace(num_classes=10, model="resnet50"), (3, 224, 224))
+    """
+    if network is None:
+        with torch.random.fork_rng(devices=[]):
+            network = replace(space, found={}, widths={}).build()
+    try:
+        found = groups_of(network, torch.zeros(1, *input_size))
+    except UserError as error:
+        raise error.under("space") from None
+    if not found.groups:
+        some = "; ".join(f"{name}: {reason}" for name, reason in list(found.left.items())[:3])
+        raise UserError(f"space.model = {space.model!r}: no channels of it can be pruned exactly ({some}); use another")
+    return replace(space, found=found.to_json())
+
+
+def _listed(candidates: Sequence[Candidate]) -> dict[str, str]:
+    """{name: reason} of those that have one; parts of one layer's channels with one reason are listed once."""
+    found: dict[str, str] = {}
+    for each in candidates:
+        layer = each.group.name.partition("[")[0]
+        if each.reason is not None:
+            found[layer if found.get(layer, each.reason) == each.reason else each.group.name] = each.reason
+    return found
+
+
+def _unwanted(candidate: Candidate, kept: Collection[str], *, streams: bool) -> str | None:
+    """Why a candidate stays as it is, though it may be exact."""
+    if candidate.adds and not streams:
+        return "a residual stream"
+    touched = (piece.module for piece in candidate.group.writes)
+    if named := next((name for name in touched if name in kept), None):
+        return f"{named} is ignored"
+    return "it has one channel" if candidate.group.size < 2 else None
+
+
+def _ignored(network: nn.Module, ignored: Ignored) -> set[str]:
+    """Names of the modules that `ignored` means, with all inside."""
+    modules = dict(network.named_modules())
+    roots = set()
+    for each in ignored:
+        if isinstance(each, str):
+            if each not in modules:
+                raise UserError(f"ignored_layers: {each!r} is no module of {type(network).__name__}; see named_modules")
+            roots.add(each)
+        else:
+            roots |= {
+                name
+                for name, module in modules.items()
+                if module is each or (isinstance(each, type) and isinstance(module, each))
+            }
+    return {name for name in modules for root in roots if name == root or name.startswith(f"{root}.") or not root}
+
+
+def _with_attention(network: nn.Module, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """`candidates`, and the dimensions of heads where attention is timm's, in place of what was traced through it."""
+    found = list(candidates)
+    for name, module in network.named_modules():
+        if not (hasattr(module, "num_heads") and hasattr(module, "qkv")) or plain_attention(module) is not None:
+            continue
+        group = attention_of(name, module)
+        at = next(
+            (i for i, each in enumerate(found) if any(p.module == f"{name}.qkv" for p in each.group.writes)), len(found)
+        )
+        found = [each for each in found if all(piece.module != f"{name}.qkv" for piece in each.group.writes)]
+        found.insert(at, Candidate(group))
+    return found

@@ -1,0 +1,173 @@
+"""Groups that prove themselves: on the network itself, masked must equal sliced.
+
+A copy of the network gets random statistics, scales and biases, so that zeros and ones of a fresh network hide nothing,
+and random scores of which some are exactly zero. Gates multiply by the scores; in another copy they are folded into the
+weights, and the channels whose scores are zero are sliced off. Both must give the same outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ..plan import UserError, WidthPlan
+from ..pruning import slice_state
+from ..spaces import Alphas, Group, fold_scores, narrow, narrow_heads, sizes
+
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+"""Of the largest output: how far masked and sliced may be apart."""
+FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, UserError)
+"""What a network raises where its code counts on widths that it no longer has."""
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What folding and slicing need of a space."""
+
+    groups: tuple[Group, ...]
+    normalised: Mapping[str, str]
+
+
+class Verifier:
+    """Tries groups on `network` (unchanged), called with `example`; `normalised` as in Space.
+
+    Raises UserError where the network does not run, or gives no finite output.
+    """
+
+    def __init__(
+        self, network: nn.Module, example: tuple[Any, ...], normalised: Mapping[str, str], *, seed: int = 0
+    ) -> None:
+        self.normalised = normalised
+        self.generator = torch.Generator().manual_seed(seed)
+        model = deepcopy(network).eval().cpu().requires_grad_(False)
+        self.model, self.example = self._in_double(model, example)
+        _randomise(self.model, self.generator)
+        self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in self.model.parameters()) else torch.float32
+        self.full = _outputs(self.model, self.example)
+        if not all(bool(value.isfinite().all()) for value in self.full):
+            raise UserError(
+                f"model = {type(network).__name__}: its outputs are not finite for the example; give one that it is "
+                "made for"
+            )
+
+    def _in_double(self, model: nn.Module, example: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
+        """In float64, which tells a wrong channel from rounding; in float32 where the network's code insists on it."""
+        inputs = tuple(self._noise(value) if isinstance(value, Tensor) else value for value in example)
+        wide = tuple(v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for v in inputs)
+        double = deepcopy(model).double()
+        try:
+            _outputs(double, wide)
+        except FAULTS:
+            return model, inputs
+        return double, wide
+
+    def _noise(self, value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return value.cpu()
+        return torch.randn(value.shape, generator=self.generator, dtype=torch.float32)
+
+    def verified(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, str]]:
+        """Those of `groups` that are exact, together as well as alone, and {name of another one: why it is not}."""
+        exact, reasons = list[Group](), dict[str, str]()
+        self._visit(list(groups), exact, reasons)
+        if reasons and len(exact) > 1 and self.fault(exact) is not None:
+            together = list[Group]()
+            for group in exact:
+                fault = self.fault([*together, group])
+                if fault is None:
+                    together.append(group)
+                else:
+                    reasons[group.name] = f"not together with others: {fault}"
+            exact = together
+        return exact, reasons
+
+    def _visit(self, groups: list[Group], exact: list[Group], reasons: dict[str, str]) -> None:
+        """Halve `groups` until each half is exact, or one group that is not."""
+        if not groups:
+            return
+        fault = self.fault(groups)
+        if fault is None:
+            exact += groups
+        elif len(groups) == 1:
+            reasons[groups[0].name] = fault
+        else:
+            middle = len(groups) // 2
+            self._visit(groups[:middle], exact, reasons)
+            self._visit(groups[middle:], exact, reasons)
+
+    def fault(self, groups: Sequence[Group]) -> str | None:
+        """Why `groups` cannot be pruned together, in words; None where masked equals sliced."""
+        scores = {group.name: self._scores(group.size) for group in groups}
+        try:
+            masked = _outputs(self._gated(groups, scores), self.example)
+            sliced = _outputs(self._sliced(groups, scores), self.example)
+        except FAULTS as error:
+            text = " ".join(str(error).split())[:160] or type(error).__name__
+            return f"the network does not run without some of its channels ({text})"
+        if any(a.shape != b.shape for a, b in zip(masked, sliced, strict=True)):
+            return "its channels reach the outputs"
+        apart = max(
+            float((a - b).abs().max() / whole.abs().max().clamp(min=1e-12))
+            for a, b, whole in zip(masked, sliced, self.full, strict=True)
+        )
+        if not apart <= TOLERANCE[self.dtype]:
+            return f"masked and sliced are {apart:.1g} of the output apart"
+        return None
+
+    def _scores(self, size: int) -> Tensor:
+        """From 0.5 to 1.5, and zero for a third or so of the channels; one at least stays and one goes, of several."""
+        scores = torch.rand(size, generator=self.generator) + 0.5
+        order = torch.randperm(size, generator=self.generator)
+        n_gone = int(torch.randint(1, max(size * 2 // 3, 1) + 1, (), generator=self.generator))
+        scores[order[: min(n_gone, size - 1)]] = 0.0
+        return scores
+
+    def _gated(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> nn.Module:
+        model, alphas = deepcopy(self.model), Alphas(groups)
+        alphas.load_scores(scores)
+        alphas.requires_grad_(False).attach(model)
+        return model
+
+    def _sliced(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> nn.Module:
+        model = deepcopy(self.model)
+        fold_scores(model, Folding(tuple(groups), self.normalised), scores)
+        kept = {name: tuple(each.nonzero().flatten().tolist()) for name, each in scores.items()}
+        plan = WidthPlan("traced", sizes(groups), kept)
+        state = slice_state(model.state_dict(), groups, plan)
+        narrow(model, groups, plan.widths)
+        narrow_heads(model, groups, plan.widths)
+        model.load_state_dict(state)
+        return model
+
+
+def _outputs(model: nn.Module, example: tuple[Any, ...]) -> list[Tensor]:
+    with torch.no_grad():
+        return [leaf for leaf in tree_leaves(model(*example)) if isinstance(leaf, Tensor)]
+
+
+@torch.no_grad()
+def _randomise(model: nn.Module, generator: torch.Generator) -> None:
+    """New statistics, scales and biases, and weights that are all zero anew: what a fresh network leaves at 0 or 1."""
+
+    def noise(tensor: Tensor) -> Tensor:
+        return torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor)
+
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            assert module.running_var is not None
+            module.running_mean.copy_(noise(module.running_mean) * 0.1)
+            module.running_var.copy_(noise(module.running_var).abs() * 0.3 + 0.7)
+    for value in model.parameters():
+        if not value.is_floating_point():
+            continue
+        if value.squeeze().dim() <= 1:
+            base = value if float(value.abs().max()) > 1e-3 else torch.zeros_like(value)
+            value.copy_(base + noise(value) * 0.2)
+        elif not bool(value.any()):
+            value.copy_(noise(value) / value[0].numel() ** 0.5)
