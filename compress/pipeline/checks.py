@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +124,12 @@ def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: S
     start, ours = read_state(source / "baseline.safetensors"), network.state_dict()
     if start.keys() != ours.keys() or not all(torch.equal(start[name], ours[name]) for name in ours):
         raise UserError(f"--search-from {source}: searched from another checkpoint; give that one as --checkpoint")
-    check_scores(load_scores(source / "scores.safetensors"), space, name=f"--search-from {source}")
+    check_scores(load_scores(source / "scores.safetensors"), sizes(space.groups), name=f"--search-from {source}")
     return done["search"]
 
 
-def check_scores(scores: dict[str, Any], space: Space, *, name: str) -> None:
-    """UserError, beginning with `name`, unless `scores` are those of the groups of `space`."""
-    expected = sizes(space.groups)
+def check_scores(scores: Mapping[str, Any], expected: Mapping[str, int], *, name: str) -> None:
+    """UserError, beginning with `name`, unless `scores` {group: [size]} are those of `expected` {group: size}."""
     found = {group: len(score) for group, score in scores.items()}
     if found != expected:
         odd = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))

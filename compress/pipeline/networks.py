@@ -18,7 +18,7 @@ from ..engine.tasks import Task
 from ..engine.training import Job
 from ..measure.accuracy import OUTPUTS
 from ..measure.latency import check_backends
-from ..plan import check_figures
+from ..plan import UserError, check_figures
 from ..pruning import Budget, Priced, check_reachable
 from ..spaces import SPACES, Card, Space, load_model, load_space, load_state, save_model, sizes
 from .checkpoint import load_checkpoint
@@ -142,6 +142,8 @@ class NetworkContext(RunContext):
             check_backends(self.recipe.measure.backends)
         if any(CHECKPOINT in self.stages[name].reads for name in stages):
             space = self.baseline[1]
+        if {"train", "finetune"} & {*stages}:
+            self._check_trained(space)
         if "load" in stages:
             operators = space.operators(self.card(space).input_size)
             select, priced = self.recipe.select, self.priced(space)
@@ -151,6 +153,12 @@ class NetworkContext(RunContext):
             self.priced(self._start(stages))
         if "search" in stages:
             self._check_search(stages)
+
+    def _check_trained(self, space: Space) -> None:
+        try:
+            space.check_trained(self.card(space).input_size)
+        except UserError as error:
+            raise error.at("recipe") from None
 
     def _tables_named(self) -> list[str]:
         """The arguments that ask for a latency table."""

@@ -66,7 +66,7 @@ def run_select(c: NetworkContext, figures: Figures) -> None:
     """scores -> plan.json."""
     space = load_space(c.folder / "searched")
     scores = load_scores(c.folder / SCORES)
-    check_scores(scores, space, name=str(c.folder / SCORES))
+    check_scores(scores, sizes(space.groups), name=str(c.folder / SCORES))
     plan = select_plan(c, space, scores)
     plan.save(c.folder / PLAN)
     figures["pruned_ratio"] = plan.record["pruned_ratio"]

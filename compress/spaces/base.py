@@ -54,6 +54,9 @@ class Space(Protocol):
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """The layers with parameters, in forward order, for images of (C, H, W)."""
 
+    def check_trained(self, input_size: tuple[int, int, int]) -> None:
+        """UserError where its network cannot be trained on images of (C, H, W) because of what training alone has."""
+
 
 class WidthSpace:
     """What spaces share that are frozen dataclasses, a field `widths` {group: width} among their fields.
@@ -84,6 +87,9 @@ class WidthSpace:
     def normalised(self) -> Mapping[str, str]:
         """No layer feeds a BatchNorm alone, unless the space says so."""
         return {}
+
+    def check_trained(self, input_size: tuple[int, int, int]) -> None:
+        """Nothing is in the training alone, unless the space says so."""
 
     def with_widths(self, widths: Mapping[str, int]) -> Self:
         """This space with `widths` in place of the present ones for the groups they name."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
+from ..pipeline.checks import check_scores
+from ..plan import load_scores
 from ..plan.genotype import CellSpace, Genotype
 
 NONE = "none"
@@ -21,7 +24,7 @@ def discretise(scores: Mapping[str, Tensor], cells: CellSpace, *, allow_none: bo
 
     Example::
 
-        discretise(load_scores("runs/scores/scores.safetensors"), NATS).text
+        discretise(load_edge_scores("runs/scores/scores.safetensors", NATS), NATS).text
     """
     banned = NONE if not allow_none or cells.kept is not None else None
     usable = [(i, name) for i, name in enumerate(cells.operations) if name != banned]
@@ -41,3 +44,11 @@ def discretise(scores: Mapping[str, Tensor], cells: CellSpace, *, allow_none: bo
             nodes.append(tuple((name, source) for _, source, name, _ in edges))
         found[cell] = tuple(nodes)
     return Genotype(cells.name, found)
+
+
+def load_edge_scores(path: str | Path, cells: CellSpace) -> dict[str, Tensor]:
+    """The scores of the edges of `cells` in the file `path`; UserError where they are others, or damaged."""
+    scores = load_scores(path)
+    edges = (f"{cell}.{i}" for cell in cells.cells for i in range(len(cells.edges)))
+    check_scores(scores, dict.fromkeys(edges, len(cells.operations)), name=str(path))
+    return scores

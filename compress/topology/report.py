@@ -10,7 +10,7 @@ from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from ..plan import Genotype, load_scores, read_stored
+from ..plan import Genotype, read_stored
 from ..plan.files import write_text
 from ..plan.kinds import EXTRA, Count, Milliseconds, Name, Percent, Ratio, Seconds, Share, Text, Versions
 from ..plan.paths import inside
@@ -19,6 +19,7 @@ from ..plan.stored import Rule
 from ..report import curves, read_metrics, wording
 from ..report.genotype import draw_genotype
 from ..report.markup import definitions, document, note, section, tile
+from .discretise import load_edge_scores
 from .edge_tables import edge_table
 
 AGAIN = "run the report stage again"
@@ -31,7 +32,9 @@ CURVES = {
 }
 
 
-def _text_fault(summary: Mapping[str, Any]) -> str | None:
+def _summary_fault(summary: Mapping[str, Any]) -> str | None:
+    if ("true_top1" in summary) != ("true_rank" in summary):
+        return "true_top1 and true_rank belong together"
     text = Genotype.parse(summary["genotype"])
     return None if text.space == summary["space"] else "genotype: is of another space"
 
@@ -63,6 +66,7 @@ class TopologySummary(TypedDict):
     true_top1: NotRequired[Percent]
     true_rank: NotRequired[Count]
     predicted_latency: NotRequired[PredictedLatency]
+    target: NotRequired[dict[Name, Any]]
     search: SearchInfo
     seconds: dict[Name, Seconds]
     seed: int
@@ -70,7 +74,7 @@ class TopologySummary(TypedDict):
     device: Text
 
 
-SummaryFile = Annotated[TopologySummary, Rule(_text_fault)]
+SummaryFile = Annotated[TopologySummary, Rule(_summary_fault)]
 
 
 def write_topology_report(folder: str | Path) -> Path:
@@ -88,7 +92,7 @@ def write_topology_report(folder: str | Path) -> Path:
         _tiles(summary),
         _cells(genotype),
         _curves(folder / "metrics.jsonl"),
-        _weights(genotype, load_scores(folder / "scores.safetensors")),
+        _weights(genotype, load_edge_scores(folder / "scores.safetensors", genotype.cell_space)),
         _provenance(summary, read_stored(folder / "recipe.json", RecordFile, remedy=AGAIN)),
     ]
     write_text(folder / "genotype.svg", draw_genotype(genotype))

@@ -158,6 +158,14 @@ class DartsCellsSpace(GenotypeSpace):
         """The cells in order."""
         return cell_plans(self.channels, self.layers, halve=self.stem == "imagenet")
 
+    def check_trained(self, input_size: tuple[int, int, int]) -> None:
+        """UserError where the auxiliary head would read maps that are too small, of images of (C, H, W)."""
+        with torch.device("meta"):
+            network = DartsNetwork(self).eval()
+            auxiliary = network.make_auxiliary()
+            if auxiliary is not None:
+                auxiliary.head.eval()(network.with_features(torch.empty(1, *input_size))[1])
+
     def _groups(self, *, everything: bool) -> tuple[Group, ...]:
         cells = self.cells
         inside = tuple(

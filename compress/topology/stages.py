@@ -9,8 +9,12 @@ from mmengine.dist import is_main_process
 
 from ..costs import count_macs, count_params
 from ..engine.searching import search
+from ..pipeline.folder import NOT_OURS
+from ..pipeline.folder import STAGES as RECORDED
 from ..pipeline.stage import Figures, Stage, in_order
-from ..plan import Genotype, load_scores, save_scores, write_json
+from ..plan import Genotype, save_scores, write_json
+from ..plan.stored import check_stored
+from .discretise import load_edge_scores
 
 if TYPE_CHECKING:
     from .run import TopologyContext
@@ -29,7 +33,7 @@ def run_search(c: TopologyContext, figures: Figures) -> None:
 
 def run_discretise(c: TopologyContext, figures: Figures) -> None:
     """scores -> genotype.json, with what its network costs."""
-    genotype = c.discretised(load_scores(c.folder / SCORES))
+    genotype = c.discretised(load_edge_scores(c.folder / SCORES, c.space.cells))
     genotype.save(c.folder / GENOTYPE)
     space = c.target(genotype)
     network = space.empty()
@@ -43,24 +47,23 @@ def run_discretise(c: TopologyContext, figures: Figures) -> None:
 
 
 def report(c: TopologyContext, figures: Figures) -> None:
-    """Everything -> summary.json, genotype.svg, report.html."""
-    from .report import write_topology_report
+    """Everything -> summary.json, genotype.svg, report.html; UserError where stages.json is damaged."""
+    from .report import SummaryFile, write_topology_report
 
-    genotype = Genotype.load(c.folder / GENOTYPE)
-    found = {k: v for k, v in c.folder.stages["discretise"].items() if k not in ("seconds", "finished")}
-    search_info = c.folder.stages["search"]["info"]
-    write_json(
-        c.folder / SUMMARY,
-        {
-            **c.summary(),
-            "space": genotype.space,
-            "dataset": c.data.name,
-            "evaluated_on": c.data.evaluated_on,
-            "target": {"type": c.recipe.target_type, **c.recipe.target},
-            "search": {"method": search_info["type"], **search_info},
-            **found,
-        },
-    )
+    genotype, stages = Genotype.load(c.folder / GENOTYPE), c.folder.stages
+    found = {k: v for k, v in stages["discretise"].items() if k not in ("seconds", "finished")}
+    search_info = stages["search"].get("info", {})
+    summary = {
+        **c.summary(),
+        "space": genotype.space,
+        "dataset": c.data.name,
+        "evaluated_on": c.data.evaluated_on,
+        "target": {"type": c.recipe.target_type, **c.recipe.target},
+        "search": {"method": search_info.get("type"), **search_info},
+        **found,
+    }
+    check_stored(summary, SummaryFile, source=str(c.folder / RECORDED), remedy=NOT_OURS)
+    write_json(c.folder / SUMMARY, summary)
     write_topology_report(c.folder.path)
 
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from campaign import MISSING, WRONG, obeys, places, replaced, spread, tally
+from cell_kinds import cell_kinds
 from stored_kinds import Kind, stored_kinds
 
 NAMES = (
     "recipe", "stages", "plan", "complexity", "parity", "latency", "summary", "predictions", "categories", "metrics",
     "card", "card of swin", "card of vit", "card of mobilenetv2", "table", "kept profiles", "engine card",
+    "cells: genotype", "cells: recipe", "cells: stages", "cells: summary", "cells: metrics",
+    "card of darts_cells", "card of nats_cells", "table of cells", "kept networks of cells",
 )  # fmt: skip
 DEEP: Any = []
 for _ in range(150):
@@ -34,14 +37,15 @@ TEXTS = {
 
 
 @pytest.fixture(scope="session")
-def kinds(finished: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
-    return stored_kinds(finished[0], tmp_path_factory.mktemp("stored"))
+def kinds(finished: tuple[Path, Any], cell_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
+    found = stored_kinds(finished[0], tmp_path_factory.mktemp("stored"))
+    return found | cell_kinds(cell_run, found["card"].value, tmp_path_factory.mktemp("cells"))
 
 
 def cases(value: Any) -> list[tuple[tuple, Any]]:
     """Every key, of lists their first two entries, with every wrong value; a recorded recipe is read elsewhere."""
     shown = [path for path in places(value) if all(part < 2 for part in path if isinstance(part, int))]
-    inside = [path for path in shown if len(path) > 1 and path[0] == "recipe"]
+    inside = [path for path in shown if len(path) > 1 and path[0] in ("recipe", "topology")]
     return [(path, wrong) for path in shown if path not in inside for wrong in VALUES if path or wrong is not MISSING]
 
 

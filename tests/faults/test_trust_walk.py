@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 from audit import MARK
+from cell_kinds import become_richer
 from trust_cases import DETECTOR, SECRET
+from trust_cells import (
+    cell_cards,
+    cell_metrics,
+    cell_recipes,
+    cell_reports,
+    cell_scores,
+    cell_tables,
+    genotypes,
+)
 from trust_readers import (
     CATEGORIES,
     PREDICTIONS,
@@ -34,6 +44,7 @@ from trust_readers import (
 import compress
 from compress.report import write_report
 from compress.spaces import Card, save_model
+from compress.topology.report import write_topology_report
 
 
 @pytest.fixture
@@ -60,6 +71,16 @@ def run(finished: tuple[Path, Any], tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def cells(cell_run: Path, tmp_path: Path) -> Path:
+    """A copy of a finished topology search, with what a table of true accuracies and one of latencies would add."""
+    folder = tmp_path / "cells"
+    shutil.copytree(cell_run, folder)
+    become_richer(folder)
+    write_topology_report(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny detector."""
@@ -74,12 +95,18 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 KINDS = [reports, metrics, recipes, plans, tensors, onnx_files]
-ALONE = [tables, engine_cards, spaces]
+CELLS = [cell_reports, cell_metrics, cell_scores, cell_recipes, genotypes]
+ALONE = [tables, engine_cards, spaces, cell_tables, cell_cards]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, cards], ids=lambda kind: kind.__name__)
 def test_some_payloads_in_a_runs_files(run: Path, secret: Path, kind: Any) -> None:
     kind(run, secret, 8)
+
+
+@pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.__name__)
+def test_some_payloads_in_the_files_of_a_topology_search(cells: Path, secret: Path, kind: Any) -> None:
+    kind(cells, secret, 12)
 
 
 @pytest.mark.parametrize("kind", ALONE, ids=lambda kind: kind.__name__)
@@ -95,6 +122,12 @@ def test_some_payloads_in_a_detectors_card(detector: Path, secret: Path) -> None
 @pytest.mark.parametrize("kind", [*KINDS, cards], ids=lambda kind: kind.__name__)
 def test_every_payload_in_a_runs_files(run: Path, secret: Path, kind: Any) -> None:
     kind(run, secret, None)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.__name__)
+def test_every_payload_in_the_files_of_a_topology_search(cells: Path, secret: Path, kind: Any) -> None:
+    kind(cells, secret, None)
 
 
 @pytest.mark.faults

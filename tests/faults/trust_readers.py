@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ REPORTED = (
 PREPROCESSING = {"input_size": [3, 32, 32], "resize": None, "interpolation": "bilinear", "mean": [0.5] * 3}
 PREPROCESSING |= {"std": [0.25] * 3}
 SIDES = ("before", "after")
+Writes = Callable[[Path], object]
 PREDICTIONS = {
     "format": 1,
     "threshold": 0.3,
@@ -89,15 +90,17 @@ def check_page(page: Path) -> None:
     assert base64.b64encode(SECRET).decode()[:40] not in text
 
 
-def reports(run: Path, secret: Path, most: int | None) -> None:
-    for name in REPORTED:
+def reports(
+    run: Path, secret: Path, most: int | None, *, names: Sequence[str] = REPORTED, write: Writes = write_report
+) -> None:
+    for name in names:
         before = (run / name).read_text()
 
         def read(case: Any, name: str = name) -> None:
             (run / "report.html").unlink(missing_ok=True)
             (run / name).write_text(json.dumps(case))
             try:
-                write_report(run)
+                write(run)
             except UserError:
                 assert not (run / "report.html").exists()
                 raise
@@ -107,13 +110,13 @@ def reports(run: Path, secret: Path, most: int | None) -> None:
         (run / name).write_text(before)
 
 
-def metrics(run: Path, secret: Path, most: int | None) -> None:
+def metrics(run: Path, secret: Path, most: int | None, *, write: Writes = write_report) -> None:
     file = run / "metrics.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
 
     def read(case: Any) -> None:
         file.write_text("".join(f"{json.dumps(line)}\n" for line in case))
-        write_report(run)
+        write(run)
         check_page(run / "report.html")
 
     check("metrics.jsonl", with_payloads(lines, secret), read, most)
@@ -169,9 +172,14 @@ def tables(folder: Path, secret: Path, most: int | None) -> None:
     check("latency table", with_payloads(json.loads(file.read_text()), secret), read, most)
 
 
-def tensors(run: Path, secret: Path, most: int | None) -> None:
+LOADS: dict[str, Callable[[Path], object]] = {"scores": load_scores, "model": lambda file: compress.load(file.parent)}
+
+
+def tensors(
+    run: Path, secret: Path, most: int | None, *, loads: Mapping[str, Callable[[Path], object]] = LOADS
+) -> None:
     """Names of tensors and the metadata of safetensors files."""
-    for name, load in (("scores", load_scores), ("model", lambda file: compress.load(file.parent))):
+    for name, load in loads.items():
         file = run / f"{name}.safetensors"
         values = load_file(file)
         first = next(iter(values))

@@ -1,25 +1,15 @@
-"""Tiny topology searches, run as a user runs them."""
-
-from pathlib import Path
+"""Tiny topology searches, their tables, and what runs them."""
 
 import pytest
+from cell_runs import CELLS_RECIPE, cell_options
 from cell_tables import timed
 from tool_runs import refused, tiny, tool
-
-ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "recipes/topology/nats_digits_rarts.py"
-TINY = {"data.limit": 60, "data.input_size": 16, "data.resize": 16, "search.epochs": 3, "search.batch_size": 15}
 
 
 @pytest.fixture(scope="session")
 def options():
     """`options(search__epochs=2)`: the --cfg-options of a tiny search, with changes."""
-
-    def made(**changes):
-        settings = TINY | {key.replace("__", "."): value for key, value in changes.items()}
-        return ["--cfg-options", *(f"{key}={value}" for key, value in settings.items())]
-
-    return made
+    return cell_options
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +36,7 @@ def found(tool, options, table, tmp_path_factory):
     """A finished search with its true accuracies: the folder, and what was printed. Only read it."""
     folder = tmp_path_factory.mktemp("cells") / "run"
     known = {"bench__file": table, "bench__dataset": "cifar10"}
-    result = tool("search_topology", RECIPE, "--work-dir", folder, *options(**known))
+    result = tool("search_topology", CELLS_RECIPE, "--work-dir", folder, *options(**known))
     assert (result.code, result.stderr) == (0, "")
     return folder, result.stdout
 

@@ -11,7 +11,10 @@ from run_tool import run_tool
 from tool_runs import ROOT, TINY
 
 import compress
+from compress.engine.data import load_data
+from compress.pipeline.recipe import load_recipe
 from compress.plan import Genotype
+from compress.spaces import Card, save_model
 from compress.topology.published import DARTS_V2, NATS_LARGEST, PCDARTS
 from compress.topology.space import DartsCellsSpace
 
@@ -82,8 +85,8 @@ def test_a_network_of_darts_is_exported_and_pruned_by_width(retrained: Path, tmp
     assert pruned(RECIPE, retrained, tmp_path / "pruned", *OPTIONS) == PCDARTS
 
 
-def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object) -> str:
-    assert run_tool("retrain", *arguments, "--work-dir", folder) == 2
+def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object, tool: str = "retrain") -> str:
+    assert run_tool(tool, *arguments, "--work-dir", folder) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert not folder.exists()
     return line
@@ -111,6 +114,22 @@ def test_what_is_no_genotype_of_the_recipe_is_refused_in_one_line(
     ]
     for arguments, message in cases:
         assert message in refusal(capsys, folder, *arguments)
+
+
+def test_an_auxiliary_head_that_would_read_too_small_maps_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [*OPTIONS, "data.input_size=16", "data.resize=16"]
+    message = "recipe: space.auxiliary = True: reads maps of at least 8 x 8 pixels, and these have 4 x 4; set it to"
+    assert message in refusal(capsys, tmp_path / "run", RECIPE, "--genotype", PCDARTS.text, *small)
+    # A network that was trained without one is fine-tuned with one.
+    space = DartsCellsSpace(10, PCDARTS.text, channels=4, layers=3)
+    data = load_recipe(RECIPE, small[1:]).data
+    card = Card(space.name, space.arch, tuple("0123456789"), load_data(data, seed=0).preprocessing)
+    save_model(tmp_path / "base" / "model", space.build(), card)
+    base = tmp_path / "base/model.safetensors"
+    for tool, own in (("prune", ("--macs-ratio", 0.75)), ("finetune", ("--teacher", base))):
+        assert message in refusal(capsys, tmp_path / "run", RECIPE, "--checkpoint", base, *own, *small, tool=tool)
 
 
 def test_another_genotype_is_not_gone_on_with(retrained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.plan import Genotype, load_scores
+from compress.plan import Genotype, UserError, load_scores, save_scores
 from compress.topology import load_bench
+from compress.topology.report import write_topology_report
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes/topology/nats_digits_rarts.py"
@@ -50,6 +53,52 @@ def test_the_network_of_the_summary_has_its_costs(found):
     target = {key: value for key, value in summary["target"].items() if key != "type"}
     space = make_space("nats_cells", {"num_classes": 10, **target, "genotype": summary["genotype"]})
     assert count_params(space.build()) == summary["params"]
+
+
+def damaged_summary(**changes):
+    def change(folder):
+        path = folder / "summary.json"
+        value = {**json.loads(path.read_text()), **changes}
+        path.write_text(json.dumps({key: each for key, each in value.items() if each != "gone"}))
+
+    return change
+
+
+def other_scores(folder):
+    save_scores(folder / "scores.safetensors", {f"cell.{i}": torch.ones(5) for i in range(5)})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (damaged_summary(target=None), "summary.json: target = None: must be"),
+        (damaged_summary(true_rank="gone"), "summary.json: true_top1 and true_rank belong together"),
+        (other_scores, "scores.safetensors: scores of another network or space; 1 groups differ: cell.5"),
+    ],
+    ids=["target", "rank", "scores"],
+)
+def test_a_page_of_damaged_files_is_one_line(found, change, says, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(found[0], folder)
+    change(folder)
+    with pytest.raises(UserError, match=re.escape(says)) as caught:
+        write_topology_report(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_earlier_stages_recorded_is_checked_before_a_summary_is_written(tool, found, options, table, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(found[0], folder)
+    stages = json.loads((folder / "stages.json").read_text())
+    del stages["report"], stages["search"]["info"]
+    (folder / "stages.json").write_text(json.dumps(stages))
+    known = options(bench__file=table, bench__dataset="cifar10")
+    before = (folder / "summary.json").read_bytes()
+    result = tool("search_topology", RECIPE, *known, "--work-dir", folder, "--resume")
+    (line,) = result.stderr.splitlines()
+    assert result.code == 2
+    assert line.startswith(f"error: {folder / 'stages.json'}: search.type")
+    assert (folder / "summary.json").read_bytes() == before
 
 
 def test_killed_and_resumed_it_finds_the_same_cell(tool, options, found, table, tmp_path):
@@ -123,7 +172,6 @@ def test_random_cells_are_the_seeds(tool, options, tmp_path):
 
 
 def test_a_space_of_widths_has_no_edges_to_score():
-    from compress.plan import UserError
     from compress.search import Site
     from compress.spaces import PreResNetSpace
     from compress.topology import EdgeLogits
