@@ -19,6 +19,7 @@ from ..engine.tuning import fit
 from ..plan import UserError, brief, build_settings, scratch
 from ..pruning import Budget, SelectConfig, check_reachable, plan_for, slice_model
 from ..report.progress import TerminalProgress
+from ..search import DEFAULT
 from ..spaces import GIVEN, Card, LiveSpace, sizes
 from ..tracing import Groups, groups_of
 from .data import Data, DataTask, Loss, evaluate
@@ -44,7 +45,7 @@ def prune(
     *,
     budget: Limits = None,
     pruning_ratio: float | None = None,
-    method: str | Mapping[str, Any] = "rarts",
+    method: str | Mapping[str, Any] = DEFAULT,
     val_data: Any = None,
     loss: Loss | None = None,
     ignored_layers: Sequence[str | type[nn.Module] | nn.Module] = (),
@@ -62,8 +63,9 @@ def prune(
     Args:
         model: any network of layers that PyTorch can differentiate.
         example_input: [B, C, H, W]; its shape is what the network is made for.
-        train_data: a DataLoader or a data set of (image, label); of anything, with `loss`. None for methods that
-            need none (`magnitude`, `random`), without fine-tuning.
+        train_data: a DataLoader or a data set of (image, label); of anything, with `loss`. Of a DataLoader its data
+            set, batch size, workers and collation are taken, not its order. None for methods that need none
+            (`magnitude`, `random`), without fine-tuning.
         budget: `{"macs_ratio": 0.5}`, `{"params_ratio": 0.4}`, or both; a Budget; None: channels whose scores are zero.
         pruning_ratio: share of the channels to remove, in place of `budget`.
         method: name of a method, or {"type": name, and its settings}.
@@ -162,8 +164,6 @@ def _search_settings(
     method: str | Mapping[str, Any], given: Mapping[str, Any] | None, data: Data | None
 ) -> SearchConfig:
     named = {"type": method} if isinstance(method, str) else dict(method)
-    if isinstance(method, str) and method == "rarts":
-        named["order"] = "fused"
     batch_size = BATCH if data is None else data.batch_size
     values = {**SEARCH, "method": named, "batch_size": batch_size, **(given or {})}
     config = build_settings(SearchConfig, values, "search")

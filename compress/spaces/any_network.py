@@ -24,7 +24,7 @@ from .groups import Group
 from .narrowing import narrow
 from .operators import Operator
 from .stored_groups import check_slices, read_found
-from .traced import bare_parameters, traced_operators, uncounted
+from .traced import bare_parameters, plain_heads, traced_operators, uncounted
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,9 @@ class TracedSpace(WidthSpace):
         """Convolutions, linear layers and norms in forward order, then bare parameters, for images of (C, H, W)."""
         if input_size not in self._operators:
             network = self.empty()
-            found = traced_operators(network, self.groups, input_size) + bare_parameters(network, self.groups)
+            found = traced_operators(network, self.groups, input_size, attention=plain_heads) + bare_parameters(
+                network, self.groups
+            )
             self._operators[input_size] = found + uncounted(network, found, widths=self._full_widths, size=input_size)
         return self._operators[input_size]
 

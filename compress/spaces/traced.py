@@ -17,20 +17,24 @@ Part = tuple[Group, Slice]
 
 
 def traced_operators(
-    model: nn.Module, groups: Iterable[Group], input_size: tuple[int, int, int]
+    model: nn.Module,
+    groups: Iterable[Group],
+    input_size: tuple[int, int, int],
+    *,
+    attention: Callable[[nn.Module], bool] | None = None,
 ) -> tuple[Operator, ...]:
     """Convolutions, linear layers, norms and attention of `model` in the order of execution, for images of (C, H, W).
 
     Widths are those of the groups whose slices are on a layer's axes. Depthwise convolutions count one input per
-    output channel, grouped ones those of one of their groups. A module with `num_heads` counts as attention: the two
-    products of queries and tokens. Works on the meta device too.
+    output channel, grouped ones those of one of their groups. `attention` says which modules are that, with the two
+    products of queries and tokens; unless given, those with `num_heads`. Works on the meta device too.
     """
-    axes = Axes(groups)
+    axes, attends = Axes(groups), attention or has_heads
     found: list[Operator] = []
     hooks = [
-        module.register_forward_hook(_reader(name, axes, found))
+        module.register_forward_hook(_reader(name, axes, found, attends))
         for name, module in model.named_modules()
-        if isinstance(module, LAYERS) or _is_attention(module)
+        if isinstance(module, LAYERS) or attends(module)
     ]
     training = model.training
     try:
@@ -75,9 +79,11 @@ class Axes:
         return axis_width(self.on(module, axis), n)
 
 
-def _reader(name: str, axes: Axes, found: list[Operator]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+def _reader(
+    name: str, axes: Axes, found: list[Operator], attends: Callable[[nn.Module], bool]
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if _is_attention(module):
+        if attends(module):
             found.append(_attention(name, module, args[0], axes))
         else:
             found.append(_operator(name, module, output, axes))
@@ -85,9 +91,14 @@ def _reader(name: str, axes: Axes, found: list[Operator]) -> Callable[[nn.Module
     return hook
 
 
-def _is_attention(module: nn.Module) -> bool:
-    """Whether it has the parts by which the products of its attention are counted, as timm's have."""
-    return hasattr(module, "num_heads") and (hasattr(module, "latent_len") or plain_attention(module) is None)
+def has_heads(module: nn.Module) -> bool:
+    """Whether it is attention: what the networks of spaces of their own call `num_heads`."""
+    return hasattr(module, "num_heads")
+
+
+def plain_heads(module: nn.Module) -> bool:
+    """Whether it is attention that is known here, as of any network only timm's plain one is."""
+    return has_heads(module) and plain_attention(module) is None
 
 
 def uncounted(

@@ -49,23 +49,24 @@ class Verifier:
         self.model, self.example = self._in_double(model, example)
         _randomise(self.model, self.generator)
         self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in self.model.parameters()) else torch.float32
-        self.full = _outputs(self.model, self.example)
-        if not all(bool(value.isfinite().all()) for value in self.full):
-            raise UserError(
-                f"model = {type(network).__name__}: its outputs are not finite for the example; give one that it is "
-                "made for"
-            )
 
     def _in_double(self, model: nn.Module, example: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
-        """In float64, which tells a wrong channel from rounding; in float32 where the network's code insists on it."""
+        """In float64, which tells a wrong channel from rounding; in float32 where the network's code insists on it.
+
+        UserError where its outputs are not finite.
+        """
         inputs = tuple(self._noise(value) if isinstance(value, Tensor) else value for value in example)
         wide = tuple(v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for v in inputs)
-        double = deepcopy(model).double()
         try:
-            _outputs(double, wide)
+            outputs = _outputs(model.double(), wide)
         except FAULTS:
-            return model, inputs
-        return double, wide
+            wide, outputs = inputs, _outputs(model.float(), inputs)
+        if not all(bool(value.isfinite().all()) for value in outputs):
+            raise UserError(
+                f"model = {type(model).__name__}: its outputs are not finite for the example; give one that it is made "
+                "for"
+            )
+        return model, wide
 
     def _noise(self, value: Tensor) -> Tensor:
         if not value.is_floating_point():
@@ -105,7 +106,7 @@ class Verifier:
         """Why `groups` cannot be pruned together, in words; None where masked equals sliced."""
         scores = {group.name: self._scores(group.size) for group in groups}
         try:
-            masked = _outputs(self._gated(groups, scores), self.example)
+            masked = self._masked(groups, scores)
             sliced = _outputs(self._sliced(groups, scores), self.example)
         except FAULTS as error:
             text = " ".join(str(error).split())[:160] or type(error).__name__
@@ -113,8 +114,7 @@ class Verifier:
         if any(a.shape != b.shape for a, b in zip(masked, sliced, strict=True)):
             return "its channels reach the outputs"
         apart = max(
-            float((a - b).abs().max() / whole.abs().max().clamp(min=1e-12))
-            for a, b, whole in zip(masked, sliced, self.full, strict=True)
+            float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in zip(masked, sliced, strict=True)
         )
         if not apart <= TOLERANCE[self.dtype]:
             return f"masked and sliced are {apart:.1g} of the output apart"
@@ -128,11 +128,16 @@ class Verifier:
         scores[order[: min(n_gone, size - 1)]] = 0.0
         return scores
 
-    def _gated(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> nn.Module:
-        model, alphas = deepcopy(self.model), Alphas(groups)
+    def _masked(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> list[Tensor]:
+        """Outputs with gates, which are taken off again."""
+        alphas = Alphas(groups).requires_grad_(False)
         alphas.load_scores(scores)
-        alphas.requires_grad_(False).attach(model)
-        return model
+        gates = alphas.attach(self.model)
+        try:
+            return _outputs(self.model, self.example)
+        finally:
+            for gate in gates:
+                gate.remove()
 
     def _sliced(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> nn.Module:
         model = deepcopy(self.model)

@@ -1,4 +1,4 @@
-"""Every example in a docstring runs as it stands; those of detection and topology run with their tests."""
+"""Every example in a docstring runs as it stands; those of detection, topology and api run with their tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from compress.measure.benchmark import benchmark_models
 from compress.pipeline.recipe import Recipe, load_recipe
 from compress.plan import write_json
 
-ELSEWHERE = ("compress.detection", "compress.topology")
+ELSEWHERE = ("compress.detection", "compress.topology", "compress.api")
 EXAMPLES = [example for example in examples() if not example.module.startswith(ELSEWHERE)]
 WRITTEN = {"prune": ["runs/demo"], "train_baseline": ["runs/base"], "TerminalProgress": ["runs/base"]}
 """Folders that an example makes itself."""

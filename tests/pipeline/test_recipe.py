@@ -142,6 +142,8 @@ def test_shipped_recipes(path: Path) -> None:
     elif path.parent.name == "detection":
         assert path.stem.endswith("_sidt")
         assert (recipe.space["type"], recipe.search.method["type"]) == ("detector", "rarts")
+    elif path.parent.name == "any":
+        assert (recipe.space["type"], recipe.search.method["type"]) == ("traced", "rarts")
     elif path.parent.name == "topology":
         cells, method = path.stem.partition("_")[0], path.stem.rpartition("_")[2]
         assert recipe.space["type"] == f"{cells}_{'cells' if method == 'retrain' else 'supernet'}"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import Concatenation, Fixed, Grouped, Overlap, Residual, Shared
+from coupled_networks import Concatenation, Fixed, Grouped, Overlap, Residual, Shared
 from torch import nn
 
 from compress.plan import UserError, WidthPlan
