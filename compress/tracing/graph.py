@@ -168,7 +168,9 @@ def _item(graph: Any, item: Any, names: dict[nn.Module, str]) -> _Item | str | N
         return "its index map is not known"
     for entry, channel in zip(item.idxs, item.root_idxs, strict=True):
         entries.setdefault(channel, []).append(entry)
-    entries = {channel: sorted(own) for channel, own in entries.items()}
+    for own in entries.values():
+        if len(own) > 1:
+            own.sort()
     module = node.module
     if isinstance(module, nn.Parameter):
         owner, _, parameter = graph._param_to_name[module].rpartition(".")
