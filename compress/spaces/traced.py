@@ -26,8 +26,14 @@ def traced_operators(
     """Convolutions, linear layers, norms and attention of `model` in the order of execution, for images of (C, H, W).
 
     Widths are those of the groups whose slices are on a layer's axes. Depthwise convolutions count one input per
-    output channel, grouped ones those of one of their groups. `attention` says which modules are that, with the two
-    products of queries and tokens; unless given, those with `num_heads`. Works on the meta device too.
+    output channel, grouped ones those of one of their groups. Works on the meta device too.
+
+    Args:
+        model: called in evaluation mode; its mode is restored.
+        groups: whose slices are on its layers' axes.
+        input_size: (C, H, W).
+        attention: which modules are attention, with the two products of queries and tokens; None: those with
+            `num_heads`.
     """
     axes, attends = Axes(groups), attention or has_heads
     found: list[Operator] = []
