@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ..penalties import PENALTIES, PenaltyType
 from ..plan import Count, Range, Registry, UserError, brief, check_settings
+from ..plan.errors import FAULTS
 from ..search import DEFAULT, METHODS, Method
 
 Amp = Literal["bf16", "fp16"] | None
@@ -20,8 +21,6 @@ Epochs = Annotated[int, Range(at_least=1, at_most=1_000_000)]
 Warmup = Annotated[int, Range(at_least=0)]
 Smoothing = Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")]
 
-FAULTS = (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, AttributeError, LookupError)
-"""What optimisers raise for arguments that they do not take."""
 MOST_RATE, MOST_ARGUMENT = 1e4, 1e9
 """Of an optimiser's lr, and of its and a method's other numbers: larger ones make any network infinite at once."""
 

@@ -54,9 +54,10 @@ def fit(
         evaluate: figures after an epoch.
         teacher: what `config.distill` distils from: logits of images [B, classes].
     """
-    distilled = config.distill is not None
-    model: Prepared = ObjectiveModel(network, task, config)
-    if distilled:
+    model: Prepared
+    if config.distill is None:
+        model = ObjectiveModel(network, task, config)
+    else:
         model = Classifier(
             network,
             label_smoothing=config.label_smoothing,

@@ -34,12 +34,6 @@ class BaseRecipe:
 
     runs: ClassVar[tuple[str, ...]] = ()
     """Keys that name a file in Python, which such a run executes: only a user may name it."""
-
-    @staticmethod
-    def is_code(value: Any) -> bool:
-        """Whether `value`, of one of the keys `runs`, names a file in Python."""
-        return value is not None
-
     command: ClassVar[str] = "prune"
     """The command that runs it, for those who give it to another one."""
 
@@ -61,6 +55,11 @@ class BaseRecipe:
     def check_space(self) -> None:
         """UserError for arguments that the space does not have, or that are of the wrong types."""
         check_arguments("space", self.space["type"], self.space)
+
+    @staticmethod
+    def is_code(value: Any) -> bool:
+        """Whether `value`, of one of the keys `runs`, names a file in Python."""
+        return value is not None
 
     def to_json(self) -> dict[str, Any]:
         """All settings as plain JSON values, defaults filled in."""

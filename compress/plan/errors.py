@@ -14,6 +14,10 @@ class _Absent:
 ABSENT: Final = _Absent()
 
 
+FAULTS = (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError, AttributeError, LookupError)
+"""What code that is not ours raises for arguments that it does not take: optimisers, constructors, forward passes."""
+
+
 class UserError(ValueError):
     """Bad input: the message is one line with the argument, its value, the rule and the remedy.
 

@@ -147,7 +147,7 @@ class TracedSpace(WidthSpace):
 
     def of(self, network: nn.Module) -> LiveSpace:
         """This space with copies of `network`, at full width, in place of what `model` makes."""
-        values = {name: getattr(self, name) for name in _settings()}
+        values = {each.name: getattr(self, each.name) for each in fields(TracedSpace)}
         return LiveSpace(**values, make=lambda: deepcopy(network))
 
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
@@ -178,16 +178,7 @@ class LiveSpace(TracedSpace):
     @property
     def arch(self) -> dict[str, Any]:
         """As that of a traced space, without the network itself."""
-        return _plain(self).arch
+        return {name: value for name, value in super().arch.items() if name != "make"}
 
     def _make(self) -> nn.Module:
         return self.make()
-
-
-def _settings() -> list[str]:
-    return [each.name for each in fields(TracedSpace)]
-
-
-def _plain(space: LiveSpace) -> TracedSpace:
-    """The traced space that a card can hold."""
-    return TracedSpace(**{name: getattr(space, name) for name in _settings()})

@@ -24,6 +24,7 @@ from typing import Any
 from torch import nn
 
 from ..plan import UserError, brief
+from ..plan.errors import FAULTS
 from .arguments import MOST_PARAMETERS
 from .timm_arguments import NAME, RESERVED, plain_values
 
@@ -84,11 +85,9 @@ def construct(model: str, options: Mapping[str, Any], *, num_classes: int, in_ch
         make, arguments = _of_torchvision(model, in_channels), {"num_classes": num_classes, **options}
     else:
         make, arguments = _of_timm(model), {"num_classes": num_classes, "in_chans": in_channels, **options}
-    # Anything that a network's own code raises for the arguments that it is given.
-    faults = (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError, ArithmeticError)
     try:
         network = make(**arguments)
-    except faults as error:
+    except FAULTS as error:
         text = " ".join(str(error).split())[:200]
         raise UserError(
             f"space.model = {model!r}: does not take {brief(arguments)} ({type(error).__name__}: {text}); give what it "

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from ..plan import UserError
-from ..spaces import Group, Layout, Slice
+from ..plan.errors import FAULTS
+from ..spaces import Group, Slice
 from .layouts import Entries, layouts_of, runs
 
 WRITES, READS = "writes", "reads"
@@ -99,15 +100,7 @@ def _graph(model: nn.Module, example: tuple[Any, ...]) -> Any:
             return torch_pruning.DependencyGraph().build_dependency(
                 model, example, forward_fn=lambda net, inputs: net(*inputs), verbose=False
             )
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            LookupError,
-            AssertionError,
-            ArithmeticError,
-        ) as error:
+        except FAULTS as error:
             text = " ".join(str(error).split())[:200]
             raise UserError(
                 f"model = {type(model).__name__}: its layers cannot be traced ({type(error).__name__}: {text}); use a "
@@ -186,7 +179,7 @@ def _item(graph: Any, item: Any, names: dict[nn.Module, str]) -> _Item | str | N
     if isinstance(module, DENSE):
         out = graph.is_out_channel_pruning_fn(item.dep.handler) or _depthwise(module)
         return _Item(name, type(module), WRITES, 0, entries) if out else _Item(name, type(module), READS, 1, entries)
-    if next(module.parameters(recurse=False), None) is not None or next(module.parameters(), None) is not None:
+    if next(module.parameters(), None) is not None:
         return f"{name}, a {type(module).__name__}, is no layer that can be sliced"
     return None
 
@@ -214,12 +207,10 @@ def _shared(model: nn.Module, example: tuple[Any, ...]) -> set[str]:
                 calls[name] = calls.get(name, 0) + 1
 
             handles.append(module.register_forward_pre_hook(count))
-    # Whatever a network raises for arguments that it is not made for.
-    faults = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ArithmeticError)
     try:
         with torch.no_grad():
             model(*example)
-    except faults as error:
+    except FAULTS as error:
         shapes = ", ".join(str(tuple(getattr(value, "shape", ()))) for value in example)
         text = " ".join(str(error).split())[:200]
         raise UserError(
@@ -242,6 +233,3 @@ def _normalised(graph: Any, names: dict[nn.Module, str]) -> dict[str, str]:
             if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.weight is not None:
                 found[names[module]] = names[norm]
     return found
-
-
-__all__ = ["OUTPUT", "Candidate", "Layout", "Trace", "trace"]

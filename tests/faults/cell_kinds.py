@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cell_runs import CELLS_RECIPE, cell_options
 from cell_tables import SIZE, made_up_table, nats
-from stored_kinds import Kind, naming
+from stored_kinds import Kind, card_kinds, naming
 
 from compress.pipeline.folder import RunFolder
 from compress.pipeline.recipe import load_recipe_of
 from compress.plan import NATS, Genotype
 from compress.report.genotype import draw_genotype
 from compress.report.progress import TerminalProgress
-from compress.spaces import load_card, make_space
+from compress.spaces import make_space
 from compress.topology.edge_latency import edge_costs
 from compress.topology.latency import REFERENCES, open_cells
 from compress.topology.latency_page import write_cell_page
@@ -86,20 +86,12 @@ def _stages(run: Path) -> Callable[[], object]:
 
 def _cards(folder: Path, card: dict) -> dict[str, Kind]:
     """Cards of networks of genotypes; the weights are not there, so the space is built alone."""
-    found = {}
+    arches = {}
     for name, arch in ARCHES.items():
         space = make_space(name, arch)
         group = space.groups[0]
-        narrow = space.with_widths({group.name: group.size // 2}).arch
-        file = folder / f"{name}.json"
-
-        def read(file: Path = file) -> None:
-            known = load_card(file)
-            with naming(file):  # as load_model does, which wants weights as well
-                make_space(known.space, known.arch).operators(known.input_size)
-
-        found[f"card of {name}"] = Kind(file, {**card, "space": name, "arch": narrow}, read)
-    return found
+        arches[name] = space.with_widths({group.name: group.size // 2}).arch
+    return card_kinds(folder, card, arches)
 
 
 def _tables(folder: Path) -> dict[str, Kind]:

@@ -135,6 +135,11 @@ def _transformer_cards(folder: Path, card: dict[str, Any]) -> dict[str, Kind]:
     }
     arches = {name: space.with_widths({space.groups[0].name: 8}).arch for name, space in spaces.items()}
     arches["mobilenetv2"] = make_space("mobilenetv2", {"num_classes": 10, "multiplier": 0.35}).arch
+    return card_kinds(folder, card, arches)
+
+
+def card_kinds(folder: Path, card: dict[str, Any], arches: dict[str, dict[str, Any]]) -> dict[str, Kind]:
+    """`card` with the spaces {name: arguments}; the weights are not there, so the space is built alone."""
     found = {}
     for name, arch in arches.items():
         file = folder / f"{name}.json"
