@@ -37,6 +37,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     torch.manual_seed(seed_of(item.config))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With `-n N --dist loadgroup` the tests of a folder share a process, and so what they train and export once."""
     if config.pluginmanager.hasplugin("xdist"):
