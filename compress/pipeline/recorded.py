@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..plan import UserError
-from ..plan.run_files import RECORDS
+from ..plan.run_files import recipe_of
 from .folder import RECIPE, RunFolder
 from .recipe import Recipe, make_recipe
 from .recipe_file import data_recipe
@@ -23,7 +23,7 @@ def recorded_recipe(source: str | Path, overrides: Sequence[str] = (), *, remedy
     if record is None:
         raise UserError(f"{source}: no {RECIPE} in {folder}, which would name its data; {remedy}")
     name = str(folder / RECIPE)
-    values = data_recipe(next(record[key] for key in RECORDS if key in record), name)
+    values = data_recipe(recipe_of(record), name)
     if isinstance(data := values.get("data"), Mapping) and data.get("download") is True:
         values["data"] = {**data, "download": False}
     try:

@@ -189,5 +189,6 @@ def _give_table(
     place: str,
 ) -> None:
     """Put the latency table, if there is one, into the run's record and context."""
-    context.table = run_table(given, context.recipe, force=force, budget=context.budget, found=found, place=place)
+    searched, priced = context.recipe.search.latency_table, context.budget.latency is not None
+    context.table = run_table(searched, found=found, place=place, given=given, force=force, priced=priced)
     record_table(record, context.table, found)

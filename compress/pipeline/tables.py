@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..costs import LatencyTable, open_table
 from ..measure import MeasureConfig, TableConfig, table_key
 from ..plan import UserError, sha256
+from ..plan.run_files import recipe_of
 from ..pruning import Budget, Priced
 from ..spaces import Space
-from .recipe import Recipe
+
+T = TypeVar("T")
 
 ARGUMENT, KEY = "--latency-table", "search.latency_table"
 """Where a table is named."""
@@ -64,7 +66,15 @@ class RunTable:
     def load(self, space: Space, input_size: tuple[int, int, int]) -> LatencyTable:
         """The table, of the networks of `space` for images of (C, H, W).
 
-        Raises UserError for a file that is gone or has changed since the run began, and for another network's table.
+        Raises UserError as `opened`, and for another network's table.
+        """
+        return self.opened(lambda path: open_table(path, space, input_size))
+
+    def opened(self, open_file: Callable[[str], T]) -> T:
+        """What `open_file(path)` makes of the file.
+
+        Raises UserError, naming the table, for a file that is gone or has changed since the run began, and for what
+        `open_file` refuses.
         """
         try:
             if not Path(self.path).is_file():
@@ -72,36 +82,41 @@ class RunTable:
                 raise UserError(f"no such file; make it with `nncompress profile`, or {again}")
             if sha256(self.path) != self.sha256:
                 raise UserError("has changed since the run began; restore it, or start a new run")
-            return open_table(self.path, space, input_size)
+            return open_file(self.path)
         except UserError as error:
             raise error.at(self.place) from None
 
 
 def run_table(
-    given: str | None, recipe: Recipe, *, force: bool, budget: Budget, found: Mapping[str, Any], place: str
+    searched: str | None,
+    *,
+    found: Mapping[str, Any],
+    place: str,
+    given: str | None = None,
+    force: bool = False,
+    priced: bool = False,
 ) -> RunTable | None:
-    """The latency table of a run, None without one.
+    """The latency table of a run of any kind, None without one.
 
     Args:
-        given: the file of --latency-table; None: that of the run in the folder.
-        recipe: its search may read a table.
-        force: take another device's.
-        budget: one of latency is priced by the search's table where no other is given.
+        searched: the file that the recipe's search reads; None: it reads none.
         found: the record of the run in the folder, empty where there is none.
         place: that folder, for messages.
+        given: the file of --latency-table; None: that of the run in the folder.
+        force: take another device's.
+        priced: plans are, by the search's table where no other is given.
 
     Raises UserError for a file that is not there, for two different ones, and where the search's has changed since the
     run began.
     """
-    searched = recipe.search.latency_table
     old = None if found.get("latency_table") is None else RunTable.from_json(found["latency_table"])
-    before = found.get("recipe", {}).get("search", {}).get("latency_table")
+    before = recipe_of(found).get("search", {}).get("latency_table")
     if before is not None and (old is None or not old.searched):
         raise UserError(
             f"{place}: begun by a version that did not record which table {KEY} = {before!r} was, so "
             "it could be another one now; give a new folder (--search-from keeps the search)"
         )
-    priced = given is not None or budget.latency is not None or (old is not None and old.priced)
+    priced = priced or given is not None or (old is not None and old.priced)
     readers = (*((SEARCH,) if searched is not None else ()), *((BUDGET,) if priced else ()))
     if given is None and searched is None:
         return old
@@ -138,7 +153,7 @@ def record_table(record: dict[str, Any], table: RunTable | None, found: Mapping[
     if own and old and old["sha256"] == own["sha256"]:
         own["path"] = old["path"]
         if table is not None and table.searched:
-            record["recipe"]["search"]["latency_table"] = found["recipe"]["search"]["latency_table"]
+            recipe_of(record)["search"]["latency_table"] = recipe_of(found)["search"]["latency_table"]
     record["latency_table"] = own
 
 

@@ -5,6 +5,7 @@ The report reads them and knows run folders only, so they stand here and not bes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -73,6 +74,12 @@ RECORDS = {
     "topology": RecordKind("nncompress search-topology"),
 }
 """Key of recipe.json under which the recipe stands -> the kind of run. A leaf room adds its own."""
+
+
+def recipe_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe in a run's `record`, whatever its kind; {} where there is none."""
+    found: dict[str, Any] = next((record[key] for key in RECORDS if key in record), {})
+    return found
 
 
 def _record_fault(record: RunRecord) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from ..costs.latency import read_table
 from ..export import export_onnx
 from ..measure import prediction_error, table_key, versions
-from ..measure.backends import Backend, Network
+from ..measure.backends import Backend, Network, opens_at_once
 from ..measure.fitting import FOLDS
 from ..measure.latency import time_reference
 from ..measure.networks import timing_network
@@ -47,8 +47,9 @@ always interrupted, and of the short ones most are not."""
 class CellTableConfig:
     """How a table of cells is measured.
 
-    `backend`: any; whole calls are timed. `threads`, `batch`: of one call. `designs`: networks that are timed, of
-    random genotypes of `seed`. `rounds`: timed samples of each network, and of the reference network in turn with it.
+    `backend`: any that need not compile a network first; whole calls are timed. `threads`, `batch`: of one call.
+    `designs`: networks that are timed, of random genotypes of `seed`. `rounds`: timed samples of each network, and of
+    the reference network in turn with it.
     Raises UserError for values out of range.
 
     Example::
@@ -64,7 +65,8 @@ class CellTableConfig:
     seed: Annotated[int, Range(at_least=0, at_most=2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
-        BACKENDS.need("backend", self.backend)
+        lacks = "compiles every network that it times, and here are hundreds"
+        BACKENDS.need("backend", self.backend, fits=opens_at_once, lacks=lacks)
         check_settings(self)
 
 

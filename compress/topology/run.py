@@ -21,7 +21,7 @@ from ..pipeline.folder import RunFolder
 from ..pipeline.images import recipe_data, watch_images
 from ..pipeline.running import alone, start
 from ..pipeline.stage import Figures, Stage
-from ..pipeline.tables import KEY, SEARCH, RunTable, digest_of
+from ..pipeline.tables import RunTable, record_table, run_table
 from ..plan import Genotype, UserError
 from ..spaces import SPACES, Space, make_space
 from .bench import Bench, load_bench
@@ -29,7 +29,7 @@ from .discretise import discretise
 from .latency import REFERENCES, CellTable, open_cells
 from .logits import edge_scores
 from .recipe import TopologyRecipe
-from .stages import STAGES
+from .stages import PRICED, STAGES
 from .supernet import Supernet
 from .supernet_space import DartsSupernetSpace, NatsSupernetSpace, SupernetSpace
 
@@ -39,9 +39,15 @@ for _space in (NatsSupernetSpace, DartsSupernetSpace):
 
 @dataclass
 class TopologyContext(RunContext):
-    """What the stages of a topology search are given; `trust`: the benchmark's own files may run the code they hold."""
+    """What the stages of a topology search are given.
+
+    Args:
+        table: the latency table that the search names.
+        trust: the benchmark's own files may run the code they hold.
+    """
 
     recipe: TopologyRecipe
+    table: RunTable | None = None
     trust: bool = False
 
     @property
@@ -82,16 +88,12 @@ class TopologyContext(RunContext):
             raise error.at("bench.file").at("recipe") from None
 
     @cached_property
-    def table(self) -> CellTable | None:
-        """The latency table that the search names; UserError where it is not of the target's networks."""
-        path = self.recipe.search.latency_table
-        if path is None:
+    def costs(self) -> CellTable | None:
+        """What `table` holds; UserError where it is gone, has changed, or is not of the target's networks."""
+        if self.table is None:
             return None
         reference = self.target(REFERENCES[self.space.cells.name])
-        try:
-            return open_cells(path, reference, self.task.input_size)
-        except UserError as error:
-            raise error.at(f"{KEY} = {path!r}").at("recipe") from None
+        return self.table.opened(lambda path: open_cells(path, reference, self.task.input_size))
 
     def target(self, genotype: Genotype) -> Space:
         """The space of the network that `genotype` is for."""
@@ -112,8 +114,8 @@ class TopologyContext(RunContext):
         self.target(genotype)
         if self.bench is not None:
             self.bench.accuracy(genotype)
-        if self.table is not None:
-            self.table.predict(genotype)
+        if PRICED & {*stages} and self.costs is not None:
+            self.costs.predict(genotype)
 
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Figures after an epoch: the supernet's accuracy, and the cell that stands there now."""
@@ -130,11 +132,11 @@ class TopologyContext(RunContext):
 
     def predicted(self, genotype: Genotype) -> Figures:
         """What the latency table says of the network of `genotype`, and of its reference; nothing without a table."""
-        if self.table is None:
+        if self.costs is None:
             return {}
-        latency = self.table.predict(genotype)
-        figures = {"ms": latency.ms, "ratio": latency.ratio, "reference_network_ms": self.table.network_ms}
-        return {"predicted_latency": {**figures, "reference": self.table.reference.text, **self.table.where}}
+        latency = self.costs.predict(genotype)
+        figures = {"ms": latency.ms, "ratio": latency.ratio, "reference_network_ms": self.costs.network_ms}
+        return {"predicted_latency": {**figures, "reference": self.costs.reference.text, **self.costs.where}}
 
     def judged(self, genotype: Genotype) -> dict[str, float]:
         """Shares of operations without parameters among the edges, and what the benchmark knows of the cells."""
@@ -180,16 +182,9 @@ def search_topology(
         Genotype.load(folder / "genotype.json").text
     """
     goes_on = resume or stage is not None
-    if goes_on:
-        RunFolder.recorded_as("topology", work_dir)
-    context = TopologyContext(recipe, progress, resume=goes_on, launcher=launcher, trust=trust)
-    record: dict[str, Any] = {"topology": recipe.to_json(), "latency_table": _table_used(recipe)}
+    found = RunFolder.recorded_as("topology", work_dir) if goes_on else {}
+    table = run_table(recipe.search.latency_table, found=found, place=f"--work-dir {work_dir}")
+    context = TopologyContext(recipe, progress, resume=goes_on, launcher=launcher, table=table, trust=trust)
+    record: dict[str, Any] = {"topology": recipe.to_json()}
+    record_table(record, table, found)
     return start(context, work_dir, record, stage=stage)
-
-
-def _table_used(recipe: TopologyRecipe) -> dict[str, Any] | None:
-    """Which table the search reads, so that a run goes on with no other; UserError where there is no such file."""
-    path = recipe.search.latency_table
-    if path is None:
-        return None
-    return RunTable(path, digest_of(path, None, f"recipe: {KEY} = {path!r}"), readers=(SEARCH,)).to_json()

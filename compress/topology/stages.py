@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .run import TopologyContext
 
 SCORES, GENOTYPE, SUMMARY = "scores.safetensors", "genotype.json", "summary.json"
+PRICED = {"search", "discretise"}
+"""The stages that read the latency table, where there is one."""
 
 
 def run_search(c: TopologyContext, figures: Figures) -> None:

@@ -18,16 +18,29 @@ from torch.nn import functional as F
 
 from compress.export import export_onnx
 from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, VitSpace, sizes
+from compress.topology.space import DartsCellsSpace, NatsCellsSpace
 
 SWIN_T = "swin_tiny_patch4_window7_224"
 SHALLOW = {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
+DARTS = """Genotype(
+    normal=[('sep_conv_3x3', 0), ('dil_conv_3x3', 1), ('sep_conv_5x5', 1), ('skip_connect', 2),
+            ('dil_conv_5x5', 0), ('max_pool_3x3', 3), ('avg_pool_3x3', 2), ('skip_connect', 0)],
+    normal_concat=range(2, 6),
+    reduce=[('avg_pool_3x3', 0), ('skip_connect', 1), ('max_pool_3x3', 1), ('sep_conv_3x3', 2),
+            ('dil_conv_5x5', 0), ('sep_conv_5x5', 1), ('skip_connect', 0), ('dil_conv_3x3', 4)],
+    reduce_concat=range(2, 6))"""
+NATS = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 SPACES = {
     "preresnet": (PreResNetSpace(depth=11, num_classes=10), 32),
     "mobilenetv2": (MobileNetV2Space(num_classes=10, multiplier=0.35), 32),
     # 36 pixels are 9 x 9 patches, then 5 x 5: windows of 4 need padding, and every second block shifts them.
     "swin": (SwinSpace(num_classes=5, model=SWIN_T, input_size=36, options=SHALLOW), 36),
     "vit": (VitSpace(5, "vit_small_patch16_224", input_size=32, options={"depth": 2, "patch_size": 8}), 32),
+    "darts": (DartsCellsSpace(10, DARTS, channels=4, layers=3, score_states=True), 32),
+    "nats": (NatsCellsSpace(10, NATS, channels=4, layers=1), 32),
 }
+SLOW = {"darts"}
+"""Of SPACES: their exports take ten times as long as the others'."""
 FULL_SIZE = {
     "preresnet20": (PreResNetSpace(depth=20, num_classes=10), 32),
     "preresnet164": (PreResNetSpace(depth=164, num_classes=10), 32),

@@ -12,7 +12,7 @@ import torch
 from digits_run import digits, trained_run
 from onnx import numpy_helper
 from run_tool import run_tool
-from small_networks import onnx_file
+from small_networks import onnx_file, real_images
 from torch import nn
 
 from compress.engine.datasets import ImageSplit
@@ -215,6 +215,19 @@ def test_sums_are_integers_except_in_transformers(int8, tmp_path):
     assert all(integer_inputs(int8)["Add"])
     wanted, given = (onnx_session(p).run(None, {"images": images.numpy()})[0] for p in (source, path))
     assert np.abs(given - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("name", [pytest.param("darts", marks=pytest.mark.slow), "nats"])
+def test_networks_of_cells_stay_close(name, tmp_path):
+    """Pools and concatenations stand between their integers."""
+    source = onnx_file(tmp_path, name)
+    images = real_images(32, 24)
+    path = quantize_int8(source, tmp_path / "q.onnx", images.split(8))
+    wanted, given = (onnx_session(p).run(None, {"images": images.numpy()})[0] for p in (source, path))
+    spread = wanted - wanted.mean(0)
+    assert np.square(given - wanted).mean() < 0.1**2 * np.square(spread).mean()
+    assert all(integer_inputs(path)["Conv"])
+    assert all(integer_inputs(path)["Gemm"])
 
 
 @pytest.mark.parametrize(

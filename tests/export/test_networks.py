@@ -7,7 +7,18 @@ import onnx
 import pytest
 import torch
 from digits_run import digits, trained_run
-from small_networks import CASES, FULL_CASES, FULL_SIZE, SPACES, case_id, decided, decided_images, network, onnx_file
+from small_networks import (
+    CASES,
+    FULL_CASES,
+    FULL_SIZE,
+    SLOW,
+    SPACES,
+    case_id,
+    decided,
+    decided_images,
+    network,
+    onnx_file,
+)
 
 from compress.engine.loaders import eval_loader
 from compress.export import EngineConfig, ParityError, build_engine, compare_with_onnx, export_half
@@ -23,7 +34,8 @@ BATCHES = (6, 2)
 """Two sizes, and `compare_with_onnx` sends one image alone: the batch is free."""
 
 ALL = [
-    *(pytest.param(case, id=case_id(case)) for case in CASES),
+    *(pytest.param(case, id=case_id(case)) for case in CASES if case[0] not in SLOW),
+    *(pytest.param(case, id=case_id(case), marks=pytest.mark.slow) for case in CASES if case[0] in SLOW),
     *(pytest.param(case, id=case_id(case), marks=pytest.mark.slow) for case in FULL_CASES),
 ]
 
@@ -82,4 +94,4 @@ def test_a_trained_network_in_float16_keeps_every_first_class_of_real_images(tmp
 
 def test_the_full_size_networks_are_the_ones_promised():
     assert set(FULL_SIZE) == {"preresnet20", "preresnet164", "mobilenetv2_224", "swin_t", "deit_small"}
-    assert set(SPACES) == {"preresnet", "mobilenetv2", "swin", "vit"}
+    assert set(SPACES) == {"preresnet", "mobilenetv2", "swin", "vit", "darts", "nats"}

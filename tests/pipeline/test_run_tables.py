@@ -161,11 +161,9 @@ FREE = Budget("macs_ratio", 0.5)
 
 
 def chosen(given, searched, found=None, *, budget: Budget = FREE, force: bool = False) -> RunTable | None:
-    recipe = load_recipe(RECIPE)
-    if searched is not None:
-        recipe = replace(recipe, search=replace(recipe.search, penalty="latency", latency_table=str(searched)))
-    given = None if given is None else str(given)
-    return run_table(given, recipe, force=force, budget=budget, found=found or {}, place="--work-dir runs/a")
+    files = [None if file is None else str(file) for file in (searched, given)]
+    where = {"found": found or {}, "place": "--work-dir runs/a"}
+    return run_table(files[0], given=files[1], force=force, priced=budget.latency is not None, **where)
 
 
 def record_of(table: RunTable | None, searched, found=None) -> dict:

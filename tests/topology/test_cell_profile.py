@@ -7,11 +7,14 @@ import torch
 from cell_tables import SIZE, Stopped, nats
 from run_tool import run_tool
 
-from compress.plan import NATS, UserError
+from compress.measure import plan_timer
+from compress.plan import DARTS, NATS, UserError
 from compress.plan.backends import BACKENDS
-from compress.topology import profile
-from compress.topology.latency import CellTable
+from compress.topology import DartsSupernetSpace, profile
+from compress.topology.edge_latency import edge_costs
+from compress.topology.latency import CellTable, open_cells
 from compress.topology.profile import CellNetworks, CellTableConfig, PlanTimer, build_cell_table, compared
+from compress.topology.space import DartsCellsSpace
 
 RECIPE_CONFIG = CellTableConfig(designs=12, rounds=4)
 
@@ -64,7 +67,9 @@ def test_a_stopped_measurement_goes_on_where_it_was(timed, tmp_path):
         ({"designs": 7}, "designs"),
         ({"rounds": 3}, "rounds"),
         ({"threads": 0}, "threads"),
-        ({"backend": "x"}, "backend"),
+        ({"backend": "x"}, "backend = 'x': is unknown; choose from pytorch, onnxruntime"),
+        ({"backend": "torch-compile"}, "compiles every network that it times, .*; choose from pytorch, onnxruntime$"),
+        ({"backend": "tensorrt"}, "backend = 'tensorrt': compiles every network that it times"),
     ],
 )
 def test_settings_out_of_range(settings, says):
@@ -96,6 +101,27 @@ def test_a_network_is_timed_in_turn_with_the_reference(tmp_path, monkeypatch):
     small, whole = (backend.open(tmp_path / f"{name}.onnx") for name in ("cells", "reference"))
     assert small(torch.randn(2, *SIZE)).shape == whole(torch.randn(2, *SIZE)).shape == (2, 10)
     assert genotype != profile.REFERENCES["nats"]
+
+
+def test_a_table_of_darts_cells_is_measured_in_pytorch(tmp_path, monkeypatch):
+    """All of it is real, but for the patience: a search reads the table."""
+    monkeypatch.setattr(profile, "SAMPLE_MS", 0.01)
+    monkeypatch.setattr(profile, "WARMUP_SECONDS", 0.0)
+    monkeypatch.setattr(plan_timer, "SESSIONS", 1)
+    size, path = (3, 8, 8), tmp_path / "table.json"
+
+    def target(genotype):
+        return DartsCellsSpace(num_classes=3, channels=2, layers=3, genotype=genotype.text)
+
+    config = CellTableConfig(backend="pytorch", designs=8, rounds=4)
+    table = build_cell_table(target, DARTS, path, input_size=size, config=config)
+    assert (table.key["backend"], len(table.record["designs"])) == ("pytorch", 8)
+    assert all(table.predict(genotype).ms > 0 for genotype in profile.random_genotypes(DARTS, 3, seed=1))
+    costs = edge_costs(str(path), DartsSupernetSpace(channels=2, layers=3), size)
+    assert costs.latency_EO.shape == (28, 8)
+    assert costs.latency_EO.sum() > 0
+    assert (costs.latency_EO[:, DARTS.operations.index("none")] == 0).all()
+    assert open_cells(path, target(table.reference), size).key == table.key
 
 
 def profile_times(samples):

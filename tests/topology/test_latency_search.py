@@ -1,6 +1,9 @@
 """Topology searches under the latency penalty: what they read, what it does to cells, what a run says of it."""
 
 import json
+import shutil
+import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -119,12 +122,47 @@ def test_tables_that_are_not_the_targets_are_one_line(refused, options, tables, 
     refused("search_topology", RECIPE, *options(**own), says=says)
 
 
-def test_a_run_goes_on_with_no_other_table(refused, tool, options, tables, tmp_path):
-    table, folder = tmp_path / "table.json", tmp_path / "run"
-    table.write_text(Path(tables[NATS]).read_text())
-    own = options(search__epochs=1, search__penalty="latency", search__latency_table=table)
-    assert tool("search_topology", RECIPE, "--work-dir", folder, *own, "--stage", "search").code == 0
+def test_a_run_goes_on_with_its_own_table_alone_wherever_it_lies(refused, tool, options, tables, tmp_path):
+    """Stopped in the middle of its search, it ends with the bytes of a run that nothing stopped."""
+    table, whole, folder, moved = (tmp_path / name for name in ("table.json", "whole", "run", "moved/t.json"))
+    shutil.copy(tables[NATS], table)
+
+    def asked(file, **more):
+        own = {"search__penalty": "latency", "search__latency_table": file, "search__gamma": 1.0}
+        return (RECIPE, *options(search__epochs=4, **own, **more))
+
+    assert tool("search_topology", *asked(table), "--work-dir", whole).code == 0
+    running = tool.start("search_topology", *asked(table), "--work-dir", folder)
+    running.wait_until(lambda: (folder / "search/last.pth").exists())
+    running.send(signal.SIGTERM)
+    assert running.wait().code == 143
+    refuse = partial(refused, "search_topology", "--resume", work_dir=folder)
+
     table.write_text(table.read_text().replace('"network_ms": 2.0', '"network_ms": 3.0'))
-    refused(
-        "search_topology", RECIPE, *own, "--resume", work_dir=folder, says=("other settings", "latency_table.sha256")
-    )
+    says = (f"error: search.latency_table = '{table}': has changed since the run began; restore it",)
+    refuse(*asked(table), says=says)
+    table.unlink()
+    says = (f"error: search.latency_table = '{table}': no such file", "give it as search.latency_table again")
+    refuse(*asked(table), says=says)
+    moved.parent.mkdir()
+    made_up_table(NATS, device="another").save(moved)
+    refuse(*asked(moved), says=("other settings", "latency_table"))
+
+    shutil.copy(tables[NATS], moved)
+    result = tool("search_topology", *asked(moved), "--work-dir", folder, "--resume")
+    assert (result.code, result.stderr) == (0, "")
+    for name in ("genotype.json", "scores.safetensors", "recipe.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    summaries = [{**json.loads((run / "summary.json").read_text()), "seconds": 0} for run in (folder, whole)]
+    assert summaries[0] == summaries[1]
+
+
+def test_a_report_alone_needs_no_table(tool, options, tables, tmp_path):
+    table, folder = tmp_path / "table.json", tmp_path / "run"
+    shutil.copy(tables[NATS], table)
+    asked = RECIPE, *options(search__epochs=1, search__penalty="latency", search__latency_table=table)
+    for stage in ("search", "discretise"):
+        assert tool("search_topology", *asked, "--work-dir", folder, "--stage", stage).code == 0
+    table.unlink()
+    assert tool("search_topology", *asked, "--work-dir", folder, "--resume").code == 0
+    assert "predicted_latency" in json.loads((folder / "summary.json").read_text())

@@ -12,12 +12,15 @@ from tool_runs import ROOT, TINY
 
 import compress
 from compress.engine.data import load_data
+from compress.export import onnx_session
 from compress.pipeline.recipe import load_recipe
 from compress.plan import Genotype
-from compress.spaces import Card, save_model
+from compress.pruning import Budget, select
+from compress.spaces import Card, make_space, save_model, sizes
 from compress.topology.published import DARTS_V2, NATS_LARGEST, PCDARTS
 from compress.topology.space import DartsCellsSpace
 
+SEARCH = ROOT / "recipes/topology/darts_digits_rarts.py"
 RECIPE = ROOT / "recipes/topology/darts_digits_retrain.py"
 SMALL = {key: value for key, value in TINY.items() if key != "space.depth"} | {
     "space.channels": 4,
@@ -81,8 +84,36 @@ def test_a_network_of_nats_bench_is_retrained_exported_and_pruned_by_width(tmp_p
 
 
 @pytest.mark.slow
-def test_a_network_of_darts_is_exported_and_pruned_by_width(retrained: Path, tmp_path: Path) -> None:
-    assert pruned(RECIPE, retrained, tmp_path / "pruned", *OPTIONS) == PCDARTS
+def test_a_search_of_darts_cells_ends_in_a_small_network_and_its_files(tmp_path: Path) -> None:
+    """As docs/topology.md has it: search, retrain, export, prune; the cells are those that the search found."""
+    cells, net = tmp_path / "cells", tmp_path / "net"
+    short = ("search.epochs=1", "search.batch_size=15", "data.limit=60")
+    assert run_tool("search_topology", SEARCH, "--work-dir", cells, "--cfg-options", *short) == 0
+    assert run_tool("retrain", RECIPE, "--genotype", cells, "--work-dir", net, *OPTIONS) == 0
+    network = compress.load(net)
+    images = torch.randn(4, *network.card.input_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = network(images)
+    for target, file, error in (("onnx", net / "model.onnx", 1e-4), ("ort-int8", net / "model.int8.onnx", 0.1)):
+        assert run_tool("export", net, "--to", target, "-o", file) == 0
+        (given,) = onnx_session(file).run(None, {"images": images.numpy()})
+        assert (torch.from_numpy(given) - wanted).abs().max() < error * wanted.abs().max()
+        assert run_tool("evaluate", file) == 0
+    assert pruned(RECIPE, net, tmp_path / "pruned", *OPTIONS) == Genotype.load(cells / "genotype.json")
+
+
+@pytest.mark.parametrize(("data", "multiple"), [("digits", 4), ("cifar10", 8), ("imagenet", 8)])
+def test_the_recipes_prune_to_widths_that_run_fast(data: str, multiple: int) -> None:
+    """A pruned network of odd widths takes longer in ONNX Runtime than the whole one."""
+    recipe = load_recipe(f"topology/darts_{data}_retrain", ["space.layers=3"])
+    kind, arch = recipe.space["type"], {key: value for key, value in recipe.space.items() if key != "type"}
+    space = make_space(kind, {"num_classes": 10, **arch})
+    scores = {name: torch.rand(size) for name, size in sizes(space.groups).items()}
+    plan = select(scores, (), Budget("pruning_ratio", 0.3), recipe.select, space=space.name)
+    full = sizes(space.groups)
+    pruned = {name: width for name, width in plan.widths.items() if width < full[name]}
+    assert pruned
+    assert {width % multiple for width in pruned.values()} == {0}
 
 
 def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object, tool: str = "retrain") -> str:

@@ -154,6 +154,11 @@ class LayerBackend(Backend):
         """
 
 
+def opens_at_once(backend: Backend) -> bool:
+    """Whether hundreds of networks can be opened and timed with `backend`, as tables of cells do."""
+    return not backend.compiles
+
+
 def tells_layers(backend: Backend) -> bool:
     """Whether latency tables can be made with `backend`."""
     return isinstance(backend, LayerBackend)
