@@ -41,10 +41,11 @@ def select_plan(c: NetworkContext, space: Space, scores: Mapping[str, Tensor]) -
 
 
 def _selected(c: NetworkContext, space: Space, scores: Mapping[str, Tensor], priced: Priced | None) -> WidthPlan:
-    size = c.card(space).input_size
+    size, earlier = c.card(space).input_size, c.earlier
+    present = None if earlier is None else earlier.kept
 
     def plan_with(priced: Priced | None) -> WidthPlan:
-        return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced)
+        return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced, present=present)
 
     plan = plan_with(priced)
     if priced is None or c.budget.latency is None or (c.table is not None and c.table.forced):
