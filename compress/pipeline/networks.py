@@ -111,9 +111,12 @@ class NetworkContext(RunContext):
         return self.search_from is not None and self.before is None
 
     @property
-    def earlier(self) -> WidthPlan | None:
-        """What the rounds before this one have left of the baseline; None: all."""
-        return None if self.before is None else WidthPlan.load(self.before / PLAN)
+    def earlier(self) -> WidthPlan:
+        """What the rounds before this one have left of the baseline: all of it before the first."""
+        if self.before is not None:
+            return WidthPlan.load(self.before / PLAN)
+        space = load_space(self.folder / "baseline")
+        return WidthPlan.whole(space.name, sizes(space.groups))
 
     @property
     @abstractmethod

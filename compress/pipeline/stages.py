@@ -43,7 +43,7 @@ def run_search(c: NetworkContext, figures: Figures) -> None:
     found = search(network, space, c.task, c.recipe.search, c.job("search"), evaluate=c.watch)
     figures.update(c.evaluate(found.network), info=found.info)
     if is_main_process():
-        save_scores(c.folder / SCORES, found.scores if c.earlier is None else c.earlier.spread(found.scores))
+        save_scores(c.folder / SCORES, c.earlier.spread(found.scores))
     c.save("searched", found.network, c.card(space))
 
 
@@ -67,7 +67,7 @@ def run_select(c: NetworkContext, figures: Figures) -> None:
     space = load_space(c.folder / "baseline")
     scores = load_scores(c.folder / SCORES)
     check_scores(scores, sizes(space.groups), name=str(c.folder / SCORES))
-    plan = select_plan(c, space, scores)
+    plan = select_plan(c, space, scores, c.earlier.kept)
     plan.save(c.folder / PLAN)
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
     if latency := plan.record.get("latency"):
@@ -78,7 +78,7 @@ def run_slice(c: NetworkContext, figures: Figures) -> None:
     """searched + plan -> sliced, complexity.json."""
     network, searched, card = load_model(c.folder / "searched")
     plan = WidthPlan.load(c.folder / PLAN)
-    small, small_space = slice_model(network, searched, plan if c.earlier is None else plan.within(c.earlier))
+    small, small_space = slice_model(network, searched, plan.within(c.earlier))
     figures.update(c.evaluate(small))
     if is_main_process():
         whole, space, _ = load_model(c.folder / "baseline")

@@ -47,6 +47,11 @@ class WidthPlan:
                     f"{self.sizes[name] - 1}; got {_short(kept)}; redo the selection"
                 )
 
+    @classmethod
+    def whole(cls, space: str, sizes: Mapping[str, int]) -> WidthPlan:
+        """The plan that keeps all channels of groups of `sizes`."""
+        return cls(space, sizes, {name: tuple(range(size)) for name, size in sizes.items()})
+
     @property
     def widths(self) -> dict[str, int]:
         """Group -> number of kept channels."""
@@ -83,7 +88,7 @@ class WidthPlan:
 
         spread = {name: torch.zeros(size) for name, size in self.sizes.items()}
         for name, score in scores.items():
-            spread[name][list(self.kept[name])] = score.float()
+            spread[name][list(self.kept[name])] = score.detach().float().cpu()
         return spread
 
     def save(self, path: str | Path) -> None:
