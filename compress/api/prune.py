@@ -11,19 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ..costs import macs, params
-from ..engine.hooks import Progress
-from ..engine.searching import Found, search
 from ..engine.settings import FinetuneConfig, SearchConfig, method_of
-from ..engine.training import Job
-from ..engine.tuning import fit
 from ..plan import UserError, brief, build_settings, scratch
-from ..pruning import Budget, SelectConfig, check_reachable, plan_for, slice_model
+from ..pruning import STEPS, Budget, SelectConfig, check_reachable
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
 from ..spaces import GIVEN, Card, LiveSpace, sizes
 from ..tracing import Groups, groups_of
-from .data import Data, DataTask, Loss, evaluate
-from .result import Pruned, costs_of
+from .data import Data, DataTask, Loss
+from .result import Pruned
+from .rounds import Rounds
 
 Limits = Budget | Mapping[str, float] | None
 
@@ -51,6 +48,7 @@ def prune(
     ignored_layers: Sequence[str | type[nn.Module] | nn.Module] = (),
     streams: bool = True,
     round_to: int = 8,
+    steps: int = 1,
     search: Mapping[str, Any] | None = None,
     finetune: Mapping[str, Any] | int | Literal[False] | None = None,
     classes: Sequence[str] | None = None,
@@ -74,6 +72,7 @@ def prune(
         ignored_layers: modules, their names or their types that keep all their channels.
         streams: residual streams are pruned too.
         round_to: widths become multiples of it; other widths often cost more time than their MACs save.
+        steps: rounds of search, slicing and short fine-tuning on the way to the budget; each prunes the same share.
         search: settings of the search (`SearchConfig`), such as {"epochs": 5, "gamma": 0.03}.
         finetune: settings of the fine-tuning (`FinetuneConfig`), its number of epochs, or False; None: 10 epochs where
             there are data.
@@ -90,12 +89,12 @@ def prune(
         print(pruned.report())
         pruned.save("small")
     """
+    STEPS.check("steps", steps, whole=True)
     x = _image(example_input)
     size = (x.shape[1], x.shape[2], x.shape[3])
     limit = _budget(budget, pruning_ratio)
     data = None if train_data is None else Data.of(train_data, name="train_data", batch_size=BATCH)
     validation = None if val_data is None else Data.of(val_data, name="val_data", batch_size=BATCH)
-    task = DataTask(data, size, loss)
     config = _search_settings(method, search, data)
     tuning = _finetune_settings(finetune, data)
     space, found = _space(model, x, ignored_layers, streams=streams)
@@ -105,35 +104,43 @@ def prune(
     whole = deepcopy(model).cpu()
     with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
         folder = temporary if work_dir is None else _folder(work_dir)
-        before = evaluate(whole, validation, task)
-        scored = _searched(whole, space, task, config, _job(folder, "search", seed, progress), validation)
-        plan = plan_for(space, scored.scores, limit, select, input_size=size)
-        small, small_space = slice_model(scored.network.eval(), space, plan)
-        if tuning is not None:
-            progress.announce("finetune")
-            job = _job(folder, "finetune", seed, progress)
-            fit(small, task, tuning, job, evaluate=lambda: evaluate(small, validation, task), teacher=whole)
-        after = evaluate(small, validation, task)
-    small = small.cpu().eval()
-    card = Card(space.name, small_space.arch, names, {"input_size": list(size)})
-    operators = space.operators(size)
-
-    def counted(widths: Mapping[str, int]) -> dict[str, Any]:
-        return {"params": params(operators, widths), "macs": macs(operators, widths)}
-
+        rounds = Rounds(
+            network=whole,
+            space=space,
+            task=DataTask(data, size, loss),
+            validation=validation,
+            search=config,
+            finetune=tuning,
+            limit=limit,
+            select=select,
+            folder=folder,
+            seed=seed,
+            progress=progress,
+        )
+        before = rounds.figures(whole)
+        left = rounds.prune(steps)
+        after = rounds.figures(left.network)
     result = Pruned(
-        model=small,
-        plan=plan,
-        before=costs_of(counted(sizes(space.groups)), before),
-        after=costs_of(counted(plan.widths), after),
-        scores=scored.scores,
+        model=left.network.cpu().eval(),
+        plan=left.plan,
+        before=_costs(space, sizes(space.groups), size, before),
+        after=_costs(space, left.plan.widths, size, after),
+        scores=left.scores,
         left=found.left,
-        space=small_space,
-        card=card,
+        space=left.space,
+        card=Card(space.name, left.space.arch, names, {"input_size": list(size)}),
     )
     if work_dir is not None:
         result.save(work_dir)
     return result
+
+
+def _costs(
+    space: LiveSpace, widths: Mapping[str, int], size: tuple[int, int, int], figures: Mapping[str, float]
+) -> dict[str, float]:
+    """Parameters and MACs at `widths` for images of `size`, with `figures`."""
+    operators = space.operators(size)
+    return {"params": params(operators, widths), "macs": macs(operators, widths), **figures}
 
 
 def _image(x: Any) -> Tensor:
@@ -205,18 +212,6 @@ def _space(
         make=lambda: deepcopy(fresh),
     )
     return space, found
-
-
-def _searched(
-    model: nn.Module, space: LiveSpace, task: DataTask, config: SearchConfig, job: Job, validation: Data | None
-) -> Found:
-    job.progress.announce("search")
-    return search(model, space, task, config, job, evaluate=lambda network: evaluate(network, validation, task))
-
-
-def _job(folder: Path, stage: str, seed: int, progress: Progress) -> Job:
-    (folder / stage).mkdir(parents=True, exist_ok=True)
-    return Job(folder / stage, folder / "metrics.jsonl", stage, seed, progress)
 
 
 def _folder(work_dir: str | Path) -> Path:

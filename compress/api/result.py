@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -68,8 +67,3 @@ class Pruned:
         save_model(folder / "model", self.model, self.card)
         self.plan.save(folder / "plan.json")
         return folder
-
-
-def costs_of(costs: Mapping[str, Any], figures: Mapping[str, float]) -> dict[str, float]:
-    """Parameters and MACs with the figures on the validation data."""
-    return {"params": int(costs["params"]), "macs": int(costs["macs"]), **figures}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .parser import Parser, recipe_argument, training_arguments
 
-STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
+STAGES = ("load", "steps", "search", "select", "slice", "finetune", "export", "measure", "report")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -18,6 +18,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
     parser.add_argument("--stage", choices=STAGES, help="run this stage only; earlier ones must be finished")
     parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="rounds of search, slicing and short fine-tuning (default: 1)"
+    )
     training_arguments(parser, override="search.epochs=4")
     budget = parser.add_argument_group(
         "budget", "one, several costs at once, or none for a free ratio (scores at zero are pruned)"
@@ -58,6 +61,7 @@ def main(args: Namespace) -> None:
             trust=args.trust_checkpoint,
             stage=args.stage,
             search_from=args.search_from,
+            steps=args.steps,
             resume=args.resume,
             launcher=args.launcher,
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from torch import nn
@@ -64,12 +64,22 @@ class DistillConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """Training of the sliced network; `distill` None for cross entropy alone."""
+    """Training of the sliced network; `distill` None for cross entropy alone.
+
+    `between`: epochs after every round but the last, where a network is pruned in several; None: a tenth of `epochs`.
+    """
 
     distill: DistillConfig | None = None
+    between: Epochs | None = None
 
     def __post_init__(self) -> None:
         check_training(self, "finetune")
+
+    @property
+    def short(self) -> Self:
+        """The training after a round that is not the last: `between` epochs, which the schedule then spans."""
+        epochs = self.between or max(1, self.epochs // 10)
+        return replace(self, epochs=epochs, warmup_epochs=min(self.warmup_epochs, epochs - 1), between=None)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def check_batches(c: NetworkContext, stages: Sequence[str]) -> None:
     for name in ("train", "search", "finetune"):
         section = getattr(c.recipe, name)
         method = method_of(section) if name == "search" else None
-        unused = method is not None and (c.search_from or not method.batches)
+        unused = method is not None and (c.copies or not method.batches)
         if name not in stages or unused:
             continue
         halved = method is not None and method.halves

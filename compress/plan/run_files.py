@@ -97,6 +97,8 @@ class RunRecord(TypedDict, total=False):
     budget: BudgetFile
     latency_table: TableUsed | None
     search_from: Text | None
+    steps: Annotated[int, Ge(2), Le(100)]
+    before: Checkpoint
 
 
 RecordFile = Annotated[RunRecord, Rule(_record_fault)]

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..plan import UserError, brief
+from ..plan import Range, UserError, brief
 from ..plan.budget_kinds import BUDGETS, TOGETHER, BudgetKind
+
+STEPS = Range(at_least=1, at_most=100, remedy="2 to 5 are usual")
+"""In how many rounds a network can be pruned."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,29 @@ class Budget:
         """All of `budgets` at once; free when there is none."""
         first, *others = [limit for budget in budgets for limit in budget.all] or [cls()]
         return cls(first.kind, first.value, tuple(others))
+
+    def part(self, share: float, *, unpruned_ms: float | None = None) -> Budget:
+        """The limits at a `share` of the way from the whole network to these: where r of a cost is kept, r ** share.
+
+        Args:
+            share: above 0 and at most 1; 1 gives these limits.
+            unpruned_ms: what the whole network takes, for limits in milliseconds.
+
+        Example::
+
+            Budget("macs_ratio", 0.25).part(0.5)  # Budget("macs_ratio", 0.5)
+        """
+        if share == 1:
+            return self
+        return Budget.of(*(Budget(each.kind, each._part(share, unpruned_ms)) for each in self.all))
+
+    def _part(self, share: float, unpruned_ms: float | None) -> float | None:
+        if self.value is None:
+            return None
+        if not self.limits.ratio:
+            assert unpruned_ms is not None, "who limits milliseconds, has a latency table"
+            return float(unpruned_ms * (self.value / unpruned_ms) ** share)
+        return float(1 - (1 - self.value) ** share if self.limits.removes else self.value**share)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: {"kind", "value"}, and "also" where there are several."""
