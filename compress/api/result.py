@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..export import export_onnx
-from ..plan import WidthPlan, check_output
+from ..plan import WidthPlan, check_output, check_output_folder
 from ..spaces import Card, Space, save_model
 
 
@@ -63,7 +63,8 @@ class Pruned:
     def save(self, folder: str | Path) -> Path:
         """Write weights and card into `folder`; `compress.load(folder, network=...)` reads them."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(folder / "model", self.model, self.card)
+        check_output_folder("folder =", folder)
+        # The card comes last: a folder without it is no network.
         self.plan.save(folder / "plan.json")
+        save_model(folder / "model", self.model, self.card)
         return folder

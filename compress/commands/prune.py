@@ -35,8 +35,8 @@ def add_arguments(parser: Parser) -> None:
 def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import prune
-    from ..plan import UserError, read_stored
-    from ..plan.budget_kinds import BUDGETS
+    from ..plan import UserError, read_stored, speaking
+    from ..plan.budget_kinds import BUDGETS, FLAGS
     from ..plan.launchers import first_process
     from ..plan.summary_file import SummaryFile
     from ..pruning import Budget
@@ -45,7 +45,8 @@ def main(args: Namespace) -> None:
 
     first = first_process(args.launcher)
     given = [(name, getattr(args, name, None)) for name in BUDGETS]
-    budgets = [Budget(name, value) for name, value in given if value is not None]
+    with speaking(FLAGS):
+        budget = Budget.of(*(Budget(name, value) for name, value in given if value is not None))
     if args.force_latency_table and args.latency_table is None:
         raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
     recipe = load_recipe(args.recipe, args.cfg_options)
@@ -54,7 +55,7 @@ def main(args: Namespace) -> None:
             recipe,
             args.work_dir or Path("runs") / recipe.name,
             progress=progress,
-            budget=Budget.of(*budgets) if budgets else None,
+            budget=None if budget == Budget() else budget,
             latency_table=args.latency_table,
             force_table=args.force_latency_table,
             checkpoint=args.checkpoint,

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..costs import LatencyTable
 from ..costs.stairs import chosen_stairs
 from ..measure import PlanTimer
-from ..plan import UserError, WidthPlan
+from ..plan import UserError, WidthPlan, speaking
+from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, plan_for
 from ..spaces import Space
 
@@ -52,7 +53,8 @@ def _selected(
     size = c.card(space).input_size
 
     def plan_with(priced: Priced | None) -> WidthPlan:
-        return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced, present=present)
+        with speaking(FLAGS):
+            return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced, present=present)
 
     plan = plan_with(priced)
     if priced is None or c.budget.latency is None or (c.table is not None and c.table.forced):

@@ -18,7 +18,8 @@ from ..engine.tasks import Task
 from ..engine.training import Job
 from ..measure.accuracy import OUTPUTS
 from ..measure.latency import check_backends
-from ..plan import UserError, WidthPlan, check_figures
+from ..plan import UserError, WidthPlan, check_figures, speaking
+from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, check_reachable
 from ..spaces import SPACES, Card, Space, load_model, load_space, load_state, save_model, sizes
 from .checkpoint import load_checkpoint
@@ -167,7 +168,8 @@ class NetworkContext(RunContext):
         if "load" in stages:
             operators = space.operators(self.card(space).input_size)
             select, priced = self.recipe.select, self.priced(space)
-            check_reachable(sizes(space.groups), operators, self.budget, select, priced=priced)
+            with speaking(FLAGS):
+                check_reachable(sizes(space.groups), operators, self.budget, select, priced=priced)
             check_budget(self.recipe, self.budget)
         elif "select" in stages and self.table is not None:
             self.priced(self._start(stages))
@@ -184,7 +186,7 @@ class NetworkContext(RunContext):
         """The arguments that ask for a latency table."""
         budget, searched = self.budget.latency, self.recipe.search.latency_table
         given = (
-            budget and budget.argument,
+            budget and budget.limits.flag,
             self.table is not None and self.table.priced and ARGUMENT,
             searched is not None and KEY,
         )

@@ -68,7 +68,7 @@ def run_rounds(c: NetworkContext, figures: Figures) -> None:
     for number in range(1, c.steps):
         context = _round(c, number)
         folder = str(round_folder(c.folder.path, number))
-        limits = ", ".join(f"{each.argument} {each.value:.4g}" for each in context.budget.all if each.value)
+        limits = ", ".join(f"{each.limits.flag} {each.value:.4g}" for each in context.budget.all if each.value)
         c.progress.note(f"round {number} of {c.steps}: {limits or 'scores at zero go'}")
         with sole_worker(folder):
             start(context, folder, _record(context, RunFolder.recorded(folder) or {}))

@@ -103,7 +103,7 @@ def _widths(
 
 def _check_gain(budget: Budget, config: SelectConfig) -> None:
     if config.gain == "log" and budget.limits.cost in (None, "channels"):
-        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or --macs-ratio")
+        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or macs_ratio")
 
 
 def check_reachable(

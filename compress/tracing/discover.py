@@ -36,6 +36,12 @@ class Groups:
     outputs: tuple[str, ...]
     normalised: dict[str, str]
 
+    @property
+    def reasons(self) -> str:
+        """Where there are no groups: why, of some candidates."""
+        some = "; ".join(f"{name}: {reason}" for name, reason in list(self.left.items())[:3])
+        return f"no channels of it can be pruned exactly ({some})"
+
     def to_json(self) -> dict[str, Any]:
         """As plain values, which `TracedSpace.found` takes."""
         return {
@@ -116,8 +122,7 @@ def traced(space: TracedSpace, input_size: tuple[int, int, int], *, network: nn.
             raise UserError(f"{source}: takes no images of {size} ({error.rule}); set data.input_size") from None
         raise error.at(source) from None
     if not found.groups:
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(found.left.items())[:3])
-        raise UserError(f"{source}: no channels of it can be pruned exactly ({some}); use another")
+        raise UserError(f"{source}: {found.reasons}; use another network")
     return replace(space, found=found.to_json())
 
 

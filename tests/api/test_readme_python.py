@@ -59,4 +59,5 @@ def test_an_example_of_a_docstring_runs(example, tmp_path):
     torch.manual_seed(0)
     pruned = SimpleNamespace(model=MyNet())
     names = {"net": MyNet, "prune": lambda: compress.prune, "compare": lambda: compress.compare, "train_set": images}
+    names["images"] = lambda: torch.randn(1, 3, 32, 32)
     run_example(example, {**names, "val_set": images, "pruned": lambda: pruned}, tmp_path)
