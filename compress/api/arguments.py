@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..engine.settings import FinetuneConfig, SearchConfig, method_of
 from ..plan import Count, Range, UserError, brief, build_settings, check_output_folder
+from ..plan.budget_kinds import BUDGETS
 from ..plan.settings import convert
 from ..pruning import Budget, SelectConfig
 from ..spaces import GIVEN, LiveSpace, copied, kind_of
@@ -33,6 +34,9 @@ SEARCH: dict[str, Any] = {
 FINETUNE: dict[str, Any] = {"epochs": 10, "optimizer": SGD}
 BATCH = 64
 
+COSTS = tuple(kind.name for kind in BUDGETS.values() if kind.cost not in (None, "latency"))
+"""Keys of `budget`; latency wants a table, which a recipe has."""
+
 WORDS = {
     **{f"{cost}_ratio": f'budget["{cost}_ratio"]' for cost in ("macs", "params")},
     "select.floor or select.round_to": "round_to",
@@ -50,11 +54,12 @@ WORDS = {
 
 def image_of(x: Any) -> Tensor:
     """`example_input`; UserError unless it is a batch of images, float32 [B, C, H, W]."""
-    if not isinstance(x, Tensor) or x.dim() != 4 or x.dtype != torch.float32:
+    fits = isinstance(x, Tensor) and x.dim() == 4 and x.dtype == torch.float32
+    if not fits or x.is_meta or not x.numel():
         given = f"{brief(tuple(x.shape))} of {x.dtype}" if isinstance(x, Tensor) else kind_of(x)
         raise UserError(
-            f"example_input = {given}: must be images [B, C, H, W] of torch.float32; for example "
-            "torch.randn(1, 3, 224, 224)"
+            f"example_input = {given}: must be images [B, C, H, W] of torch.float32, with values and none of these 0; "
+            "for example torch.randn(1, 3, 224, 224)"
         )
     return x
 
@@ -68,6 +73,8 @@ def budget_of(budget: Limits, pruning_ratio: float | None) -> Budget:
     if not isinstance(budget, Budget | Mapping | None):
         raise UserError(f'budget = {brief(budget)}: must say of what; for example {{"macs_ratio": 0.5}}')
     limits = budget.items() if isinstance(budget, Mapping) else ()
+    if odd := [kind for kind, _ in limits if kind not in COSTS]:
+        raise UserError(f"budget = {brief(budget)}: {odd[0]!r} is no cost; choose of {', '.join(map(repr, COSTS))}")
     limit = budget if isinstance(budget, Budget) else Budget.of(*(Budget(kind, value) for kind, value in limits))
     if limit.latency is not None:
         raise UserError("budget: a limit of latency needs the device's table; use a recipe and `nncompress prune`")

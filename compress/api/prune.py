@@ -9,7 +9,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ..costs import macs, params
-from ..plan import check_figures, scratch, speaking
+from ..pipeline.checks import check_budget
+from ..plan import check_figures, scratch, speaking, storing
 from ..plan.settings import convert
 from ..pruning import STEPS, check_reachable
 from ..report.progress import TerminalProgress
@@ -108,6 +109,7 @@ def prune(
     whole, space, task = subject.network, subject.space, subject.task
     tuning = finetune_settings(finetune, task.data)
     names = names_of(classes, space.num_classes)
+    check_budget(subject.search, limit)
     check_reachable(sizes(space.groups), space.operators(task.input_size), limit, select)
     subject.check_learning(tuning)
     with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
@@ -126,6 +128,8 @@ def prune(
         )
         before = rounds.figures(whole)
         check_figures("val_data: before pruning", before, remedy=FINITE)
+        with storing(rounds.folder):
+            rounds.folder.mkdir(parents=True, exist_ok=True)
         left = rounds.prune(steps)
         after = rounds.figures(left.network)
         check_figures("val_data: after pruning", after, remedy=FINITE)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ..engine import searching
 from ..engine.training import Job
-from ..plan import WidthPlan, scratch, speaking
+from ..plan import UserError, WidthPlan, scratch, speaking
 from ..plan.settings import convert
 from ..pruning import plan_for
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
-from ..spaces import Space
+from ..spaces import Space, kind_of
 from .arguments import WORDS, Ignored, Limits, Seed, budget_of, select_config
 from .data import Loss
 from .subject import Subject
@@ -98,5 +98,7 @@ def select(
         plan = select(score(net, images, method="magnitude"), pruning_ratio=0.4)
         plan.widths
     """
+    if not isinstance(scored, Scored):
+        raise UserError(f"scored = {kind_of(scored)}: must be what compress.score gives")
     limit = budget_of(budget, pruning_ratio)
     return plan_for(scored.space, scored.scores, limit, select_config(round_to), input_size=scored.input_size)

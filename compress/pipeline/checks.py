@@ -10,14 +10,13 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..engine.settings import method_of, penalty_of
+from ..engine.settings import SearchConfig, method_of, penalty_of
 from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
 from ..spaces.checkpoint import ADAPT
 from .folder import RunFolder, differing
-from .recipe import Recipe
 from .tables import RunTable
 
 if TYPE_CHECKING:
@@ -36,16 +35,15 @@ def check_has_tables(c: NetworkContext, argument: str) -> None:
         )
 
 
-def check_budget(recipe: Recipe, budget: Budget) -> None:
+def check_budget(search: SearchConfig, budget: Budget) -> None:
     """UserError when a free ratio would prune nothing, because the search makes no score exactly zero."""
-    search = recipe.search
     method, penalty = method_of(search), penalty_of(search)
     if budget.limits.cost is None and not method.makes_zeros(penalty, search.gamma):
         exact = [other.name for other in PENALTIES.values() if method.makes_zeros(other, 1.0)]
         remedy = f", or set search.penalty={exact[0]} and search.gamma above 0" if exact else ""
         raise UserError(
             f"budget: none, but {method.name} with search.penalty = {penalty.name!r} and search.gamma = "
-            f"{search.gamma:g} makes no score exactly zero, so a free ratio would prune nothing; give --pruning-ratio"
+            f"{search.gamma:g} makes no score exactly zero, so a free ratio would prune nothing; give pruning_ratio"
             f"{remedy}"
         )
 

@@ -170,7 +170,7 @@ class NetworkContext(RunContext):
             select, priced = self.recipe.select, self.priced(space)
             with speaking(FLAGS):
                 check_reachable(sizes(space.groups), operators, self.budget, select, priced=priced)
-            check_budget(self.recipe, self.budget)
+                check_budget(self.recipe.search, self.budget)
         elif "select" in stages and self.table is not None:
             self.priced(self._start(stages))
         if ("search" if self.steps == 1 else "steps") in stages:
