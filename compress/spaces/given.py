@@ -42,7 +42,7 @@ def check_given(network: Any, *, argument: str = "model") -> None:
             kind = str(value.dtype).removeprefix("torch.")
             remedy = "give a network of real numbers" if value.is_complex() else "give model.float()"
             raise UserError(f"{source}: {name} is {kind}; its parameters must be float32; {remedy}")
-        check_finite(name, value, source=source, remedy="give weights from before training diverged")
+        check_finite(name, value.detach(), source=source, remedy="give weights from before training diverged")
 
 
 def copied(network: nn.Module, *, argument: str = "model") -> nn.Module:

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from ..plan import UserError, brief
 from ..plan.settings import convert
-from ..spaces import Group, TracedSpace, attention_of, check_given, group_values, plain_attention
+from ..spaces import (
+    Group,
+    TracedSpace,
+    attention_of,
+    check_given,
+    evaluating,
+    group_values,
+    kind_of,
+    plain_attention,
+    shapes_through,
+)
 from .graph import Candidate, trace
 from .grouped import joined
 from .passes import checked_example
@@ -123,7 +133,22 @@ def traced(space: TracedSpace, input_size: tuple[int, int, int], *, network: nn.
         raise error.at(source) from None
     if not found.groups:
         raise UserError(f"{source}: {found.reasons}; use another network")
+    _check_classifier(network, space, input_size)
     return replace(space, found=found.to_json())
+
+
+def _check_classifier(network: nn.Module, space: TracedSpace, input_size: tuple[int, int, int]) -> None:
+    """UserError where `network` gives anything but one logit for each class of `space`, or nothing of it learns."""
+    if not any(value.requires_grad for value in network.parameters()):
+        raise UserError(f"space.model = {space.model!r}: no parameter requires a gradient; make it with some that do")
+    with evaluating(network):
+        outputs = shapes_through(network, [torch.zeros(1, *input_size)])
+    if not isinstance(outputs, Tensor) or outputs.shape != (1, space.num_classes):
+        given = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {kind_of(outputs)}"
+        raise UserError(
+            f"space.model = {space.model!r}: gives {given} for one image; must be the logits of all classes, [1, "
+            f"{space.num_classes}]; take num_classes as an argument, and give the logits alone"
+        )
 
 
 def _listed(candidates: Sequence[Candidate]) -> dict[str, str]:
