@@ -102,6 +102,10 @@ class Data(Dataset[Any]):
         sampler = EpochSampler(len(items), seed=seed, rank=0, world_size=1, drop_uneven=True)
         return self._loader(items, batch_size=batch_size, sampler=sampler, drop_last=True)
 
+    def first(self, n: int) -> Any:
+        """The batch of the first `n` items."""
+        return self.joined([self[i] for i in range(n)])
+
     def batches(self) -> Iterator[Any]:
         """All items once, in order."""
         return iter(self._loader(self, batch_size=self.batch_size))

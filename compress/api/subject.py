@@ -60,7 +60,7 @@ class Subject:
         return cls(deepcopy(model).cpu(), space, found.left, task, config)
 
     def check_learning(self, tuning: FinetuneConfig | None = None) -> None:
-        """UserError where the search, or fine-tuning as `tuning` says, could not make a step: one batch is tried.
+        """UserError where the search, or fine-tuning as `tuning` says, could not make a step: a batch is tried.
 
         In training mode, on a copy: a BatchNorm may refuse its batch, or the network give something else than in
         evaluation.
@@ -68,9 +68,12 @@ class Subject:
         method, data = method_of(self.search), self.task.data
         if data is None or not (method.batches or tuning is not None):
             return
+        sizes = []
         if method.batches:
+            sizes.append(self.search.batch_size)
             data.check_batch("search", self.search.batch_size, halved=method.halves)
         if tuning is not None:
+            sizes.append(tuning.batch_size)
             data.check_batch("finetune", tuning.batch_size)
         if not any(value.requires_grad for value in self.network.parameters()):
             raise UserError(
@@ -78,7 +81,7 @@ class Subject:
                 "model.requires_grad_(), or give method='magnitude' and finetune=False"
             )
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            loss = self.task.loss(deepcopy(self.network).train(), next(data.batches()))
+            loss = self.task.loss(deepcopy(self.network).train(), data.first(min(sizes)))
         if not loss.requires_grad:
             raise UserError("loss: does not depend on the network's parameters; compute it of network(...), undetached")
         if not math.isfinite(value := loss.item()):

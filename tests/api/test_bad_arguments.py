@@ -177,9 +177,10 @@ def test_one_sample_that_a_batchnorm_refuses_is_told_before_training(tmp_path):
             return self.head(self.last(self.features(self.first(x))))
 
     network = Pooled().train()
+    options = {"pruning_ratio": 0.4, "round_to": 1, "work_dir": tmp_path / "run", "quiet": True}
+    loader = DataLoader(DATA, batch_size=8)
     with pytest.raises(UserError, match=r"^train_data: a batch does not fit the network .*more than 1 value"):
-        compress.prune(network, X, DATA, pruning_ratio=0.4, round_to=1, finetune={"batch_size": 1}, search={"batch_size": 1},
-                       work_dir=tmp_path / "run", quiet=True)  # fmt: skip
+        compress.prune(network, X, loader, finetune={"batch_size": 1}, **options)
     assert not (tmp_path / "run").exists()
     assert network.training
     assert int(network.last.num_batches_tracked) == 0

@@ -129,7 +129,7 @@ def test_a_card_with_groups_that_are_none_is_one_line(change, words, net, tmp_pa
         ({"model": "torchvision:resnet18", "in_channels": 1}, "take 3 channels"),
         ({"model": "resnet18", "options": {"pretrained": True}}, "weights come from --checkpoint"),
         ({"model": "resnet18", "options": {"scriptable": True}}, "another kind of network"),
-        ({"model": "resnet18", "options": {"no_such": 1}}, "does not take"),
+        ({"model": "resnet18", "options": {"no_such": 1}}, "fails with"),
         ({"model": "net.py:make:x"}, "must be FILE.py:function"),
         ({"model": 5}, "must be a name"),
         ({"model": "resnet18", "ignored": "stem"}, "must be names of modules"),
