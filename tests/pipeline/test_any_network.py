@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compress.pipeline.recipe import Recipe, make_recipe
-from compress.pipeline.run import prune
+from compress.pipeline.run import prune, train_baseline
 from compress.plan import UserError, WidthPlan, write_json
 from compress.pruning import Budget, slice_model
 from compress.report.progress import TerminalProgress
@@ -157,3 +157,48 @@ def test_code_that_makes_no_network_is_one_line(code, words, tmp_path):
     with pytest.raises(UserError, match=words) as error:
         TracedSpace(num_classes=10, model=f"{path}:make").build()
     assert "\n" not in str(error.value)
+
+
+BODY = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, classes))
+"""
+FORWARD, MAKE = "class Bad(Net):\n  def forward(self, x):\n    return", "def make(num_classes):\n  return"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (FORWARD + " {'y': super().forward(x)}", r"gives a dict .* \[1, 10\]"),
+        (f"{FORWARD} super().forward(x), x", "gives a tuple for one image"),
+        (f"{MAKE} Net(7)", r"gives \[1, 7\] for one image; must be the logits of all classes"),
+        (f"{FORWARD} super().forward(x[:, :, :5])", "takes no images of 3 x 32"),
+        (f"{FORWARD} super().forward(x if x.mean() > 0 else -x)", "asks for val"),
+        (f"{MAKE} Net(num_classes).half()", "0.weight is float16"),
+        (f"{MAKE} Net(num_classes).requires_grad_(False)", "no parameter requires a gradient"),
+        (f"{MAKE} nn.Sequential(nn.LazyConv2d(8, 3))", "0.weight has no shape yet"),
+        (f"{MAKE} nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))", "use another network"),
+        ("def make(num_classes):\n  raise OSError('no weights')", r"fails with .*OSError: no weights"),
+        ("class Mine(Exception): pass\ndef make(num_classes):\n  raise Mine('odd')", r"fails with .*Mine: odd"),
+        ("raise SystemExit(3)", r"fails \(SystemExit: 3\); mend it"),
+    ],
+)  # fmt: skip
+def test_a_network_that_no_run_can_prune_is_one_line_and_leaves_no_folder(code, words, tmp_path):
+    path = tmp_path / "bad.py"
+    path.write_text(BODY + code + ("\ndef make(num_classes):\n  return Bad(num_classes)" if "Bad(Net)" in code else ""))
+    recipe = make_recipe(values(f"{path}:make"), [], source=None, kind=Recipe)
+    with pytest.raises(UserError, match=words) as error:
+        train_baseline(recipe, tmp_path / "run", progress=TerminalProgress(quiet=True))
+    assert "\n" not in str(error.value)
+    assert f"space.model = '{path}:make'" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_without_a_function_says_how_to_name_one():
+    with pytest.raises(UserError, match=r"of a file name the function too: net.py:make"):
+        TracedSpace(num_classes=10, model="net.py")
+    with pytest.raises(UserError, match=r"^recipe: space.model = 'net.py:': must be a function"):
+        make_recipe(values("net.py:"), [], source=None, kind=Recipe)
