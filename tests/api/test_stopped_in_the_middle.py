@@ -36,7 +36,7 @@ def ending(call, what):
     [
         (
             3,
-            r"^search: training diverged in epoch 1: .* = nan in iteration 1 of 2; lower search.optimizer.lr, .* again$",
+            r"^search: training diverged in epoch 1: .* = nan in iteration 1 of 2; lower search.optimizer.lr,.*again$",
         ),
         (20, r"^finetune: training diverged in epoch 2: .*; lower finetune.optimizer.lr and call again; epoch 1 was"),
     ],
