@@ -91,56 +91,58 @@ def prune(
     """
     STEPS.check("steps", steps, whole=True)
     x = _image(example_input)
-    size = (x.shape[1], x.shape[2], x.shape[3])
     limit = _budget(budget, pruning_ratio)
-    data = None if train_data is None else Data.of(train_data, name="train_data", batch_size=BATCH)
-    validation = None if val_data is None else Data.of(val_data, name="val_data", batch_size=BATCH)
-    config = _search_settings(method, search, data)
-    tuning = _finetune_settings(finetune, data)
+    data, validation = _data(train_data, "train_data"), _data(val_data, "val_data")
+    config, tuning = _search_settings(method, search, data), _finetune_settings(finetune, data)
     space, found = _space(model, x, ignored_layers, streams=streams)
     names = _names(classes, space.num_classes)
     select = SelectConfig(round_to=round_to, floor=min(round_to, 8))
-    check_reachable(sizes(space.groups), space.operators(size), limit, select)
-    whole = deepcopy(model).cpu()
+    task = DataTask(data, (x.shape[1], x.shape[2], x.shape[3]), loss)
+    check_reachable(sizes(space.groups), space.operators(task.input_size), limit, select)
     with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
-        folder = temporary if work_dir is None else _folder(work_dir)
         rounds = Rounds(
-            network=whole,
+            network=deepcopy(model).cpu(),
             space=space,
-            task=DataTask(data, size, loss),
+            task=task,
             validation=validation,
             search=config,
             finetune=tuning,
             limit=limit,
             select=select,
-            folder=folder,
+            folder=temporary if work_dir is None else _folder(work_dir),
             seed=seed,
             progress=progress,
         )
-        before = rounds.figures(whole)
-        left = rounds.prune(steps)
-        after = rounds.figures(left.network)
-    result = Pruned(
-        model=left.network.cpu().eval(),
-        plan=left.plan,
-        before=_costs(space, sizes(space.groups), size, before),
-        after=_costs(space, left.plan.widths, size, after),
-        scores=left.scores,
-        left=found.left,
-        space=left.space,
-        card=Card(space.name, left.space.arch, names, {"input_size": list(size)}),
-    )
+        result = _pruned(rounds, steps, names, found.left)
     if work_dir is not None:
         result.save(work_dir)
     return result
 
 
-def _costs(
-    space: LiveSpace, widths: Mapping[str, int], size: tuple[int, int, int], figures: Mapping[str, float]
-) -> dict[str, float]:
-    """Parameters and MACs at `widths` for images of `size`, with `figures`."""
+def _pruned(rounds: Rounds, steps: int, names: tuple[str, ...], left_alone: Mapping[str, str]) -> Pruned:
+    """What `steps` of `rounds` leave, beside the network that they began with."""
+    space, size = rounds.space, rounds.task.input_size
     operators = space.operators(size)
-    return {"params": params(operators, widths), "macs": macs(operators, widths), **figures}
+
+    def costs(widths: Mapping[str, int], figures: Mapping[str, float]) -> dict[str, float]:
+        return {"params": params(operators, widths), "macs": macs(operators, widths), **figures}
+
+    before = costs(sizes(space.groups), rounds.figures(rounds.network))
+    left = rounds.prune(steps)
+    return Pruned(
+        after=costs(left.plan.widths, rounds.figures(left.network)),
+        model=left.network.cpu().eval(),
+        plan=left.plan,
+        before=before,
+        scores=left.scores,
+        left=left_alone,
+        space=left.space,
+        card=Card(space.name, left.space.arch, names, {"input_size": list(size)}),
+    )
+
+
+def _data(given: Any, name: str) -> Data | None:
+    return None if given is None else Data.of(given, name=name, batch_size=BATCH)
 
 
 def _image(x: Any) -> Tensor:
