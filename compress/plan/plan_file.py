@@ -54,7 +54,7 @@ class Select(TypedDict):
     ranking: Literal["global", "kind", "layer"]
     floor: Width
     round_to: Width
-    gain: NotRequired[Literal["sum", "log"]]
+    gain: NotRequired[Literal["sum", "log", "balanced"]]
 
 
 class Residual(TypedDict):

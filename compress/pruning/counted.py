@@ -22,7 +22,7 @@ def under_one(budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -
     """The widths that keep the most within one budget of channels, MACs or parameters.
 
     Without rounding those above a threshold: for channels they hold the most that can be held, and for MACs and
-    parameters every channel competes with every other one, whatever it costs. With `round_to` above 1 or `gain="log"`
+    parameters every channel competes with every other one, whatever it costs. With `round_to` above 1 or another `gain`
     the widths of the knapsack, unless those above the threshold hold as much: the level at which whole steps of
     `round_to` channels go says little about their worth, so that a larger budget could hold less.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..plan import Count, UserError, check_settings
 
 Widths = dict[str, int]
+Gain = Literal["sum", "log", "balanced"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class SelectConfig:
     of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer
     channels. `round_to`: widths are multiples of it (or the full width). `gain`, for budgets of costs: `sum` keeps the
     most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's score is equally bad,
-    so that no layer is given up for many cheap channels of another.
+    so that no layer is given up for many cheap channels of another; `balanced` the largest harmonic mean of the shares
+    of score kept, weighted by what the groups cost, so that equal scores keep equal shares of all groups, of streams
+    that everything reads as of what lies between.
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
     floor: Count = 1
     round_to: Count = 1
-    gain: Literal["sum", "log"] = "sum"
+    gain: Gain = "sum"
 
     def __post_init__(self) -> None:
         check_settings(self, "select")
@@ -91,12 +94,16 @@ class Ranking:
     def gains(self, prices: Mapping[str, float] | None = None) -> dict[str, list[float]]:
         """What each channel, best first, adds to what a plan keeps: {group: [C]}.
 
-        Scores, or by `gain="log"` the logarithm of the group's. Ranks (`layer`, `kind`) are worth `prices`, {group:
-        what one channel costs}, times as much: then equal ranks are worth their price in every group, and no group goes
-        first because its channels are dear.
+        Scores, or by `gain="log"` the logarithm of the group's, or by `gain="balanced"` what the group costs, over its
+        share of score, negative. Ranks (`layer`, `kind`) are worth `prices`, {group: what one channel costs}, times as
+        much: then equal ranks are worth their price in every group, and no group goes first because its channels are
+        dear.
         """
         if self.config.gain == "log":
             return {name: _logs(value) for name, value in self.value.items()}
+        if self.config.gain == "balanced":
+            worth = {name: price * self.sizes[name] for name, price in (prices or {}).items()}
+            return {name: _shortfalls(value, worth.get(name, 1.0)) for name, value in self.value.items()}
         if self.config.ranking == "global" or prices is None:
             return self.value
         return {name: [prices[name] * v for v in value] for name, value in self.value.items()}
@@ -142,3 +149,9 @@ def _logs(values: Sequence[float]) -> list[float]:
     """What each channel, best first, adds to the logarithm of its group's score; the first is always kept: nothing."""
     held = np.cumsum(np.asarray(values, dtype=float))
     return [0.0, *np.diff(np.log(np.maximum(held, np.finfo(float).tiny)))]
+
+
+def _shortfalls(values: Sequence[float], worth: float) -> list[float]:
+    """What each channel, best first, takes off `worth` over the share of the group's score that is kept."""
+    held = np.maximum(np.cumsum(np.asarray(values, dtype=float)), np.finfo(float).tiny)
+    return [0.0, *(-worth * np.diff(held[-1] / held))]

@@ -22,6 +22,8 @@ from .limits import Priced, best_under
 from .ranking import Ranking, SelectConfig
 
 DEFAULTS = SelectConfig()
+WORTH = Budget("macs_ratio", 0.5)
+"""What groups are weighed by under `gain="balanced"`, where not one counted cost is limited."""
 
 
 def select(
@@ -88,12 +90,14 @@ def _widths(
     """How many of each group's channels stay.
 
     One budget of channels, MACs or parameters drops the worst channels until it is met, and adds back those that still
-    fit, best first (`threshold`). Where widths are rounded, and under `gain="log"`, it takes the widths that keep the
+    fit, best first (`threshold`). Where widths are rounded, and under another `gain`, it takes the widths that keep the
     most instead (`counted.under_one`); so do a budget of latency, among the widths of the table's grid, and several
     budgets at once.
     """
     if budget.also or budget.latency:
-        return best_under(budget, ranking.gains(), operators, ranking.allowed, priced)
+        # Milliseconds of single channels are no table's: MACs say what a group is worth.
+        prices = Counted.of(WORTH, ranking, operators).each(ranking) if ranking.config.gain == "balanced" else None
+        return best_under(budget, ranking.gains(prices), operators, ranking.allowed, priced)
     if budget.limits.cost is not None:
         return under_one(budget, ranking, operators)
     counts = {name: int((s != 0).sum()) for name, s in scores.items()}

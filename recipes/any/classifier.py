@@ -8,7 +8,7 @@
 _sgd = dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4)
 
 space = dict(type="traced", model="resnet18")
-data = dict(type="imagefolder", root="data/images", input_size=224, augment="crop_flip")
+data = dict(type="imagefolder", root="data/images", input_size=224, augment="auto")
 train = dict(epochs=10, batch_size=64, optimizer=_sgd, warmup_epochs=1)
 search = dict(
     method=dict(type="rarts", order="fused", lam=1.0, beta=1.0),
@@ -18,5 +18,5 @@ search = dict(
     optimizer=_sgd,
     alpha_optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
 )
-select = dict(round_to=8, floor=8)
+select = dict(round_to=8, floor=8, gain="balanced")
 finetune = dict(epochs=10, batch_size=64, optimizer=_sgd, distill=dict(temperature=4.0, weight=1.0))

@@ -69,6 +69,41 @@ def test_log_gain_is_refused_where_no_cost_is_limited(budget):
         plan(budget, "log")
 
 
+STREAM = tuple(
+    Operator(name, "conv", n_in, n_out, 1, 1)
+    for i in range(3)
+    for name, n_in, n_out in ((f"in{i}", "stream", f"inner{i}"), (f"out{i}", f"inner{i}", "stream"))
+)
+"""Three blocks on one stream, whose channels everything reads or writes."""
+SIZES = {"stream": 32, "inner0": 64, "inner1": 64, "inner2": 64}
+
+
+@pytest.mark.parametrize("also", [(), (Budget("params_ratio", 0.26),)])
+def test_equal_scores_keep_equal_shares_of_a_stream_and_of_what_lies_between(also):
+    flat = {name: torch.ones(n) for name, n in SIZES.items()}
+    budget = Budget.of(Budget("macs_ratio", 0.251), *also)
+    found = {
+        gain: select(flat, STREAM, budget, SelectConfig(gain=gain, round_to=8), space="toy").widths
+        for gain in ("sum", "log", "balanced")
+    }
+    assert found["balanced"] == {name: n // 2 for name, n in SIZES.items()}
+    assert found["sum"]["stream"] == found["log"]["stream"] == 8
+
+
+def test_a_balanced_gain_keeps_more_where_scores_are_concentrated_less():
+    scores = {name: torch.ones(n) for name, n in SIZES.items()}
+    scores["inner1"] = torch.linspace(1, 0, 64) ** 4
+    config = SelectConfig(gain="balanced", round_to=4)
+    found = select(scores, STREAM, Budget("macs_ratio", 0.4), config, space="toy").widths
+    assert found["inner1"] < min(found["inner0"], found["inner2"])
+
+
+@pytest.mark.parametrize("budget", [Budget("free"), Budget("pruning_ratio", 0.5)])
+def test_a_balanced_gain_goes_with_every_budget(budget):
+    widths = plan(budget, "balanced").widths
+    assert widths == ({"narrow": 4, "wide": 8} if budget.kind == "free" else {"narrow": 2, "wide": 4})
+
+
 def test_an_unknown_gain_is_refused():
     with pytest.raises(UserError, match=r"select\.gain = 'product': must be one of 'sum', 'log'"):
         SelectConfig(gain="product")

@@ -1,0 +1,98 @@
+"""torch-pruning's pruners as rivals: cut until the MACs meet a target, as its users do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+STEPS = 10
+"""Halvings of the interval in which the pruning ratio is sought."""
+
+
+def classifiers(network: Any, classes: int) -> list[Any]:
+    """The layers whose outputs are the classes, which no pruner may cut."""
+    from torch import nn
+
+    return [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+
+
+def cutter(
+    network: Any, settings: dict[str, Any], *, size: tuple[int, int, int], classes: int
+) -> Callable[[float], Any]:
+    """Share of the channels to remove -> a copy of `network` without them."""
+    import torch
+    import torch_pruning as tp
+
+    def cut(ratio: float) -> Any:
+        small = deepcopy(network).cpu().eval()
+        pruner = tp.pruner.BasePruner(
+            small,
+            torch.zeros(1, *size),
+            importance=tp.importance.GroupMagnitudeImportance(p=settings.get("p", 2)),
+            global_pruning=settings.get("global", False),
+            max_pruning_ratio=settings.get("most", 1.0),
+            pruning_ratio=ratio,
+            round_to=settings.get("round_to", 8),
+            ignored_layers=classifiers(small, classes),
+        )
+        pruner.step()
+        return small
+
+    return cut
+
+
+def at_macs(cut: Callable[[float], Any], target: float, size: tuple[int, int, int]) -> Any:
+    """The largest network of `cut` whose MACs are at most `target` of the whole one's."""
+    from compress.costs import count_macs
+
+    full = count_macs(cut(0.0), size)
+    low, high, best = 0.0, 0.98, None
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        small = cut(middle)
+        if count_macs(small, size) <= target * full:
+            high, best = middle, small
+        else:
+            low = middle
+    if best is None:
+        raise ValueError(f"no pruning ratio below 0.98 leaves {target} of the MACs")
+    return best
+
+
+def regularised(
+    network: Any,
+    settings: dict[str, Any],
+    task: Any,
+    config: Any,
+    job: Any,
+    *,
+    size: tuple[int, int, int],
+    classes: int,
+) -> Any:
+    """`network` trained with the group lasso of the group-norm pruner, for as many epochs as a search takes."""
+    import torch
+    import torch_pruning as tp
+
+    trained = deepcopy(network).train()
+    pruner = tp.pruner.GroupNormPruner(
+        trained,
+        torch.zeros(1, *size),
+        importance=tp.importance.GroupMagnitudeImportance(p=2),
+        reg=settings["reg"],
+        ignored_layers=classifiers(trained, classes),
+    )
+    loader = task.loader(2 * config.batch_size, job)  # a search takes two halves a step
+    values = {key: value for key, value in config.optimizer.items() if key != "type"}
+    optimizer = torch.optim.SGD(trained.parameters(), **values)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
+    for epoch in range(config.epochs):
+        loader.set_epoch(epoch)
+        pruner.update_regularizer()
+        for batch in loader:
+            optimizer.zero_grad()
+            task.loss(trained, batch).backward()
+            pruner.regularize(trained)
+            optimizer.step()
+        schedule.step()
+    return trained.eval()
