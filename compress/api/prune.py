@@ -15,7 +15,7 @@ from ..plan.settings import convert
 from ..pruning import STEPS, check_reachable
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
-from ..spaces import Card, LiveSpace, sizes
+from ..spaces import Card, sizes
 from .arguments import (
     BATCH,
     WORDS,
@@ -106,15 +106,14 @@ def prune(
         search=search,
         validation=validation,
     )
-    whole, space, task = subject.network, subject.space, subject.task
-    tuning = finetune_settings(finetune, task.data)
-    names = names_of(classes, space.num_classes)
+    space, task = subject.space, subject.task
+    tuning, names = finetune_settings(finetune, task.data), names_of(classes, space.num_classes)
     check_budget(subject.search, limit)
     check_reachable(sizes(space.groups), space.operators(task.input_size), limit, select)
     subject.check_learning(tuning)
     with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
         rounds = Rounds(
-            network=whole,
+            network=subject.network,
             space=space,
             task=task,
             validation=validation,
@@ -126,31 +125,33 @@ def prune(
             seed=seed,
             progress=progress,
         )
-        before = rounds.figures(whole)
-        check_figures("val_data: before pruning", before, remedy=FINITE)
-        with storing(rounds.folder):
-            rounds.folder.mkdir(parents=True, exist_ok=True)
-        left = rounds.prune(steps)
-        after = rounds.figures(left.network)
-        check_figures("val_data: after pruning", after, remedy=FINITE)
-    result = Pruned(
-        model=left.network.cpu().eval(),
-        plan=left.plan,
-        before=_costs(space, sizes(space.groups), task.input_size, before),
-        after=_costs(space, left.plan.widths, task.input_size, after),
-        scores=left.scores,
-        left=subject.left,
-        space=left.space,
-        card=Card(space.name, left.space.arch, names, {"input_size": list(task.input_size)}),
-    )
+        result = _pruned(rounds, steps, names, subject.left)
     if folder is not None:
         result.save(folder)
     return result
 
 
-def _costs(
-    space: LiveSpace, widths: Mapping[str, int], size: tuple[int, int, int], figures: Mapping[str, float]
-) -> dict[str, float]:
-    """Parameters and MACs at `widths` for images of `size`, with `figures`."""
+def _pruned(rounds: Rounds, steps: int, names: tuple[str, ...], left_alone: Mapping[str, str]) -> Pruned:
+    """What `steps` of `rounds` leave, beside the network that they began with."""
+    space, size = rounds.space, rounds.task.input_size
     operators = space.operators(size)
-    return {"params": params(operators, widths), "macs": macs(operators, widths), **figures}
+
+    def costs(widths: Mapping[str, int], network: nn.Module, when: str) -> dict[str, float]:
+        figures = rounds.figures(network)
+        check_figures(f"val_data: {when} pruning", figures, remedy=FINITE)
+        return {"params": params(operators, widths), "macs": macs(operators, widths), **figures}
+
+    before = costs(sizes(space.groups), rounds.network, "before")
+    with storing(rounds.folder):
+        rounds.folder.mkdir(parents=True, exist_ok=True)
+    left = rounds.prune(steps)
+    return Pruned(
+        after=costs(left.plan.widths, left.network, "after"),
+        model=left.network.cpu().eval(),
+        plan=left.plan,
+        before=before,
+        scores=left.scores,
+        left=left_alone,
+        space=left.space,
+        card=Card(space.name, left.space.arch, names, {"input_size": list(size)}),
+    )

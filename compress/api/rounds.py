@@ -11,7 +11,7 @@ from ..engine.hooks import Progress
 from ..engine.searching import search
 from ..engine.settings import FinetuneConfig, SearchConfig
 from ..engine.training import Job
-from ..engine.tuning import fit
+from ..engine.tuning import fit, short
 from ..plan import WidthPlan
 from ..pruning import Budget, SelectConfig, plan_for, slice_model
 from ..spaces import Space, sizes
@@ -38,7 +38,7 @@ class Rounds:
         task: loss and training data.
         validation: what figures along the way are of.
         search: of each round.
-        finetune: of the last round, its `short` of those before; None: none.
+        finetune: of the last round, a `short` one of those before; None: none.
         limit: of the last round.
         select: how channels are chosen.
         folder: for the trainings' files; rounds before the last have folders in it.
@@ -84,7 +84,7 @@ class Rounds:
         small, space = slice_model(found.network.eval(), before.space, plan.within(before.plan))
         if self.finetune is not None:
             self.progress.announce("finetune")
-            config = self.finetune if share == 1 else self.finetune.short
+            config = self.finetune if share == 1 else short(self.finetune)
             job = self._job(folder, "finetune")
             fit(small, self.task, config, job, evaluate=lambda: self.figures(small), teacher=self.network)
         return Left(small, space, plan, scores)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -74,12 +74,6 @@ class FinetuneConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         check_training(self, "finetune")
-
-    @property
-    def short(self) -> Self:
-        """The training after a round that is not the last: `between` epochs, which the schedule then spans."""
-        epochs = self.between or max(1, self.epochs // 10)
-        return replace(self, epochs=epochs, warmup_epochs=min(self.warmup_epochs, epochs - 1), between=None)
 
 
 @dataclass(frozen=True)

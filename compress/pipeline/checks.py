@@ -26,6 +26,10 @@ SEARCHED = ("scores.safetensors", "searched.safetensors", "searched.json")
 """What a search writes, and --search-from copies."""
 
 
+_FIRST = {"steps": "step1", "before": "../step1"}
+"""Key in the record of a run that began with a pruned network -> where, from there, the first round is."""
+
+
 def check_has_tables(c: NetworkContext, argument: str) -> None:
     """UserError, beginning with `argument`, where no latency tables are measured of the networks of `c`."""
     if not c.has_tables:
@@ -105,6 +109,10 @@ def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: S
         record = RunFolder.recorded(source) or {}
     except UserError as error:
         raise error.at(f"--search-from {source}") from None
+    if first := next((place for key, place in _FIRST.items() if key in record), None):
+        raise UserError(
+            f"--search-from {source}: searched what an earlier round had left; give {source / first}, the first round"
+        )
     theirs = record.get("recipe", {})
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"

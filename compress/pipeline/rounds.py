@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..engine.tuning import short
 from ..plan import UserError, WidthPlan
 from ..plan.run_files import METRICS
 from ..pruning import STEPS
@@ -81,7 +82,7 @@ def _round(c: NetworkContext, number: int) -> NetworkContext:
     context = copy(c)
     vars(context).pop("baseline", None)  # another file holds it
     context.aim, context.steps, context.trust = "round", 1, False
-    context.recipe = replace(c.recipe, finetune=c.recipe.finetune.short)
+    context.recipe = replace(c.recipe, finetune=short(c.recipe.finetune))
     context.checkpoint = str(c.folder / "baseline")
     context.search_from = c.search_from if number == 1 else None
     context.before = round_folder(c.folder.path, number - 1)

@@ -72,7 +72,8 @@ class WidthPlan:
 
         Example::
 
-            plan.within(earlier).kept  # {"layer1.0.conv1": (1,)}: of (2, 5), which `earlier` kept, 5 stays
+            earlier = WidthPlan("preresnet", {"conv1": 8}, {"conv1": (2, 5)})
+            WidthPlan("preresnet", {"conv1": 8}, {"conv1": (5,)}).within(earlier).kept  # {"conv1": (1,)}
         """
         self.check_fits(earlier.sizes)
         present = {name: kept for name, kept in earlier.kept.items() if kept}

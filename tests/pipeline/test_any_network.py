@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,6 +80,27 @@ def test_a_run_on_the_users_own_network(net, tmp_path):
     small, space, _ = load_model(folder / "model")
     assert sum(p.numel() for p in small.parameters()) == summary["params"]["after"]
     assert space.left
+
+
+def test_a_run_in_rounds_on_the_users_own_network(net, tmp_path):
+    options = ["finetune.between=2", "measure.backends=['onnxruntime']", "search.batch_size=16"]
+    recipe = make_recipe(values(f"{net}:make"), options, source=None, kind=Recipe)
+    torch.manual_seed(0)
+    network = make_space("traced", {"num_classes": 10, "model": f"{net}:make"}).build()
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    folder = prune(
+        recipe, tmp_path / "run", progress=TerminalProgress(quiet=True), checkpoint=str(tmp_path / "w.pth"),
+        budget=Budget("macs_ratio", 0.4, also=(Budget("params_ratio", 0.6),)), steps=3,
+    )  # fmt: skip
+    plans = [WidthPlan.load(place / "plan.json") for place in (folder / "step1", folder / "step2", folder.path)]
+    for earlier, later in pairwise(plans):
+        assert all({*later.kept[name]} <= {*kept} for name, kept in earlier.kept.items())
+    small, space, _ = load_model(folder / "model")
+    assert sizes(space.groups) == plans[-1].widths
+    record = json.loads((folder / "step2" / "recipe.json").read_text())
+    assert (record["recipe"]["finetune"]["epochs"], record["budget"]["also"][0]["value"]) == (2, 0.6 ** (2 / 3))
+    assert Path(record["before"]["path"]) == folder / "step1"
+    assert small(torch.randn(2, *SIZE)).shape == (2, 10)
 
 
 def test_a_card_that_names_code_runs_it_for_nobody(net, tmp_path):

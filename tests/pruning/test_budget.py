@@ -1,6 +1,7 @@
 """Budgets as the user says them: their kinds, their ranges, which go together, and the way through a file."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -76,3 +77,17 @@ def test_milliseconds_must_be_finite_and_above_zero(value):
         Budget("latency_ms", value)
     with pytest.raises(UserError, match=r"^latency_ratio .*must lie between 0 and 1"):
         Budget("latency_ratio", value)
+
+
+def test_limits_on_the_way_keep_an_equal_share_of_what_the_round_before_may_keep():
+    for budget in (Budget("macs_ratio", 0.2), Budget("params_ratio", 0.5, also=(Budget("latency_ratio", 0.3),))):
+        parts = [budget.part(i / 4) for i in range(1, 5)]
+        for k in range(len(budget.all)):
+            values = [1.0, *(part.all[k].value for part in parts)]
+            ratios = [after / before for before, after in pairwise(values)]
+            assert ratios == pytest.approx([budget.all[k].value ** 0.25] * 4, rel=1e-12)
+        assert parts[-1] is budget
+    removed = Budget("pruning_ratio", 0.75)
+    assert (removed.part(0.5).value, removed.part(1)) == (0.5, removed)
+    assert Budget("latency_ms", 4.0).part(0.5, unpruned_ms=16.0).value == pytest.approx(8.0)
+    assert Budget().part(0.5) == Budget()
