@@ -73,7 +73,7 @@ def budget_of(budget: Limits, pruning_ratio: float | None) -> Budget:
     if not isinstance(budget, Budget | Mapping | None):
         raise UserError(f'budget = {brief(budget)}: must say of what; for example {{"macs_ratio": 0.5}}')
     limits = budget.items() if isinstance(budget, Mapping) else ()
-    if odd := [kind for kind, _ in limits if kind not in COSTS]:
+    if odd := [kind for kind, _ in limits if kind not in BUDGETS]:
         raise UserError(f"budget = {brief(budget)}: {odd[0]!r} is no cost; choose of {', '.join(map(repr, COSTS))}")
     limit = budget if isinstance(budget, Budget) else Budget.of(*(Budget(kind, value) for kind, value in limits))
     if limit.latency is not None:

@@ -54,7 +54,19 @@ def score(
     seed: int = 0,
     quiet: bool = False,
 ) -> Scored:
-    """Scores of the channels of `model` (unchanged) by `method`; the arguments are those of `compress.prune`.
+    """Scores of the channels of `model` (unchanged): the search of `compress.prune`, whose arguments these are.
+
+    Args:
+        model: any network.
+        example_input: [B, C, H, W].
+        train_data: a DataLoader or a data set; None for methods that need none.
+        method: its name, or {"type": name, and its settings}.
+        loss: (network, batch) -> scalar, in place of cross entropy.
+        ignored_layers: modules, their names or their types that keep all their channels.
+        streams: residual streams are scored too.
+        search: settings of the search.
+        seed: of all that is random.
+        quiet: show no progress.
 
     Raises UserError as `compress.prune`.
 
@@ -89,7 +101,13 @@ def score(
 def select(
     scored: Scored, *, budget: Limits = None, pruning_ratio: float | None = None, round_to: int = 8
 ) -> WidthPlan:
-    """The channels that stay under a budget; the arguments are those of `compress.prune`.
+    """The channels that stay under a budget.
+
+    Args:
+        scored: of `score`.
+        budget: as `compress.prune` takes it.
+        pruning_ratio: share of the channels to remove, in place of `budget`.
+        round_to: widths become multiples of it.
 
     Raises UserError for a budget that is out of reach, with what can be reached.
 

@@ -25,7 +25,7 @@ def check_given(network: Any, *, argument: str = "model") -> None:
 
     Example::
 
-        check_given(net, argument="network")
+        check_given(network, argument="network")
     """
     source = f"{argument} = {kind_of(network)}"
     if fault := _foreign(network):

@@ -155,11 +155,17 @@ def outputs_of(model: nn.Module, example: tuple[Any, ...]) -> list[Tensor]:
 def masked_outputs(
     model: nn.Module, groups: Sequence[Group], scores: Mapping[str, Tensor], example: tuple[Any, ...]
 ) -> list[Tensor]:
-    """The outputs of `model` while gates multiply by `scores`, {group: [C]}; afterwards they are taken off again.
+    """The outputs of `model` while gates multiply by `scores`; afterwards they are taken off again.
+
+    Args:
+        model: at full width.
+        groups: whose channels are gated.
+        scores: {group: [C]}.
+        example: arguments of a forward pass.
 
     Example::
 
-        masked_outputs(network, found.groups, {g.name: torch.ones(g.size) for g in found.groups}, (images,))
+        masked_outputs(network, space.groups, alphas.scores(), (images,))
     """
     alphas = Alphas(groups).requires_grad_(False)
     alphas.load_scores(scores)

@@ -144,7 +144,7 @@ def test_two_networks_are_compared_in_turn(capsys):
         ({"pruning_ratio": 0.5, "method": "magnitude", "classes": ["a"]}, "1 names for a network of 10 outputs"),
         ({"pruning_ratio": 0.5, "train_data": iter([1])}, "must have a length and items"),
         ({"pruning_ratio": 0.5, "train_data": []}, "is empty"),
-        ({"pruning_ratio": 0.5, "method": "magnitude", "example_input": torch.zeros(1, 8)}, "must be a tensor of"),
+        ({"pruning_ratio": 0.5, "method": "magnitude", "example_input": torch.zeros(1, 8)}, "must be images"),
         ({"pruning_ratio": 0.5, "method": "magnitude", "example_input": torch.zeros(1, 3, 8, 8)}, "does not take it"),
     ],
 )  # fmt: skip
