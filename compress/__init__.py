@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from .api import Pruned, compare, prune
+    from .api import Pruned, Scored, compare, prune, score, select
     from .pruning import Budget, slice_model
     from .tracing import Groups, groups_of
 
 PARTS = {
-    "api": ("Pruned", "compare", "prune"),
+    "api": ("Pruned", "Scored", "compare", "prune", "score", "select"),
     "pruning": ("Budget", "slice_model"),
     "tracing": ("Groups", "groups_of"),
 }
@@ -50,4 +50,17 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Budget", "Groups", "Pruned", "__version__", "compare", "groups_of", "load", "prune", "slice_model"]
+__all__ = [
+    "Budget",
+    "Groups",
+    "Pruned",
+    "Scored",
+    "__version__",
+    "compare",
+    "groups_of",
+    "load",
+    "prune",
+    "score",
+    "select",
+    "slice_model",
+]

@@ -3,5 +3,6 @@
 from .compare import compare
 from .prune import prune
 from .result import Pruned
+from .score import Scored, score, select
 
-__all__ = ["Pruned", "compare", "prune"]
+__all__ = ["Pruned", "Scored", "compare", "prune", "score", "select"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -10,6 +9,11 @@ from torch import Tensor, nn
 
 from ..costs import count_macs, count_params
 from ..measure import interleaved, summarise, summarise_ratio, torch_threads
+from ..plan import Count, UserError
+from ..plan.errors import FAULTS, reason
+from ..plan.settings import convert
+from ..spaces import check_given, copied, kind_of, shapes_through
+from .arguments import image_of
 
 
 def compare(model: nn.Module, small: nn.Module, example_input: Tensor, *, repeats: int = 30) -> dict[str, Any]:
@@ -23,13 +27,16 @@ def compare(model: nn.Module, small: nn.Module, example_input: Tensor, *, repeat
         example_input: what both are called with.
         repeats: samples of each.
 
+    Raises UserError for what is no network, or does not take `example_input`.
+
     Example::
 
         compare(net, pruned.model, torch.randn(1, 3, 224, 224))["latency_ratio"]["median"]
     """
-    size = (example_input.shape[1], example_input.shape[2], example_input.shape[3])
-    pair = {"before": deepcopy(model).cpu().eval(), "after": deepcopy(small).cpu().eval()}
-    x = example_input.cpu()
+    x = image_of(example_input).detach().cpu()
+    size = (x.shape[1], x.shape[2], x.shape[3])
+    pair = {"before": _runs(model, "model", x), "after": _runs(small, "small", x)}
+    repeats = convert(repeats, Count, "repeats")
     with torch.inference_mode(), torch_threads(1):
         samples = interleaved({name: lambda net=net: net(x) for name, net in pair.items()}, repeats=repeats)  # type: ignore[misc]
     found: dict[str, Any] = {
@@ -44,3 +51,19 @@ def compare(model: nn.Module, small: nn.Module, example_input: Tensor, *, repeat
     times = [found["latency_ms"][name]["median"] for name in pair]
     print(f"{'ms':10} {times[0]:>16.3f} -> {times[1]:>16.3f}   ratio {found['latency_ratio']['median']:.3f}")
     return found
+
+
+def _runs(network: nn.Module, argument: str, x: Tensor) -> nn.Module:
+    """A copy of `network` on the CPU, in evaluation mode, that has taken `x`, and `x` without values."""
+    check_given(network, argument=argument)
+    copy = copied(network, argument=argument).cpu().eval()
+    try:
+        with torch.inference_mode():
+            copy(x)
+        shapes_through(copy, [x])
+    except FAULTS as error:
+        raise UserError(
+            f"{argument} = {kind_of(network)}: does not take example_input {list(x.shape)}, or asks for values in its "
+            f"forward pass ({reason(error)}); give what it is called with"
+        ) from error
+    return copy

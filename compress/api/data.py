@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from mmengine.device import get_device
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..engine.loaders import ImageLoader
 from ..engine.sampling import EpochSampler
 from ..engine.tasks import CrossEntropy
 from ..engine.training import Job
 from ..plan import UserError
+from ..plan.errors import FAULTS, reason
+from ..spaces import kind_of
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """(network, batch) -> the loss, a scalar: for anything but images and labels."""
 
 
 class Chosen(Dataset[Any]):
-    """The items of `items` at `indices`, asked for as an EpochSampler does: by (number, epoch)."""
+    """The items of `data` at `indices`, asked for as an EpochSampler does: by (number, epoch)."""
 
-    def __init__(self, items: Any, indices: Sequence[int]) -> None:
-        self.items, self.indices = items, indices
+    def __init__(self, data: Data, indices: Sequence[int]) -> None:
+        self.data, self.indices = data, indices
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        return self.items[self.indices[key[0]]]
+        return self.data[self.indices[key[0]]]
 
 
 @dataclass
-class Data:
-    """A data set with what a loader says of its batches."""
+class Data(Dataset[Any]):
+    """A data set with what a loader says of its batches; `name` is the argument that it was given as.
 
+    Raises UserError for an item that the data set does not give, and for items that make no batch.
+    """
+
+    name: str
     items: Any
     batch_size: int
-    options: dict[str, Any] = field(default_factory=dict)
+    join: Callable[[list[Any]], Any] = default_collate
+    num_workers: int = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.items[index]
+        except (*FAULTS, OSError) as error:
+            raise UserError(f"{self.name}[{index}]: cannot be read ({reason(error)}); mend the data set") from error
+
+    def joined(self, items: list[Any]) -> Any:
+        """The batch of `items`."""
+        try:
+            return self.join(items)
+        except FAULTS as error:
+            raise UserError(
+                f"{self.name}: its items make no batch ({reason(error)}); give items of tensors of equal shapes, or a "
+                "DataLoader with collate_fn"
+            ) from error
 
     @classmethod
     def of(cls, given: Any, *, name: str, batch_size: int) -> Data:
@@ -49,50 +76,77 @@ class Data:
 
         Raises UserError for what has no length or no items.
         """
-        options: dict[str, Any] = {}
-        items = given
+        items, join, workers = given, default_collate, 0
         if isinstance(given, DataLoader):
             items, batch_size = given.dataset, given.batch_size or batch_size
-            options = {"collate_fn": given.collate_fn, "num_workers": given.num_workers}
-        if not hasattr(items, "__len__") or not hasattr(items, "__getitem__"):
+            join, workers = given.collate_fn, given.num_workers
+        if isinstance(items, str | Mapping) or not (hasattr(items, "__len__") and hasattr(items, "__getitem__")):
             raise UserError(
-                f"{name} = {type(items).__name__}: must have a length and items; give a map-style data set or its "
-                "DataLoader"
+                f"{name} = {kind_of(items)}: must have a length and items; give a map-style data set or its DataLoader"
             )
         if not len(items):
             raise UserError(f"{name}: is empty; give one with items")
-        return cls(items, batch_size, options)
+        return cls(name, items, batch_size, join, workers)
+
+    def check_batch(self, section: str, batch_size: int, *, halved: bool = False) -> None:
+        """UserError where all items, or those of one half, do not fill a batch of `section`."""
+        if batch_size > (n := len(self) // (2 if halved else 1)):
+            raise UserError(
+                f"{section}.batch_size = {batch_size}: more than the {n} items of "
+                f"{'each half of ' * halved}{self.name}, so no batch is full; lower it, or give more data"
+            )
 
     def loader(self, chosen: list[int] | None = None, *, batch_size: int, seed: int) -> ImageLoader:
         """Shuffled full batches of the items `chosen` (None: all); the order depends on seed and epoch alone."""
-        items = Chosen(self.items, range(len(self.items)) if chosen is None else chosen)
-        if batch_size > len(items):
-            raise UserError(
-                f"batch_size = {batch_size}: more than the {len(items)} training items of a search or training; "
-                "lower it, or give more data"
-            )
+        items = Chosen(self, range(len(self)) if chosen is None else chosen)
         sampler = EpochSampler(len(items), seed=seed, rank=0, world_size=1, drop_uneven=True)
-        return ImageLoader(items, batch_size=batch_size, sampler=sampler, drop_last=True, **self.options)
+        return self._loader(items, batch_size=batch_size, sampler=sampler, drop_last=True)
+
+    def first(self, n: int) -> Any:
+        """The batch of the first `n` items."""
+        return self.joined([self[i] for i in range(n)])
 
     def batches(self) -> Iterator[Any]:
         """All items once, in order."""
-        return iter(ImageLoader(self.items, batch_size=self.batch_size, **self.options))
+        return iter(self._loader(self, batch_size=self.batch_size))
+
+    def _loader(self, items: Dataset[Any], **options: Any) -> ImageLoader:
+        return ImageLoader(items, collate_fn=self.joined, num_workers=self.num_workers, **options)
 
 
 class DataTask(CrossEntropy):
     """Training on `data`: cross entropy of images and labels, or the user's `loss`."""
 
     def __init__(self, data: Data | None, input_size: tuple[int, int, int], loss: Loss | None) -> None:
+        if loss is not None and not callable(loss):
+            raise UserError(f"loss = {kind_of(loss)}: must be a function of (network, batch) that gives a scalar")
         self.data, self.input_size, self.own = data, input_size, loss
 
-    def loss(self, network: nn.Module, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
-        """The loss of `batch`, on the network's device; UserError where the user's loss is no scalar."""
-        if self.own is None:
-            return super().loss(network, batch, label_smoothing=label_smoothing)
-        value = self.own(network, moved(batch, next(network.parameters()).device))
+    def loss(self, network: nn.Module, batch: Any, *, label_smoothing: float = 0.0, of: str = "train_data") -> Tensor:
+        """The loss of a batch `of` data, on the network's device; UserError where they do not go together."""
+        with self.fitting(of):
+            if self.own is None:
+                return super().loss(network, batch, label_smoothing=label_smoothing)
+            value = self.own(network, moved(batch, next(network.parameters()).device))
         if not isinstance(value, Tensor) or value.dim():
-            raise UserError(f"loss: gives {type(value).__name__}; must give a tensor without dimensions, a mean")
+            raise UserError(f"loss: gives {kind_of(value)}; must give a tensor without dimensions, a mean")
         return value
+
+    @contextmanager
+    def fitting(self, data: str) -> Iterator[None]:
+        """Tell in one line what the network, or the user's loss, raises for a batch of `data`."""
+        try:
+            yield
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except FAULTS as error:
+            if self.own is not None:
+                rule = f"loss: raises {type(error).__name__} for a batch of {data} ({reason(error)}); mend it"
+                raise UserError(rule) from error
+            raise UserError(
+                f"{data}: a batch does not fit the network ({reason(error)}); batches must be images as example_input, "
+                "and labels int64 [B] from 0, below the number of outputs; of anything else with loss"
+            ) from error
 
     def parts(self, batch: Any, n: int) -> list[Any]:
         """Only images and labels can be divided."""
@@ -106,7 +160,7 @@ class DataTask(CrossEntropy):
 
     def halves(self, batch_size: int, job: Job) -> list[ImageLoader]:
         """Batches of two random halves of D, equally many."""
-        n = len(self._data.items)
+        n = len(self._data)
         order = torch.randperm(n, generator=torch.Generator().manual_seed(job.seed)).tolist()
         parts = sorted(order[: n // 2]), sorted(order[n // 2 : n // 2 * 2])
         return [self._data.loader(part, batch_size=batch_size, seed=job.seed + i) for i, part in enumerate(parts)]
@@ -133,12 +187,13 @@ def evaluate(network: nn.Module, data: Data | None, task: DataTask) -> dict[str,
     correct = total = 0
     loss = 0.0
     for batch in data.batches():
-        n = len(batch[1]) if task.own is None else 1
-        loss += float(task.loss(network, batch)) * n
-        total += n
-        if task.own is None:
-            images, labels = (value.to(get_device()) for value in batch)
-            correct += int((network(images).argmax(1) == labels).sum())
+        with task.fitting(data.name):
+            n = len(batch[1]) if task.own is None else 1
+            loss += float(task.loss(network, batch, of=data.name)) * n
+            total += n
+            if task.own is None:
+                images, labels = (value.to(get_device()) for value in batch)
+                correct += int((network(images).argmax(1) == labels).sum())
     network.to(home).train(training)
     figures = {"val_loss": round(loss / total, 6)}
     return figures if task.own is not None else {"top1": round(100 * correct / total, 4), **figures}

@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from ..costs import macs, params
-from ..engine.hooks import Progress
-from ..engine.searching import Found, search
-from ..engine.settings import FinetuneConfig, SearchConfig, method_of
-from ..engine.training import Job
-from ..engine.tuning import fit
-from ..plan import UserError, brief, build_settings, scratch
-from ..pruning import Budget, SelectConfig, check_reachable, plan_for, slice_model
+from ..pipeline.checks import check_budget
+from ..plan import check_figures, scratch, speaking, storing
+from ..plan.settings import convert
+from ..pruning import STEPS, check_reachable
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
-from ..spaces import GIVEN, Card, LiveSpace, sizes
-from ..tracing import Groups, groups_of
-from .data import Data, DataTask, Loss, evaluate
-from .result import Pruned, costs_of
+from ..spaces import Card, sizes
+from .arguments import (
+    BATCH,
+    WORDS,
+    Ignored,
+    Limits,
+    Seed,
+    budget_of,
+    finetune_settings,
+    free_folder,
+    names_of,
+    select_config,
+)
+from .data import Data, Loss
+from .result import Pruned
+from .rounds import Rounds
+from .subject import Subject
 
-Limits = Budget | Mapping[str, float] | None
-
-SGD = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
-SEARCH: dict[str, Any] = {
-    "epochs": 5,
-    "gamma": 0.03,
-    "optimizer": SGD,
-    "alpha_optimizer": {"type": "SGD", "lr": 0.05, "momentum": 0.9},
-}
-FINETUNE: dict[str, Any] = {"epochs": 10, "optimizer": SGD}
-BATCH = 64
+FINITE = "look for numbers in the data that are not finite, or lower the rates of search and fine-tuning"
 
 
+@speaking(WORDS)
 def prune(
     model: nn.Module,
     example_input: Tensor,
@@ -48,9 +47,10 @@ def prune(
     method: str | Mapping[str, Any] = DEFAULT,
     val_data: Any = None,
     loss: Loss | None = None,
-    ignored_layers: Sequence[str | type[nn.Module] | nn.Module] = (),
+    ignored_layers: Ignored = (),
     streams: bool = True,
     round_to: int = 8,
+    steps: int = 1,
     search: Mapping[str, Any] | None = None,
     finetune: Mapping[str, Any] | int | Literal[False] | None = None,
     classes: Sequence[str] | None = None,
@@ -74,6 +74,7 @@ def prune(
         ignored_layers: modules, their names or their types that keep all their channels.
         streams: residual streams are pruned too.
         round_to: widths become multiples of it; other widths often cost more time than their MACs save.
+        steps: rounds of search, slicing and short fine-tuning on the way to the budget; each prunes the same share.
         search: settings of the search (`SearchConfig`), such as {"epochs": 5, "gamma": 0.03}.
         finetune: settings of the fine-tuning (`FinetuneConfig`), its number of epochs, or False; None: 10 epochs where
             there are data.
@@ -90,146 +91,67 @@ def prune(
         print(pruned.report())
         pruned.save("small")
     """
-    x = _image(example_input)
-    size = (x.shape[1], x.shape[2], x.shape[3])
-    limit = _budget(budget, pruning_ratio)
-    data = None if train_data is None else Data.of(train_data, name="train_data", batch_size=BATCH)
+    STEPS.check("steps", steps, whole=True)
+    limit, select, seed = budget_of(budget, pruning_ratio), select_config(round_to), convert(seed, Seed, "seed")
+    folder = None if work_dir is None else free_folder(work_dir)
     validation = None if val_data is None else Data.of(val_data, name="val_data", batch_size=BATCH)
-    task = DataTask(data, size, loss)
-    config = _search_settings(method, search, data)
-    tuning = _finetune_settings(finetune, data)
-    space, found = _space(model, x, ignored_layers, streams=streams)
-    names = _names(classes, space.num_classes)
-    select = SelectConfig(round_to=round_to, floor=min(round_to, 8))
-    check_reachable(sizes(space.groups), space.operators(size), limit, select)
-    whole = deepcopy(model).cpu()
-    with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
-        folder = temporary if work_dir is None else _folder(work_dir)
-        before = evaluate(whole, validation, task)
-        scored = _searched(whole, space, task, config, _job(folder, "search", seed, progress), validation)
-        plan = plan_for(space, scored.scores, limit, select, input_size=size)
-        small, small_space = slice_model(scored.network.eval(), space, plan)
-        if tuning is not None:
-            progress.announce("finetune")
-            job = _job(folder, "finetune", seed, progress)
-            fit(small, task, tuning, job, evaluate=lambda: evaluate(small, validation, task), teacher=whole)
-        after = evaluate(small, validation, task)
-    small = small.cpu().eval()
-    card = Card(space.name, small_space.arch, names, {"input_size": list(size)})
-    operators = space.operators(size)
-
-    def counted(widths: Mapping[str, int]) -> dict[str, Any]:
-        return {"params": params(operators, widths), "macs": macs(operators, widths)}
-
-    result = Pruned(
-        model=small,
-        plan=plan,
-        before=costs_of(counted(sizes(space.groups)), before),
-        after=costs_of(counted(plan.widths), after),
-        scores=scored.scores,
-        left=found.left,
-        space=small_space,
-        card=card,
+    subject = Subject.of(
+        model,
+        example_input,
+        train_data,
+        method=method,
+        loss=loss,
+        ignored_layers=ignored_layers,
+        streams=streams,
+        search=search,
+        validation=validation,
     )
-    if work_dir is not None:
-        result.save(work_dir)
+    space, task = subject.space, subject.task
+    tuning, names = finetune_settings(finetune, task.data), names_of(classes, space.num_classes)
+    check_budget(subject.search, limit)
+    check_reachable(sizes(space.groups), space.operators(task.input_size), limit, select)
+    subject.check_learning(tuning)
+    with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
+        rounds = Rounds(
+            network=subject.network,
+            space=space,
+            task=task,
+            validation=validation,
+            search=subject.search,
+            finetune=tuning,
+            limit=limit,
+            select=select,
+            folder=folder or temporary,
+            seed=seed,
+            progress=progress,
+        )
+        result = _pruned(rounds, steps, names, subject.left)
+    if folder is not None:
+        result.save(folder)
     return result
 
 
-def _image(x: Any) -> Tensor:
-    if not isinstance(x, Tensor) or x.dim() != 4:
-        raise UserError(
-            f"example_input = {brief(getattr(x, 'shape', type(x).__name__))}: must be a tensor of images [B, C, H, W]; "
-            "for example torch.randn(1, 3, 224, 224)"
-        )
-    return x
+def _pruned(rounds: Rounds, steps: int, names: tuple[str, ...], left_alone: Mapping[str, str]) -> Pruned:
+    """What `steps` of `rounds` leave, beside the network that they began with."""
+    space, size = rounds.space, rounds.task.input_size
+    operators = space.operators(size)
 
+    def costs(widths: Mapping[str, int], network: nn.Module, when: str) -> dict[str, float]:
+        figures = rounds.figures(network)
+        check_figures(f"val_data: {when} pruning", figures, remedy=FINITE)
+        return {"params": params(operators, widths), "macs": macs(operators, widths), **figures}
 
-def _budget(budget: Limits, pruning_ratio: float | None) -> Budget:
-    if budget is not None and pruning_ratio is not None:
-        raise UserError(f"pruning_ratio = {pruning_ratio}: is a budget too; give one of them")
-    if pruning_ratio is not None:
-        return Budget("pruning_ratio", pruning_ratio)
-    if isinstance(budget, Budget):
-        return budget
-    if budget is not None and not isinstance(budget, Mapping):
-        raise UserError(f'budget = {brief(budget)}: must say of what; for example {{"macs_ratio": {brief(budget)}}}')
-    limit = Budget.of(*(Budget(kind, value) for kind, value in (budget or {}).items()))
-    if limit.latency is not None:
-        raise UserError("budget: a limit of latency needs the device's table; use a recipe and `nncompress prune`")
-    return limit
-
-
-def _search_settings(
-    method: str | Mapping[str, Any], given: Mapping[str, Any] | None, data: Data | None
-) -> SearchConfig:
-    named = {"type": method} if isinstance(method, str) else dict(method)
-    batch_size = BATCH if data is None else data.batch_size
-    values = {**SEARCH, "method": named, "batch_size": batch_size, **(given or {})}
-    config = build_settings(SearchConfig, values, "search")
-    if data is None and method_of(config).batches:
-        raise UserError(
-            f"method = {named['type']!r}: learns from data; give train_data, or a method that needs none: 'magnitude' "
-            "or 'random'"
-        )
-    return config
-
-
-def _finetune_settings(
-    given: Mapping[str, Any] | int | Literal[False] | None, data: Data | None
-) -> FinetuneConfig | None:
-    if given is False or (given is None and data is None):
-        return None
-    if data is None:
-        raise UserError(f"finetune = {brief(given)}: needs train_data; give it, or finetune=False")
-    more = {"epochs": given} if isinstance(given, int) else dict(given or {})
-    return build_settings(FinetuneConfig, {**FINETUNE, "batch_size": data.batch_size, **more}, "finetune")
-
-
-def _space(
-    model: nn.Module, x: Tensor, ignored: Sequence[str | type[nn.Module] | nn.Module], *, streams: bool
-) -> tuple[LiveSpace, Groups]:
-    found = groups_of(model, x, ignored_layers=ignored, streams=streams)
-    if not found.groups:
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(found.left.items())[:3])
-        raise UserError(f"model = {type(model).__name__}: no channels of it can be pruned exactly ({some})")
-    fresh = deepcopy(model).cpu()
-    with torch.no_grad():
-        outputs = fresh.eval()(x.cpu())
-    n = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() == 2 else 1
-    space = LiveSpace(
-        num_classes=n,
-        model=GIVEN,
-        in_channels=x.shape[1],
-        found=found.to_json(),
-        make=lambda: deepcopy(fresh),
+    before = costs(sizes(space.groups), rounds.network, "before")
+    with storing(rounds.folder):
+        rounds.folder.mkdir(parents=True, exist_ok=True)
+    left = rounds.prune(steps)
+    return Pruned(
+        after=costs(left.plan.widths, left.network, "after"),
+        model=left.network.cpu().eval(),
+        plan=left.plan,
+        before=before,
+        scores=left.scores,
+        left=left_alone,
+        space=left.space,
+        card=Card(space.name, left.space.arch, names, {"input_size": list(size)}),
     )
-    return space, found
-
-
-def _searched(
-    model: nn.Module, space: LiveSpace, task: DataTask, config: SearchConfig, job: Job, validation: Data | None
-) -> Found:
-    job.progress.announce("search")
-    return search(model, space, task, config, job, evaluate=lambda network: evaluate(network, validation, task))
-
-
-def _job(folder: Path, stage: str, seed: int, progress: Progress) -> Job:
-    (folder / stage).mkdir(parents=True, exist_ok=True)
-    return Job(folder / stage, folder / "metrics.jsonl", stage, seed, progress)
-
-
-def _folder(work_dir: str | Path) -> Path:
-    folder = Path(work_dir)
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"work_dir = {str(folder)!r}: is not empty; give a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _names(classes: Sequence[str] | None, n: int) -> tuple[str, ...]:
-    """Names of the `n` outputs: their numbers where none are given."""
-    names = tuple(map(str, classes if classes is not None else range(n)))
-    if len(names) != n:
-        raise UserError(f"classes: {len(names)} names for a network of {n} outputs; give one each")
-    return names

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from ..export import export_onnx
-from ..plan import WidthPlan, check_output
+from ..plan import WidthPlan, check_output, check_output_folder
 from ..spaces import Card, Space, save_model
 
 
@@ -64,12 +63,8 @@ class Pruned:
     def save(self, folder: str | Path) -> Path:
         """Write weights and card into `folder`; `compress.load(folder, network=...)` reads them."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(folder / "model", self.model, self.card)
+        check_output_folder("folder =", folder)
+        # The card comes last: a folder without it is no network.
         self.plan.save(folder / "plan.json")
+        save_model(folder / "model", self.model, self.card)
         return folder
-
-
-def costs_of(costs: Mapping[str, Any], figures: Mapping[str, float]) -> dict[str, float]:
-    """Parameters and MACs with the figures on the validation data."""
-    return {"params": int(costs["params"]), "macs": int(costs["macs"]), **figures}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .parser import Parser, recipe_argument, training_arguments
 
-STAGES = ("load", "search", "select", "slice", "finetune", "export", "measure", "report")
+STAGES = ("load", "steps", "search", "select", "slice", "finetune", "export", "measure", "report")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -18,6 +18,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
     parser.add_argument("--stage", choices=STAGES, help="run this stage only; earlier ones must be finished")
     parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="rounds of search, slicing and short fine-tuning (default: 1)"
+    )
     training_arguments(parser, override="search.epochs=4")
     budget = parser.add_argument_group(
         "budget", "one, several costs at once, or none for a free ratio (scores at zero are pruned)"
@@ -32,8 +35,8 @@ def add_arguments(parser: Parser) -> None:
 def main(args: Namespace) -> None:
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import prune
-    from ..plan import UserError, read_stored
-    from ..plan.budget_kinds import BUDGETS
+    from ..plan import UserError, read_stored, speaking
+    from ..plan.budget_kinds import BUDGETS, FLAGS
     from ..plan.launchers import first_process
     from ..plan.summary_file import SummaryFile
     from ..pruning import Budget
@@ -42,7 +45,8 @@ def main(args: Namespace) -> None:
 
     first = first_process(args.launcher)
     given = [(name, getattr(args, name, None)) for name in BUDGETS]
-    budgets = [Budget(name, value) for name, value in given if value is not None]
+    with speaking(FLAGS):
+        budget = Budget.of(*(Budget(name, value) for name, value in given if value is not None))
     if args.force_latency_table and args.latency_table is None:
         raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
     recipe = load_recipe(args.recipe, args.cfg_options)
@@ -51,13 +55,14 @@ def main(args: Namespace) -> None:
             recipe,
             args.work_dir or Path("runs") / recipe.name,
             progress=progress,
-            budget=Budget.of(*budgets) if budgets else None,
+            budget=None if budget == Budget() else budget,
             latency_table=args.latency_table,
             force_table=args.force_latency_table,
             checkpoint=args.checkpoint,
             trust=args.trust_checkpoint,
             stage=args.stage,
             search_from=args.search_from,
+            steps=args.steps,
             resume=args.resume,
             launcher=args.launcher,
         )

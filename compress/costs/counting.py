@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..spaces import Operator, width_at
+from ..spaces import Operator, evaluating, shapes_through, width_at
 
 Number = TypeVar("Number", int, Tensor)
 
@@ -67,17 +67,9 @@ def count_module_macs(model: nn.Module, input_size: tuple[int, int, int]) -> dic
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    state = {
-        name: torch.empty_like(value, device="meta")
-        for name, value in (*model.named_parameters(), *model.named_buffers())
-    }
     image = torch.zeros(1, *input_size, dtype=next(model.parameters()).dtype, device="meta")
-    training = model.training
-    try:
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            torch.func.functional_call(model.eval(), state, (image,))
-    finally:
-        model.train(training)
+    with evaluating(model), FlopCounterMode(display=False) as counter:
+        shapes_through(model, [image])
     root = type(model).__name__
     flops = {
         name.removeprefix(root).removeprefix("."): sum(by_operation.values())

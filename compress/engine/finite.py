@@ -61,7 +61,7 @@ def diverged(stage: str, epoch: int, what: str) -> UserError:
     """The error of a `stage` in whose `epoch` (from 1) `what` happened; the epochs before it are saved."""
     searching = stage == "search"
     lower = f"{stage}.optimizer.lr" + (", search.alpha_optimizer.lr or search.gamma" if searching else "")
-    kept = f"; this folder keeps epoch {epoch - 1}, from which --resume goes on" if epoch > 1 else ""
+    kept = f"; epoch {epoch - 1} is kept, from which --resume goes on" if epoch > 1 else ""
     return UserError(
         f"{stage}: training diverged in epoch {epoch}: {what}; lower {lower} and start again in a new --work-dir{kept}"
     )

@@ -64,9 +64,13 @@ class DistillConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """Training of the sliced network; `distill` None for cross entropy alone."""
+    """Training of the sliced network; `distill` None for cross entropy alone.
+
+    `between`: epochs after every round but the last, where a network is pruned in several; None: a tenth of `epochs`.
+    """
 
     distill: DistillConfig | None = None
+    between: Epochs | None = None
 
     def __post_init__(self) -> None:
         check_training(self, "finetune")

@@ -1,8 +1,9 @@
-"""Training of any network for any objective, as fine-tuning in Python needs it."""
+"""Fine-tuning: of any network for any objective, as Python needs it, and the short one between rounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,12 @@ from torch import Tensor, nn
 from .settings import FinetuneConfig, make_optimizer
 from .tasks import Task
 from .training import Classifier, Job, Prepared, optim_wrapper, run
+
+
+def short(config: FinetuneConfig) -> FinetuneConfig:
+    """The fine-tuning after a round that is not the last: `between` epochs, which the schedule then spans."""
+    epochs = config.between or max(1, config.epochs // 10)
+    return replace(config, epochs=epochs, warmup_epochs=min(config.warmup_epochs, epochs - 1), between=None)
 
 
 class ObjectiveModel(Prepared):

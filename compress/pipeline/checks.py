@@ -10,14 +10,13 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..engine.settings import method_of, penalty_of
+from ..engine.settings import SearchConfig, method_of, penalty_of
 from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
 from ..spaces.checkpoint import ADAPT
 from .folder import RunFolder, differing
-from .recipe import Recipe
 from .tables import RunTable
 
 if TYPE_CHECKING:
@@ -25,6 +24,10 @@ if TYPE_CHECKING:
 
 SEARCHED = ("scores.safetensors", "searched.safetensors", "searched.json")
 """What a search writes, and --search-from copies."""
+
+
+_FIRST = {"steps": "step1", "before": "../step1"}
+"""Key in the record of a run that began with a pruned network -> where, from there, the first round is."""
 
 
 def check_has_tables(c: NetworkContext, argument: str) -> None:
@@ -36,16 +39,15 @@ def check_has_tables(c: NetworkContext, argument: str) -> None:
         )
 
 
-def check_budget(recipe: Recipe, budget: Budget) -> None:
+def check_budget(search: SearchConfig, budget: Budget) -> None:
     """UserError when a free ratio would prune nothing, because the search makes no score exactly zero."""
-    search = recipe.search
     method, penalty = method_of(search), penalty_of(search)
     if budget.limits.cost is None and not method.makes_zeros(penalty, search.gamma):
         exact = [other.name for other in PENALTIES.values() if method.makes_zeros(other, 1.0)]
         remedy = f", or set search.penalty={exact[0]} and search.gamma above 0" if exact else ""
         raise UserError(
             f"budget: none, but {method.name} with search.penalty = {penalty.name!r} and search.gamma = "
-            f"{search.gamma:g} makes no score exactly zero, so a free ratio would prune nothing; give --pruning-ratio"
+            f"{search.gamma:g} makes no score exactly zero, so a free ratio would prune nothing; give pruning_ratio"
             f"{remedy}"
         )
 
@@ -55,7 +57,7 @@ def check_batches(c: NetworkContext, stages: Sequence[str]) -> None:
     for name in ("train", "search", "finetune"):
         section = getattr(c.recipe, name)
         method = method_of(section) if name == "search" else None
-        unused = method is not None and (c.search_from or not method.batches)
+        unused = method is not None and (c.copies or not method.batches)
         if name not in stages or unused:
             continue
         halved = method is not None and method.halves
@@ -107,6 +109,10 @@ def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: S
         record = RunFolder.recorded(source) or {}
     except UserError as error:
         raise error.at(f"--search-from {source}") from None
+    if first := next((place for key, place in _FIRST.items() if key in record), None):
+        raise UserError(
+            f"--search-from {source}: searched what an earlier round had left; give {source / first}, the first round"
+        )
     theirs = record.get("recipe", {})
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"

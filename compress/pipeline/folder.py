@@ -18,6 +18,8 @@ from .working import LOCK
 RECIPE, STAGES = "recipe.json", "stages.json"
 NOT_OURS = "restore it, or give a new --work-dir"
 """What helps where these files are not as they were written."""
+OPTIONAL = {"steps"}
+"""Keys of a record that some runs of a tool have: pruning in several rounds."""
 
 
 class RunFolder:
@@ -98,7 +100,7 @@ class RunFolder:
         write_json(self / STAGES, {**before, name: {**finished, **figures}})
 
     def _check_same(self, found: dict[str, Any], record: dict[str, Any], *, resume: bool) -> None:
-        if found.keys() != record.keys():
+        if found.keys() - OPTIONAL != record.keys() - OPTIONAL:
             raise UserError(f"--work-dir {self.path}: holds a run of another tool or version; give a new folder")
         if not resume:
             raise UserError(

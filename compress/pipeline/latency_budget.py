@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from ..costs import LatencyTable
 from ..costs.stairs import chosen_stairs
 from ..measure import PlanTimer
-from ..plan import UserError, WidthPlan
+from ..plan import UserError, WidthPlan, speaking
+from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, plan_for
 from ..spaces import Space
 
@@ -24,8 +25,10 @@ MOST_CORRECTIONS = 3
 """but not more often than this."""
 
 
-def select_plan(c: NetworkContext, space: Space, scores: Mapping[str, Tensor]) -> WidthPlan:
-    """The plan of the run's scores under its budget.
+def select_plan(
+    c: NetworkContext, space: Space, scores: Mapping[str, Tensor], present: Mapping[str, Sequence[int]] | None = None
+) -> WidthPlan:
+    """The plan of the run's scores under its budget; `present` are the channels that earlier rounds have left.
 
     Under a latency budget the selected network is measured, with random weights, in turn with the unpruned one. Where
     the prediction misses by more than 3 %, it is scaled to what was measured and the selection is repeated, at most
@@ -33,18 +36,25 @@ def select_plan(c: NetworkContext, space: Space, scores: Mapping[str, Tensor]) -
     Where the budget or the search used a latency table, the record also says where the plan lies on its stairs.
     """
     priced = c.priced(space)
-    plan = _selected(c, space, scores, priced)
+    plan = _selected(c, space, scores, priced, present)
     table = priced.table if priced else _searched_with(c, space)
     if table is None:
         return plan
     return replace(plan, record={**plan.record, "stairs": chosen_stairs(table, plan.widths)})
 
 
-def _selected(c: NetworkContext, space: Space, scores: Mapping[str, Tensor], priced: Priced | None) -> WidthPlan:
+def _selected(
+    c: NetworkContext,
+    space: Space,
+    scores: Mapping[str, Tensor],
+    priced: Priced | None,
+    present: Mapping[str, Sequence[int]] | None,
+) -> WidthPlan:
     size = c.card(space).input_size
 
     def plan_with(priced: Priced | None) -> WidthPlan:
-        return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced)
+        with speaking(FLAGS):
+            return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced, present=present)
 
     plan = plan_with(priced)
     if priced is None or c.budget.latency is None or (c.table is not None and c.table.forced):

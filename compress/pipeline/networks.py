@@ -18,19 +18,21 @@ from ..engine.tasks import Task
 from ..engine.training import Job
 from ..measure.accuracy import OUTPUTS
 from ..measure.latency import check_backends
-from ..plan import UserError, check_figures
+from ..plan import UserError, WidthPlan, check_figures, speaking
+from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, check_reachable
 from ..spaces import SPACES, Card, Space, load_model, load_space, load_state, save_model, sizes
 from .checkpoint import load_checkpoint
 from .checks import check_batches, check_budget, check_has_tables, check_searched
 from .context import RunContext
 from .recipe import Recipe
+from .rounds import in_rounds
 from .stage import CHECKPOINT, Figures, Stage, in_order
-from .stages import FINETUNE_ALONE, PRUNING, copying, train_alone
+from .stages import FINETUNE_ALONE, PLAN, copying, train_alone
 from .summary import pruning_summary
 from .tables import ARGUMENT, KEY, RunTable, price
 
-Aim = Literal["prune", "train", "finetune"]
+Aim = Literal["prune", "round", "train", "finetune"]
 
 
 class RunData(Protocol):
@@ -69,11 +71,15 @@ class RunData(Protocol):
 class NetworkContext(RunContext):
     """What the stages of a run on a network of some space are given; `aim` says which stages these are.
 
+    A `round` is a run that prunes and goes no further, because more rounds follow.
+
     Args:
         checkpoint: weights to start from.
         teacher: the network that fine-tuning alone distils from.
         trust: pickled checkpoints and version-compatible engines may run the code that they hold.
         search_from: a run whose search is taken.
+        steps: rounds in which the network is pruned.
+        before: folder of the round before, whose network is searched; None: this round is the first.
     """
 
     recipe: Recipe
@@ -84,6 +90,8 @@ class NetworkContext(RunContext):
     teacher: str | None = None
     trust: bool = False
     search_from: str | None = None
+    steps: int = 1
+    before: Path | None = None
 
     has_tables: ClassVar[bool] = True
     """Whether latency tables are measured of such networks."""
@@ -95,8 +103,21 @@ class NetworkContext(RunContext):
             return in_order(train_alone(started=self.checkpoint is not None))
         if self.aim == "finetune":
             return in_order(FINETUNE_ALONE)
-        search = [stage if self.search_from is None or stage.name != "search" else copying(stage) for stage in PRUNING]
-        return in_order(*search, *self.deploying)
+        stages = [copying(each) if self.copies and each.name == "search" else each for each in in_rounds(self.steps)]
+        return in_order(*stages, *(() if self.aim == "round" else self.deploying))
+
+    @property
+    def copies(self) -> bool:
+        """The search is not done, but taken from another run: that of the first round."""
+        return self.search_from is not None and self.before is None
+
+    @property
+    def earlier(self) -> WidthPlan:
+        """What the rounds before this one have left of the baseline: all of it before the first."""
+        if self.before is not None:
+            return WidthPlan.load(self.before / PLAN)
+        space = load_space(self.folder / "baseline")
+        return WidthPlan.whole(space.name, sizes(space.groups))
 
     @property
     @abstractmethod
@@ -147,11 +168,12 @@ class NetworkContext(RunContext):
         if "load" in stages:
             operators = space.operators(self.card(space).input_size)
             select, priced = self.recipe.select, self.priced(space)
-            check_reachable(sizes(space.groups), operators, self.budget, select, priced=priced)
-            check_budget(self.recipe, self.budget)
+            with speaking(FLAGS):
+                check_reachable(sizes(space.groups), operators, self.budget, select, priced=priced)
+                check_budget(self.recipe.search, self.budget)
         elif "select" in stages and self.table is not None:
             self.priced(self._start(stages))
-        if "search" in stages:
+        if ("search" if self.steps == 1 else "steps") in stages:
             self._check_search(stages)
 
     def _check_trained(self, space: Space) -> None:
@@ -164,7 +186,7 @@ class NetworkContext(RunContext):
         """The arguments that ask for a latency table."""
         budget, searched = self.budget.latency, self.recipe.search.latency_table
         given = (
-            budget and budget.argument,
+            budget and budget.limits.flag,
             self.table is not None and self.table.priced and ARGUMENT,
             searched is not None and KEY,
         )

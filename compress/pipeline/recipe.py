@@ -107,7 +107,7 @@ class TracedRecipe(Recipe):
         super().__post_init__()
         # A recipe comes this far only where the user himself has named what it runs.
         if is_code(model := str(self.space.get("model", ""))):
-            name_code(model)
+            name_code(model, argument="space.model")
 
     @staticmethod
     def is_code(value: Any) -> bool:

@@ -13,6 +13,7 @@ from .folder import RunFolder
 from .images import make_context
 from .networks import NetworkContext
 from .recipe import Recipe
+from .rounds import round_folder, settled_steps
 from .running import alone, start
 from .stage import CHECKPOINT
 from .tables import record_table, run_table
@@ -31,6 +32,7 @@ def prune(
     trust: bool = False,
     stage: str | None = None,
     search_from: str | None = None,
+    steps: int | None = None,
     resume: bool = False,
     launcher: str = "none",
 ) -> RunFolder:
@@ -48,6 +50,7 @@ def prune(
         trust: unpickle the checkpoint, which may run code.
         stage: run this one only.
         search_from: a run whose search is taken; None: the folder's own.
+        steps: rounds of search, slicing and short fine-tuning; None: one in a new folder, or the folder's own.
         resume: go on with the run in the folder.
         launcher: what started the processes.
 
@@ -63,11 +66,15 @@ def prune(
     context = make_context(
         recipe, progress, budget=limits, trust=trust, search_from=search_from, resume=goes_on, launcher=launcher
     )
+    context.steps = settled_steps(steps, found, recipe, work_dir)
+    context.before = round_folder(work_dir, context.steps - 1)
     record: dict[str, Any] = {"recipe": recipe.to_json()}
     _give_checkpoint(context, record, checkpoint, found, loaded="load" in RunFolder(work_dir).stages)
     record["budget"] = limits.to_json()
     _give_table(context, record, latency_table, found, force=force_table, place=f"--work-dir {work_dir}")
     record["search_from"] = search_from
+    if context.steps > 1:
+        record["steps"] = context.steps
     return start(context, work_dir, record, stage=stage)
 
 

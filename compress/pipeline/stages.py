@@ -38,12 +38,12 @@ def load(c: NetworkContext, figures: Figures) -> None:
 
 
 def run_search(c: NetworkContext, figures: Figures) -> None:
-    """baseline -> scores.safetensors, searched.safetensors."""
-    network, space, _ = load_model(c.folder / "baseline")
+    """baseline, or what the round before left of it -> scores.safetensors, searched.safetensors."""
+    network, space, _ = load_model(c.folder / "baseline" if c.before is None else c.before / "model")
     found = search(network, space, c.task, c.recipe.search, c.job("search"), evaluate=c.watch)
     figures.update(c.evaluate(found.network), info=found.info)
     if is_main_process():
-        save_scores(c.folder / SCORES, found.scores)
+        save_scores(c.folder / SCORES, c.earlier.spread(found.scores))
     c.save("searched", found.network, c.card(space))
 
 
@@ -64,10 +64,10 @@ def copy_search(c: NetworkContext, figures: Figures) -> None:
 
 def run_select(c: NetworkContext, figures: Figures) -> None:
     """scores -> plan.json."""
-    space = load_space(c.folder / "searched")
+    space = load_space(c.folder / "baseline")
     scores = load_scores(c.folder / SCORES)
     check_scores(scores, sizes(space.groups), name=str(c.folder / SCORES))
-    plan = select_plan(c, space, scores)
+    plan = select_plan(c, space, scores, c.earlier.kept)
     plan.save(c.folder / PLAN)
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
     if latency := plan.record.get("latency"):
@@ -76,13 +76,14 @@ def run_select(c: NetworkContext, figures: Figures) -> None:
 
 def run_slice(c: NetworkContext, figures: Figures) -> None:
     """searched + plan -> sliced, complexity.json."""
-    network, space, card = load_model(c.folder / "searched")
+    network, searched, card = load_model(c.folder / "searched")
     plan = WidthPlan.load(c.folder / PLAN)
-    small, small_space = slice_model(network, space, plan)
+    small, small_space = slice_model(network, searched, plan.within(c.earlier))
     figures.update(c.evaluate(small))
     if is_main_process():
+        whole, space, _ = load_model(c.folder / "baseline")
         operators = space.operators(card.input_size)
-        full = Costed(c.counted(network), operators, sizes(space.groups))
+        full = Costed(c.counted(whole), operators, sizes(space.groups))
         sliced = Costed(c.counted(small), operators, plan.widths)
         if not all(plan.kept.values()):  # what is left of a removed block has costs of its own
             sliced = Costed(c.counted(small), small_space.operators(card.input_size), sizes(small_space.groups))
@@ -123,8 +124,8 @@ def finetune_network(c: NetworkContext, figures: Figures) -> None:
 PRUNING: tuple[Stage[NetworkContext], ...] = (
     Stage("load", load, (CHECKPOINT,), (BASELINE,), along=True),
     Stage("search", run_search, (BASELINE,), (SCORES, SEARCHED_NETWORK), parallel=True),
-    Stage("select", run_select, (SCORES, SEARCHED_NETWORK), (PLAN,)),
-    Stage("slice", run_slice, (SEARCHED_NETWORK, PLAN), (SLICED, "complexity.json")),
+    Stage("select", run_select, (BASELINE, SCORES), (PLAN,)),
+    Stage("slice", run_slice, (BASELINE, SEARCHED_NETWORK, PLAN), (SLICED, "complexity.json")),
     Stage("finetune", run_finetune, (BASELINE, SLICED), (MODEL,), parallel=True),
 )
 """From a trained network to a pruned and fine-tuned one; what follows depends on how the network is deployed."""

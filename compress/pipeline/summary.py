@@ -39,6 +39,7 @@ def pruning_summary(c: NetworkContext, common: Figures) -> Figures:
         "dataset": c.data.name,
         "params": plan.record["params"],
         "macs": plan.record["macs"],
+        **({"steps": stages["steps"]["rounds"]} if "steps" in stages else {}),
         **_metrics(stages),
         "latency_ms": {
             name: {side: backend[side] for side in ("before", "after")} for name, backend in latency["backends"].items()

@@ -173,7 +173,7 @@ def price(
         loaded.check_key(table_key(space, input_size, config), force=table.forced)
         if budget.latency and backend not in measure.backends and not table.forced:
             raise UserError(
-                f"is of {backend!r}, whose latency {budget.latency.argument} limits, but measure.backends = "
+                f"is of {backend!r}, whose latency {budget.latency.limits.flag} limits, but measure.backends = "
                 f"{list(measure.backends)} does not have it; add it there, or give a table of one that it has"
             )
     except UserError as error:

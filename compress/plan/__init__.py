@@ -1,6 +1,6 @@
 """Plain values that cross rooms: scores, plans, errors, and the files they live in."""
 
-from .errors import UserError, brief, check_number, shown
+from .errors import UserError, brief, check_number, shown, speaking
 from .figures import check_figures, odd_figure
 from .files import append_line, replacing, scratch, sha256, write_json, write_text
 from .genotype import CELL_SPACES, DARTS, NATS, CellSpace, Genotype
@@ -53,6 +53,7 @@ __all__ = [
     "scratch",
     "sha256",
     "shown",
+    "speaking",
     "storing",
     "write_json",
     "write_text",

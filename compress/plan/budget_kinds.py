@@ -56,5 +56,8 @@ BUDGETS = {
 }
 """Name -> kind. What a cost is, `pruning.limits` says by its name."""
 
+FLAGS = {kind.name: kind.flag for kind in BUDGETS.values() if kind.cost is not None}
+"""What the command line calls a budget, for messages of those who do not know what it was given by."""
+
 TOGETHER = tuple(kind for kind in BUDGETS.values() if kind.cost not in (None, "channels"))
 """Several of these can hold at once, one of each cost."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, Final, Self
 
@@ -23,7 +26,7 @@ class UserError(ValueError):
 
     The command-line tools print it and exit with code 2. Any other exception is our own bug and keeps its traceback.
     A room names its own parameter; whoever knows the section, the file or the flag that it came from adds that, by
-    `under`, `of` and `at`.
+    `under`, `of` and `at`; `spoken` changes the names of parameters into those of flags, or of Python's arguments.
 
     Args:
         rule: what is wrong with the value; without an `argument` the whole message.
@@ -68,6 +71,18 @@ class UserError(ValueError):
             rule = rule.removeprefix(f"{file}: ")
         return self._changed(places=(place, *places), rule=rule)
 
+    def spoken(self, names: Mapping[str, str]) -> Self:
+        """The same error in the words of another surface: {"macs_ratio": "--macs-ratio"}, wherever a name stands."""
+        known = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+        pattern = re.compile(rf"(?<![\w.'\"-])({known})(?!\w)( = )?")
+
+        def said(match: re.Match[str]) -> str:
+            name, joint = names[match[1]], match[2] or ""
+            return name + (" " if joint and name.startswith("--") else joint)
+
+        parts = {part: pattern.sub(said, getattr(self, part)) for part in ("argument", "rule", "remedy")}
+        return self._changed(**parts)
+
     def _changed(self, **parts: Any) -> Self:
         other = copy(self)
         vars(other).update(parts)
@@ -80,6 +95,21 @@ class UserError(ValueError):
             head += f" {self.value}" if head.startswith("--") else f" = {brief(self.value)}"
         text = f"{head}{self._joint}{self.rule}" if head else self.rule
         return ": ".join((*self.places, text)) + (f"; {self.remedy}" if self.remedy else "")
+
+
+@contextmanager
+def speaking(names: Mapping[str, str]) -> Iterator[None]:
+    """Let errors of the user leave the block in the words `names`, as `UserError.spoken` has them.
+
+    Example::
+
+        with speaking({"macs_ratio": "--macs-ratio"}):
+            Budget("macs_ratio", 0.5)
+    """
+    try:
+        yield
+    except UserError as error:
+        raise error.spoken(names) from error.__cause__
 
 
 def _file_of(place: str) -> str:

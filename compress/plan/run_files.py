@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import TypedDict
 
 from .budget_kinds import BUDGETS
-from .kinds import EXTRA, Amount, Name, Percent, Seconds, Share, Text
+from .kinds import EXTRA, Amount, Count, Name, Percent, Seconds, Share, Text
 from .stored import Rule
 
 
@@ -104,6 +104,8 @@ class RunRecord(TypedDict, total=False):
     budget: BudgetFile
     latency_table: TableUsed | None
     search_from: Text | None
+    steps: Annotated[int, Ge(2), Le(100)]
+    before: Checkpoint
 
 
 RecordFile = Annotated[RunRecord, Rule(_record_fault)]
@@ -124,6 +126,19 @@ class CategoryAp(TypedDict):
     segm_mAP: NotRequired[Percent | None]
 
 
+class RoundLeft(TypedDict):
+    """Costs and figures of the network that a round before the last left."""
+
+    __pydantic_config__ = EXTRA  # type: ignore[misc]
+    params: Count
+    macs: Count
+    top1: NotRequired[Percent]
+    bbox_mAP: NotRequired[Percent]
+    segm_mAP: NotRequired[Percent]
+    train_bbox_mAP: NotRequired[Percent]
+    train_segm_mAP: NotRequired[Percent]
+
+
 class StageFile(TypedDict):
     """A finished stage: its time and its figures."""
 
@@ -139,6 +154,7 @@ class StageFile(TypedDict):
     left_out: NotRequired[Text]
     pruned_ratio: NotRequired[Share]
     per_category: NotRequired[dict[Name, CategoryAp]]
+    rounds: NotRequired[list[RoundLeft]]
 
 
 METRICS = ("top1", "bbox_mAP", "segm_mAP", "train_bbox_mAP", "train_segm_mAP")

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from .kinds import EXTRA, Amount, Milliseconds, Name, Number, Percent, Ratio, Seconds, Share, Text, Versions
 from .plan_file import Counts, Residual, Step, path_fault
 from .result_files import Times
-from .run_files import BudgetFile, latency_limit
+from .run_files import BudgetFile, RoundLeft, latency_limit
 from .stored import Rule
 
 
@@ -86,6 +86,7 @@ class Summary(TypedDict):
     params: Counts
     macs: Counts
     recipe: NotRequired[Text | None]
+    steps: NotRequired[Annotated[list[RoundLeft], MinLen(1)]]
     top1: NotRequired[Percents]
     top1_stages: NotRequired[Between]
     bbox_mAP: NotRequired[Percents]

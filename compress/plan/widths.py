@@ -47,6 +47,11 @@ class WidthPlan:
                     f"{self.sizes[name] - 1}; got {_short(kept)}; redo the selection"
                 )
 
+    @classmethod
+    def whole(cls, space: str, sizes: Mapping[str, int]) -> WidthPlan:
+        """The plan that keeps all channels of groups of `sizes`."""
+        return cls(space, sizes, {name: tuple(range(size)) for name, size in sizes.items()})
+
     @property
     def widths(self) -> dict[str, int]:
         """Group -> number of kept channels."""
@@ -58,6 +63,34 @@ class WidthPlan:
         if odd:
             shown = ", ".join(f"{n} (plan {self.sizes.get(n)}, network {sizes.get(n)})" for n in odd[:5])
             raise UserError(f"plan: made for another network; {len(odd)} groups differ: {shown}")
+
+    def within(self, earlier: WidthPlan) -> WidthPlan:
+        """This plan for the network that `earlier`, of the same groups, has left: indices among the channels there.
+
+        Slicing by `earlier` and then by this is slicing by `self` at once. Raises UserError where `earlier` has removed
+        a channel that `self` keeps.
+
+        Example::
+
+            earlier = WidthPlan("preresnet", {"conv1": 8}, {"conv1": (2, 5)})
+            WidthPlan("preresnet", {"conv1": 8}, {"conv1": (5,)}).within(earlier).kept  # {"conv1": (1,)}
+        """
+        self.check_fits(earlier.sizes)
+        present = {name: kept for name, kept in earlier.kept.items() if kept}
+        places = {name: {channel: i for i, channel in enumerate(kept)} for name, kept in earlier.kept.items()}
+        if gone := [name for name, kept in self.kept.items() if not places[name].keys() >= {*kept}]:
+            raise UserError(f"plan: keeps channels of {gone[:3]} that an earlier plan has removed; redo the selection")
+        kept = {name: tuple(places[name][channel] for channel in self.kept[name]) for name in present}
+        return WidthPlan(self.space, {name: len(present[name]) for name in present}, kept)
+
+    def spread(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`scores` {group: [kept]} of the network that this plan has left as {group: [size]}: 0 where channels went."""
+        import torch
+
+        spread = {name: torch.zeros(size) for name, size in self.sizes.items()}
+        for name, score in scores.items():
+            spread[name][list(self.kept[name])] = score.detach().float().cpu()
+        return spread
 
     def save(self, path: str | Path) -> None:
         """Write JSON to `path` atomically."""

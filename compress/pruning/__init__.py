@@ -1,6 +1,6 @@
 """Selection under a budget, and physical slicing. Never imports the search."""
 
-from .budget import Budget
+from .budget import STEPS, Budget
 from .limits import Priced
 from .planning import plan_for
 from .ranking import SelectConfig
@@ -8,6 +8,7 @@ from .select import check_reachable, hash_scores, select
 from .slice import slice_model, slice_state
 
 __all__ = [
+    "STEPS",
     "Budget",
     "Priced",
     "SelectConfig",

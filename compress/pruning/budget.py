@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..plan import UserError, brief
+from ..plan import Range, UserError, brief
 from ..plan.budget_kinds import BUDGETS, TOGETHER, BudgetKind
+
+STEPS = Range(at_least=1, at_most=100, remedy="2 to 5 are usual")
+"""In how many rounds a network can be pruned."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,16 @@ class Budget:
     def _check_value(self) -> None:
         number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         if not (number or self.value is None):
-            raise UserError(f"{self.argument} {self.value!r}: must be a number; give one, for example 0.4")
+            raise self._refused("must be a number", "give one, for example 0.4")
         if (self.limits.cost is None) != (self.value is None):
-            raise UserError(f"budget {self.kind} = {self.value}: only 'free' goes without a value")
+            raise self._refused("only 'free' goes without a value", "give one, for example 0.4")
         if self.value is not None and not 0 < self.value < (1 if self.limits.ratio else float("inf")):
-            rule = (
-                "lie between 0 and 1, for example 0.4" if self.limits.ratio else "be finite and above 0, for example 5"
-            )
-            raise UserError(f"{self.argument} {self.value:g}: must {rule}")
+            ratio = self.limits.ratio
+            rule = "must lie between 0 and 1" if ratio else "must be finite and above 0"
+            raise self._refused(rule, f"give one, for example {0.4 if ratio else 5}")
+
+    def _refused(self, rule: str, remedy: str) -> UserError:
+        return UserError(rule, argument=self.kind, value=self.value, remedy=remedy)
 
     def _check_together(self) -> None:
         limits = [budget.limits for budget in self.all]
@@ -52,11 +57,11 @@ class Budget:
             if len(limits) > 1 and limit not in TOGETHER:
                 other = limits[1 if i == 0 else 0]
                 raise UserError(
-                    f"{limit.flag} and {other.flag}: only costs go together "
-                    f"({', '.join(kind.flag for kind in TOGETHER)}); drop one"
+                    f"{limit.name} and {other.name}: only costs go together "
+                    f"({', '.join(kind.name for kind in TOGETHER)}); drop one"
                 )
             if limit.cost in [before.cost for before in limits[:i]]:
-                raise UserError(f"{limit.flag}: given beside another limit of the same cost; drop one")
+                raise UserError(f"{limit.name}: given beside another limit of the same cost; drop one")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Budget:
@@ -68,6 +73,29 @@ class Budget:
         """All of `budgets` at once; free when there is none."""
         first, *others = [limit for budget in budgets for limit in budget.all] or [cls()]
         return cls(first.kind, first.value, tuple(others))
+
+    def part(self, share: float, *, unpruned_ms: float | None = None) -> Budget:
+        """The limits at a `share` of the way from the whole network to these: where r of a cost is kept, r ** share.
+
+        Args:
+            share: above 0 and at most 1; 1 gives these limits.
+            unpruned_ms: what the whole network takes, for limits in milliseconds.
+
+        Example::
+
+            Budget("macs_ratio", 0.25).part(0.5)  # Budget("macs_ratio", 0.5)
+        """
+        if share == 1:
+            return self
+        return Budget.of(*(Budget(each.kind, each._part(share, unpruned_ms)) for each in self.all))
+
+    def _part(self, share: float, unpruned_ms: float | None) -> float | None:
+        if self.value is None:
+            return None
+        if not self.limits.ratio:
+            assert unpruned_ms is not None, "who limits milliseconds, has a latency table"
+            return float(unpruned_ms * (self.value / unpruned_ms) ** share)
+        return float(1 - (1 - self.value) ** share if self.limits.removes else self.value**share)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: {"kind", "value"}, and "also" where there are several."""
@@ -91,6 +119,6 @@ class Budget:
         return next((budget for budget in self.all if budget.limits.cost == "latency"), None)
 
     @property
-    def argument(self) -> str:
-        """The command-line argument that sets this budget (the first one's)."""
-        return self.limits.flag
+    def said(self) -> str:
+        """The first limit, for messages: its name and value."""
+        return f"{self.kind} = {self.value:g}"

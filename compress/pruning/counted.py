@@ -34,9 +34,8 @@ def under_one(budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -
     config = ranking.config
     if config.round_to == 1 and config.gain == "sum":
         return above
-    name = f"{budget.argument} {budget.value:g}"
     # Costs are whole numbers: the half keeps rounding away from the limit.
-    most = Limit(name, counted.prices, math.floor(limit) + 0.5)
+    most = Limit(budget.said, counted.prices, math.floor(limit) + 0.5)
     return best_widths(ranking.gains(counted.each(ranking)), counted.operators, [most], ranking.allowed, known=above)
 
 
@@ -81,6 +80,8 @@ def reachable_limit(budget: Budget, ranking: Ranking, counted: Counted) -> float
     if budget.limits.removes:
         least, most = 0.0, math.floor(1e4 * (1 - smallest / full)) / 1e4
     raise UserError(
-        f"{budget.argument} {budget.value:g}: out of reach; with this floor and rounding the reachable range is "
-        f"{least:.4f} to {most:.4f}; choose a value inside it, or lower select.floor or select.round_to"
+        f"out of reach; with this floor and rounding the reachable range is {least:.4f} to {most:.4f}",
+        argument=budget.kind,
+        value=budget.value,
+        remedy="choose a value inside it, or lower select.floor or select.round_to",
     )

@@ -35,7 +35,7 @@ ROUNDING = 1e-12
 class Limit:
     """One budget: `rest` and the prices of all operators add up to at most `most`, all in one unit.
 
-    `name` is as the user gave it, for messages: "--macs-ratio 0.5"; `unit` follows amounts there. `whole` is what the
+    `name` is what messages call it: "macs_ratio = 0.5"; `unit` follows amounts there. `whole` is what the
     unpruned network costs: a budget of as much would not be taken.
     """
 

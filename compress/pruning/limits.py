@@ -83,7 +83,7 @@ def best_under(
     if budget.latency is not None:
         if priced is None:
             raise UserError(
-                f"{budget.latency.argument}: needs a latency table of the device; make one with "
+                f"{budget.latency.kind}: needs a latency table of the device; make one with "
                 "`nncompress profile` and give it as --latency-table"
             )
         allowed = {name: _on_grid(name, widths, priced.table) for name, widths in allowed.items()}
@@ -106,7 +106,7 @@ def _on_grid(name: str, widths: Sequence[int], table: LatencyTable) -> list[int]
 
 def _limit(budget: Budget, operators: Sequence[Operator], full: Widths, priced: Priced | None) -> Limit:
     assert budget.value is not None
-    name = f"{budget.argument} {budget.value:g}"
+    name = budget.said
     kind = budget.limits
     if kind.cost != "latency":
         cost, cost_of = COUNTED[kind.cost]

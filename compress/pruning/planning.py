@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -24,6 +24,7 @@ def plan_for(
     *,
     input_size: tuple[int, int, int],
     priced: Priced | None = None,
+    present: Mapping[str, Sequence[int]] | None = None,
 ) -> WidthPlan:
     """`select` for the groups of `space` and images of (C, H, W).
 
@@ -36,6 +37,7 @@ def plan_for(
         config: how to choose.
         input_size: (C, H, W) of the images.
         priced: a latency table, for budgets of time.
+        present: channels that earlier rounds have left.
 
     Example::
 
@@ -44,7 +46,17 @@ def plan_for(
     removable = [group.name for group in space.groups if group.rest is not None]
     kinds = {group.name: group.kind for group in space.groups}
     operators = space.operators(input_size)
-    plan = select(scores, operators, budget, config, space=space.name, removable=removable, kinds=kinds, priced=priced)
+    plan = select(
+        scores,
+        operators,
+        budget,
+        config,
+        space=space.name,
+        removable=removable,
+        kinds=kinds,
+        priced=priced,
+        present=present,
+    )
     if all(plan.kept.values()):
         return plan
     # What is left of a removed block has costs of its own.

@@ -43,10 +43,17 @@ class Ranking:
     """Channels of each group from best to worst, and all channels of all groups from worst to best.
 
     `order` {group: channels, best first}, `value` {group: what each of them ranks by}, `allowed` {group: widths},
-    `sizes` {group: channels}. Raises UserError for scores that are not finite.
+    `sizes` {group: channels}. `present` {group: channels}: those that an earlier round has left, None: all; the others
+    come last, and no width has room for them. Raises UserError for scores that are not finite.
     """
 
-    def __init__(self, scores: Mapping[str, Tensor], config: SelectConfig, kinds: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        scores: Mapping[str, Tensor],
+        config: SelectConfig,
+        kinds: Mapping[str, str],
+        present: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self.config = config
         self.sizes = {name: len(s) for name, s in scores.items()}
         self.order: dict[str, list[int]] = {}
@@ -56,11 +63,15 @@ class Ranking:
             magnitude = s.detach().double().abs()
             if not torch.isfinite(magnitude).all():
                 raise UserError(f"scores[{name!r}] are not finite: the search diverged; lower its learning rates")
-            self.order[name] = torch.argsort(magnitude, descending=True, stable=True).tolist()
             n = len(s)
-            self.value[name] = magnitude[self.order[name]].tolist()
+            if present is not None:
+                gone = torch.ones(n, dtype=torch.bool).index_fill(0, torch.tensor(present[name], dtype=torch.long), 0)
+                magnitude[gone] = -1  # behind those that score 0
+            self.order[name] = torch.argsort(magnitude, descending=True, stable=True).tolist()
+            self.value[name] = magnitude[self.order[name]].clamp(min=0).tolist()
+            most = n if present is None else len(present[name])
             lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
-            self.allowed[name] = [*range(lowest, n, config.round_to), n]
+            self.allowed[name] = [width for width in (*range(lowest, n, config.round_to), n) if width <= most] or [most]
         # By rank within the group or kind, the k worst channels overall take the same share of each.
         if config.ranking == "layer":
             self.value = {name: [1 - (rank + 0.5) / n for rank in range(n)] for name, n in self.sizes.items()}

@@ -36,6 +36,7 @@ def select(
     removable: Collection[str] = (),
     kinds: Mapping[str, str] | None = None,
     priced: Priced | None = None,
+    present: Mapping[str, Sequence[int]] | None = None,
 ) -> WidthPlan:
     """Keep the channels with the largest |score| under `budget`.
 
@@ -51,13 +52,15 @@ def select(
         removable: groups that a free budget removes whole when all their scores are zero.
         kinds: what each group is (`Group.kind`; all "channels" when absent), for ranking within kinds and the record.
         priced: the latency table that a budget of latency needs.
+        present: {group: channels} that earlier rounds have left, the only ones that can stay; the budget is of the
+            whole network all the same. None: all. Scores of the others are 0.
 
     Example::
 
         plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
     """
     _check_gain(budget, config)
-    ranking = Ranking(scores, config, kinds or {})
+    ranking = Ranking(scores, config, kinds or {}, present)
     before = ranking.sizes
     widths = _widths(scores, operators, budget, ranking, removable, priced)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
@@ -104,7 +107,7 @@ def _widths(
 
 def _check_gain(budget: Budget, config: SelectConfig) -> None:
     if config.gain == "log" and budget.limits.cost in (None, "channels"):
-        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or --macs-ratio")
+        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or macs_ratio")
 
 
 def check_reachable(

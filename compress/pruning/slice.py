@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..plan import UserError, WidthPlan
-from ..spaces import Group, Rest, Space, sizes
+from ..plan.errors import reason
+from ..spaces import Group, Rest, Space, kind_of, sizes
 
 
 def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: WidthPlan) -> dict[str, Tensor]:
@@ -53,12 +55,13 @@ def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Mod
     """A new network with the kept channels of `model` (unchanged, of `space`), and its space.
 
     Equals `model` with the pruned channels multiplied by zero at their readers' inputs. Training mode, device and dtype
-    are kept. Raises UserError when `plan` was made for another network.
+    are kept. Raises UserError when `plan` or `space` was made for another network.
 
     Example::
 
         small, small_space = slice_model(model, space, plan)
     """
+    _check_parts(model, space, plan)
     plan.check_fits(sizes(space.groups))
     if emptied := [g.name for g in space.groups if not plan.kept[g.name] and g.rest is None]:
         raise UserError(f"plan: nothing kept of {emptied[:3]}, which no shortcut passes by; keep at least one channel")
@@ -70,8 +73,23 @@ def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Mod
     for group in space.groups:
         if group.rest is not None and not plan.kept[group.name]:
             _collapse(state, group.rest, model.get_submodule(group.rest.norm))
-    small.load_state_dict(state)
+    try:
+        small.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"model = {kind_of(model)}: is no network of this space ({reason(error)}); give its own space"
+        ) from error
     return small.to(like.device).train(model.training), small_space
+
+
+def _check_parts(model: Any, space: Any, plan: Any) -> None:
+    """UserError for what is no network with weights, no space and no plan."""
+    if not isinstance(model, nn.Module) or any(value.is_meta for value in model.parameters()):
+        raise UserError(f"model = {kind_of(model)}: must be an nn.Module with weights")
+    if not hasattr(space, "with_widths"):
+        raise UserError(f"space = {kind_of(space)}: must be a space, as compress.score gives it")
+    if not isinstance(plan, WidthPlan):
+        raise UserError(f"plan = {kind_of(plan)}: must be a WidthPlan, as compress.select gives it")
 
 
 def _collapse(state: dict[str, Tensor], rest: Rest, norm: nn.Module) -> None:

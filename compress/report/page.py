@@ -56,6 +56,7 @@ def _page(run: RunContents) -> str:
         latency.latency,
         complexity.complexity,
         sections.stages,
+        sections.rounds,
         sections.training,
         sections.blocks,
         sections.layers,

@@ -14,6 +14,7 @@ TITLES = {
     "images": "Looking at the images",
     "train": "Training the baseline",
     "load": "Loading the checkpoint",
+    "steps": "Pruning in rounds",
     "search": "Searching",
     "discretise": "Reading the cells off",
     "select": "Selecting channels",
@@ -42,7 +43,9 @@ class TerminalProgress:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
         self.task: TaskID | None = None
-        self.started = self.begun = time.perf_counter()
+        self.begun = time.perf_counter()
+        self.started: list[float] = []
+        """When each stage began that has not ended: stages may hold others."""
         self.total = self.steps = self.first = 0
 
     def __enter__(self) -> TerminalProgress:
@@ -53,7 +56,7 @@ class TerminalProgress:
 
     def announce(self, stage: str) -> None:
         """Print the stage's title."""
-        self.started = time.perf_counter()
+        self.started.append(time.perf_counter())
         self.console.print(f"[bold]{TITLES.get(stage, stage)}[/bold] ...")
 
     def start(self, stage: str, total: int, done: int) -> None:
@@ -86,7 +89,7 @@ class TerminalProgress:
         """Close the bar and print the stage's result."""
         self._close()
         result = "".join(f"  {name} {figures[key]:.2f} %" for key, name in SHORT.items() if key in figures)
-        self.console.print(f"  [green]done[/green] in {_duration(time.perf_counter() - self.started)}{result}")
+        self.console.print(f"  [green]done[/green] in {_duration(time.perf_counter() - self.started.pop())}{result}")
 
     def _close(self) -> None:
         if self.bar is not None:

@@ -12,6 +12,7 @@ from .run_contents import RunContents, missing
 
 STAGES = {
     "load": ("loads the checkpoint", "baseline.safetensors"),
+    "steps": ("prunes in all rounds but the last", "step1/"),
     "search": ("learns the scores", "scores.safetensors"),
     "select": ("ranks scores under the budget", "plan.json"),
     "slice": ("removes the pruned channels", "sliced.safetensors"),
@@ -135,11 +136,37 @@ def stages(run: RunContents) -> str:
     return section("Stages", f'<div class="wide">{table}</div>')
 
 
+def rounds(run: RunContents) -> str:
+    """Costs and accuracy after every round; nothing where the network was pruned in one."""
+    summary = run.summary
+    if not summary.get("steps"):
+        return ""
+    judged = [key for key in rows.SHORT if key in summary]
+    ends = (
+        {key: pair[side] for key in ("params", "macs", *judged) for pair in (summary[key],)}
+        for side in ("before", "after")
+    )
+    before, after = ends
+    names = ("unpruned", *(f"round {i}" for i in range(1, len(summary["steps"]) + 2)))
+    body = []
+    for name, left in zip(names, (before, *summary["steps"], after), strict=True):
+        counts = "".join(f"<td>{wording.count(left[key])}</td>" for key in ("params", "macs"))
+        share = f"<td>{left['macs'] / before['macs']:.3f}</td>" if before["macs"] else "<td></td>"
+        figures = "".join(f"<td>{wording.percent(left[key]) if key in left else ''}</td>" for key in judged)
+        body.append(f'<tr><th scope="row">{name}</th>{counts}{share}{figures}</tr>')
+    titles = ("parameters", "MACs", "share of MACs", *(rows.SHORT[key] for key in judged))
+    head = "<td></td>" + "".join(f'<th scope="col">{title}</th>' for title in titles)
+    table = f'<table class="comparison"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    text = "Each round searches, slices and fine-tunes what the one before left; only the last fine-tunes in full."
+    return section("Rounds", f'{note(text)}<div class="wide">{table}</div>')
+
+
 def _accuracy(summary: dict[str, Any], key: str, stage: str) -> str:
     """One figure after a stage, under it the same on the training images; nothing where none was computed."""
     pair, along = summary.get(key) or {}, summary.get(f"{key}_stages") or {}
     after = {"load": pair.get("before"), "search": along.get("searched"), "slice": along.get("sliced")}
-    value = (after | {"finetune": pair.get("after")}).get(stage)
+    rounds = (summary.get("steps") or [{}])[-1].get(key)
+    value = (after | {"steps": rounds, "finetune": pair.get("after")}).get(stage)
     if value is None:
         return ""
     train = "" if key.startswith(rows.TRAIN) else _accuracy(summary, rows.TRAIN + key, stage)

@@ -15,11 +15,13 @@ from .checkpoint import Card, load_card, load_model, load_network, load_space, l
 from .constructors import GIVEN, is_code, is_named, name_code
 from .folding import fold_scores
 from .gates import Gate
+from .given import check_given, copied, kind_of
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
 from .mobilenetv2 import MobileNetV2Space
 from .narrowing import narrow
 from .operators import Operator, Sum, Width, groups_of, plain_sides, width_at, without_sums
 from .preresnet import PreResNetSpace
+from .shapes import evaluating, shapes_through
 from .states import read_state
 from .stored_groups import group_values
 from .traced import bare_parameters, traced_operators
@@ -78,13 +80,17 @@ __all__ = [
     "attention_of",
     "axis_length",
     "bare_parameters",
+    "check_given",
     "columns",
+    "copied",
+    "evaluating",
     "find_space",
     "fold_scores",
     "group_values",
     "groups_of",
     "is_code",
     "is_named",
+    "kind_of",
     "load_card",
     "load_model",
     "load_network",
@@ -100,6 +106,7 @@ __all__ = [
     "read_state",
     "rows",
     "save_model",
+    "shapes_through",
     "sizes",
     "traced_operators",
     "weights_of",

@@ -6,7 +6,6 @@ The groups are data, kept in the card beside the weights, so that a sliced netwo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -15,11 +14,13 @@ import torch
 from torch import nn
 
 from ..plan import UserError, brief
+from ..plan.errors import FAULTS, reason
 from .arguments import check_ends, check_flag, check_widths
 from .axes import resized
 from .base import WidthSpace
 from .blocks import narrow_heads
 from .constructors import GIVEN, check_constructor, construct
+from .given import copied, kind_of
 from .groups import Group
 from .narrowing import narrow
 from .operators import Operator
@@ -140,7 +141,8 @@ class TracedSpace(WidthSpace):
         """`network`, at full width, brought to this space's widths in place. UserError for another network."""
         groups = self.all_groups
         if any(self.widths.get(group.name, group.size) != group.size for group in groups):
-            check_slices(network, groups, source=f"space.model = {self.model!r}")
+            name = f"network = {kind_of(network)}" if self.model == GIVEN else f"space.model = {self.model!r}"
+            check_slices(network, groups, source=name)
             narrow(network, groups, self.widths)
             narrow_heads(network, groups, self.widths)
         return network
@@ -148,17 +150,27 @@ class TracedSpace(WidthSpace):
     def of(self, network: nn.Module) -> LiveSpace:
         """This space with copies of `network`, at full width, in place of what `model` makes."""
         values = {each.name: getattr(self, each.name) for each in fields(TracedSpace)}
-        return LiveSpace(**values, make=lambda: deepcopy(network))
+        return LiveSpace(**values, make=lambda: copied(network, argument="network"))
 
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
-        """Convolutions, linear layers and norms in forward order, then bare parameters, for images of (C, H, W)."""
+        """Convolutions, linear layers and norms in forward order, then bare parameters, for images of (C, H, W).
+
+        UserError for a network that does not take one such image.
+        """
         if input_size not in self._operators:
             network = self.empty()
-            found = traced_operators(network, self.groups, input_size, attention=plain_heads) + bare_parameters(
-                network, self.groups
-            )
+            found = self._traced(network, input_size) + bare_parameters(network, self.groups)
             self._operators[input_size] = found + uncounted(network, found, widths=self._full_widths, size=input_size)
         return self._operators[input_size]
+
+    def _traced(self, network: nn.Module, size: tuple[int, int, int]) -> tuple[Operator, ...]:
+        try:
+            return traced_operators(network, self.groups, size, attention=plain_heads)
+        except FAULTS as error:
+            raise UserError(
+                f"model = {kind_of(network)}: does not run on one image of {' x '.join(map(str, size))}, as MACs are "
+                f"counted ({reason(error)}); give a network that takes any number of images"
+            ) from error
 
     @cached_property
     def _operators(self) -> dict[tuple[int, int, int], tuple[Operator, ...]]:

@@ -14,12 +14,16 @@ from ..plan import UserError, read_stored, replacing, write_json
 from ..plan.errors import shown
 from .base import Space
 from .card_file import FORMAT, REMEDY, CardFile
+from .given import check_given
 from .states import read_state
 from .timm_layouts import in_timm_layout, interpolated
 from .weights import check_types
 
 ADAPT = "adapt it with `nncompress train RECIPE --checkpoint F --work-dir D`, then give --checkpoint D"
 """What to do with a checkpoint of other classes."""
+RECIPE = "set the recipe's space section (type, depth or model, classes) to the checkpoint's"
+GIVEN = "give, as network, a fresh one of the class and the arguments of the one that was pruned"
+"""What to do with weights that do not fit."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,12 @@ def save_model(stem: str | Path, model: nn.Module, card: Card) -> None:
     from safetensors.torch import save_file
 
     stem = Path(stem)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state, seen = {}, set[int]()
+    for name, value in model.state_dict().items():
+        own = value.detach().cpu().contiguous()
+        # The format has no tensor under two names: of shared ones it holds copies.
+        state[name] = own.clone() if own.data_ptr() in seen else own
+        seen.add(own.data_ptr())
     with replacing(stem.with_name(f"{stem.name}.safetensors")) as tmp:
         save_file(state, tmp)
     write_json(stem.with_name(f"{stem.name}.json"), {"format": FORMAT, **asdict(card)})
@@ -71,9 +80,11 @@ def load_model(path: str | Path, *, network: nn.Module | None = None) -> tuple[n
     """
     card = load_card(path)
     space = _space_of(card, path)
-    if network is not None:
-        space = _made_by(space, network, path)
-    return load_network(path, space), space, card
+    if network is None:
+        return load_network(path, space), space, card
+    check_given(network, argument="network")
+    space = _made_by(space, network, path)
+    return load_network(path, space, remedy=GIVEN), space, card
 
 
 def _made_by(space: Space, network: nn.Module, path: str | Path) -> Space:
@@ -102,13 +113,13 @@ def _space_of(card: Card, path: str | Path) -> Space:
         raise error.at(str(stem.with_name(f"{stem.name}.json"))) from None
 
 
-def load_network(path: str | Path, space: Space) -> nn.Module:
+def load_network(path: str | Path, space: Space, *, remedy: str = RECIPE) -> nn.Module:
     """A network of `space` with the weights saved at `path`, whatever the card there says; otherwise as `load_model`.
 
-    Raises UserError for weights that are missing, corrupt or another architecture's.
+    Raises UserError for weights that are missing, corrupt or another architecture's; then `remedy` is what helps.
     """
     model, file = space.empty(), weights_of(path)
-    _load_exactly(model, read_state(file), source=file, streams=_streams(space))
+    _load_exactly(model, read_state(file), source=file, streams=_streams(space), remedy=remedy)
     return model.eval()
 
 
@@ -191,15 +202,22 @@ def _streams(space: Any) -> dict[str, int]:
 
 
 def _load_exactly(
-    model: nn.Module, state: Mapping[str, Tensor], *, source: str | Path, streams: Mapping[str, int] | None = None
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str | Path,
+    streams: Mapping[str, int] | None = None,
+    remedy: str = RECIPE,
 ) -> None:
     own = model.state_dict()
-    _check_fits(own, state, source=source)
+    _check_fits(own, state, source=source, remedy=remedy)
     check_types(own, state, source=str(source), streams=streams or {})
     model.load_state_dict({name: state.get(name, own[name]) for name in own})
 
 
-def _check_fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, source: str | Path) -> None:
+def _check_fits(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, source: str | Path, remedy: str = RECIPE
+) -> None:
     """UserError unless `state` has the tensors of `own`, but for counters of batches, and no others."""
     optional = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in state and name not in optional]
@@ -216,10 +234,7 @@ def _check_fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, sourc
         if keys
     ]
     if found:
-        raise UserError(
-            f"{source}: a checkpoint of another architecture; {'; '.join(found)}; set the recipe's space section "
-            "(type, depth or model, classes) to the checkpoint's"
-        )
+        raise UserError(f"{source}: a checkpoint of another architecture; {'; '.join(found)}; {remedy}")
 
 
 def _stem(path: str | Path) -> Path:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..plan import UserError, brief
 from ..plan.errors import FAULTS
@@ -44,11 +45,11 @@ def is_code(model: str) -> bool:
     return ":" in model and not model.startswith(TORCHVISION)
 
 
-def name_code(model: str) -> None:
+def name_code(model: str, *, argument: str = "--network") -> None:
     """The user himself names `model`, so that it may be imported; UserError where it is no FILE.py:function."""
     if not CODE.fullmatch(model):
         raise UserError(
-            "must be a function of a file or a module", argument="--network", value=model, remedy="as my_net.py:make"
+            "must be a function of a file or a module", argument=argument, value=model, remedy="as my_net.py:make"
         )
     _named[_key(model)] = model
 
@@ -87,14 +88,18 @@ def construct(model: str, options: Mapping[str, Any], *, num_classes: int, in_ch
         make, arguments = _of_timm(model), {"num_classes": num_classes, "in_chans": in_channels, **options}
     try:
         network = make(**arguments)
-    except FAULTS as error:
+    except Exception as error:
+        if not isinstance(error, FAULTS) and not is_code(model):
+            raise  # the user's code may raise anything, a library's does not
         text = " ".join(str(error).split())[:200]
         raise UserError(
-            f"space.model = {model!r}: does not take {brief(arguments)} ({type(error).__name__}: {text}); give what it "
-            "needs as space.options"
-        ) from None
+            f"space.model = {model!r}: fails with {brief(arguments)} ({type(error).__name__}: {text}); give what it "
+            "needs as space.options, or mend it"
+        ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"space.model = {model!r}: makes a {type(network).__name__}; must make an nn.Module")
+    if lazy := next((name for name, value in network.named_parameters() if is_lazy(value)), None):
+        raise UserError(f"space.model = {model!r}: {lazy} has no shape yet; call the network once where it is made")
     if (n := sum(value.numel() for value in network.parameters())) > MOST_PARAMETERS:
         raise UserError(f"space.options = {brief(options)}: make {n:,} parameters; at most {MOST_PARAMETERS:,} here")
     return network
@@ -126,6 +131,8 @@ def _of_timm(model: str) -> Callable[..., Any]:
     if not (NAME.fullmatch(model) and timm.is_model(model)):
         near = [name for name in timm.list_models(f"*{model}*") if NAME.fullmatch(model)][:3]
         remedy = f"did you mean {', '.join(near)}?" if near else "for example 'resnet50', 'torchvision:resnet18'"
+        if model.endswith(".py"):
+            remedy = f"of a file name the function too: {model}:make"
         raise UserError(f"space.model = {brief(model)}: timm has no such model; {remedy}")
     return lambda **arguments: timm.create_model(model, pretrained=False, **arguments)
 
@@ -167,7 +174,7 @@ def _imported(model: str) -> Callable[..., Any]:
         module = _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001 (the user's file may raise anything)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (the user's file may raise anything)
         text = " ".join(str(error).split())[:200]
         raise UserError(f"space.model = {named!r}: {place} fails ({type(error).__name__}: {text}); mend it") from None
     found = getattr(module, function, None)

@@ -42,7 +42,7 @@ def _shorten(module: nn.Module, of: Slice, lost: Tensor) -> None:
     for name, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
         if of.includes(name, value):
             short = value.narrow(of.axis, 0, value.shape[of.axis] - len(lost)).detach().clone()
-            setattr(module, name, nn.Parameter(short) if isinstance(value, nn.Parameter) else short)
+            setattr(module, name, _like(value, short))
     if of.parameter not in (None, "weight"):
         return
     attributes = [name for (kind, axis), name in SIZES.items() if axis == of.axis and isinstance(module, kind)]
@@ -52,6 +52,10 @@ def _shorten(module: nn.Module, of: Slice, lost: Tensor) -> None:
     setattr(module, attributes[0], weight.shape[of.axis])
     if isinstance(module, nn.Conv2d):
         module.in_channels = weight.shape[1] * module.groups
+
+
+def _like(value: Tensor, short: Tensor) -> Tensor:
+    return nn.Parameter(short, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else short
 
 
 def _groups_left(module: nn.Conv2d, lost: Tensor) -> int:

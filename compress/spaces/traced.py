@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from .blocks import plain_attention
 from .groups import Group, Slice
 from .operators import Operator, Width, axis_width, width_at
+from .shapes import evaluating, shapes_through
 
 LAYERS = nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.LayerNorm
 Part = tuple[Group, Slice]
@@ -26,7 +28,8 @@ def traced_operators(
     """Convolutions, linear layers, norms and attention of `model` in the order of execution, for images of (C, H, W).
 
     Widths are those of the groups whose slices are on a layer's axes. Depthwise convolutions count one input per
-    output channel, grouped ones those of one of their groups. Works on the meta device too.
+    output channel, grouped ones those of one of their groups. A layer that is called several times is one operator, and
+    a weight that several layers share counts as the first one's. Works on the meta device too.
 
     Args:
         model: called in evaluation mode; its mode is restored.
@@ -35,22 +38,20 @@ def traced_operators(
         attention: which modules are attention, with the two products of queries and tokens; None: those with
             `num_heads`.
     """
-    axes, attends = Axes(groups), attention or has_heads
-    found: list[Operator] = []
+    axes, attends, owner = Axes(groups), attention or has_heads, _owners(model)
+    found: dict[str, Operator] = {}
     hooks = [
-        module.register_forward_hook(_reader(name, axes, found, attends))
+        module.register_forward_hook(_reader(name, axes, found, attends, owner))
         for name, module in model.named_modules()
         if isinstance(module, LAYERS) or attends(module)
     ]
-    training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *input_size, device=next(model.parameters()).device))
+        with evaluating(model), torch.no_grad():
+            model(torch.zeros(1, *input_size, device=next(model.parameters()).device))
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
-    return tuple(found)
+    return tuple(found.values())
 
 
 def bare_parameters(model: nn.Module, groups: Iterable[Group]) -> tuple[Operator, ...]:
@@ -58,12 +59,13 @@ def bare_parameters(model: nn.Module, groups: Iterable[Group]) -> tuple[Operator
 
     Raises ValueError for one of which groups have slices on more than two axes.
     """
-    axes = Axes(groups)
+    axes, owner = Axes(groups), _owners(model)
     return tuple(
         _bare(name, key, value, axes)
         for name, module in model.named_modules()
         if not isinstance(module, LAYERS)
         for key, value in module.named_parameters(recurse=False)
+        if owner[id(value)] == name
     )
 
 
@@ -85,14 +87,25 @@ class Axes:
         return axis_width(self.on(module, axis), n)
 
 
+def _owners(model: nn.Module) -> dict[int, str]:
+    """Parameter, by its identity -> the first module that has it."""
+    found: dict[int, str] = {}
+    for name, module in model.named_modules():
+        for value in module.parameters(recurse=False):
+            found.setdefault(id(value), name)
+    return found
+
+
 def _reader(
-    name: str, axes: Axes, found: list[Operator], attends: Callable[[nn.Module], bool]
+    name: str, axes: Axes, found: dict[str, Operator], attends: Callable[[nn.Module], bool], owner: Mapping[int, str]
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if attends(module):
-            found.append(_attention(name, module, args[0], axes))
-        else:
-            found.append(_operator(name, module, output, axes))
+        op = _attention(name, module, args[0], axes) if attends(module) else _operator(name, module, output, axes)
+        if (former := found.get(op.name)) is not None:
+            op = replace(former, macs=former.macs + op.macs)
+        elif any(owner[id(value)] != name for value in module.parameters(recurse=False)):
+            op = replace(op, weights=0, biases=0)
+        found[op.name] = op
 
     return hook
 
@@ -121,13 +134,9 @@ def uncounted(
         n_in, n_out = width_at(op.n_in, widths), width_at(op.n_out, widths)
         macs += op.macs * n_in * n_out
         weights += op.weights * n_in * n_out + op.biases * n_out
-    # On the meta device, where fused attention consists of its products, which PyTorch counts.
-    state = {
-        name: torch.empty_like(value, device="meta")
-        for name, value in (*model.named_parameters(), *model.named_buffers())
-    }
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        torch.func.functional_call(model.eval(), state, (torch.zeros(1, *size, device="meta"),))
+    # Without values fused attention consists of its products, which PyTorch counts.
+    with evaluating(model), FlopCounterMode(display=False) as counter:
+        shapes_through(model, [torch.zeros(1, *size, device="meta")])
     more_macs = max(counter.get_total_flops() // 2 - macs, 0)
     more_weights = max(sum(value.numel() for value in model.parameters()) - weights, 0)
     if not more_macs and not more_weights:

@@ -9,10 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError
-from ..spaces import Group, TracedSpace, attention_of, group_values, plain_attention
+from ..plan import UserError, brief
+from ..plan.settings import convert
+from ..spaces import (
+    Group,
+    TracedSpace,
+    attention_of,
+    check_given,
+    evaluating,
+    group_values,
+    kind_of,
+    plain_attention,
+    shapes_through,
+)
 from .graph import Candidate, trace
 from .grouped import joined
+from .passes import checked_example
 from .verify import Verifier
 
 Ignored = Collection[str | type[nn.Module] | nn.Module]
@@ -33,6 +45,12 @@ class Groups:
     left: dict[str, str]
     outputs: tuple[str, ...]
     normalised: dict[str, str]
+
+    @property
+    def reasons(self) -> str:
+        """Where there are no groups: why, of some candidates."""
+        some = "; ".join(f"{name}: {reason}" for name, reason in list(self.left.items())[:3])
+        return f"no channels of it can be pruned exactly ({some})"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, which `TracedSpace.found` takes."""
@@ -61,15 +79,23 @@ def groups_of(
         streams: residual streams, which several layers add to, are groups too.
         seed: of the random weights and scores that it is tried with.
 
-    Raises UserError for a network that cannot be traced or does not run, and for names of modules that it lacks.
+    Raises UserError for a network that cannot be traced, does not run, or whose forward pass depends on values; for
+    parameters that are not finite float32 numbers; and for names of modules that it lacks.
 
     Example::
 
         found = groups_of(model, torch.randn(1, 3, 224, 224))
         [group.name for group in found.groups], found.left
     """
-    example = example_input if isinstance(example_input, tuple) else (example_input,)
+    check_given(network)
+    example = checked_example(example_input)
     kept = _ignored(network, ignored_layers)
+    convert(streams, bool, "streams")
+    with torch.random.fork_rng(devices=[]):
+        return _found(network, example, kept, streams=streams, seed=seed)
+
+
+def _found(network: nn.Module, example: tuple[Any, ...], kept: Collection[str], *, streams: bool, seed: int) -> Groups:
     traced = trace(network, example)
     candidates = _with_attention(network, joined(network, traced.candidates))
     for each in candidates:
@@ -97,14 +123,32 @@ def traced(space: TracedSpace, input_size: tuple[int, int, int], *, network: nn.
     if network is None:
         with torch.random.fork_rng(devices=[]):
             network = replace(space, found={}, widths={}).build()
+    source = f"space.model = {space.model!r}"
     try:
         found = groups_of(network, torch.zeros(1, *input_size))
     except UserError as error:
-        raise error.under("space") from None
+        if error.argument == "example_input":
+            size = " x ".join(map(str, input_size))
+            raise UserError(f"{source}: takes no images of {size} ({error.rule}); set data.input_size") from None
+        raise error.at(source) from None
     if not found.groups:
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(found.left.items())[:3])
-        raise UserError(f"space.model = {space.model!r}: no channels of it can be pruned exactly ({some}); use another")
+        raise UserError(f"{source}: {found.reasons}; use another network")
+    _check_classifier(network, space, input_size)
     return replace(space, found=found.to_json())
+
+
+def _check_classifier(network: nn.Module, space: TracedSpace, input_size: tuple[int, int, int]) -> None:
+    """UserError where `network` gives anything but one logit for each class of `space`, or nothing of it learns."""
+    if not any(value.requires_grad for value in network.parameters()):
+        raise UserError(f"space.model = {space.model!r}: no parameter requires a gradient; make it with some that do")
+    with evaluating(network):
+        outputs = shapes_through(network, [torch.zeros(1, *input_size)])
+    if not isinstance(outputs, Tensor) or outputs.shape != (1, space.num_classes):
+        given = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {kind_of(outputs)}"
+        raise UserError(
+            f"space.model = {space.model!r}: gives {given} for one image; must be the logits of all classes, [1, "
+            f"{space.num_classes}]; take num_classes as an argument, and give the logits alone"
+        )
 
 
 def _listed(candidates: Sequence[Candidate]) -> dict[str, str]:
@@ -128,20 +172,21 @@ def _unwanted(candidate: Candidate, kept: Collection[str], *, streams: bool) -> 
 
 
 def _ignored(network: nn.Module, ignored: Ignored) -> set[str]:
-    """Names of the modules that `ignored` means, with all inside."""
+    """Names of the modules that `ignored` means, with all inside; UserError for what means none of them."""
     modules = dict(network.named_modules())
+    if isinstance(ignored, str) or not isinstance(ignored, Collection):
+        raise UserError(f"ignored_layers = {brief(ignored)}: must be a list of modules, their names or their types")
     roots = set()
     for each in ignored:
-        if isinstance(each, str):
-            if each not in modules:
-                raise UserError(f"ignored_layers: {each!r} is no module of {type(network).__name__}; see named_modules")
-            roots.add(each)
-        else:
-            roots |= {
-                name
-                for name, module in modules.items()
-                if module is each or (isinstance(each, type) and isinstance(module, each))
-            }
+        found = {
+            name
+            for name, module in modules.items()
+            if module is each or name == each or (isinstance(each, type) and isinstance(module, each))
+        }
+        if not found and not (isinstance(each, type) and issubclass(each, nn.Module)):
+            what = repr(each) if isinstance(each, str) else brief(each, longest=40)
+            raise UserError(f"ignored_layers: {what} is no module of {type(network).__name__}; see named_modules")
+        roots |= found
     return {name for name in modules for root in roots if name == root or name.startswith(f"{root}.") or not root}
 
 

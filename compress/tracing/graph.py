@@ -7,8 +7,7 @@ candidate on the network before it becomes a group.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from copy import deepcopy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +15,10 @@ import torch
 from torch import nn
 
 from ..plan import UserError
-from ..plan.errors import FAULTS
-from ..spaces import Group, Slice
+from ..plan.errors import FAULTS, reason
+from ..spaces import Group, Slice, copied, kind_of
 from .layouts import Entries, layouts_of, runs
+from .passes import shared_layers
 
 WRITES, READS = "writes", "reads"
 DENSE = nn.Conv2d | nn.Linear
@@ -65,8 +65,10 @@ class _Item:
 
 def trace(network: nn.Module, example: tuple[Any, ...]) -> Trace:
     """The candidates of `network` (unchanged), called with `example`. UserError where it cannot be traced."""
-    model = deepcopy(network).eval().requires_grad_(True)
-    shared = _shared(model, example)
+    model = copied(network).eval().cpu()
+    for value in model.parameters():
+        value.requires_grad_(value.is_floating_point())
+    shared = shared_layers(model, example)
     graph = _graph(model, example)
     names = {module: name for name, module in model.named_modules()}
     candidates: list[Candidate] = []
@@ -84,7 +86,7 @@ def trace(network: nn.Module, example: tuple[Any, ...]) -> Trace:
                         covered.setdefault(piece.module, set()).update(_positions(piece, each.group.size))
     if not candidates:
         raise UserError(
-            f"model = {type(model).__name__}: no convolution or linear layer is on the way from its inputs to its "
+            f"model = {kind_of(model)}: no convolution or linear layer is on the way from its inputs to its "
             "outputs that PyTorch can differentiate; give a network that computes its outputs from its layers"
         )
     return Trace(candidates, _normalised(graph, names))
@@ -101,15 +103,14 @@ def _graph(model: nn.Module, example: tuple[Any, ...]) -> Any:
                 model, example, forward_fn=lambda net, inputs: net(*inputs), verbose=False
             )
         except FAULTS as error:
-            text = " ".join(str(error).split())[:200]
             raise UserError(
-                f"model = {type(model).__name__}: its layers cannot be traced ({type(error).__name__}: {text}); use a "
-                "network whose forward pass PyTorch can differentiate, with no control flow by values"
+                f"model = {kind_of(model)}: its layers cannot be traced ({reason(error)}); use a network whose forward "
+                "pass PyTorch can differentiate"
             ) from None
 
 
 def _candidates(
-    graph: Any, root: str, module: nn.Conv2d | nn.Linear, names: dict[nn.Module, str], shared: set[str]
+    graph: Any, root: str, module: nn.Conv2d | nn.Linear, names: dict[nn.Module, str], shared: Mapping[str, str]
 ) -> Iterable[Candidate]:
     """What the channels that `root` writes are coupled to, in runs."""
     n = module.weight.shape[0]
@@ -125,7 +126,7 @@ def _candidates(
         elif found is not None:
             items.append(found)
     if used := next((item.module for item in items if item.module in shared), None):
-        reasons.append(f"{used} is called more than once")
+        reasons.append(shared[used])
     for channels in runs([item.entries for item in items], n):
         yield _candidate(root, channels, items, adds, reasons, n)
 
@@ -194,33 +195,6 @@ def _positions(piece: Slice, size: int) -> set[int]:
 
 def _rows(group: Group, module: str) -> set[int]:
     return {row for piece in group.writes if piece.module == module for row in _positions(piece, group.size)}
-
-
-def _shared(model: nn.Module, example: tuple[Any, ...]) -> set[str]:
-    """Layers with weights that one pass calls more than once, or that are in the network under several names."""
-    calls: dict[str, int] = {}
-    handles = []
-    for name, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
-
-            def count(*_: Any, name: str = name) -> None:
-                calls[name] = calls.get(name, 0) + 1
-
-            handles.append(module.register_forward_pre_hook(count))
-    try:
-        with torch.no_grad():
-            model(*example)
-    except FAULTS as error:
-        shapes = ", ".join(str(tuple(getattr(value, "shape", ()))) for value in example)
-        text = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"example_input = {shapes}: {type(model).__name__} does not take it ({type(error).__name__}: {text}); give "
-            "what it is called with"
-        ) from None
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name for name, n in calls.items() if n > 1}
 
 
 def _normalised(graph: Any, names: dict[nn.Module, str]) -> dict[str, str]:

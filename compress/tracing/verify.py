@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ..plan import UserError, WidthPlan
+from ..plan.errors import FAULTS, reason
 from ..pruning import slice_state
-from ..spaces import Alphas, Group, fold_scores, narrow, narrow_heads, sizes
+from ..spaces import Alphas, Group, fold_scores, kind_of, narrow, narrow_heads, sizes
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Of the largest output: how far masked and sliced may be apart."""
-FAULTS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, UserError)
-"""What a network raises where its code counts on widths that it no longer has."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Verifier:
         self.generator = torch.Generator().manual_seed(seed)
         model = deepcopy(network).eval().cpu().requires_grad_(False)
         self.model, self.example = self._in_double(model, example)
-        _randomise(self.model, self.generator)
+        randomise(self.model, self.generator)
         self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in self.model.parameters()) else torch.float32
 
     def _in_double(self, model: nn.Module, example: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
@@ -58,13 +57,12 @@ class Verifier:
         inputs = tuple(self._noise(value) if isinstance(value, Tensor) else value for value in example)
         wide = tuple(v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for v in inputs)
         try:
-            outputs = _outputs(model.double(), wide)
+            outputs = outputs_of(model.double(), wide)
         except FAULTS:
-            wide, outputs = inputs, _outputs(model.float(), inputs)
+            wide, outputs = inputs, outputs_of(model.float(), inputs)
         if not all(bool(value.isfinite().all()) for value in outputs):
             raise UserError(
-                f"model = {type(model).__name__}: its outputs are not finite for the example; give one that it is made "
-                "for"
+                f"model = {kind_of(model)}: its outputs are not finite for the example; give one that it is made for"
             )
         return model, wide
 
@@ -77,6 +75,8 @@ class Verifier:
         """Those of `groups` that are exact, together as well as alone, and {name of another one: why it is not}."""
         exact, reasons = list[Group](), dict[str, str]()
         self._visit(list(groups), exact, reasons)
+        if reasons:
+            self._check_repeats()
         if reasons and len(exact) > 1 and self.fault(exact) is not None:
             together = list[Group]()
             for group in exact:
@@ -106,19 +106,24 @@ class Verifier:
         """Why `groups` cannot be pruned together, in words; None where masked equals sliced."""
         scores = {group.name: self._scores(group.size) for group in groups}
         try:
-            masked = self._masked(groups, scores)
-            sliced = _outputs(self._sliced(groups, scores), self.example)
+            masked = masked_outputs(self.model, groups, scores, self.example)
+            sliced = outputs_of(self._sliced(groups, scores), self.example)
         except FAULTS as error:
-            text = " ".join(str(error).split())[:160] or type(error).__name__
-            return f"the network does not run without some of its channels ({text})"
+            return f"the network does not run without some of its channels ({reason(error)[:160]})"
         if any(a.shape != b.shape for a, b in zip(masked, sliced, strict=True)):
             return "its channels reach the outputs"
-        apart = max(
-            float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in zip(masked, sliced, strict=True)
-        )
-        if not apart <= TOLERANCE[self.dtype]:
-            return f"masked and sliced are {apart:.1g} of the output apart"
+        if not (gap := largest_gap(masked, sliced)) <= TOLERANCE[self.dtype]:
+            return f"masked and sliced are {gap:.1g} of the output apart"
         return None
+
+    def _check_repeats(self) -> None:
+        """UserError where two calls give different outputs: then nothing is ever exact, and no group is to blame."""
+        gap = largest_gap(*(outputs_of(self.model, self.example) for _ in range(2)))
+        if not gap <= TOLERANCE[self.dtype]:
+            raise UserError(
+                f"model = {kind_of(self.model)}: two calls with one input, in evaluation mode, give outputs that are "
+                f"{gap:.1g} of the largest one apart; take out what is random or counts its calls"
+            )
 
     def _scores(self, size: int) -> Tensor:
         """From 0.5 to 1.5, and zero for a third or so of the channels; one at least stays and one goes, of several."""
@@ -127,17 +132,6 @@ class Verifier:
         n_gone = int(torch.randint(1, max(size * 2 // 3, 1) + 1, (), generator=self.generator))
         scores[order[: min(n_gone, size - 1)]] = 0.0
         return scores
-
-    def _masked(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> list[Tensor]:
-        """Outputs with gates, which are taken off again."""
-        alphas = Alphas(groups).requires_grad_(False)
-        alphas.load_scores(scores)
-        gates = alphas.attach(self.model)
-        try:
-            return _outputs(self.model, self.example)
-        finally:
-            for gate in gates:
-                gate.remove()
 
     def _sliced(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> nn.Module:
         model = deepcopy(self.model)
@@ -151,14 +145,54 @@ class Verifier:
         return model
 
 
-def _outputs(model: nn.Module, example: tuple[Any, ...]) -> list[Tensor]:
+def outputs_of(model: nn.Module, example: tuple[Any, ...]) -> list[Tensor]:
+    """The tensors among the outputs of `model` for the arguments `example`, without empty ones; masks as 0 and 1."""
     with torch.no_grad():
-        return [leaf for leaf in tree_leaves(model(*example)) if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in tree_leaves(model(*example)) if isinstance(leaf, Tensor) and leaf.numel()]
+    return [leaf.to(torch.uint8) if leaf.dtype == torch.bool else leaf for leaf in leaves]
+
+
+def masked_outputs(
+    model: nn.Module, groups: Sequence[Group], scores: Mapping[str, Tensor], example: tuple[Any, ...]
+) -> list[Tensor]:
+    """The outputs of `model` while gates multiply by `scores`; afterwards they are taken off again.
+
+    Args:
+        model: at full width.
+        groups: whose channels are gated.
+        scores: {group: [C]}.
+        example: arguments of a forward pass.
+
+    Example::
+
+        masked_outputs(network, space.groups, alphas.scores(), (images,))
+    """
+    alphas = Alphas(groups).requires_grad_(False)
+    alphas.load_scores(scores)
+    gates = alphas.attach(model)
+    try:
+        return outputs_of(model, example)
+    finally:
+        for gate in gates:
+            gate.remove()
+
+
+def largest_gap(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """The largest difference between two networks' outputs, in that output's largest number; of all the largest."""
+    pairs = zip(wanted, found, strict=True)
+    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-12)) for a, b in pairs)
 
 
 @torch.no_grad()
-def _randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """New statistics, scales and biases, and weights that are all zero anew: what a fresh network leaves at 0 or 1."""
+def randomise(model: nn.Module, generator: torch.Generator) -> None:
+    """Give `model` new statistics, scales and biases, and weights in place of zeros, in place.
+
+    A fresh network leaves these at 0 or 1, behind which faults hide: of a head of zeros any two networks agree.
+
+    Example::
+
+        randomise(network, torch.Generator().manual_seed(0))
+    """
 
     def noise(tensor: Tensor) -> Tensor:
         return torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor)

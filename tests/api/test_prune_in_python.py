@@ -77,6 +77,32 @@ def test_methods_without_data_prune_at_once(tmp_path):
     assert session_file.stat().st_size > 0
 
 
+def test_in_rounds_each_starts_from_what_the_one_before_left(data, tmp_path):
+    options = {"budget": {"macs_ratio": 0.3}, "val_data": data, "steps": 3, **QUICK}
+    pruned = compress.prune(made(), X, data, work_dir=tmp_path / "run", **options)
+    assert pruned.after["macs"] <= 0.3 * pruned.before["macs"]
+    assert pruned.plan.sizes == {"stem": 8, "conv1": 16}, "of the network that was given"
+    assert {name: len(kept) for name, kept in pruned.plan.kept.items()} == {
+        group.name: group.size for group in pruned.space.groups
+    }
+    assert all((pruned.scores[name] != 0).sum() < size for name, size in pruned.plan.sizes.items())
+    rows = [
+        (tmp_path / "run" / step / "metrics.jsonl").read_text().count("finetune") for step in ("step1", "step2", "")
+    ]
+    assert rows == [1, 1, 1]
+    loaded = compress.load(tmp_path / "run", network=Mine())
+    assert torch.equal(loaded(X), pruned.model(X))
+    assert compress.prune(made(), X, data, **options).plan.kept == pruned.plan.kept
+
+
+def test_rounds_without_data_remove_what_one_round_removes():
+    """By size alone, without training in between, the worst channels are the worst at any time."""
+    options = {"pruning_ratio": 0.75, "method": "magnitude", "round_to": 1, "quiet": True}
+    once, twice = (compress.prune(made(), X, steps=steps, **options) for steps in (1, 2))
+    assert sum(map(len, twice.plan.kept.values())) == sum(map(len, once.plan.kept.values()))
+    assert twice.model(X).shape == (1, 10)
+
+
 def test_a_loss_of_ones_own_drives_search_and_finetuning(data):
     def loss(network, batch):
         images, labels = batch
@@ -110,13 +136,15 @@ def test_two_networks_are_compared_in_turn(capsys):
         ({"budget": 0.5}, r"budget = 0.5: must say of what"),
         ({"budget": {"macs_ratio": 0.5}}, "method = 'rarts': learns from data"),
         ({"budget": {"macs_ratio": 0.5}, "pruning_ratio": 0.2}, "give one of them"),
+        ({"pruning_ratio": 0.5, "method": "magnitude", "steps": 0}, "steps = 0: must be a whole number of at least 1"),
+        ({"pruning_ratio": 0.5, "method": "magnitude", "steps": 10**6}, "at most 100"),
         ({"budget": {"latency_ratio": 0.5}, "method": "magnitude"}, "needs the device's table"),
         ({"pruning_ratio": 0.5, "method": "magnitude", "finetune": 2}, "finetune = 2: needs train_data"),
         ({"pruning_ratio": 0.5, "method": "magnitude", "ignored_layers": ["x"]}, "'x' is no module of Mine"),
         ({"pruning_ratio": 0.5, "method": "magnitude", "classes": ["a"]}, "1 names for a network of 10 outputs"),
         ({"pruning_ratio": 0.5, "train_data": iter([1])}, "must have a length and items"),
         ({"pruning_ratio": 0.5, "train_data": []}, "is empty"),
-        ({"pruning_ratio": 0.5, "method": "magnitude", "example_input": torch.zeros(1, 8)}, "must be a tensor of"),
+        ({"pruning_ratio": 0.5, "method": "magnitude", "example_input": torch.zeros(1, 8)}, "must be images"),
         ({"pruning_ratio": 0.5, "method": "magnitude", "example_input": torch.zeros(1, 3, 8, 8)}, "does not take it"),
     ],
 )  # fmt: skip

@@ -49,6 +49,10 @@ def test_the_example_runs(file, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     names = {"MyNet": MyNet, "train_set": images(), "val_set": images()}
     exec(text, names)
+    for part in re.findall(r"```python\n(.*?)```", (ROOT / file).read_text(), re.DOTALL):
+        if "compress.score" in part:
+            exec(part, names)
+            assert sum(value.numel() for value in names["small"].parameters()) < names["pruned"].before["params"]
     assert {"small.onnx", "small"} <= {path.name for path in tmp_path.iterdir()}
     assert names["pruned"].after["macs"] <= 0.5 * names["pruned"].before["macs"]
     assert "times fewer" in capsys.readouterr().out
@@ -59,4 +63,5 @@ def test_an_example_of_a_docstring_runs(example, tmp_path):
     torch.manual_seed(0)
     pruned = SimpleNamespace(model=MyNet())
     names = {"net": MyNet, "prune": lambda: compress.prune, "compare": lambda: compress.compare, "train_set": images}
+    names["images"] = lambda: torch.randn(1, 3, 32, 32)
     run_example(example, {**names, "val_set": images, "pruned": lambda: pruned}, tmp_path)

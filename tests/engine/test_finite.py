@@ -61,10 +61,10 @@ def rows(folder):
     ("network", "says"),
     [
         (lambda: Breaking(at=7), "train: training diverged in epoch 2: loss = nan in iteration 3 of 4; lower "
-         "train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which --resume "
+         "train.optimizer.lr and start again in a new --work-dir; epoch 1 is kept, from which --resume "
          "goes on"),
         (lambda: Breaking(at=8, what="gradient"), "train: training diverged in epoch 2: network.linear.bias is not "
-         "finite; lower train.optimizer.lr and start again in a new --work-dir; this folder keeps epoch 1, from which "
+         "finite; lower train.optimizer.lr and start again in a new --work-dir; epoch 1 is kept, from which "
          "--resume goes on"),
         (lambda: Breaking(at=1), "train: training diverged in epoch 1: loss = nan in iteration 1 of 4; lower "
          "train.optimizer.lr and start again in a new --work-dir"),
@@ -77,7 +77,7 @@ def test_training_stops_where_it_breaks_and_keeps_the_last_good_epoch(tmp_path, 
         run(tmp_path / "broken", data, broken)
     assert str(error.value) == says
     assert broken.passes == broken.at, "not a pass more"
-    kept = 1 if "keeps epoch 1" in says else 0
+    kept = 1 if "epoch 1 is kept" in says else 0
     assert len(rows(tmp_path / "broken")) == kept
     assert [p.name for p in (tmp_path / "broken/train").glob("last*")] == ["last.pth"] * kept
     whole, resumed = run(tmp_path / "whole", data, Breaking()), run(tmp_path / "broken", data, Breaking(), resume=True)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from campaign import snapshot, tally, well_ended
 from disks import Disk, disk
 from moments import environment
+from torch import nn
 from undisturbed import RECIPE, check_table, check_trained, table_made, trained
 
+import compress
 from compress.plan import SystemRefusal
 from compress.plan.stored import read_json
 from compress.spaces import Card, PreResNetSpace, save_model
@@ -37,6 +40,18 @@ def test_a_network_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
         small.freeze()
         with pytest.raises(SystemRefusal, match="Read-only file system"):
             save_model(small.path / "model", network, card)
+
+
+def test_pruning_in_python_leaves_no_half_of_a_network(tmp_path: Path) -> None:
+    layers = [nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.Flatten(), nn.Linear(64 * 16, 4)]
+    network, images = nn.Sequential(*layers), torch.zeros(1, 3, 8, 8)
+    options: dict[str, Any] = {"pruning_ratio": 0.4, "method": "magnitude", "round_to": 1, "quiet": True}
+    for kib in (4, 32):
+        with disk(tmp_path / "disk", kib) as small:
+            with pytest.raises(SystemRefusal, match="No space left on device; free some space"):
+                compress.prune(network, images, work_dir=small.path / "run", **options)
+            assert {"run/model.json", "run/model.safetensors"}.isdisjoint(snapshot(small.path))
+            whole(small.path)
 
 
 def whole(folder: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
 from compress.pipeline.recipe import Recipe, make_recipe
-from compress.pipeline.run import prune
+from compress.pipeline.run import prune, train_baseline
 from compress.plan import UserError, WidthPlan, write_json
 from compress.pruning import Budget, slice_model
 from compress.report.progress import TerminalProgress
@@ -80,6 +82,27 @@ def test_a_run_on_the_users_own_network(net, tmp_path):
     assert space.left
 
 
+def test_a_run_in_rounds_on_the_users_own_network(net, tmp_path):
+    options = ["finetune.between=2", "measure.backends=['onnxruntime']", "search.batch_size=16"]
+    recipe = make_recipe(values(f"{net}:make"), options, source=None, kind=Recipe)
+    torch.manual_seed(0)
+    network = make_space("traced", {"num_classes": 10, "model": f"{net}:make"}).build()
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    folder = prune(
+        recipe, tmp_path / "run", progress=TerminalProgress(quiet=True), checkpoint=str(tmp_path / "w.pth"),
+        budget=Budget("macs_ratio", 0.4, also=(Budget("params_ratio", 0.6),)), steps=3,
+    )  # fmt: skip
+    plans = [WidthPlan.load(place / "plan.json") for place in (folder / "step1", folder / "step2", folder.path)]
+    for earlier, later in pairwise(plans):
+        assert all({*later.kept[name]} <= {*kept} for name, kept in earlier.kept.items())
+    small, space, _ = load_model(folder / "model")
+    assert sizes(space.groups) == plans[-1].widths
+    record = json.loads((folder / "step2" / "recipe.json").read_text())
+    assert (record["recipe"]["finetune"]["epochs"], record["budget"]["also"][0]["value"]) == (2, 0.6 ** (2 / 3))
+    assert Path(record["before"]["path"]) == folder / "step1"
+    assert small(torch.randn(2, *SIZE)).shape == (2, 10)
+
+
 def test_a_card_that_names_code_runs_it_for_nobody(net, tmp_path):
     small = saved(net, tmp_path)
     with pytest.raises(UserError, match=r"is code, which runs only where you name it yourself; add --network"):
@@ -129,7 +152,7 @@ def test_a_card_with_groups_that_are_none_is_one_line(change, words, net, tmp_pa
         ({"model": "torchvision:resnet18", "in_channels": 1}, "take 3 channels"),
         ({"model": "resnet18", "options": {"pretrained": True}}, "weights come from --checkpoint"),
         ({"model": "resnet18", "options": {"scriptable": True}}, "another kind of network"),
-        ({"model": "resnet18", "options": {"no_such": 1}}, "does not take"),
+        ({"model": "resnet18", "options": {"no_such": 1}}, "fails with"),
         ({"model": "net.py:make:x"}, "must be FILE.py:function"),
         ({"model": 5}, "must be a name"),
         ({"model": "resnet18", "ignored": "stem"}, "must be names of modules"),
@@ -157,3 +180,48 @@ def test_code_that_makes_no_network_is_one_line(code, words, tmp_path):
     with pytest.raises(UserError, match=words) as error:
         TracedSpace(num_classes=10, model=f"{path}:make").build()
     assert "\n" not in str(error.value)
+
+
+BODY = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, classes))
+"""
+FORWARD, MAKE = "class Bad(Net):\n  def forward(self, x):\n    return", "def make(num_classes):\n  return"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (FORWARD + " {'y': super().forward(x)}", r"gives a dict .* \[1, 10\]"),
+        (f"{FORWARD} super().forward(x), x", "gives a tuple for one image"),
+        (f"{MAKE} Net(7)", r"gives \[1, 7\] for one image; must be the logits of all classes"),
+        (f"{FORWARD} super().forward(x[:, :, :5])", "takes no images of 3 x 32"),
+        (f"{FORWARD} super().forward(x if x.mean() > 0 else -x)", "asks for val"),
+        (f"{MAKE} Net(num_classes).half()", "0.weight is float16"),
+        (f"{MAKE} Net(num_classes).requires_grad_(False)", "no parameter requires a gradient"),
+        (f"{MAKE} nn.Sequential(nn.LazyConv2d(8, 3))", "0.weight has no shape yet"),
+        (f"{MAKE} nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))", "use another network"),
+        ("def make(num_classes):\n  raise OSError('no weights')", r"fails with .*OSError: no weights"),
+        ("class Mine(Exception): pass\ndef make(num_classes):\n  raise Mine('odd')", r"fails with .*Mine: odd"),
+        ("raise SystemExit(3)", r"fails \(SystemExit: 3\); mend it"),
+    ],
+)  # fmt: skip
+def test_a_network_that_no_run_can_prune_is_one_line_and_leaves_no_folder(code, words, tmp_path):
+    path = tmp_path / "bad.py"
+    path.write_text(BODY + code + ("\ndef make(num_classes):\n  return Bad(num_classes)" if "Bad(Net)" in code else ""))
+    recipe = make_recipe(values(f"{path}:make"), [], source=None, kind=Recipe)
+    with pytest.raises(UserError, match=words) as error:
+        train_baseline(recipe, tmp_path / "run", progress=TerminalProgress(quiet=True))
+    assert "\n" not in str(error.value)
+    assert f"space.model = '{path}:make'" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_without_a_function_says_how_to_name_one():
+    with pytest.raises(UserError, match=r"of a file name the function too: net.py:make"):
+        TracedSpace(num_classes=10, model="net.py")
+    with pytest.raises(UserError, match=r"^recipe: space.model = 'net.py:': must be a function"):
+        make_recipe(values("net.py:"), [], source=None, kind=Recipe)

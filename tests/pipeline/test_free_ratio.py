@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from compress.engine.settings import SearchConfig
@@ -13,7 +11,7 @@ from compress.pruning import Budget
 
 
 def check(budget=None, **search):
-    check_budget(SimpleNamespace(search=SearchConfig(epochs=1, **search)), budget or Budget())
+    check_budget(SearchConfig(epochs=1, **search), budget or Budget())
 
 
 @pytest.mark.parametrize("name", ["rarts", "netslim", "grouplasso"])
@@ -33,5 +31,5 @@ def test_rvsm_makes_zeros_by_its_own_penalty_if_that_has_a_weight():
 
 @pytest.mark.parametrize("name", ["tas", "random", "magnitude", "taylor"])
 def test_methods_without_a_penalty_make_none_and_are_offered_none(name):
-    with pytest.raises(UserError, match=r"no score exactly zero.*give --pruning-ratio$"):
+    with pytest.raises(UserError, match=r"no score exactly zero.*give pruning_ratio$"):
         check(method={"type": name}, penalty="proximal")

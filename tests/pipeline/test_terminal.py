@@ -151,11 +151,11 @@ def test_wrong_arguments_are_one_line_too() -> None:
 
 def test_the_tool_offers_the_pipelines_stages_and_budgets() -> None:
     from compress.pipeline.deploying import DEPLOYING
-    from compress.pipeline.stages import PRUNING
+    from compress.pipeline.rounds import in_rounds
     from compress.plan.budget_kinds import BUDGETS
 
     result = fresh(ROOT / "tools/prune.py", "--help")
-    assert f"--stage {{{','.join(stage.name for stage in (*PRUNING, *DEPLOYING))}}}" in "".join(
+    assert f"--stage {{{','.join(stage.name for stage in (*in_rounds(2), *DEPLOYING))}}}" in "".join(
         result.stdout.split("\n")
     ).replace("  ", " ")
     for kind in BUDGETS.values():

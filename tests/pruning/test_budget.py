@@ -1,6 +1,7 @@
 """Budgets as the user says them: their kinds, their ranges, which go together, and the way through a file."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -51,18 +52,18 @@ def test_budgets_of_budgets_lose_no_limit():
         assert all(not limit.also for limit in whole.all)
         assert whole.latency == Budget("latency_ratio", 0.5)
         assert {limit.kind for limit in Budget.from_json(whole.to_json()).all} == {limit.kind for limit in whole.all}
-    assert (pair.argument, third.latency, Budget().latency) == ("--latency-ratio", None, None)
+    assert (pair.kind, third.latency, Budget().latency) == ("latency_ratio", None, None)
     assert Budget.of() == Budget()
 
 
 @pytest.mark.parametrize(
     ("budgets", "message"),
     [
-        ((("pruning_ratio", 0.4), ("macs_ratio", 0.5)), r"--pruning-ratio and --macs-ratio: only costs go together"),
-        ((("macs_ratio", 0.4), ("pruning_ratio", 0.5)), r"--pruning-ratio and --macs-ratio: only costs go together"),
-        ((("pruning_ratio", 0.4), ("latency_ms", 5)), r"--pruning-ratio and --latency-ms: only costs .*; drop one"),
-        ((("latency_ratio", 0.4), ("latency_ms", 5)), r"--latency-ms: given beside another limit of the same cost"),
-        ((("macs_ratio", 0.4), ("params_ratio", 0.4), ("macs_ratio", 0.5)), r"--macs-ratio: given beside another"),
+        ((("pruning_ratio", 0.4), ("macs_ratio", 0.5)), r"pruning_ratio and macs_ratio: only costs go together"),
+        ((("macs_ratio", 0.4), ("pruning_ratio", 0.5)), r"pruning_ratio and macs_ratio: only costs go together"),
+        ((("pruning_ratio", 0.4), ("latency_ms", 5)), r"pruning_ratio and latency_ms: only costs .*; drop one"),
+        ((("latency_ratio", 0.4), ("latency_ms", 5)), r"latency_ms: given beside another limit of the same cost"),
+        ((("macs_ratio", 0.4), ("params_ratio", 0.4), ("macs_ratio", 0.5)), r"macs_ratio: given beside another"),
     ],
 )
 def test_limits_that_do_not_go_together_are_refused(budgets, message):
@@ -72,7 +73,21 @@ def test_limits_that_do_not_go_together_are_refused(budgets, message):
 
 @pytest.mark.parametrize("value", [0, -3, float("nan"), float("inf")])
 def test_milliseconds_must_be_finite_and_above_zero(value):
-    with pytest.raises(UserError, match=r"^--latency-ms .*must be finite and above 0"):
+    with pytest.raises(UserError, match=r"^latency_ms .*must be finite and above 0"):
         Budget("latency_ms", value)
-    with pytest.raises(UserError, match=r"^--latency-ratio .*must lie between 0 and 1"):
+    with pytest.raises(UserError, match=r"^latency_ratio .*must lie between 0 and 1"):
         Budget("latency_ratio", value)
+
+
+def test_limits_on_the_way_keep_an_equal_share_of_what_the_round_before_may_keep():
+    for budget in (Budget("macs_ratio", 0.2), Budget("params_ratio", 0.5, also=(Budget("latency_ratio", 0.3),))):
+        parts = [budget.part(i / 4) for i in range(1, 5)]
+        for k in range(len(budget.all)):
+            values = [1.0, *(part.all[k].value for part in parts)]
+            ratios = [after / before for before, after in pairwise(values)]
+            assert ratios == pytest.approx([budget.all[k].value ** 0.25] * 4, rel=1e-12)
+        assert parts[-1] is budget
+    removed = Budget("pruning_ratio", 0.75)
+    assert (removed.part(0.5).value, removed.part(1)) == (0.5, removed)
+    assert Budget("latency_ms", 4.0).part(0.5, unpruned_ms=16.0).value == pytest.approx(8.0)
+    assert Budget().part(0.5) == Budget()

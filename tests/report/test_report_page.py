@@ -161,3 +161,21 @@ def test_times_on_a_gpu_are_said_to_be(tmp_path):
     timing["backends"]["tensorrt"] = timing["backends"]["onnxruntime"] | {"gpu": {"name": "Example GPU 9"}}
     file.write_text(json.dumps(timing))
     assert write_report(run).read_text().count("; TensorRT on Example GPU 9") == 2
+
+
+def test_rounds_are_listed_from_the_unpruned_network_to_the_last(tmp_path):
+    left = [
+        {"params": 190_000, "macs": 24_816_844, "top1": 97.1},
+        {"params": 160_000, "macs": 20_163_686, "top1": 96.4},
+    ]
+    run = make_run(tmp_path, steps=left)
+    text = re.sub(r"\s+", " ", Page(write_report(run)).visible())
+    for row in (
+        "unpruned 219,370 31,021,056 1.000 97.78 %",
+        "round 1 190,000 24,816,844 0.800 97.10 %",
+        "round 2 160,000 20,163,686 0.650 96.40 %",
+        "round 3 140,212 18,035,712 0.581 97.50 %",
+    ):
+        assert row in text
+    once = Page(write_report(make_run(tmp_path / "once")))
+    assert "round 1" not in once.visible()

@@ -93,6 +93,22 @@ def test_masked_equals_sliced_on_the_networks_own_weights(kind):
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in network.parameters())
 
 
+@pytest.mark.parametrize("kind", [Concatenation, Grouped, Residual])
+def test_slicing_in_two_rounds_is_slicing_at_once(kind):
+    network = kind().eval()
+    space = LiveSpace(num_classes=7, model="given", found=groups_of(network, X).to_json(), make=kind)
+    plans = [WidthPlan.whole("traced", sizes(space.groups))]
+    for _ in range(2):
+        kept = {name: channels[::-2][::-1] for name, channels in plans[-1].kept.items()}
+        plans.append(WidthPlan("traced", plans[0].sizes, kept))
+    between, narrower = slice_model(network, space, plans[1])
+    twice, _ = slice_model(between, narrower, plans[2].within(plans[1]))
+    once, _ = slice_model(network, space, plans[2])
+    assert twice.state_dict().keys() == once.state_dict().keys()
+    assert all(torch.equal(value, once.state_dict()[name]) for name, value in twice.state_dict().items())
+    assert sum(p.numel() for p in twice.parameters()) < sum(p.numel() for p in between.parameters())
+
+
 def test_a_wrong_index_map_is_found_out():
     network = Concatenation()
     groups = by_name(found(network))
