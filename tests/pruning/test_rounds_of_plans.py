@@ -71,6 +71,7 @@ CONFIGS = [
     SelectConfig(ranking="kind", round_to=8, floor=8),
     SelectConfig(round_to=4, floor=2),
     SelectConfig(gain="log", round_to=4, floor=4),
+    SelectConfig(gain="balanced", round_to=4, floor=4),
 ]
 BUDGETS = [
     Budget("pruning_ratio", 0.7),
