@@ -84,7 +84,7 @@ def budget_of(budget: Limits, pruning_ratio: float | None) -> Budget:
 def select_config(round_to: int) -> SelectConfig:
     """Widths that are multiples of `round_to`."""
     round_to = convert(round_to, Count, "round_to")
-    return SelectConfig(round_to=round_to, floor=min(round_to, 8))
+    return SelectConfig(round_to=round_to, floor=min(round_to, 8), gain="balanced")
 
 
 def search_settings(

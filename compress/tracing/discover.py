@@ -20,7 +20,6 @@ from ..spaces import (
     group_values,
     kind_of,
     plain_attention,
-    shapes_through,
 )
 from .graph import Candidate, trace
 from .grouped import joined
@@ -141,8 +140,8 @@ def _check_classifier(network: nn.Module, space: TracedSpace, input_size: tuple[
     """UserError where `network` gives anything but one logit for each class of `space`, or nothing of it learns."""
     if not any(value.requires_grad for value in network.parameters()):
         raise UserError(f"space.model = {space.model!r}: no parameter requires a gradient; make it with some that do")
-    with evaluating(network):
-        outputs = shapes_through(network, [torch.zeros(1, *input_size)])
+    with evaluating(network), torch.no_grad():
+        outputs = network(torch.zeros(1, *input_size, device=next(network.parameters()).device))
     if not isinstance(outputs, Tensor) or outputs.shape != (1, space.num_classes):
         given = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {kind_of(outputs)}"
         raise UserError(

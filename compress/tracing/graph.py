@@ -160,11 +160,11 @@ def _item(graph: Any, item: Any, names: dict[nn.Module, str]) -> _Item | str | N
     entries: dict[int, list[int]] = {}
     if item.root_idxs is None or None in item.root_idxs:
         return "its index map is not known"
-    for entry, channel in zip(item.idxs, item.root_idxs, strict=True):
-        entries.setdefault(channel, []).append(entry)
-    for own in entries.values():
-        if len(own) > 1:
-            own.sort()
+    if len(set(item.root_idxs)) == len(item.root_idxs):
+        entries = {channel: [entry] for entry, channel in zip(item.idxs, item.root_idxs, strict=True)}
+    else:
+        for entry, channel in sorted(zip(item.idxs, item.root_idxs, strict=True)):
+            entries.setdefault(channel, []).append(entry)
     module = node.module
     if isinstance(module, nn.Parameter):
         owner, _, parameter = graph._param_to_name[module].rpartition(".")

@@ -6,7 +6,7 @@ pass may not ask for values, and no layer may wait for training mode.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -50,9 +50,9 @@ def shared_layers(model: nn.Module, example: tuple[Any, ...]) -> dict[str, str]:
             f"{source}: its forward pass asks for values of what it computes ({reason(error)}), so for other images it "
             "may do something else; compute without if, .item(), .tolist() and .numpy() on them, as with torch.where"
         ) from None
-    if late := sorted(_in_training(model, example) - calls.keys()):
+    if late := _in_training_alone(model, example, calls):
         raise UserError(
-            f"{source}: {late[0]} is called in training mode alone, where masked and sliced are not compared; make the "
+            f"{source}: {late} is called in training mode alone, where masked and sliced are not compared; make the "
             "network without its auxiliary heads"
         )
     return _tied(model) | {name: f"{name} is called more than once" for name, n in calls.items() if n > 1}
@@ -73,16 +73,27 @@ def _run(model: nn.Module, example: tuple[Any, ...]) -> None:
         )
 
 
-def _in_training(model: nn.Module, example: tuple[Any, ...]) -> set[str]:
-    """Layers that a training pass calls, without values; none where the network wants something else in training."""
+def _in_training_alone(model: nn.Module, example: tuple[Any, ...], calls: Collection[str]) -> str | None:
+    """A layer that a training pass without values calls, and that is not among `calls`.
+
+    None where there is none, and where the network wants something else in training.
+    """
+    if all(name in calls for name, module in model.named_modules() if _weighted(module)):
+        return None
     # A BatchNorm of one sample refuses to train.
     twice = tree_map(lambda x: torch.cat((x, x)) if isinstance(x, Tensor) and x.dim() else x, example)
     try:
-        return set(_calls(model.train(), lambda: shapes_through(model, twice)))
+        trained = _calls(model.train(), lambda: shapes_through(model, twice))
     except FAULTS:
-        return set()
+        return None
     finally:
         model.eval()
+    return min((name for name in trained if name not in calls), default=None)
+
+
+def _weighted(module: nn.Module) -> bool:
+    """Whether it has parameters of its own."""
+    return next(module.parameters(recurse=False), None) is not None
 
 
 def _calls(model: nn.Module, run: Callable[[], Any]) -> dict[str, int]:
@@ -90,7 +101,7 @@ def _calls(model: nn.Module, run: Callable[[], Any]) -> dict[str, int]:
     calls: dict[str, int] = {}
     handles = []
     for name, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
+        if _weighted(module):
 
             def count(*_: Any, name: str = name) -> None:
                 calls[name] = calls.get(name, 0) + 1
