@@ -187,7 +187,9 @@ def test_terminal_prints_ap(tmp_path):
 
 
 def test_progress_tells_ap_of_epochs_and_stages(capsys):
-    TerminalProgress().done("finetune", {"bbox_mAP": 42.754, "segm_mAP": 38.5, "train_bbox_mAP": 60.0})
+    progress = TerminalProgress()
+    progress.announce("finetune")
+    progress.done("finetune", {"bbox_mAP": 42.754, "segm_mAP": 38.5, "train_bbox_mAP": 60.0})
     assert capsys.readouterr().out.endswith(" s  box AP 42.75 %  mask AP 38.50 %\n")
     row = {"epoch": 3, "epochs": 8, "loss": 1.5, "bbox_mAP": 12.5, "train_bbox_mAP": 40.125}
     assert describe(row) == "epoch 3/8  loss 1.500  box AP 12.50  in training images 40.12"
