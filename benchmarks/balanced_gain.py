@@ -1,7 +1,7 @@
 """Ways to divide a budget of MACs between a scored stream and what lies between, on the tutorial's network and digits.
 
-One search a seed, then every selection under every budget with the same fine-tuning; judged on a quarter of the training
-images, set aside. Settings and seeds stand below and were fixed before the run.
+One search a seed, then every selection under every budget with the same fine-tuning; judged on a quarter of the
+training images, set aside. Settings and seeds stand below and were fixed before the run.
 """
 
 from __future__ import annotations
