@@ -2,6 +2,9 @@
 
 One search a seed, then every selection under every budget with the same fine-tuning; judged on a quarter of the
 training images, set aside. Settings and seeds stand below and were fixed before the run.
+
+A first run (seeds 21 to 25, results/balanced_gain_constant_rate.json) trained and tuned at a constant rate, and its spread
+over seeds hid any difference; the rate falls now, as in every recipe, and seeds are fresh.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 
 from _harness import ROOT, print_rows, save_results
 
-SEEDS = (21, 22, 23, 24, 25)
+SEEDS = (31, 32, 33, 34, 35, 36, 37, 38)
 BUDGETS = (0.5, 0.25)
 SELECTIONS = {
     "sum": {},
@@ -115,6 +118,7 @@ def train(network: Any, data: Any, epochs: int, seed: int) -> None:
 
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(network.parameters(), 0.03, 0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         network.train()
         for chosen in torch.randperm(len(data), generator=generator).split(64):
@@ -122,6 +126,7 @@ def train(network: Any, data: Any, epochs: int, seed: int) -> None:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(images), labels).backward()
             optimizer.step()
+        schedule.step()
 
 
 def accuracy(network: Any, data: Any) -> float:
