@@ -3,8 +3,8 @@
 One search a seed, then every selection under every budget with the same fine-tuning; judged on a quarter of the
 training images, set aside. Settings and seeds stand below and were fixed before the run.
 
-A first run (seeds 21 to 25, results/balanced_gain_constant_rate.json) trained and tuned at a constant rate, and its spread
-over seeds hid any difference; the rate falls now, as in every recipe, and seeds are fresh.
+A first run (seeds 21 to 25, results/balanced_gain_constant_rate.json) trained and tuned at a constant rate, and its
+spread over seeds hid any difference; the rate falls now, as in every recipe, and seeds are fresh.
 """
 
 from __future__ import annotations
