@@ -124,6 +124,7 @@ def test_the_checkpoint_of_the_page_has_the_accuracy_that_it_says(tmp_path, monk
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*the classifier .* has 1000 classes there and 2 here")
 def test_published_weights(tmp_path, monkeypatch):
     import timm
     from PIL import Image
