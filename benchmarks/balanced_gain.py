@@ -14,6 +14,7 @@ import re
 from copy import deepcopy
 from typing import Any
 
+from _cells import spread
 from _harness import ROOT, print_rows, save_results
 
 SEEDS = (31, 32, 33, 34, 35, 36, 37, 38)
@@ -46,19 +47,13 @@ def main() -> None:
                 {
                     "MACs at most": budget,
                     "selection": name,
-                    **{key: spread([cell[key] for cell in found]) for key in ("macs_ratio", "top1")},
+                    **{key: spread([cell[key] for cell in found], 3) for key in ("macs_ratio", "top1")},
                     "widths of the first seed": found[0]["widths"],
                 }
             )
     print_rows("top-1 on images set aside", rows)
     if not args.quick:
         print(save_results("balanced_gain", rows, cells=cells))
-
-
-def spread(values: list[float]) -> str:
-    from statistics import mean, stdev
-
-    return f"{mean(values):.3f}" + (f" +- {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def of_seed(seed: int, *, epochs: int | None) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from _cells import spread
 from _harness import ROOT, print_rows, save_results
 from _torch_pruning import at_macs, cutter, regularised
 
@@ -236,22 +236,28 @@ class Rival:
         """Median of paired ratios in ONNX Runtime, one image, one thread."""
         import numpy as np
 
-        from compress.export import INPUT_NAME, export_onnx, onnx_session
+        from compress.export import INPUT_NAME
         from compress.measure import interleaved, summarise_ratio
-        from compress.plan import scratch
 
         x = np.zeros((1, *self.size), np.float32)
-        with scratch() as folder:
-            sessions = []
-            for name, network in (("before", self.baseline[0]), ("after", small)):
-                export_onnx(deepcopy(network), folder / f"{name}.onnx", input_size=self.size)
-                sessions.append(onnx_session(folder / f"{name}.onnx", threads=1))
-            calls = {
-                name: lambda s=s: s.run(None, {INPUT_NAME: x})
-                for name, s in zip(("before", "after"), sessions, strict=True)
-            }
-            samples = interleaved(calls, repeats=60)
+        sessions = {"before": self.whole, "after": self.session(small)}
+        calls = {name: lambda s=s: s.run(None, {INPUT_NAME: x}) for name, s in sessions.items()}
+        samples = interleaved(calls, repeats=60)
         return float(summarise_ratio(samples["before"], samples["after"])["median"])
+
+    @cached_property
+    def whole(self) -> Any:
+        """The baseline in ONNX Runtime."""
+        return self.session(self.baseline[0])
+
+    def session(self, network: Any) -> Any:
+        """`network` in ONNX Runtime, on one thread."""
+        from compress.export import export_onnx, onnx_session
+        from compress.plan import scratch
+
+        with scratch() as folder:
+            export_onnx(deepcopy(network), folder / "network.onnx", input_size=self.size)
+            return onnx_session(folder / "network.onnx", threads=1)
 
     def finetune(self, network: Any, name: str) -> None:
         """In place, for every method alike."""
@@ -297,7 +303,7 @@ def gather(args: argparse.Namespace, folder: Path, protocol: dict[str, Any], nam
             found = [{"seed": seed, **json.loads(file.read_text())} for seed, file in files if file.exists()]
             if found:
                 columns = ("macs_ratio", "params_ratio", "latency_ratio", "sliced", "top1", "seconds")
-                shown = {key: spread([cell[key] for cell in found if key in cell]) for key in columns}
+                shown = {key: spread([cell[key] for cell in found], 3) if key in found[0] else "" for key in columns}
                 rows.append({"budget": budget, "method": name, "seeds": len(found), **shown})
                 raw += [{"budget": budget, "method": name, **cell} for cell in found]
     for title, table in (("trials", trials), ("test images", rows)):
@@ -305,14 +311,6 @@ def gather(args: argparse.Namespace, folder: Path, protocol: dict[str, Any], nam
             print_rows(title, table)
     if rows and not args.quick:
         print(save_results(folder.name, rows, trials=trials, cells=raw, protocol=protocol))
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.3f}"
-    return f"{mean} +- {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def rivals(
 
     start = time.process_time()
     ranking = Ranking(scores, config, {})
-    counted = Counted.of(budget, ranking, operators)
+    counted = Counted.of(budget.limits.cost, ranking, operators)
     try:
         limit = reachable_limit(budget, ranking, counted)
     except UserError:

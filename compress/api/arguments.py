@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..engine.settings import FinetuneConfig, SearchConfig, method_of
-from ..plan import Count, Range, UserError, brief, build_settings, check_output_folder
+from ..plan import Count, UserError, brief, build_settings, check_output_folder
 from ..plan.budget_kinds import BUDGETS
 from ..plan.settings import convert
 from ..pruning import Budget, SelectConfig
@@ -21,8 +21,6 @@ from .data import Data
 
 Limits = Budget | Mapping[str, float] | None
 Ignored = Sequence[str | type[nn.Module] | nn.Module]
-Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
-"""What NumPy's and PyTorch's generators both take."""
 
 SGD = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 SEARCH: dict[str, Any] = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..costs import macs, params
 from ..pipeline.checks import check_budget
-from ..plan import check_figures, scratch, speaking, storing
+from ..plan import Seed, check_figures, scratch, speaking, storing
 from ..plan.settings import convert
 from ..pruning import STEPS, check_reachable
 from ..report.progress import TerminalProgress
@@ -21,7 +21,6 @@ from .arguments import (
     WORDS,
     Ignored,
     Limits,
-    Seed,
     budget_of,
     finetune_settings,
     free_folder,

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ..engine import searching
 from ..engine.training import Job
-from ..plan import UserError, WidthPlan, scratch, speaking
+from ..plan import Seed, UserError, WidthPlan, scratch, speaking
 from ..plan.settings import convert
 from ..pruning import plan_for
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
 from ..spaces import Space, kind_of
-from .arguments import WORDS, Ignored, Limits, Seed, budget_of, select_config
+from .arguments import WORDS, Ignored, Limits, budget_of, select_config
 from .data import Loss
 from .subject import Subject
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import torch
 
 from ..costs.latency import LatencyTable, check_timeable
-from ..plan import Count, Range, Threads, UserError, check_settings, scratch
+from ..plan import Count, Range, Seed, Threads, UserError, check_settings, scratch
 from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
@@ -59,7 +59,7 @@ class TableConfig:
     designs: Annotated[int, Range(at_least=2 * FOLDS, at_most=MOST_DESIGNS)] = 20
     multiple: Count = 8
     rounds: Annotated[int, Range(at_least=4, at_most=10**6)] = 20
-    seed: Annotated[int, Range(at_least=0, at_most=2**32 - 1)] = 0
+    seed: Seed = 0
     max_designs: Annotated[int, Range(at_least=0, at_most=MOST_DESIGNS)] = 0
     target: Annotated[float, Range(above=0, below=1, remedy="0.02 is a median error of 2 %")] = 0.02
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..engine.data import DataConfig
 from ..engine.settings import FinetuneConfig, SearchConfig, TrainConfig
 from ..export import ExportConfig
 from ..measure import MeasureConfig
-from ..plan import Range, UserError, brief, build_settings, check_settings
+from ..plan import Seed, UserError, brief, build_settings, check_settings
 from ..plan.settings import convert, hints_of
 from ..pruning import SelectConfig
 from ..spaces import SPACES, TracedSpace, find_space, is_code, is_named, name_code
@@ -20,8 +20,6 @@ from .plain import merge_options, parse_options
 from .recipe_file import read_values
 from .shipped import recipe_path
 
-Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
-"""What NumPy's and PyTorch's generators both take."""
 MOST_NAME = 200
 """Characters of a recipe's name, which is a folder's too."""
 

@@ -8,7 +8,7 @@ from .outputs import check_output, check_output_folder
 from .packages import needs
 from .paths import inside
 from .registry import Registry
-from .settings import Count, Range, build_settings, check_setting, check_settings
+from .settings import Count, Range, Seed, build_settings, check_setting, check_settings
 from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
 from .system import SystemRefusal, refusal, storing
 from .threads import Threads, Workers
@@ -24,6 +24,7 @@ __all__ = [
     "Range",
     "Registry",
     "Rule",
+    "Seed",
     "SystemRefusal",
     "Threads",
     "UserError",

@@ -50,6 +50,8 @@ class Range:
 
 
 Count = Annotated[int, Range(at_least=1, at_most=2**31 - 1)]
+Seed = Annotated[int, Range(at_least=0, at_most=2**32 - 1)]
+"""What NumPy's and PyTorch's generators both take."""
 """A number of things of which there is at least one."""
 
 

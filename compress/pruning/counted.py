@@ -10,6 +10,7 @@ import numpy as np
 
 from ..costs import params, params_of
 from ..plan import UserError
+from ..plan.budget_kinds import Cost
 from ..spaces import Operator
 from .budget import Budget
 from .knapsack import Limit, Prices, best_widths
@@ -28,7 +29,7 @@ def under_one(budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -
 
     Raises UserError, with the reachable range, for a budget below the cost of the smallest allowed widths.
     """
-    counted = Counted.of(budget, ranking, operators)
+    counted = Counted.of(budget.limits.cost, ranking, operators)
     limit = reachable_limit(budget, ranking, counted)
     above = above_threshold(ranking, counted.total, limit)
     config = ranking.config
@@ -48,13 +49,13 @@ class Counted:
     prices: Prices
 
     @classmethod
-    def of(cls, budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -> Counted:
-        """What `budget` limits, of the groups of `ranking`; a KeyError for a cost that is not counted."""
-        if budget.limits.cost == "channels":
+    def of(cls, kind: Cost | None, ranking: Ranking, operators: Sequence[Operator]) -> Counted:
+        """The cost of this kind, of the groups of `ranking`; a KeyError for one that is not counted."""
+        if kind == "channels":
             operators = [Operator(name, "channels", 1, name, macs=0, weights=1) for name in ranking.sizes]
             cost, cost_of = params, params_of
         else:
-            cost, cost_of = COUNTED[budget.limits.cost]
+            cost, cost_of = COUNTED[kind]
         return cls(
             operators,
             lambda widths: cost(operators, widths),

@@ -22,8 +22,6 @@ from .limits import Priced, best_under
 from .ranking import Ranking, SelectConfig
 
 DEFAULTS = SelectConfig()
-WORTH = Budget("macs_ratio", 0.5)
-"""What groups are weighed by under `gain="balanced"`, where not one counted cost is limited."""
 
 
 def select(
@@ -96,7 +94,7 @@ def _widths(
     """
     if budget.also or budget.latency:
         # Milliseconds of single channels are no table's: MACs say what a group is worth.
-        prices = Counted.of(WORTH, ranking, operators).each(ranking) if ranking.config.gain == "balanced" else None
+        prices = Counted.of("macs", ranking, operators).each(ranking) if ranking.config.gain == "balanced" else None
         return best_under(budget, ranking.gains(prices), operators, ranking.allowed, priced)
     if budget.limits.cost is not None:
         return under_one(budget, ranking, operators)
@@ -132,7 +130,7 @@ def check_reachable(
     if budget.also or budget.latency:
         best_under(budget, ranking.gains(), operators, ranking.allowed, priced)
     elif budget.limits.cost is not None:
-        reachable_limit(budget, ranking, Counted.of(budget, ranking, operators))
+        reachable_limit(budget, ranking, Counted.of(budget.limits.cost, ranking, operators))
 
 
 def hash_scores(scores: Mapping[str, Tensor]) -> str:

@@ -23,7 +23,7 @@ from ..measure.plan_timer import PlanTimer
 from ..measure.profiling import steady_mean
 from ..measure.table import MOST_DESIGNS, lock_of, shown
 from ..measure.timing import Batch
-from ..plan import Genotype, Range, Threads, UserError, check_settings, scratch, write_json
+from ..plan import Genotype, Range, Seed, Threads, UserError, check_settings, scratch, write_json
 from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
 from ..plan.genotype import CellSpace
@@ -62,7 +62,7 @@ class CellTableConfig:
     batch: Batch = 1
     designs: Annotated[int, Range(at_least=2 * FOLDS, at_most=MOST_DESIGNS)] = 40
     rounds: Annotated[int, Range(at_least=4, at_most=10**6)] = 150
-    seed: Annotated[int, Range(at_least=0, at_most=2**32 - 1)] = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         lacks = "compiles every network that it times, and here are hundreds"

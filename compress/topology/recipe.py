@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.data import DataConfig
-from ..pipeline.recipe import RECIPES, BaseRecipe, Seed, check_arguments
-from ..plan import UserError, check_settings
+from ..pipeline.recipe import RECIPES, BaseRecipe, check_arguments
+from ..plan import Seed, UserError, check_settings
 from ..spaces import find_space
 from .settings import TopologySearch
 from .supernet_space import SPACE_OF_CELLS

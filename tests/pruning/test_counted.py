@@ -164,7 +164,7 @@ def test_without_rounding_plans_are_those_above_the_threshold(kind):
     for value in (0.4, 0.6):
         budget = Budget(kind, value)
         ranking = Ranking(scores, SelectConfig(), {})
-        counted = Counted.of(budget, ranking, operators)
+        counted = Counted.of(budget.limits.cost, ranking, operators)
         above = above_threshold(ranking, counted.total, share(kind, value) * counted.total(ranking.sizes) * (1 + 1e-9))
         assert select(scores, operators, budget, space="x").widths == above
 

@@ -39,7 +39,7 @@ def ranking(**settings):
     ],
 )
 def test_the_worst_go_until_the_cost_fits_and_the_best_that_still_fit_come_back(limit, widths):
-    counted = Counted.of(Budget("macs_ratio", 0.5), ranking(), OPERATORS)
+    counted = Counted.of("macs", ranking(), OPERATORS)
     assert tuple(above_threshold(ranking(), counted.total, limit).values()) == widths
 
 
@@ -66,7 +66,7 @@ def test_of_two_groups_the_better_comes_back_first_and_a_dear_one_stops_no_other
 )
 def test_what_is_limited_and_what_a_channel_of_it_costs(kind, each, full):
     budget = Budget(kind, 0.75)
-    counted = Counted.of(budget, ranking(), OPERATORS)
+    counted = Counted.of(budget.limits.cost, ranking(), OPERATORS)
     assert counted.each(ranking()) == each
     assert (counted.total(ranking().sizes), counted.total(ranking().smallest)) == (full, full / 2)
     if kind != "pruning_ratio":
@@ -86,7 +86,7 @@ def test_what_is_limited_and_what_a_channel_of_it_costs(kind, each, full):
     ],
 )
 def test_a_budget_out_of_reach_names_the_range(kind, value, reachable):
-    counted = Counted.of(Budget(kind, value), ranking(), OPERATORS)
+    counted = Counted.of(Budget(kind, value).limits.cost, ranking(), OPERATORS)
     message = (
         rf"^{kind} = {value:g}: out of reach; .* reachable range is {reachable}; choose a value inside it, or lower "
     )
@@ -103,4 +103,4 @@ def test_the_ends_of_the_range_are_rounded_into_it():
         ("pruning_ratio", 0.7, "0.0000 to 0.6666"),
     ):
         with pytest.raises(UserError, match=f"reachable range is {reachable};"):
-            reachable_limit(Budget(kind, value), thirds, Counted.of(Budget(kind, value), thirds, operators))
+            reachable_limit(Budget(kind, value), thirds, Counted.of(Budget(kind, value).limits.cost, thirds, operators))
