@@ -53,6 +53,7 @@ def main(args: Namespace) -> None:
     from ..pipeline.pareto import Goal
     from ..pipeline.recipe import load_recipe
     from ..plan import UserError, read_stored, speaking
+    from ..plan.budget_kinds import FLAGS
     from ..plan.front_file import FORMAT, FRONT, FrontFile
     from ..plan.launchers import first_process
     from ..pruning import Budget
@@ -61,13 +62,17 @@ def main(args: Namespace) -> None:
 
     if args.force_latency_table and args.latency_table is None:
         raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
-    with speaking(plural_flags() | GOALS):
-        budgets = [Budget(kind, value) for kind in plural_flags() for value in getattr(args, kind) or ()]
+    flags = plural_flags()
+    with speaking(flags | GOALS):
+        budgets = [Budget(kind, value) for kind in flags for value in getattr(args, kind) or ()]
         goals = [Goal(kind, value) for kind in GOALS if (value := getattr(args, kind)) is not None]
     recipe = load_recipe(args.recipe, args.cfg_options)
     overrides = ["--cfg-options", *args.cfg_options] if args.cfg_options else []
     first = first_process(args.launcher)
-    with TerminalProgress(quiet=not first) as progress, speaking(plural_flags()):
+    with (
+        TerminalProgress(quiet=not first) as progress,
+        speaking(flags | {FLAGS[kind]: flag for kind, flag in flags.items()}),
+    ):
         folder = find_front(
             recipe,
             args.work_dir or Path("runs") / f"{recipe.name}_front",
