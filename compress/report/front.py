@@ -97,8 +97,8 @@ def _between(amounts: Sequence[str]) -> str:
 
 def _networks(front: dict[str, Any], rivals: Sequence[dict[str, Any]]) -> str:
     """The table of all networks; each point leads to its run's report."""
-    backends = list(front["unpruned"]["latency_ms"])
-    titles = [*(f"{wording.backend(name)}, ms" for name in backends), "MACs", "parameters", rows.SHORT[front["metric"]]]
+    timed = [f"{wording.backend(name)}, ms" for name in _backends(front)]
+    titles = [rows.SHORT[front["metric"]], *timed, "MACs", "parameters"]
     head = "<td></td>" + "".join(f'<th scope="col">{escape(title)}</th>' for title in titles) + "<td></td>"
     body = [_row(front, front["unpruned"], "unpruned", "")]
     best = words.picked(front)
@@ -114,12 +114,21 @@ def _networks(front: dict[str, Any], rivals: Sequence[dict[str, Any]]) -> str:
     return section("Networks", f'<div class="wide">{table}</div>{note(_conditions(front))}')
 
 
+def _backends(front: dict[str, Any]) -> list[str]:
+    """What was timed, that by which points are compared first."""
+    return sorted(front["unpruned"]["latency_ms"], key=lambda name: name != front["backend"])
+
+
 def _row(front: dict[str, Any], row: dict[str, Any], told: str, mark: str, *, kind: str = "") -> str:
     """A line of the table; `told` is HTML."""
     whole = front["unpruned"]
-    cells = [(wording.digits(ms), f"{row['latency_ratio'][name]:.3f}") for name, ms in row["latency_ms"].items()]
+    cells = [(wording.percent(words.accuracy(front, row)), words.drop(front, row))]
+    for name in _backends(front):
+        known = name in row["latency_ms"]
+        cells.append(
+            (wording.digits(row["latency_ms"][name]), f"{row['latency_ratio'][name]:.3f}") if known else ("", "")
+        )
     cells += [(wording.short_count(row[key]), f"{row[key] / max(whole[key], 1):.3f}") for key in ("macs", "params")]
-    cells.append((wording.percent(words.accuracy(front, row)), words.drop(front, row)))
     if row is whole:
         cells = [(text, "") for text, _ in cells]
     tds = "".join(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from ..plan.budget_kinds import BUDGETS
 from ..plan.front_file import Cost
 from . import front_words as words
 from . import rows, svg, wording
@@ -83,9 +84,9 @@ def _network(
     pruned = "name" in row
     name = words.asked(row) if pruned else "unpruned"
     told = f"{name}: {_figures(front, row, cost, of)}"
-    colour = ("beaten" if _beaten(row, cost) else "c1") if pruned else "whole"
-    dot = svg.dot(*at, **box, colour=colour, radius=5, tip=told)
-    dot += svg.beside(*at, f"{row['budget']['value']:g}" if pruned else "unpruned", **box)
+    beaten = _beaten(row, cost)
+    dot = svg.dot(*at, **box, colour=("beaten" if beaten else "c1") if pruned else "whole", radius=5, tip=told)
+    dot += svg.beside(*at, f"{row['budget']['value']:g}" if pruned else "unpruned", **box, below=beaten)
     return f'<a href="{escape(row["name"])}/report.html" tabindex="-1">{dot}</a>' if pruned else dot
 
 
@@ -100,8 +101,8 @@ def _figures(front: dict[str, Any], row: dict[str, Any], cost: Cost, of: Callabl
 def _keys(front: dict[str, Any], rivals: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """The legend: what is in the plot, and nothing else."""
     cost = words.main_cost(front)
-    kind = front["points"][0]["budget"]["kind"].replace("_", " ")
-    keys = [("point", f"pruned, at the {kind} asked for")]
+    kind = BUDGETS[front["points"][0]["budget"]["kind"]]
+    keys = [("point", f"pruned, at the {kind.words} asked for{kind.unit and f', {kind.unit}'}")]
     if any(_beaten(point, cost) for point in front["points"]):
         keys.append(("hollow", "beaten by another network in cost and accuracy"))
     if words.picked(front) is not None:

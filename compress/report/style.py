@@ -122,8 +122,10 @@ rect.full { fill: var(--track); } #remaining-dimensions-per-block .plot { paddin
 rect.faint { opacity: 0.22; }
 .dot.ring { fill: none; stroke: var(--ink); stroke-width: 1.5; }
 .dot.whole { fill: var(--ink); } .dot.beaten { fill: var(--page); stroke: var(--pruned); stroke-width: 1.5; }
+.tick.told { stroke: var(--page); stroke-width: 3px; paint-order: stroke; }
 .panels.beside { margin-top: 30px; } a { color: var(--c1); }
 .front td { white-space: nowrap; } .front .mark { color: var(--muted); font-size: 0.87rem; }
+.front small { font-weight: 400; }
 .front .beaten > * { color: var(--muted); }
 .front .picked > *, .front .picked .mark { color: var(--ink); font-weight: 600; }
 .chosen { stroke: var(--c2); stroke-width: 1.5; } .curve.zero { stroke: var(--pruned); stroke-width: 1; }
