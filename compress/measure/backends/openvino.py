@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from ...plan import Threads, UserError, check_setting
 from ...plan.backends import BACKENDS
 from ...plan.errors import reason
 from ...plan.packages import absent, needs
-from .base import Backend, Network
+from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ...spaces import Space
     from ..session import Session
 
 PACKAGE = {"module": "openvino", "package": "OpenVINO", "extra": "openvino"}
@@ -24,7 +25,7 @@ REPORTER = "openvino_telemetry"
 """A module that OpenVINO imports where it is installed, to tell its makers of every import, without asking."""
 
 
-class OpenVino(Backend):
+class OpenVino(LayerBackend):
     """An .onnx file is compiled for the number of images of a call, as it is deployed: free batches cost fusions."""
 
     name, label, takes = "openvino", "OpenVINO", "onnx"
@@ -72,6 +73,18 @@ class OpenVino(Backend):
             batches=(fixed, fixed),
             tells=lambda: described(path, proto),
         )
+
+    def profile(
+        self, network: Network, images: Tensor, *, threads: int, space: Space, operators: Collection[str]
+    ) -> LayerTimes:
+        """The engine's counters tell what each layer took, and its compiled graph which nodes are in it."""
+        from ...export.onnx_read import read_onnx
+        from ..openvino_profiling import CountedNetwork
+        from ..owners import owners_in
+
+        assert isinstance(network, Path)
+        compiled = compile_onnx(network, threads=threads, batch=len(images), profiled=True)
+        return CountedNetwork(compiled, images.numpy(), owners_in(read_onnx(network).graph))
 
 
 DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
