@@ -96,6 +96,21 @@ def test_fused_networks_are_predicted_as_well(when):
     assert two["p90"] < 1.5 * one["p90"] + 0.005
 
 
+def test_what_two_operators_have_in_common_is_of_the_one_with_more_macs():
+    """Their widths are always the same, so only the order could tell them apart."""
+    small, large = (Operator(name, "conv", "a", 96, macs=n, weights=1) for name, n in (("small", 1), ("large", 9)))
+    apart, _ = profiles(16, overhead=0.0, seed=0)
+    name = region(["small", "large"])
+    made = [
+        Profile(p.widths, p.sizes, {name: cost}, {name: 1.0}, {name: 1}, {name: 1}, cost, 1.0, 0.2)
+        for p in apart
+        for cost in [0.2 + 0.8 * p.widths["a"] / 96]
+    ]
+    table = fit_table({}, [small, large], GRIDS, made)
+    assert not table.operators["small"].shares.any()
+    assert table.price("large", 48, 96) == pytest.approx(0.6, abs=0.01)
+
+
 def test_an_operator_in_two_regions_costs_both():
     """Half of op2's time is in a layer with op1."""
     apart, _ = profiles(24, overhead=0.0, seed=0)
