@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 from typing_extensions import TypedDict
@@ -19,7 +19,11 @@ from ..plan import Rule, UserError, read_stored
 from ..plan.kinds import EXTRA, Milliseconds
 from ..plan.stored import parse_stored
 from .owners import REST, EngineLayer, layer_regions
+from .profiling import steady_mean
 from .regions import check_regions, members
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AGAIN = "build with --profilingVerbosity=detailed and export it again"
 
@@ -83,6 +87,28 @@ class TimesEntry(TypedDict):
 
 
 Entries = Annotated[list[Annotated[ProfileEntry, Rule(_entry_fault)]], MinLen(2)]
+
+
+class EngineTimes:
+    """The `engine` (`compress.export.Engine`) called on `images`; `regions` are those of its layers.
+
+    Example::
+
+        EngineTimes(engine, images, regions).finish(20)  # {'conv1': 0.03}, where 20 calls went before
+    """
+
+    def __init__(self, engine: Any, images: Tensor, regions: Mapping[str, str]) -> None:
+        self.timer, self.regions = engine.layer_timer(images.to(engine.device)), regions
+        self.nodes: Mapping[str, int] = dict(Counter(regions.values()))
+
+    def call(self) -> None:
+        """Call the engine once."""
+        self.timer.call()
+
+    def finish(self, calls: int) -> dict[str, float]:
+        """{region: milliseconds per call} in the last `calls` calls."""
+        rows = [region_times(self.regions, call, source="profiler") for call in self.timer.calls_ms[-calls:]]
+        return {name: steady_mean([row[name] for row in rows]) for name in self.nodes}
 
 
 def parse_layers(text: str | bytes, *, source: str | Path) -> list[EngineLayer]:
@@ -153,10 +179,8 @@ def regions_of(layers: Sequence[EngineLayer], owners: Mapping[str, str], *, sour
     return found
 
 
-def region_times(
-    regions: Mapping[str, str], layers_ms: Mapping[str, float], *, source: str | Path
-) -> tuple[dict[str, float], dict[str, int]]:
-    """{region: milliseconds per call} and {region: number of layers} of an engine.
+def region_times(regions: Mapping[str, str], layers_ms: Mapping[str, float], *, source: str | Path) -> dict[str, float]:
+    """{region: milliseconds per call} of an engine.
 
     Args:
         regions: of its layers, as `regions_of` gives them.
@@ -169,7 +193,7 @@ def region_times(
 
         owners = owners_in(read_onnx("design.onnx").graph)
         regions = regions_of(read_layers("layers.json"), owners, source="layers.json")
-        times, nodes = region_times(regions, read_profile("profile.json"), source="profile.json")
+        region_times(regions, read_profile("profile.json"), source="profile.json")  # {'conv1': 0.03}
     """
     if odd := [name for name in layers_ms if name not in regions]:
         raise UserError(
@@ -178,7 +202,7 @@ def region_times(
     times = dict.fromkeys(regions.values(), 0.0)
     for name, ms in layers_ms.items():
         times[regions[name]] += ms
-    return times, dict(Counter(regions.values()))
+    return times
 
 
 def _layers(information: Mapping[str, Any]) -> list[EngineLayer]:
