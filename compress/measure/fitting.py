@@ -229,7 +229,7 @@ def _fit(
     from scipy.optimize import nnls
 
     order = sorted(range(len(operators)), key=lambda i: -operators[i].macs)  # equal terms are those of the first
-    axes = [_axes(op, widths, gathered) for op in operators]
+    axes = [_axes(op, widths, gathered, alone=len(operators) == 1) for op in operators]
     weights = np.append(np.ones(len(shares) - 1), np.sqrt(len(shares) - 1))
     steps = [_steps(at[i][:, 0], at[i][:, 1], axes[i]) for i in order]
     factors, _ = nnls(np.hstack(steps) * weights[:, None], shares * weights)
@@ -241,19 +241,20 @@ def _fit(
         yield operators[i], part.reshape([len(grid) for grid in grids])
 
 
-def _axes(op: Operator, widths: Mapping[str, Sequence[int]], gathered: Collection[str]) -> list[_Axis]:
+def _axes(op: Operator, widths: Mapping[str, Sequence[int]], gathered: Collection[str], *, alone: bool) -> list[_Axis]:
     sides = plain_sides(op)
-    return [
-        _Axis(grid[-1], isinstance(n, str), n in gathered) for n, grid in zip(sides, _grids(sides, widths), strict=True)
-    ]
+    full = [int(grid[-1]) for grid in _grids(sides, widths)]
+    return [_Axis(size, isinstance(n, str), n in gathered, alone) for n, size in zip(sides, full, strict=True)]
 
 
 class _Axis(NamedTuple):
-    """One of an operator's widths: the full one, whether it can be less, and whether it is then gathered."""
+    """One of an operator's widths: the full one, whether it can be less, and whether it is then gathered; whether the
+    operator is fitted alone."""
 
     full: int
     varies: bool
     gathered: bool
+    alone: bool
 
 
 def _steps(n_in: np.ndarray, n_out: np.ndarray, axes: Sequence[_Axis]) -> np.ndarray:
@@ -272,7 +273,8 @@ def _steps(n_in: np.ndarray, n_out: np.ndarray, axes: Sequence[_Axis]) -> np.nda
             bent = [np.minimum(steps[-1], 0.5), np.maximum(steps[-1] - 0.5, 0)]
             terms += [*steps, *bent, *odd, narrow[-1], sliced]
             if axis.gathered:  # between the last sliced width and the full one the cost may fall
-                terms += [sliced * n / axis.full, -sliced]
+                # The constant that a negative term is taken from may be another operator's.
+                terms += [sliced * n / axis.full, -sliced if axis.alone else 1 - sliced]
     if all(axis.varies for axis in axes):
         terms += [a * b for a, b in zip(*rounded, strict=True)]
         terms += [narrow[0] * rounded[1][-1], narrow[1] * rounded[0][-1]]

@@ -66,6 +66,8 @@ def test_calls_on_different_images_do_not_disturb_each_other(path):
     assert not np.array_equal(second(), kept)
     np.testing.assert_array_equal(answer, kept)
     np.testing.assert_array_equal(first(), kept)
+    pair = images(2).to(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(model.bind(pair[:1])(), kept, "however they lie in memory")
 
 
 @needs_it

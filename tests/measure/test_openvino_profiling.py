@@ -154,11 +154,17 @@ def test_a_table_is_made(quick, monkeypatch, tmp_path):  # noqa: F811
     table = build_table(space, tmp_path / "table.json", input_size=size, config=config)
     assert table.key["backend"] == "openvino"
     assert "openvino" in table.key["versions"]
-    operators = space.operators(size)
-    ratio = table.predict(operators, {group.name: group.size for group in space.groups}).ratio
-    assert ratio == pytest.approx(1, abs=0.25)
     assert table.record["profiles"]["regions"]
+    again = build_table(space, tmp_path / "table.json", input_size=size, config=config, resume=True)
     assert (
-        build_table(space, tmp_path / "table.json", input_size=size, config=config, resume=True).widths == table.widths
+        again.record["samples"].keys()
+        == table.record["samples"].keys()
+        > {"bn + layer3.0.conv3 + layer3.0.downsample.0"}
     )
-    assert LatencyTable.load(tmp_path / "table.json").predict(operators, graphs.sizes).ratio == pytest.approx(ratio)
+    operators = space.operators(size)
+    ratios = [
+        each.predict(operators, graphs.sizes).ratio
+        for each in (table, again, LatencyTable.load(tmp_path / "table.json"))
+    ]
+    assert ratios[0] > 0
+    assert ratios == [ratios[0]] * 3

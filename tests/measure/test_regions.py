@@ -111,6 +111,25 @@ def test_what_two_operators_have_in_common_is_of_the_one_with_more_macs():
     assert table.price("large", 48, 96) == pytest.approx(0.6, abs=0.01)
 
 
+def test_a_full_width_in_a_region_may_cost_more_than_a_gathered_one():
+    """What the sliced widths save is taken from no other operator's time."""
+    gathers = Operator("gathers", "norm", 1, "a", macs=0, weights=0)
+    other = Operator("other", "conv", "b", 96, macs=9, weights=1)
+    apart, _ = profiles(24, overhead=0.0, seed=5)
+    name, full = region(["gathers", "other"]), {"a": 96, "b": 96}
+
+    def cost(widths):
+        return 0.2 + 0.2 * widths["b"] / 96 + (0.05 + 0.2 * widths["a"] / 96 if widths["a"] < 96 else 0.5)
+
+    made = [
+        Profile(p.widths, p.sizes, {name: cost(p.widths)}, {name: cost(full)}, {name: 1}, {name: 1}, 1.0, 1.0, 0.2)
+        for p in apart
+    ]
+    table = fit_table({}, [gathers, other], GRIDS, made, gathered={"a"})
+    for widths in (full, {"a": 88, "b": 96}, {"a": 96, "b": 16}, {"a": 16, "b": 16}):
+        assert table.predict([gathers, other], widths).ratio == pytest.approx(cost(widths), abs=0.02)
+
+
 def test_an_operator_in_two_regions_costs_both():
     """Half of op2's time is in a layer with op1."""
     apart, _ = profiles(24, overhead=0.0, seed=0)

@@ -52,7 +52,7 @@ class OpenVino(LayerBackend):
         fixed, *shape = entry.get_shape()
 
         def bind(images: Tensor) -> Callable[[], Any]:
-            given = _openvino().Tensor(images.numpy(), shared_memory=True)
+            given = _openvino().Tensor(images.contiguous().numpy(), shared_memory=True)
 
             def call() -> Any:
                 request.set_input_tensor(given)
