@@ -44,7 +44,8 @@ def test_shapes_alone_leave_a_network_as_it_is(kind, training):
     before = [(id(value), value.clone()) for value in network.state_dict(keep_vars=True).values()]
     out = shapes_through(network, (torch.ones(2, 3, 4, 4),))
     after = network.state_dict(keep_vars=True).values()
-    assert out.is_meta and out.shape == (2, 3, 4, 4)
+    assert out.is_meta
+    assert out.shape == (2, 3, 4, 4)
     assert all(
         id(value) == which and torch.equal(value, old) for (which, old), value in zip(before, after, strict=True)
     )
