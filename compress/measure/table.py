@@ -255,7 +255,7 @@ def shown(
 @contextmanager
 def _profiler(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> Iterator[Profiler]:
     """The profiler of the networks of `space`; its temporary files go at the end."""
-    backend, operators = BACKENDS.need("backend", config.backend), [op.name for op in space.operators(input_size)]
+    backend, operators = BACKENDS.here("backend", config.backend), [op.name for op in space.operators(input_size)]
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(0))
     with scratch("latency") as folder:
         networks = WidthNetworks(space, input_size, folder, backend=backend, images=images)

@@ -18,6 +18,7 @@ ROOM = "compress.measure.backends"
 OWN = {
     "pytorch": f"{ROOM}.eager",
     "onnxruntime": f"{ROOM}.ort",
+    "openvino": f"{ROOM}.openvino",
     "torch-compile": f"{ROOM}.inductor",
     "tensorrt": f"{ROOM}.tensorrt",
     "tensorrt-rtx": f"{ROOM}.tensorrt",
@@ -62,6 +63,18 @@ class Backends(Registry[Any]):
             choices = ", ".join(each.name for each in self.every() if fits(each))
             why = "is unknown" if found is None else lacks
             raise UserError(why, argument=argument, value=name, remedy=f"choose from {choices}")
+        return found
+
+    def here(self, argument: str, name: object) -> Any:
+        """The backend called `name`, as `need` finds it; UserError where it cannot run here.
+
+        Example::
+
+            BACKENDS.here("backend", "onnxruntime")
+        """
+        found = self.need(argument, name)
+        if reason := found.missing():
+            raise UserError(reason, argument=argument, value=name)
         return found
 
     def label(self, name: str) -> str:
