@@ -70,19 +70,24 @@ def save_profiles(path: Path, settings: Mapping[str, Any], profiles: Sequence[Pr
     write_json(path, {**settings, "profiles": pack(profiles)})
 
 
+def sources_of(path: Path) -> int:
+    """How many measurements of tables are in the table or the profiles at `path`; 1 where there are none."""
+    return int(read_table(path, ProfilesFile).get("sources", 1)) if path.exists() else 1
+
+
 def resumed(path: Path, settings: Mapping[str, Any], designs: Sequence[Mapping[str, int]]) -> list[Profile]:
     """The profiles in the file `path`, of a stopped run or a finished table; none when there is no such file.
 
-    Raises UserError when they are of other settings, or not of the networks `designs`, as far as those go.
+    Raises UserError when they are of other settings, or not of the networks `designs`, as far as those go; a merged
+    table has networks of its own.
     """
     if not path.exists():
         return []
     value = read_table(path, ProfilesFile)
     profiles = unpack(value["profiles"])
-    if value.get("sources", 1) > 1:
-        raise UserError(f"{path}: is merged of several tables; profile more into another file, and merge again")
     odd = [name for name in settings if value.get(name) != settings[name]]
-    if not odd and any(p.widths != design for p, design in zip(profiles, designs, strict=False)):
+    joined = value.get("sources", 1) > 1  # its networks are those of several seeds
+    if not (odd or joined) and any(p.widths != design for p, design in zip(profiles, designs, strict=False)):
         odd = ["designs or seed"]
     if odd:
         raise UserError(f"{path}: profiles of other settings ({', '.join(odd)}); give the same ones, or delete it")
