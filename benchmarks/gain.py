@@ -1,4 +1,4 @@
-"""`select.gain` decided: sum, log or balanced, on the small MobileNetV2 and the small Swin on 20 classes of Tiny-ImageNet.
+"""`select.gain` decided: sum, log or balanced, on a small MobileNetV2 and a small Swin on 20 classes of Tiny-ImageNet.
 
 One training and one search a seed; then every gain takes the same scores to the same MACs, with the same fine-tuning.
 Judged on a fifth of the training images, set aside; the test images are not read. Each gain is a front
@@ -25,7 +25,7 @@ GAINS = ("sum", "log", "balanced")
 SHARES = (0.5, 0.25)
 COMMON = ("data.holdout=0.2", "measure.backends=['onnxruntime']", "select.round_to=8", "select.floor=8")
 QUICK = (
-    *("data.limit=120", "train.epochs=1", "search.epochs=1", "search.warmup_epochs=0", "finetune.epochs=1"),
+    *("data.limit=400", "train.epochs=1", "search.epochs=1", "search.warmup_epochs=0", "finetune.epochs=1"),
     *("train.warmup_epochs=0", "finetune.warmup_epochs=0", "measure.repeats=3", "measure.warmup_seconds=0.01"),
 )
 

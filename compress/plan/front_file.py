@@ -66,6 +66,11 @@ def _front_fault(front: Front) -> str | None:
         return "points: two have one name"
     if (goal := front["goal"]) and goal["picked"] not in (None, *names):
         return f"goal.picked = {goal['picked']!r:.80}: is no point"
+    beating = {name for point in front["points"] for name in point["beaten_by"].values()}
+    if strangers := sorted(str(name) for name in beating if name not in (None, UNPRUNED, *names)):
+        return f"beaten_by = {strangers[0]!r:.80}: is no network of the front"
+    if odd := next((point["name"] for point in front["points"] if point["budget"]["value"] is None), None):
+        return f"budget of {odd!r}: must have a value"
     for row in (front["unpruned"], *front["points"]):
         if front["metric"] not in row["accuracy"]:
             return f"accuracy.{front['metric']} is missing, by which points are compared"

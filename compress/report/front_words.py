@@ -37,7 +37,7 @@ def gain(front: dict[str, Any], row: dict[str, Any]) -> str:
     """'1.54 times faster in ONNX Runtime', or 'fewer MACs' where no latency was measured."""
     backend = front["backend"]
     if backend is None:
-        told = wording.times(row["macs"] / front["unpruned"]["macs"], less="fewer MACs", more="more MACs")
+        told = wording.times(row["macs"] / max(front["unpruned"]["macs"], 1), less="fewer MACs", more="more MACs")
         return "MACs unchanged" if told == "unchanged" else told
     told = wording.times(row["latency_ratio"][backend], less="faster", more="slower")
     return f"{'latency unchanged' if told == 'unchanged' else told} in {wording.backend(backend)}"

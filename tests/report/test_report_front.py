@@ -8,65 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
+from made_up_front import asked, made_up, row
 from rich.console import Console
 
 from compress.plan import UserError, write_json
 from compress.report import front_words as words
 from compress.report.front import write_front_report
 from compress.report.front_terminal import print_front
-
-ROWS = {
-    "unpruned": (1.0, 100, 50, 95.0),
-    "0.8": (0.8, 80, 40, 94.5),
-    "0.5": (0.9, 50, 20, 94.0),
-    "0.2": (0.3, 20, 9, 90.0),
-}
-
-
-def row(ratio: float, macs: int, params: int, top1: float, *, timed: bool = True) -> dict:
-    latency = {"onnxruntime": ratio} if timed else {}
-    return {
-        "accuracy": {"top1": top1},
-        "params": 1000 * params,
-        "macs": 10**6 * macs,
-        "latency_ratio": latency,
-        "latency_ms": {name: 10 * value for name, value in latency.items()},
-    }
-
-
-def made_up(goal: dict | None = None, *, timed: bool = True, evaluated_on: str = "test") -> dict:
-    beaten = {"latency": "macs_ratio_0.8", "macs": None, "params": None}
-    points = [
-        {
-            "name": f"macs_ratio_{value}",
-            "budget": {"kind": "macs_ratio", "value": float(value)},
-            **row(*ROWS[value], timed=timed),
-            "beaten_by": {cost: by if value == "0.5" else None for cost, by in beaten.items() if timed or by is None},
-            "command": f"nncompress prune x --macs-ratio {value} --work-dir '<b>'",
-        }
-        for value in ("0.8", "0.5", "0.2")
-    ]
-    return {
-        "format": 1,
-        "model": "preresnet",
-        "dataset": "digits",
-        "recipe": "demo",
-        "seed": 0,
-        "evaluated_on": evaluated_on,
-        "metric": "top1",
-        "backend": "onnxruntime" if timed else None,
-        "timing": {"threads": 1, "batch": 1} if timed else None,
-        "unpruned": row(*ROWS["unpruned"], timed=timed),
-        "points": points,
-        "goal": goal,
-        "versions": {"torch": "2"},
-        "device": "a CPU",
-    }
-
-
-def asked(kind: str, value: float, least: float, picked: str | None) -> dict:
-    return {"kind": kind, "value": value, "least": least, "picked": picked}
-
 
 DROP = asked("max_drop", 1.0, 94.0, "macs_ratio_0.8")
 
@@ -158,6 +106,7 @@ def test_networks_that_were_not_timed_are_compared_by_macs(tmp_path: Path) -> No
         ({"backend": "tensorrt"}, "latency of 'tensorrt' is missing"),
         ({"metric": "bbox_mAP"}, "accuracy.bbox_mAP is missing"),
         ({"points": []}, "points"),
+        ({"points": [made_up()["points"][0] | {"budget": {"kind": "free", "value": None}}]}, "must have a value"),
         ({"format": 2}, "format"),
     ],
 )
