@@ -13,7 +13,7 @@ PROFILES = {"prune": "profile_widths", "search-topology": "profile_cells"}
 
 
 def add_arguments(parser: Parser) -> None:
-    from ..measure.backends import opens_at_once, tells_layers
+    from ..plan.table_file import PROFILES, TOTALS
 
     recipe_argument(parser, "; its network and image size are profiled")
     parser.add_argument("-o", "--output", required=True, metavar="F", help="the table, a JSON file")
@@ -29,10 +29,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--merge", nargs="+", metavar="F", help="measure nothing: make one table of these, of other networks each"
     )
-    backend_argument(
-        parser,
-        lambda backend: tells_layers(backend) or opens_at_once(backend),
-        help="ort: ONNX Runtime (default); pytorch: eagerly",
+    backend_argument(parser, lambda backend: True, help="ort: ONNX Runtime (default); pytorch: eagerly")
+    parser.add_argument(
+        "--way",
+        choices=(PROFILES, TOTALS),
+        help="profiles: of a time for every layer; totals: of whole calls alone (default: profiles where the backend "
+        "tells layers)",
     )
     parser.add_argument("--device", choices=("cpu",), default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="of one call (1)")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MEASURING = ("backend", "threads", "batch", "designs", "rounds", "seed")
 """Options that say how networks are measured."""
-OF_WIDTHS = ("checkpoint", "merge", "max_designs", "target", "multiple")
+OF_WIDTHS = ("checkpoint", "merge", "max_designs", "target", "multiple", "way")
 """Options that say nothing of cells."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..pipeline.recipe import Recipe
 
-MEASURING = ("backend", "threads", "batch", "designs", "max_designs", "target", "multiple", "rounds", "seed")
+MEASURING = ("backend", "way", "threads", "batch", "designs", "max_designs", "target", "multiple", "rounds", "seed")
 """Options that say how networks are measured."""
 
 

@@ -64,6 +64,18 @@ class Backends(Registry[Any]):
             raise UserError(why, argument=argument, value=name, remedy=f"choose from {choices}")
         return found
 
+    def here(self, argument: str, name: object) -> Any:
+        """The backend called `name`, as `need` finds it; UserError where it cannot run here.
+
+        Example::
+
+            BACKENDS.here("backend", "onnxruntime")
+        """
+        found = self.need(argument, name)
+        if reason := found.missing():
+            raise UserError(reason, argument=argument, value=name)
+        return found
+
     def label(self, name: str) -> str:
         """A backend's proper name; `name` itself where its package is not installed any more, or broken."""
         try:
