@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -23,12 +22,12 @@ from .backends import tells_layers
 from .designs import allowed_widths, sample_designs
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, prediction_error
-from .kept import PACK, merged, resumed, save_measured
+from .kept import merged, resumed, save_measured
 from .latency import packages_of
 from .networks import WidthNetworks
 from .profiling import CallTimer, Profile, Timing
 from .timing import Batch, WayOfRunning, torch_threads
-from .ways import WAYS, best_way
+from .ways import WAYS, best_way, fitted_table, gathered_groups
 
 if TYPE_CHECKING:
     from ..engine.hooks import Progress
@@ -137,7 +136,7 @@ def build_table(
     path = Path(path)
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1, "way": config.way}
-    settings, first = {"format": FORMAT, "key": key, **fixed}, _first_designs(space, input_size, config)
+    settings, first = {"format": FORMAT, "key": key, **fixed}, first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
     with sole_use(lock_of(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
@@ -150,7 +149,7 @@ def build_table(
             profiles.append(profile)
             save_measured(kept, settings, profiles)
         if kept.exists():  # else nothing was missing
-            _fitted(space, input_size, key, fixed, profiles).save(path)
+            fitted_table(space, input_size, key, fixed, profiles).save(path)
             kept.unlink()
         return LatencyTable.load(path)
 
@@ -181,7 +180,7 @@ def merge_tables(
         raise error.at(str(sources[0])) from None
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
-    table = _fitted(space, input_size, key, settings, profiles)
+    table = fitted_table(space, input_size, key, settings, profiles)
     with sole_use(lock_of(Path(path)), what=str(path)):
         table.save(path)
     return table
@@ -192,7 +191,7 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def _first_designs(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> list[dict[str, int]]:
+def first_designs(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> list[dict[str, int]]:
     """The networks to profile first, each once: a network that others predict must not be among them."""
     check_timeable(space.operators(input_size))
     widths = allowed_widths(space.groups, config.multiple)
@@ -220,7 +219,7 @@ def _designs(
     """The networks to measure one by one, the `first` ones first; `measured` are those behind, and grow meanwhile."""
     yield from first[len(measured) :]
     widths, way = allowed_widths(space.groups, config.multiple), WAYS[str(config.way)]
-    operators, gathered = space.operators(input_size), _gathered(space)
+    operators, gathered = space.operators(input_size), gathered_groups(space)
     while len(measured) < config.max_designs:
         predicted = way.held_out(operators, widths, measured, gathered=gathered)
         if prediction_error(predicted.tolist(), [each.ratio for each in measured])["median"] <= config.target:
@@ -267,37 +266,3 @@ def _profiler(space: Space, input_size: tuple[int, int, int], config: TableConfi
         networks = WidthNetworks(space, input_size, folder, backend=backend, images=images)
         way = WAYS[str(config.way)]
         yield way.timer(backend, networks, operators, threads=config.threads, rounds=config.rounds)
-
-
-def _gathered(space: Space) -> set[str]:
-    """The groups that are gathered from a wider stream."""
-    return {group.name for group in space.groups if group.index is not None}
-
-
-def _fitted(
-    space: Space,
-    input_size: tuple[int, int, int],
-    key: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    measured: Sequence[Profile | Timing],
-) -> LatencyTable:
-    """The table of all networks; its `residual` is that of tables fitted without the networks that they predict."""
-    way, operators, gathered = WAYS[settings["way"]], space.operators(input_size), _gathered(space)
-    widths = allowed_widths(space.groups, settings["multiple"])
-    removable = {group.name for group in space.groups if group.rest is not None}
-    grids = {name: [0] * (name in removable) + grid for name, grid in widths.items()}
-    predicted = way.held_out(operators, grids, measured, gathered=gathered)
-    table = way.fit(key, operators, grids, measured, gathered=gathered)
-    record = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "measured_with": versions(),
-        "residual": prediction_error(predicted.tolist(), [each.ratio for each in measured]),
-        "reference_ms": [each.reference_ms for each in measured],
-        "designs": [
-            {"widths": dict(each.widths), "ratio": each.ratio, "held_out": ratio}
-            for each, ratio in zip(measured, predicted.tolist(), strict=True)
-        ],
-        **settings,
-        settings["way"]: PACK[settings["way"]](measured),
-    }
-    return replace(table, record={**record, **table.record})

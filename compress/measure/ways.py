@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from ..plan.table_file import PROFILES, TOTALS
-from ..spaces import Operator
+from ..spaces import Operator, Space
 from .backends import Backend, LayerBackend, tells_layers
-from .designs import next_design
-from .fitting import fit_table, group_errors, held_out
+from .designs import allowed_widths, next_design
+from .environment import versions
+from .fitting import fit_table, group_errors, held_out, prediction_error
+from .kept import PACK
 from .profiling import CallTimer, Profile, Profiler
 from .totals import fit_totals, held_out_totals, most_telling
 
@@ -35,6 +38,48 @@ class Way:
     fit: Callable[..., LatencyTable]
     held_out: Callable[..., np.ndarray]
     next_design: Callable[..., dict[str, int]]
+
+
+def fitted_table(
+    space: Space,
+    input_size: tuple[int, int, int],
+    key: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    measured: Sequence[Any],
+) -> LatencyTable:
+    """The table of all networks; its `residual` is that of tables fitted without the networks that they predict.
+
+    Args:
+        space: whose networks were measured.
+        input_size: (C, H, W).
+        key: the table's.
+        settings: `way`, `multiple`, and what else the table's record has of how it was measured.
+        measured: as the way's timer gives it.
+    """
+    way, operators, gathered = WAYS[settings["way"]], space.operators(input_size), gathered_groups(space)
+    widths = allowed_widths(space.groups, settings["multiple"])
+    removable = {group.name for group in space.groups if group.rest is not None}
+    grids = {name: [0] * (name in removable) + grid for name, grid in widths.items()}
+    predicted = way.held_out(operators, grids, measured, gathered=gathered)
+    table = way.fit(key, operators, grids, measured, gathered=gathered)
+    record = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "measured_with": versions(),
+        "residual": prediction_error(predicted.tolist(), [each.ratio for each in measured]),
+        "reference_ms": [each.reference_ms for each in measured],
+        "designs": [
+            {"widths": dict(each.widths), "ratio": each.ratio, "held_out": ratio}
+            for each, ratio in zip(measured, predicted.tolist(), strict=True)
+        ],
+        **settings,
+        settings["way"]: PACK[settings["way"]](measured),
+    }
+    return replace(table, record={**record, **table.record})
+
+
+def gathered_groups(space: Space) -> set[str]:
+    """The groups that are gathered from a wider stream."""
+    return {group.name for group in space.groups if group.index is not None}
 
 
 def best_way(backend: Backend) -> str:
