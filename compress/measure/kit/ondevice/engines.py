@@ -25,9 +25,10 @@ class Engine:
     provider: str = ""
     device: str = ""
 
-    def time(self, pair: Mapping[str, Path], images: np.ndarray, rounds: int) -> dict[str, list[float]]:
+    def time(self, pair: Mapping[str, Path], images: np.ndarray, args: Namespace) -> dict[str, list[float]]:
         """{name: samples in milliseconds} of the files `pair` {name: path}, opened anew and called in turn."""
-        return in_turn({name: self.open(path, images) for name, path in pair.items()}, repeats=rounds)
+        calls = {name: self.open(path, images) for name, path in pair.items()}
+        return in_turn(calls, repeats=args.rounds, warmup_seconds=args.warmup)
 
     def open(self, path: Path, images: np.ndarray) -> Callable[[], object]:
         """A function that calls the network in `path` with `images`."""

@@ -40,11 +40,15 @@ def parse(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     parser.add_argument("--trtexec", default="trtexec", metavar="F", help="the program, where it is not on the PATH")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on a processor (1)")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="samples of each network (20)")
+    parser.add_argument(
+        "--warmup", type=float, default=0.25, metavar="S", help="seconds of calls that do not count (0.25)"
+    )
     parser.add_argument("--again", action="store_true", help="forget the times that are here")
     args = parser.parse_args(arguments)
     args.folder = folder
-    if args.threads < 1 or args.rounds < 4:
-        raise StopError(f"--threads {args.threads}, --rounds {args.rounds}: at least 1 thread and 4 rounds")
+    if args.threads < 1 or args.rounds < 4 or not 0 <= args.warmup < 1e4:
+        given = f"--threads {args.threads}, --rounds {args.rounds}, --warmup {args.warmup:g}"
+        raise StopError(f"{given}: at least 1 thread, 4 rounds and 0 seconds")
     return args
 
 
@@ -118,7 +122,7 @@ def measure(args: argparse.Namespace) -> None:
         if name not in value["times"]:
             reference_ms = product_ms()
             pair = {each: args.folder / "networks" / f"{each}.onnx" for each in (name, "unpruned")}
-            samples = engine.time(pair, images, args.rounds)
+            samples = engine.time(pair, images, args)
             value["times"][name] = {
                 "network": samples[name],
                 "unpruned": samples["unpruned"],

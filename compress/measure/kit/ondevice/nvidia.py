@@ -83,16 +83,16 @@ class Trtexec(Engine):
         if shutil.which(self.program) is None:
             raise StopError(f"--trtexec {self.program}: no such program; give its path")
         said = subprocess.run([self.program, "--help"], capture_output=True, text=True, check=False).stdout
-        version = said.partition("TensorRT")[2].partition("]")[0].strip(" .v[")[:40]  # 'TensorRT v101300' of 10.13
+        version = said.partition("[TensorRT")[2].partition("]")[0].strip(" .v[")[:40]  # 'TensorRT v101300' of 10.13
         self.versions, self.device = {"tensorrt": version or "unknown"}, gpu_name()
 
-    def time(self, pair: Mapping[str, Path], images: np.ndarray, rounds: int) -> dict[str, list[float]]:
+    def time(self, pair: Mapping[str, Path], images: np.ndarray, args: Namespace) -> dict[str, list[float]]:
         """Engines are built once, and the unpruned network's stays for the next pair."""
         engines = {name: self.built(path) for name, path in pair.items()}
         samples: dict[str, list[float]] = {name: [] for name in pair}
         for turn in range(RUNS):
             for name in list(pair) if turn % 2 == 0 else reversed(list(pair)):
-                samples[name] += self.run(engines[name], rounds)
+                samples[name] += self.run(engines[name], args.rounds)
         for name in pair:
             if name != "unpruned":
                 engines[name].unlink()
