@@ -21,12 +21,12 @@ help:
 
 install: $(READY)
 
-$(READY): requirements.txt requirements-detection.txt setup.py pyproject.toml
+$(READY): requirements.txt requirements-detection.txt requirements-openvino.txt setup.py pyproject.toml
 	@$(or $(PYTHON),false) $(RUNS) || { echo "error: $(or $(PYTHON),python3.11 to python3.13) does not run, is older than 3.11, or has no venv; install Python 3.11, 3.12 or 3.13, or set PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "Making $(VENV) with $(PYTHON) and installing the pinned packages: PyTorch is large, this takes a few minutes ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r requirements.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --no-deps -r requirements-detection.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --no-deps -r requirements-detection.txt -r requirements-openvino.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 	@echo "Installed."

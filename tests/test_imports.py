@@ -15,7 +15,18 @@ ROOMS = (
     "report", "pipeline", "api", "detection", "topology", "commands",
 )  # fmt: skip
 PRESENT = tuple(room for room in ROOMS if (ROOT / "compress" / room).is_dir())
-HEAVY = ("onnx", "onnxruntime", "onnxscript", "matplotlib", "timm", "sklearn", "tensorrt", "tensorrt_rtx", "mmdet")
+HEAVY = (
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "matplotlib",
+    "timm",
+    "sklearn",
+    "tensorrt",
+    "tensorrt_rtx",
+    "mmdet",
+    "openvino",
+)
 
 
 def imported_rooms(file, root=ROOT):
@@ -100,7 +111,7 @@ def test_importing_the_package_and_the_report_needs_no_torch():
 def test_labels_of_backends_need_nothing_that_runs_networks():
     code = "import sys; from compress.plan.backends import BACKENDS; print(len(BACKENDS.own())); print(*sys.modules)"
     count, *loaded = python(code).split()
-    assert int(count) == 5
+    assert int(count) == 6
     assert "compress.measure.backends.ort" in loaded
     assert {name.partition(".")[0] for name in loaded}.isdisjoint({"torch", "numpy", "mmengine", *HEAVY})
 

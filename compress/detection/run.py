@@ -85,8 +85,6 @@ class DetectionContext(NetworkContext):
 
     recipe: DetectionRecipe
 
-    has_tables = False
-
     @property
     def deploying(self) -> Sequence[Stage[Self]]:
         """Whole-detector ONNX files, timed on a validation image, and pictures for the report."""
@@ -110,6 +108,11 @@ class DetectionContext(NetworkContext):
         """The config's detector."""
         model = self.config.model.to_dict()
         return DetectorSpace(num_classes=head_classes(model), model=model)
+
+    @property
+    def untimed(self) -> str | None:  # type: ignore[override]
+        """What is not exported is not timed."""
+        return self.unexported
 
     @cached_property
     def unexported(self) -> str | None:

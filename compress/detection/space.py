@@ -49,6 +49,7 @@ class DetectorSpace(WidthSpace):
     in_channels: int = 3
     widths: Mapping[str, int] = field(default_factory=dict)
     name: ClassVar[str] = "detector"
+    timed_batch: ClassVar[int | None] = 1
 
     def __post_init__(self) -> None:
         check_ends(self.num_classes, self.in_channels)
@@ -102,6 +103,12 @@ class DetectorSpace(WidthSpace):
         ]
         own = [op for op in bare_parameters(network, self.groups) if op.name.startswith(f"{BACKBONE}.")]
         return (*found, *own, *rest)
+
+    def timed(self, network: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
+        """The whole detector, as it is exported."""
+        from .export.timing import TimedDetector
+
+        return TimedDetector(network, input_size)
 
 
 class BackboneAlone(nn.Module):

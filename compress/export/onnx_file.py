@@ -7,7 +7,8 @@ import contextlib
 import copy
 import io
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,7 +47,7 @@ class ExportConfig:
     parity_images: Count = 256
 
     def __post_init__(self) -> None:
-        _check_opset(self.opset)
+        check_opset(self.opset)
         check_settings(self)
 
 
@@ -109,25 +110,46 @@ def export_onnx(
     return Path(path)
 
 
-def onnx_graph(model: nn.Module, *, input_size: Sequence[int], opset: int = 18) -> tuple[Any, dict[str, str]]:
+def onnx_graph(
+    model: nn.Module, *, input_size: Sequence[int], opset: int = 18, batch: int | None = None
+) -> tuple[Any, dict[str, str]]:
     """The `onnx.ModelProto` that `export_onnx` writes, and the module that computes each of its tensors.
 
     The second value is {output tensor of a node: module path}, "" for the network itself: whoever times the graph can
     tell what the time is spent on. The file itself does not carry it. Raises as `export_onnx` does.
+
+    Args:
+        model: any network of one input and one output.
+        input_size: (C, H, W).
+        opset: of ONNX.
+        batch: the number of images that the graph takes; None: any.
 
     Example::
 
         proto, modules = onnx_graph(model, input_size=(3, 32, 32))
         modules[proto.graph.node[0].output[0]]  # "conv1"
     """
-    _check_opset(opset)
+    check_opset(opset)
     size = tuple(input_size)
     if len(size) != 3 or min(size) < 1:
         raise UserError(f"input_size={size}: must be three positive integers (channels, height, width)")
-    proto = _traced(model, torch.randn(2, *size, generator=torch.Generator().manual_seed(0)), opset=opset)
+    images = torch.randn(batch or 2, *size, generator=torch.Generator().manual_seed(0))
+    proto = traced(
+        inference_copy(model),
+        (images,),
+        opset=opset,
+        inputs=[INPUT_NAME],
+        outputs=[OUTPUT_NAME],
+        free=batch is None,
+        refusal=lambda reason: (
+            f"model: {type(model).__name__} cannot be exported to ONNX ({reason}); its forward must be traceable by "
+            "torch.export, with no branch on tensor values; rewrite that part of forward"
+        ),
+    )
     modules = _modules(proto)
-    _strip_traces(proto)
-    _check_batch_axis(proto, model)
+    strip_traces(proto)
+    if batch is None:
+        _check_batch_axis(proto, model)
     return proto, modules
 
 
@@ -141,7 +163,8 @@ def _modules(proto: Any) -> dict[str, str]:
     return found
 
 
-def _check_opset(opset: int) -> None:
+def check_opset(opset: int) -> None:
+    """UserError for an operator set that is not written."""
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         rule, remedy = (
             f"must lie between {OLDEST_OPSET} and {NEWEST_OPSET}",
@@ -150,40 +173,55 @@ def _check_opset(opset: int) -> None:
         raise UserError(rule, argument="opset", value=opset, remedy=remedy)
 
 
-def _traced(model: nn.Module, images_BCHW: torch.Tensor, *, opset: int) -> Any:
-    """Trace with torch.export and translate; returns an `onnx.ModelProto`.
+def traced(
+    network: nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    *,
+    opset: int,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    free: bool = False,
+    refusal: Callable[[str], str],
+) -> Any:
+    """Trace `network`, a copy of its own, with torch.export and translate; returns an `onnx.ModelProto`.
 
     When tracing fails, torch prints whole graphs to stderr before it raises. They are kept as a note on the exception;
     after a success whatever was written (a warning of the network's own code) is passed on.
+
+    Args:
+        network: changed (`rewrite`).
+        examples: its arguments.
+        opset: of ONNX.
+        inputs, outputs: names.
+        free: the first axis of its only argument is a batch of any size.
+        refusal: the message of the UserError where it cannot be traced, from the reason.
     """
     chatter = io.StringIO()
     try:
-        with contextlib.redirect_stderr(chatter):
+        with contextlib.redirect_stderr(chatter), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)  # torchvision's nms
             program = torch.onnx.export(
-                rewrite(inference_copy(model), opset=opset),
-                (images_BCHW,),
+                rewrite(network, opset=opset),
+                examples,
                 dynamo=True,
                 external_data=False,
                 opset_version=opset,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=[*inputs],
+                output_names=[*outputs],
+                dynamic_shapes=({0: torch.export.Dim("batch")},) if free else None,
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
         error.add_note(chatter.getvalue())
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise UserError(
-            f"model: {type(model).__name__} cannot be exported to ONNX ({reason}); its forward must be traceable by "
-            "torch.export, with no branch on tensor values; rewrite that part of forward"
-        ) from error
+        raise UserError(refusal(reason)) from error
     sys.stderr.write(chatter.getvalue())
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return program.model_proto
 
 
-def _strip_traces(proto: Any) -> None:
+def strip_traces(proto: Any) -> None:
     """Remove what the exporter records about its origin: it names paths of this machine and makes the file larger."""
     graph = proto.graph
     for owner in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):

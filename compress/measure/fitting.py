@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..plan.table_file import AGAIN, TOTALS
 from ..spaces import Operator, plain_sides, width_at
 from .latency import DRIFT
 from .profiling import Profile
+from .regions import Block, blocks, components, members, region
 
 BLOCKS = (1, 8, 16)
 """Engines process channels in blocks: costs go in steps of widths rounded up to multiples of these."""
@@ -32,18 +34,46 @@ def fit_table(
     """The latency table that explains `profiles`, of networks of `operators` at widths out of `widths` {group: grid}.
 
     An operator's cost is a sum of steps in its widths with non-negative factors, fitted to its time in all networks.
+    Where layers hold several operators, the sum of theirs is fitted to the layers' time; what two of them have in
+    common, a constant, is of the one with more MACs.
     Groups that are `gathered` from a wider stream cost a copy unless they have their full width. At width 0 an operator
     is gone and costs nothing. All time that no timed operator owns is `rest`: what comes before the first layer, and
     what was left of blocks when the network was pruned before.
     """
     overhead = profiler_overhead(profiles)
     check_timeable(operators)
-    samples = {op.name: _samples(op, profiles, overhead) for op in operators if op.kind not in UNTIMED}
-    found = {op.name: _fit(op, widths, samples[op.name], gathered) for op in operators if op.name in samples}
-    rest = np.mean([_untimed(p, samples.keys(), overhead) for p in profiles])
+    found = {op.name: _free(op, widths) for op in _timed(operators)}
+    samples = {}
+    for block in blocks(_timed(operators), _networks(profiles)):
+        shares = _shares(block, profiles, overhead)
+        at = [_widths(op, profiles) for op in block.operators]
+        samples[region([op.name for op in block.operators])] = np.column_stack([*at, shares]).tolist()
+        for op, part in _fit(block.operators, widths, at, shares, gathered):
+            found[op.name] = replace(found[op.name], shares=found[op.name].shares + part)
+    rest = np.mean([_untimed(p, found.keys(), overhead) for p in profiles])
     unpruned_ms = float(np.median([p.unpruned_ms for p in profiles]))
-    record = {"profiler_overhead": overhead, "samples": {name: value.tolist() for name, value in samples.items()}}
+    record = {"profiler_overhead": overhead, "samples": samples}
     return LatencyTable(key, unpruned_ms, widths, found, float(rest), record)
+
+
+def _timed(operators: Sequence[Operator]) -> list[Operator]:
+    return [op for op in operators if op.kind not in UNTIMED]
+
+
+def _networks(profiles: Sequence[Profile]) -> list[Collection[str]]:
+    """The regions of every network, and of the unpruned one beside it."""
+    return [regions.keys() for p in profiles for regions in (p.operators, p.unpruned)]
+
+
+def _free(op: Operator, widths: Mapping[str, Sequence[int]]) -> OperatorCosts:
+    """An operator that costs nothing, on its grid."""
+    sides = plain_sides(op)
+    return OperatorCosts(*sides, np.zeros([len(grid) for grid in _grids(sides, widths)]))
+
+
+def _grids(sides: Sequence[int | str], widths: Mapping[str, Sequence[int]]) -> list[np.ndarray]:
+    """The widths of an operator's two sides."""
+    return [np.array(widths[n] if isinstance(n, str) else [n]) for n in sides]
 
 
 def held_out(
@@ -72,12 +102,15 @@ def group_errors(
     tables = _without_own_quarter(operators, widths, profiles, gathered)
     overhead = profiler_overhead(profiles)
     errors = {group: np.zeros(len(profiles)) for group in widths}
-    for op in operators:
-        if op.kind in UNTIMED:
-            continue
-        rows = _samples(op, profiles, overhead)[:-1]
-        found = [t.price(op, int(n_in), int(n_out)) - s for t, (n_in, n_out, s) in zip(tables, rows, strict=True)]
-        for group in op.groups:
+    for block in components(_timed(operators), _networks(profiles)):
+        shares, at = _shares(block, profiles, overhead), [_widths(op, profiles) for op in block.operators]
+        found = np.array(
+            [
+                math.fsum(t.price(op, *map(int, w[i])) for op, w in zip(block.operators, at, strict=True)) - shares[i]
+                for i, t in enumerate(tables)
+            ]
+        )
+        for group in dict.fromkeys(group for op in block.operators for group in op.groups):
             errors[group] += found
     return {group: np.abs(sums) for group, sums in errors.items()}
 
@@ -154,21 +187,27 @@ def profiler_overhead(profiles: Sequence[Profile]) -> float:
     return float(np.clip(each[order][middle], -0.5, 0.5))
 
 
-def _samples(op: Operator, profiles: Sequence[Profile], overhead: float) -> np.ndarray:
-    """Rows of (n_in, n_out, share): of every network, then, averaged, of the unpruned one timed beside them."""
-
-    rows, full = [], []
-    for p in profiles:
-        n_in, n_out = (width_at(n, p.widths) for n in plain_sides(op))
-        rows.append([n_in, n_out, _share(p, p.operators.get(op.name, 0), p.nodes.get(op.name, 0), overhead)])
-        full.append(_share(p, p.unpruned.get(op.name, 0), p.unpruned_nodes.get(op.name, 0), overhead))
-    n_in, n_out = (width_at(n, p.sizes) for n in plain_sides(op))
-    return np.array([*rows, [n_in, n_out, np.mean(full)]])
+def _widths(op: Operator, profiles: Sequence[Profile]) -> np.ndarray:
+    """Rows of (n_in, n_out): of every network, then of the unpruned one."""
+    return np.array(
+        [[width_at(n, at) for n in plain_sides(op)] for at in (*(p.widths for p in profiles), profiles[0].sizes)]
+    )
 
 
-def _untimed(profile: Profile, timed: Collection[str], overhead: float) -> float:
+def _shares(block: Block, profiles: Sequence[Profile], overhead: float) -> np.ndarray:
+    """The share of a block in every network, then, averaged, in the unpruned one timed beside them."""
+
+    def share(profile: Profile, times: Mapping[str, float], nodes: Mapping[str, int]) -> float:
+        us, number = (math.fsum(of.get(name, 0) for name in block.regions) for of in (times, nodes))
+        return _share(profile, us, number, overhead)
+
+    own = [share(p, p.operators, p.nodes) for p in profiles]
+    return np.array([*own, np.mean([share(p, p.unpruned, p.unpruned_nodes) for p in profiles])])
+
+
+def _untimed(profile: Profile, timed: Set[str], overhead: float) -> float:
     """The share of all that none of the operators `timed` owns."""
-    owners = profile.operators.keys() - timed
+    owners = [name for name in profile.operators if timed.isdisjoint(members(name))]
     us, nodes = (math.fsum(of.get(name, 0) for name in owners) for of in (profile.operators, profile.nodes))
     return _share(profile, us, nodes, overhead)
 
@@ -179,28 +218,45 @@ def _share(profile: Profile, us: float, nodes: float, overhead: float) -> float:
 
 
 def _fit(
-    op: Operator, widths: Mapping[str, Sequence[int]], samples: np.ndarray, gathered: Collection[str]
-) -> OperatorCosts:
-    """Costs at all pairs of widths; the unpruned network, timed beside every other, counts as often."""
+    operators: Sequence[Operator],
+    widths: Mapping[str, Sequence[int]],
+    at: Sequence[np.ndarray],
+    shares: np.ndarray,
+    gathered: Collection[str],
+) -> Iterator[tuple[Operator, np.ndarray]]:
+    """Each of the `operators` that have `shares` together, and its part of them at all pairs of its widths.
+
+    Their widths in all networks are `at`; the unpruned network, timed beside every other, counts as often.
+    """
     from scipy.optimize import nnls
 
+    order = sorted(range(len(operators)), key=lambda i: -operators[i].macs)  # equal terms are those of the first
+    axes = [_axes(op, widths, gathered, alone=len(operators) == 1) for op in operators]
+    weights = np.append(np.ones(len(shares) - 1), np.sqrt(len(shares) - 1))
+    steps = [_steps(at[i][:, 0], at[i][:, 1], axes[i]) for i in order]
+    factors, _ = nnls(np.hstack(steps) * weights[:, None], shares * weights)
+    ends = np.cumsum([each.shape[1] for each in steps])
+    for i, own in zip(order, np.split(factors, ends[:-1]), strict=True):
+        grids = _grids(plain_sides(operators[i]), widths)
+        n_in, n_out = (n.ravel() for n in np.meshgrid(*grids, indexing="ij"))
+        part = np.where((n_in > 0) & (n_out > 0), np.maximum(_steps(n_in, n_out, axes[i]) @ own, 0), 0.0)
+        yield operators[i], part.reshape([len(grid) for grid in grids])
+
+
+def _axes(op: Operator, widths: Mapping[str, Sequence[int]], gathered: Collection[str], *, alone: bool) -> list[_Axis]:
     sides = plain_sides(op)
-    grid_in, grid_out = grids = [np.array(widths[n] if isinstance(n, str) else [n]) for n in sides]
-    axes = [_Axis(grid[-1], isinstance(n, str), n in gathered) for n, grid in zip(sides, grids, strict=True)]
-    weights = np.append(np.ones(len(samples) - 1), np.sqrt(len(samples) - 1))
-    steps = _steps(samples[:, 0], samples[:, 1], axes)
-    factors, _ = nnls(steps * weights[:, None], samples[:, 2] * weights)
-    n_in, n_out = (n.ravel() for n in np.meshgrid(grid_in, grid_out, indexing="ij"))
-    shares = np.where((n_in > 0) & (n_out > 0), np.maximum(_steps(n_in, n_out, axes) @ factors, 0), 0.0)
-    return OperatorCosts(*sides, shares.reshape(len(grid_in), len(grid_out)))
+    full = [int(grid[-1]) for grid in _grids(sides, widths)]
+    return [_Axis(size, isinstance(n, str), n in gathered, alone) for n, size in zip(sides, full, strict=True)]
 
 
 class _Axis(NamedTuple):
-    """One of an operator's widths: the full one, whether it can be less, and whether it is then gathered."""
+    """One of an operator's widths: the full one, whether it can be less, and whether it is then gathered; whether the
+    operator is fitted alone."""
 
     full: int
     varies: bool
     gathered: bool
+    alone: bool
 
 
 def _steps(n_in: np.ndarray, n_out: np.ndarray, axes: Sequence[_Axis]) -> np.ndarray:
@@ -219,7 +275,8 @@ def _steps(n_in: np.ndarray, n_out: np.ndarray, axes: Sequence[_Axis]) -> np.nda
             bent = [np.minimum(steps[-1], 0.5), np.maximum(steps[-1] - 0.5, 0)]
             terms += [*steps, *bent, *odd, narrow[-1], sliced]
             if axis.gathered:  # between the last sliced width and the full one the cost may fall
-                terms += [sliced * n / axis.full, -sliced]
+                # The constant that a negative term is taken from may be another operator's.
+                terms += [sliced * n / axis.full, -sliced if axis.alone else 1 - sliced]
     if all(axis.varies for axis in axes):
         terms += [a * b for a, b in zip(*rounded, strict=True)]
         terms += [narrow[0] * rounded[1][-1], narrow[1] * rounded[0][-1]]

@@ -49,7 +49,7 @@ class Reshape:
 
 
 class WidthGraphs:
-    """ONNX graphs of a network of `space` at any widths, from one export of `model`, which has all its channels.
+    """ONNX graphs of what is timed of `space` at any widths, from one export of `model`, which has all its channels.
 
     A graph equals the export of the network sliced to the first channels of every group, and its nodes are named after
     operators (`owner_of`). `model` must not hold two equal parameters: the exporter would merge them. Raises
@@ -65,7 +65,8 @@ class WidthGraphs:
         from onnx import numpy_helper
 
         self.sizes = sizes(space.groups)
-        self.proto, modules = onnx_graph(model, input_size=input_size)
+        timed = space.timed(model, input_size)
+        self.proto, modules = onnx_graph(timed, input_size=input_size, batch=space.timed_batch)
         graph = self.proto.graph
         self.tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         graph.ClearField("initializer")

@@ -10,6 +10,7 @@ from ..costs.latency import read_table
 from ..plan import UserError, write_json
 from ..plan.table_file import PROFILES, TOTALS, MeasuredFile
 from .profiling import Profile, Timing
+from .regions import members, region
 
 EQUAL = ("multiple", "rounds", "way")
 """What tables that are merged must agree in, beside their keys."""
@@ -24,11 +25,14 @@ def pack(profiles: Sequence[Profile]) -> dict[str, Any]:
     """
     groups = list(profiles[0].sizes) if profiles else []
     names = sorted({name for p in profiles for name in (*p.nodes, *p.unpruned_nodes)})
+    operators = sorted({operator for name in names for operator in members(name)})
+    fused = {"regions": [[operators.index(each) for each in members(name)] for name in names]}
     return {
         "groups": groups,
         "sizes": [profiles[0].sizes[group] for group in groups] if profiles else [],
         "widths": [[p.widths[group] for group in groups] for p in profiles],
-        "operators": names,
+        "operators": operators,
+        **(fused if names != operators else {}),
         "shares": [[p.operators.get(name, 0.0) for name in names] for p in profiles],
         "unpruned_shares": [[p.unpruned.get(name, 0.0) for name in names] for p in profiles],
         "nodes": [[p.nodes.get(name, 0) for name in names] for p in profiles],
@@ -42,6 +46,8 @@ def pack(profiles: Sequence[Profile]) -> dict[str, Any]:
 def unpack(value: Mapping[str, Any]) -> list[Profile]:
     """What `pack` was given."""
     groups, names = value["groups"], value["operators"]
+    if "regions" in value:
+        names = [region([names[i] for i in each]) for each in value["regions"]]
     columns = [
         value[key] for key in ("widths", "shares", "unpruned_shares", "nodes", "unpruned_nodes", "ratio", "unpruned_ms")
     ]

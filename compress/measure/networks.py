@@ -22,8 +22,9 @@ TOLERANCE = 1e-4
 class WidthNetworks:
     """The networks of `space` at any widths as `backend` takes them, with random weights.
 
-    Files are written to `folder`, cut from one export. The first of them is compared with the sliced network on
-    `images` [B, C, H, W], of the size `input_size` (C, H, W): RuntimeError when it computes something else.
+    What of them is timed is `Space.timed`. Files are written to `folder`, cut from one export. The first of them is
+    compared with the sliced network on `images` [B, C, H, W], of the size `input_size` (C, H, W): RuntimeError when it
+    computes something else.
 
     Example::
 
@@ -34,11 +35,11 @@ class WidthNetworks:
     def __init__(
         self, space: Space, input_size: tuple[int, int, int], folder: Path, *, backend: Backend, images: Tensor
     ) -> None:
-        self.space, self.folder, self.images = space, folder, images
+        self.space, self.folder, self.images, self.input_size = space, folder, images, input_size
         self.sizes = sizes(space.groups)
         self.model = timing_network(space, input_size)
         self.graphs: WidthGraphs | None = None
-        self.unpruned: Network = self.model
+        self.unpruned: Network = space.timed(self.model, input_size)
         self._checked = False
         if backend.takes == "onnx":
             self.graphs = WidthGraphs(self.model, space, input_size=input_size)
@@ -47,7 +48,7 @@ class WidthNetworks:
     def at(self, widths: Mapping[str, int]) -> Network:
         """The network at `widths`, {group: channels}; all others keep theirs. It stands in for the one before."""
         if self.graphs is None:
-            return sliced_network(self.model, self.space, widths)
+            return self.space.timed(sliced_network(self.model, self.space, widths), self.input_size)
         if not self._checked:
             check_graphs(self.graphs, self.model, self.space, widths, self.images)
             self._checked = True
@@ -96,7 +97,7 @@ def check_graphs(
     """
     import onnxruntime as ort
 
-    small = sliced_network(model, space, widths)
+    small = space.timed(sliced_network(model, space, widths), (images.shape[1], images.shape[2], images.shape[3]))
     with torch.inference_mode():
         wanted = small(images)
     session = ort.InferenceSession(graphs.at(widths), providers=["CPUExecutionProvider"])

@@ -7,12 +7,24 @@ into the names themselves, `operator#index`, before the engine sees the graph.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from .regions import region
 
 REST = "rest"
 """Owner of what belongs to no operator."""
 
 MARK = "#"
+
+
+class EngineLayer(NamedTuple):
+    """A layer of the graph that an engine made of a file: the file's nodes in it, and the tensors that it reads and
+    makes, by the engine's names."""
+
+    name: str
+    nodes: Sequence[str]
+    reads: Sequence[str]
+    makes: Sequence[str]
 
 
 def layer_of(node: Any, modules: Mapping[str, str], operators: Collection[str]) -> str | None:
@@ -74,3 +86,28 @@ def optimised_owners(graph: Any) -> dict[str, str]:
         asked = owners.get(reader)
         owners[node.name] = (asked or own if node.op_type.startswith("Reorder") else own or asked) or REST
     return owners
+
+
+def owners_in(graph: Any) -> dict[str, str]:
+    """{node or tensor: operator} of an ONNX graph whose nodes `name_by_owner` has named; for what a node makes, too."""
+    return {name: owner_of(node.name) or REST for node in graph.node for name in (node.name, *node.output)}
+
+
+def layer_regions(layers: Sequence[EngineLayer], owners: Mapping[str, str]) -> dict[str, str]:
+    """{layer: region} of an engine's `layers`, in their order; `owners` as `owners_in` gives them.
+
+    A layer that holds no node of the file, such as a change of layout, belongs to the layer that reads its result, else
+    to one that it reads.
+    """
+    known, found = set(owners.values()), dict[str, str]()
+    asked, made = dict[str, str](), dict[str, str]()  # tensor -> region of the layer that reads it, that makes it
+    for layer in reversed(layers):
+        held = {owner for name in layer.nodes if (owner := owners.get(name) or owner_of(name)) in known}
+        wanted = next((asked[name] for name in layer.makes if name in asked), None)
+        if own := region(held - {REST} or held) if held else wanted:
+            found[layer.name] = own
+            asked |= dict.fromkeys(layer.reads, own)
+    for layer in layers:
+        before = next((made[name] for name in layer.reads if name in made), REST)
+        made |= dict.fromkeys(layer.makes, found.setdefault(layer.name, before))
+    return {layer.name: found[layer.name] for layer in layers}

@@ -63,7 +63,7 @@ class PlanTimer:
             batch: images of one call.
             backend: its name.
         """
-        found = BACKENDS.need("backend", backend)
+        found = BACKENDS.here("backend", backend)
         images = torch.randn(batch, *input_size, generator=torch.Generator().manual_seed(1))
         with scratch("latency") as folder:
             yield cls(WidthNetworks(space, input_size, folder, backend=found, images=images), found, threads=threads)

@@ -13,6 +13,7 @@ import torch
 from .backends import Backend, LayerBackend, Network
 from .latency import time_reference
 from .networks import WidthNetworks
+from .regions import check_regions
 
 SAMPLE_MS = 2.0
 """A network's turn takes at least this long: caches are then as warm as when it runs alone."""
@@ -25,10 +26,11 @@ WARMUP_SECONDS = 0.2
 class Profile:
     """One network's profile, in shares of the time of the unpruned network that was timed in turn with it.
 
-    `widths` are those of all groups, `sizes` the unpruned network's. `operators`: {operator: share} of this network,
-    all nodes' time; `unpruned`: the same of the unpruned network, sum 1. `nodes`, `unpruned_nodes`: {operator: number
-    of nodes that the engine runs for it}. `ratio`: whole calls, without the profiler, over the unpruned network's,
-    which take `unpruned_ms`. `reference_ms`: time of a fixed matrix product right before.
+    `widths` are those of all groups, `sizes` the unpruned network's. `operators`: {region: share} of this network, all
+    nodes' time, where a region is an operator, or several that the engine runs as one (`regions`); `unpruned`: the same
+    of the unpruned network, sum 1. `nodes`, `unpruned_nodes`: {region: number of nodes that the engine runs for it}.
+    `ratio`: whole calls, without the profiler, over the unpruned network's, which take `unpruned_ms`. `reference_ms`:
+    time of a fixed matrix product right before.
     """
 
     widths: Mapping[str, int]
@@ -121,7 +123,7 @@ class Profiler(CallTimer):
         )
 
     def _layers(self, pair: Sequence[Network]) -> tuple[list[dict[str, float]], list[Mapping[str, int]]]:
-        """{operator: time} of each of `pair`, called in turn, and {operator: nodes} of each."""
+        """{region: time} of each of `pair`, called in turn, and {region: nodes} of each."""
         with torch.inference_mode():
             timed = [
                 self.layers.profile(
@@ -135,6 +137,8 @@ class Profiler(CallTimer):
             ]
             counted = take_turns([each.call for each in timed], self.rounds)
             parts = [each.finish(calls) for each, calls in zip(timed, counted, strict=True)]
+        for part in parts:
+            check_regions(part)
         return parts, [each.nodes for each in timed]
 
 

@@ -32,10 +32,10 @@ _FIRST = {"steps": "step1", "before": "../step1"}
 
 def check_has_tables(c: NetworkContext, argument: str) -> None:
     """UserError, beginning with `argument`, where no latency tables are measured of the networks of `c`."""
-    if not c.has_tables:
+    if c.untimed:
         raise UserError(
-            f"{argument}: a {c.recipe.space['type']} has no latency table, which only image classifiers have; prune it "
-            "to a --pruning-ratio, --macs-ratio or --params-ratio"
+            f"{argument}: no latency table is measured of this {c.recipe.space['type']} ({c.untimed}); prune it to a "
+            "--pruning-ratio, --macs-ratio or --params-ratio"
         )
 
 

@@ -96,8 +96,8 @@ class NetworkContext(RunContext):
     latency_kit: str | None = None
     before: Path | None = None
 
-    has_tables: ClassVar[bool] = True
-    """Whether latency tables are measured of such networks."""
+    untimed: ClassVar[str | None] = None
+    """Why no latency tables are measured of such networks; None: they are."""
 
     @property
     def stages(self) -> Mapping[str, Stage[Self]]:

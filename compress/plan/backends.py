@@ -18,6 +18,7 @@ ROOM = "compress.measure.backends"
 OWN = {
     "pytorch": f"{ROOM}.eager",
     "onnxruntime": f"{ROOM}.ort",
+    "openvino": f"{ROOM}.openvino",
     "torch-compile": f"{ROOM}.inductor",
     "tensorrt": f"{ROOM}.tensorrt",
     "tensorrt-rtx": f"{ROOM}.tensorrt",

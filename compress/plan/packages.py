@@ -24,9 +24,20 @@ def needs(module: str, *, package: str, extra: str, what: str) -> Any:
         sklearn = needs("sklearn.datasets", package="scikit-learn", extra="demo", what="data.type = digits")
         sklearn.load_digits()
     """
+    if fault := absent(module, package=package, extra=extra):
+        raise UserError(f"{what}: {fault}")
+    return import_module(module)
+
+
+def absent(module: str, *, package: str, extra: str) -> str | None:
+    """Why `module` of `package` cannot be imported, and the `extra` of this project to install; None where it can.
+
+    Example::
+
+        absent("sklearn", package="scikit-learn", extra="demo")  # None
+    """
     try:
-        return import_module(module)
+        import_module(module)
     except (ImportError, OSError) as error:  # OSError: a library that the package loads itself
-        raise UserError(
-            f"{what}: needs {package}, which cannot be imported ({reason(error)}); pip install 'nncompress[{extra}]'"
-        ) from None
+        return f"needs {package}, which cannot be imported ({reason(error)}); pip install 'nncompress[{extra}]'"
+    return None

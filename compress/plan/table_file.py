@@ -90,15 +90,18 @@ class Design(TypedDict):
 
 def _profiles_fault(packed: Packed) -> str | None:
     n, groups, operators = len(packed["ratio"]), len(packed["groups"]), len(packed["operators"])
+    regions = packed.get("regions", [[i] for i in range(operators)])
     if len(packed["sizes"]) != groups or len(set(packed["groups"])) != groups:
         return "sizes must be one for each of groups, which must differ"
     if len(set(packed["operators"])) != operators:
         return "operators must differ"
+    if any(ascending(held) or held[-1] >= operators for held in regions) or len({*map(tuple, regions)}) < len(regions):
+        return "regions must differ, and each must be ascending numbers of operators"
     columns: dict[str, Any] = {**packed}
     for key in ("unpruned_ms", "reference_ms", "widths", *BY_OPERATOR):
         if len(columns[key]) != n:
             return f"{key} must have {n} entries, one for each network of ratio"
-    for key, length in (("widths", groups), *((key, operators) for key in BY_OPERATOR)):
+    for key, length in (("widths", groups), *((key, len(regions)) for key in BY_OPERATOR)):
         if any(len(row) != length for row in columns[key]):
             return f"{key} must have rows of {length} entries"
     return None if all(map(sum, packed["unpruned_nodes"])) else "unpruned_nodes must have a node in every network"
@@ -108,12 +111,16 @@ BY_OPERATOR = ("shares", "unpruned_shares", "nodes", "unpruned_nodes")
 
 
 class Packed(TypedDict):
-    """Profiles of networks of one space: names once, numbers as rows."""
+    """Profiles of networks of one space: names once, numbers as rows.
+
+    `regions`: where layers hold several operators, the numbers of those of each column; else a column is an operator.
+    """
 
     groups: list[Name]
     sizes: list[Channels]
     widths: list[list[Width]]
     operators: list[Name]
+    regions: NotRequired[list[Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]]]
     shares: list[list[ShareOfAll]]
     unpruned_shares: list[list[ShareOfAll]]
     nodes: list[list[Count]]

@@ -22,6 +22,8 @@ class Space(Protocol):
     """Arguments that do not change the network, such as what is scored: a recipe may give others than a checkpoint."""
     carried: ClassVar[tuple[str, ...]]
     """Arguments that a checkpoint of ours gives where the recipe does not, such as the genotype that a search found."""
+    timed_batch: ClassVar[int | None]
+    """The only number of images that `timed` takes; None: any."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -54,6 +56,12 @@ class Space(Protocol):
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """The layers with parameters, in forward order, for images of (C, H, W)."""
 
+    def timed(self, network: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
+        """What of `network`, one of this space, is timed: [B, C, H, W] -> [B, N]; layers keep their names.
+
+        What it gives depends on every layer, so that equal outputs mean equal networks and no engine leaves one out.
+        """
+
     def check_trained(self, input_size: tuple[int, int, int]) -> None:
         """UserError where its network cannot be trained on images of (C, H, W) because of what training alone has."""
 
@@ -66,6 +74,7 @@ class WidthSpace:
 
     choices: ClassVar[tuple[str, ...]] = ()
     carried: ClassVar[tuple[str, ...]] = ()
+    timed_batch: ClassVar[int | None] = None
     widths: Mapping[str, int]
 
     @property
@@ -87,6 +96,10 @@ class WidthSpace:
     def normalised(self) -> Mapping[str, str]:
         """No layer feeds a BatchNorm alone, unless the space says so."""
         return {}
+
+    def timed(self, network: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
+        """All of it, unless the space says otherwise."""
+        return network
 
     def check_trained(self, input_size: tuple[int, int, int]) -> None:
         """Nothing is in the training alone, unless the space says so."""

@@ -22,9 +22,23 @@ def shapes_through(network: nn.Module, inputs: Sequence[Any]) -> Any:
     in buffers, in plain attributes, or made on the way.
     """
     with torch.no_grad(), _OneDevice():
-        state = {name: value.to(META) for name, value in network.named_parameters()}
-        state |= {name: value.clone() for name, value in network.named_buffers()}
-        return torch.func.functional_call(network, state, tuple(tree_map(_to_meta, value) for value in inputs))
+        given = tuple(tree_map(_to_meta, value) for value in inputs)
+        return torch.func.functional_call(network, _without_values(network), given, tie_weights=False)
+
+
+def _without_values(network: nn.Module) -> dict[str, Tensor]:
+    """{name: parameter without values, or copy of a buffer}, one for what is shared.
+
+    A module under two names has one here: PyTorch would not give it back its own under both.
+    """
+    made: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for prefix, module in network.named_modules():
+        for name, value in module.named_parameters(prefix, recurse=False, remove_duplicate=False):
+            state[name] = made.setdefault(id(value), value.to(META))
+        for name, value in module.named_buffers(prefix, recurse=False, remove_duplicate=False):
+            state[name] = made.setdefault(id(value), value.clone())
+    return state
 
 
 @contextmanager

@@ -201,7 +201,7 @@ def _measured(
     """The networks of `wanted`, timed one by one; nothing is made ready where there are none."""
     if not wanted:
         return
-    backend = BACKENDS.need("backend", config.backend)
+    backend = BACKENDS.here("backend", config.backend)
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(0))
     with scratch("latency") as folder:
         networks = CellNetworks(target, reference, folder, backend=backend, images=images)

@@ -16,6 +16,7 @@ from ..spaces import (
     TracedSpace,
     attention_of,
     check_given,
+    copied,
     evaluating,
     group_values,
     kind_of,
@@ -95,13 +96,14 @@ def groups_of(
 
 
 def _found(network: nn.Module, example: tuple[Any, ...], kept: Collection[str], *, streams: bool, seed: int) -> Groups:
-    traced = trace(network, example)
+    model = copied(network).eval().cpu()
+    traced = trace(model, example)
     candidates = _with_attention(network, joined(network, traced.candidates))
     for each in candidates:
         each.reason = each.reason or _unwanted(each, kept, streams=streams)
     left = _listed(candidates)
     wanted = [each.group for each in candidates if each.reason is None]
-    exact, reasons = Verifier(network, example, traced.normalised, seed=seed).verified(wanted)
+    exact, reasons = Verifier(model, example, traced.normalised, seed=seed).verified(wanted)
     outputs = tuple(
         dict.fromkeys(
             piece.module for each in candidates if each.output for piece in each.group.writes if piece.axis == 0

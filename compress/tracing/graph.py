@@ -16,7 +16,7 @@ from torch import nn
 
 from ..plan import UserError
 from ..plan.errors import FAULTS, reason
-from ..spaces import Group, Slice, copied, kind_of
+from ..spaces import Group, Slice, kind_of
 from .layouts import Entries, layouts_of, runs
 from .passes import shared_layers
 
@@ -63,9 +63,9 @@ class _Item:
     parameter: str | None = None
 
 
-def trace(network: nn.Module, example: tuple[Any, ...]) -> Trace:
-    """The candidates of `network` (unchanged), called with `example`. UserError where it cannot be traced."""
-    model = copied(network).eval().cpu()
+def trace(model: nn.Module, example: tuple[Any, ...]) -> Trace:
+    """The candidates of `model`, in evaluation mode on the CPU, called with `example`. Its parameters take gradients
+    afterwards. UserError where it cannot be traced."""
     for value in model.parameters():
         value.requires_grad_(value.is_floating_point())
     shared = shared_layers(model, example)
@@ -157,14 +157,9 @@ def _candidate(root: str, channels: range, items: list[_Item], adds: bool, reaso
 def _item(graph: Any, item: Any, names: dict[nn.Module, str]) -> _Item | str | None:
     """The tensor axis of an item of torch-pruning's group; a reason where it is none known here; None: no tensor."""
     node = item.dep.target
-    entries: dict[int, list[int]] = {}
     if item.root_idxs is None or None in item.root_idxs:
         return "its index map is not known"
-    if len(set(item.root_idxs)) == len(item.root_idxs):
-        entries = {channel: [entry] for entry, channel in zip(item.idxs, item.root_idxs, strict=True)}
-    else:
-        for entry, channel in sorted(zip(item.idxs, item.root_idxs, strict=True)):
-            entries.setdefault(channel, []).append(entry)
+    entries = _entries(item.idxs, item.root_idxs)
     module = node.module
     if isinstance(module, nn.Parameter):
         owner, _, parameter = graph._param_to_name[module].rpartition(".")
@@ -183,6 +178,16 @@ def _item(graph: Any, item: Any, names: dict[nn.Module, str]) -> _Item | str | N
     if next(module.parameters(), None) is not None:
         return f"{name}, a {type(module).__name__}, is no layer that can be sliced"
     return None
+
+
+def _entries(entries: list[int], channels: list[int]) -> Entries:
+    """{channel: its entries}."""
+    if len(set(channels)) == len(channels):
+        return dict(zip(channels, zip(entries), strict=True))  # tuples of one, made fast: there are very many
+    found: dict[int, list[int]] = {}
+    for entry, channel in sorted(zip(entries, channels, strict=True)):
+        found.setdefault(channel, []).append(entry)
+    return found
 
 
 def _depthwise(module: nn.Module) -> bool:

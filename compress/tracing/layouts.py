@@ -19,7 +19,8 @@ def runs(maps: Sequence[Entries], n_channels: int) -> list[range]:
     A group's channels live and die together everywhere, so a part of it that some tensor lacks is a group of its own,
     as where a concatenation is added to something.
     """
-    members = [[channel in each for each in maps] for channel in range(n_channels)]
+    partial = [each for each in maps if len(each) < n_channels]
+    members = [[channel in each for each in partial] for channel in range(n_channels)]
     starts = [c for c in range(n_channels) if c == 0 or members[c] != members[c - 1]]
     return [range(a, b) for a, b in zip(starts, [*starts[1:], n_channels], strict=True)]
 

@@ -41,15 +41,16 @@ def shared_layers(model: nn.Module, example: tuple[Any, ...]) -> dict[str, str]:
     Raises UserError for an example that it does not take, outputs without tensors, a forward pass that asks for values
     of what it computes, and layers that are called in training mode alone.
     """
-    calls = _calls(model, lambda: _run(model, example))
     source = f"model = {kind_of(model)}"
     try:
-        shapes_through(model, example)
+        calls, outputs = _calls(model, lambda: shapes_through(model, example))
     except FAULTS as error:
+        _run(model, example)
         raise UserError(
             f"{source}: its forward pass asks for values of what it computes ({reason(error)}), so for other images it "
             "may do something else; compute without if, .item(), .tolist() and .numpy() on them, as with torch.where"
         ) from None
+    _check_outputs(model, outputs)
     if late := _in_training_alone(model, example, calls):
         raise UserError(
             f"{source}: {late} is called in training mode alone, where masked and sliced are not compared; make the "
@@ -59,6 +60,7 @@ def shared_layers(model: nn.Module, example: tuple[Any, ...]) -> dict[str, str]:
 
 
 def _run(model: nn.Module, example: tuple[Any, ...]) -> None:
+    """UserError where `model` does not take `example`."""
     try:
         with torch.no_grad():
             outputs = model(*example)
@@ -66,6 +68,10 @@ def _run(model: nn.Module, example: tuple[Any, ...]) -> None:
         raise UserError(
             f"{_shown(example)}: {kind_of(model)} does not take it ({reason(error)}); give what it is called with"
         ).of("example_input") from None
+    _check_outputs(model, outputs)
+
+
+def _check_outputs(model: nn.Module, outputs: Any) -> None:
     if not any(isinstance(value, Tensor) for value in tree_leaves(outputs)):
         raise UserError(
             f"model = {kind_of(model)}: gives a {kind_of(outputs)}; its outputs must be tensors, or tuples, lists or "
@@ -83,7 +89,7 @@ def _in_training_alone(model: nn.Module, example: tuple[Any, ...], calls: Collec
     # A BatchNorm of one sample refuses to train.
     twice = tree_map(lambda x: torch.cat((x, x)) if isinstance(x, Tensor) and x.dim() else x, example)
     try:
-        trained = _calls(model.train(), lambda: shapes_through(model, twice))
+        trained, _ = _calls(model.train(), lambda: shapes_through(model, twice))
     except FAULTS:
         return None
     finally:
@@ -96,8 +102,8 @@ def _weighted(module: nn.Module) -> bool:
     return next(module.parameters(recurse=False), None) is not None
 
 
-def _calls(model: nn.Module, run: Callable[[], Any]) -> dict[str, int]:
-    """{layer with weights: how often `run` calls it}, of those that it calls."""
+def _calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[str, int], Any]:
+    """{layer with weights: how often `run` calls it}, of those that it calls, and what `run` gives."""
     calls: dict[str, int] = {}
     handles = []
     for name, module in model.named_modules():
@@ -108,11 +114,10 @@ def _calls(model: nn.Module, run: Callable[[], Any]) -> dict[str, int]:
 
             handles.append(module.register_forward_pre_hook(count))
     try:
-        run()
+        return calls, run()
     finally:
         for handle in handles:
             handle.remove()
-    return calls
 
 
 def _tied(model: nn.Module) -> dict[str, str]:

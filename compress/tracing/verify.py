@@ -34,46 +34,32 @@ class Folding:
 
 
 class Verifier:
-    """Tries groups on `network` (unchanged), called with `example`; `normalised` as in Space.
+    """Tries groups on `model`, in evaluation mode on the CPU, called with `example`; `normalised` as in Space.
 
-    Raises UserError where the network does not run, or gives no finite output.
+    `model` changes: in float64, which tells a wrong channel from rounding, and with random numbers for its own.
     """
 
     def __init__(
-        self, network: nn.Module, example: tuple[Any, ...], normalised: Mapping[str, str], *, seed: int = 0
+        self, model: nn.Module, example: tuple[Any, ...], normalised: Mapping[str, str], *, seed: int = 0
     ) -> None:
         self.normalised = normalised
         self.generator = torch.Generator().manual_seed(seed)
-        model = deepcopy(network).eval().cpu().requires_grad_(False)
-        self.model, self.example = self._in_double(model, example)
+        self.dtype = torch.float64
+        self.example = tuple(self._noise(value) for value in example)
+        self.model = model.requires_grad_(False).to(self.dtype)
         randomise(self.model, self.generator)
-        self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in self.model.parameters()) else torch.float32
 
-    def _in_double(self, model: nn.Module, example: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
-        """In float64, which tells a wrong channel from rounding; in float32 where the network's code insists on it.
-
-        UserError where its outputs are not finite.
-        """
-        inputs = tuple(self._noise(value) if isinstance(value, Tensor) else value for value in example)
-        wide = tuple(v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for v in inputs)
-        try:
-            outputs = outputs_of(model.double(), wide)
-        except FAULTS:
-            wide, outputs = inputs, outputs_of(model.float(), inputs)
-        if not all(bool(value.isfinite().all()) for value in outputs):
-            raise UserError(
-                f"model = {kind_of(model)}: its outputs are not finite for the example; give one that it is made for"
-            )
-        return model, wide
-
-    def _noise(self, value: Tensor) -> Tensor:
-        if not value.is_floating_point():
-            return value.cpu()
-        return torch.randn(value.shape, generator=self.generator, dtype=torch.float32)
+    def _noise(self, value: Any) -> Any:
+        if not (isinstance(value, Tensor) and value.is_floating_point()):
+            return value
+        return torch.randn(value.shape, generator=self.generator).to(self.dtype)
 
     def verified(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, str]]:
         """Those of `groups` that are exact, together as well as alone, and {name of another one: why it is not}."""
         exact, reasons = list[Group](), dict[str, str]()
+        if not groups or self.fault(groups) is None:
+            return list(groups), reasons
+        self._check_runs()
         self._visit(list(groups), exact, reasons)
         if reasons:
             self._check_repeats()
@@ -116,6 +102,20 @@ class Verifier:
             return f"masked and sliced are {gap:.1g} of the output apart"
         return None
 
+    def _check_runs(self) -> None:
+        """Go on in float32 where the network's code insists on it; UserError where its outputs are not finite."""
+        try:
+            outputs = outputs_of(self.model, self.example)
+        except FAULTS:
+            self.model, self.dtype = self.model.float(), torch.float32
+            self.example = tuple(_as(value, self.dtype) for value in self.example)
+            outputs = outputs_of(self.model, self.example)
+        if not all(bool(value.isfinite().all()) for value in outputs):
+            raise UserError(
+                f"model = {kind_of(self.model)}: its outputs are not finite for the example; give one that it is made "
+                "for"
+            )
+
     def _check_repeats(self) -> None:
         """UserError where two calls give different outputs: then nothing is ever exact, and no group is to blame."""
         gap = largest_gap(*(outputs_of(self.model, self.example) for _ in range(2)))
@@ -143,6 +143,11 @@ class Verifier:
         narrow_heads(model, groups, plan.widths)
         model.load_state_dict(state)
         return model
+
+
+def _as(value: Any, dtype: torch.dtype) -> Any:
+    """`value` as `dtype` where it is a tensor of floating-point numbers."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def outputs_of(model: nn.Module, example: tuple[Any, ...]) -> list[Tensor]:

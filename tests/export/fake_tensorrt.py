@@ -8,6 +8,7 @@ real module: test_tensorrt_api checks.
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from enum import Enum
 from types import SimpleNamespace
@@ -29,7 +30,14 @@ NETWORK = SimpleNamespace(
 """{name: (type, shape)}, -1 being the batch, and a function of arrays by the names of the inputs."""
 
 calls: list[tuple] = []
-state = {"late_shape": False, "refuse_cache": False, "no_engine": False, "no_plan": False, "network": NETWORK}
+state = {
+    "late_shape": False,
+    "refuse_cache": False,
+    "no_engine": False,
+    "no_plan": False,
+    "network": NETWORK,
+    "layers": ["convolution", "softmax"],
+}
 
 
 def images(n=3, value=0.5):
@@ -69,6 +77,14 @@ class NetworkDefinitionCreationFlag:
 
 class HardwareCompatibilityLevel(Enum):
     AMPERE_PLUS = 1
+
+
+class ProfilingVerbosity(Enum):
+    DETAILED = 2
+
+
+class LayerInformationFormat(Enum):
+    JSON = 1
 
 
 class MemoryPoolType(Enum):
@@ -230,10 +246,19 @@ class IExecutionContext:
         return True
 
 
+class EngineInspector:
+    def get_engine_information(self, format):  # noqa: A002
+        calls.append(("get_engine_information", format))
+        return json.dumps({"Layers": state["layers"]})
+
+
 class ICudaEngine:
     def create_execution_context(self):
         calls.append(("create_execution_context",))
         return IExecutionContext()
+
+    def create_engine_inspector(self):
+        return EngineInspector()
 
 
 class Runtime:

@@ -35,6 +35,7 @@ OWNERS = {
     "runtime": "Runtime",
     "engine": "ICudaEngine",
     "context": "IExecutionContext",
+    "inspector": "EngineInspector",
 }
 OPTIONAL = {
     "BuilderFlag.FP16", "BuilderFlag.VERSION_COMPATIBLE", "HardwareCompatibilityLevel.AMPERE_PLUS", "IProgressMonitor",

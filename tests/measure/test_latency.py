@@ -131,8 +131,8 @@ def test_bad_config(options):
 
 
 def test_unknown_backend_names_the_known_ones():
-    with pytest.raises(UserError, match=r"'openvino': is unknown; choose from pytorch, onnxruntime"):
-        MeasureConfig(backends=("pytorch", "openvino"))
+    with pytest.raises(UserError, match=r"'tflite': is unknown; choose from pytorch, onnxruntime"):
+        MeasureConfig(backends=("pytorch", "tflite"))
 
 
 def test_tensorrt_needs_a_gpu(pair, monkeypatch):

@@ -90,10 +90,10 @@ def test_checkpoints_of_other_recipes_are_refused(asked, tmp_path, capsys):
 
 
 def test_recipes_whose_networks_have_no_tables_are_refused(asked, monkeypatch, tmp_path, capsys):
-    """Detectors, and all that are measured in their own way."""
-    monkeypatch.setitem(CONTEXTS, "preresnet", type("Own", (ImageContext,), {"has_tables": False}))
+    """Such as one-stage detectors."""
+    monkeypatch.setitem(CONTEXTS, "preresnet", type("Own", (ImageContext,), {"untimed": "it is not exported"}))
     line = refused(capsys, "-o", tmp_path / "table.json")
-    assert line.startswith(f"error: RECIPE {RECIPE}: a preresnet has no latency table")
+    assert line.startswith(f"error: RECIPE {RECIPE}: no latency table is measured of this preresnet")
     assert not asked
 
 

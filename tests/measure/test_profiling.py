@@ -146,7 +146,7 @@ def test_blocks_that_can_go_have_width_zero(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"backend": "openvino"},
+        {"backend": "tflite"},
         {"threads": 0},
         {"batch": 0},
         {"designs": 7},

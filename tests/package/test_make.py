@@ -22,7 +22,8 @@ def made(tmp_path: Path, pythons: dict[str, str], *arguments: str) -> subprocess
     for name, text in pythons.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    for name in ("Makefile", "requirements.txt", "requirements-detection.txt", "setup.py", "pyproject.toml"):
+    requirements = ("requirements.txt", "requirements-detection.txt", "requirements-openvino.txt")
+    for name in ("Makefile", *requirements, "setup.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     make = shutil.which("make")
     if make is None:

@@ -68,9 +68,9 @@ def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
     assert context.priced(SPACE).table.key["backend"] == backend
 
 
-def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As all whose runs measure in their own way; the remedy is another budget, not `nncompress profile`."""
-    own = type("Own", (ImageContext,), {"has_tables": False})
+def test_networks_that_are_not_exported_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Such as one-stage detectors; the remedy is another budget, not `nncompress profile`."""
+    own = type("Own", (ImageContext,), {"untimed": "it is not exported"})
     monkeypatch.setitem(CONTEXTS, "preresnet", own)
     recipe = load_recipe(RECIPE)
     searched = replace(recipe, search=replace(recipe.search, penalty="latency", latency_table="t.json"))
@@ -81,7 +81,9 @@ def test_detectors_have_no_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         (r"search\.latency_table", searched, {}),
     ):
         context = make_context(recipe_given, TerminalProgress(quiet=True), **options)
-        with pytest.raises(UserError, match=f"^{says}: a preresnet has no latency table.*--macs-ratio") as refusal:
+        with pytest.raises(
+            UserError, match=f"^{says}: no latency table is measured of this preresnet.*--macs-ratio"
+        ) as refusal:
             context.check(["load", "search", "select"])
         assert "nncompress profile" not in str(refusal.value)
 

@@ -68,7 +68,10 @@ def test_a_stopped_measurement_goes_on_where_it_was(timed, tmp_path):
         ({"rounds": 3}, "rounds"),
         ({"threads": 0}, "threads"),
         ({"backend": "x"}, "backend = 'x': is unknown; choose from pytorch, onnxruntime"),
-        ({"backend": "torch-compile"}, "compiles every network that it times, .*; choose from pytorch, onnxruntime$"),
+        (
+            {"backend": "torch-compile"},
+            "compiles every network that it times, .*; choose from pytorch, onnxruntime, openvino$",
+        ),
         ({"backend": "tensorrt"}, "backend = 'tensorrt': compiles every network that it times"),
     ],
 )

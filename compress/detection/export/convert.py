@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...export.onnx_file import HARD_MASK, _check_opset, _strip_traces, inference_copy
-from ...export.rewriting import rewrite
+from ...export.onnx_file import HARD_MASK, check_opset, inference_copy, strip_traces, traced
 from ...plan import UserError, replacing
 from ..swin import MaskedShiftWindowMSA
 from .graph import FORMS, DetectorGraph
@@ -71,7 +67,7 @@ def export_detector(
         session = onnx_session("detector.onnx")
         boxes, scores, labels, masks = session.run(None, {"images": images, "image_size": [[750.0, 1333.0]]})
     """
-    _check_opset(opset)
+    check_opset(opset)
     size = _checked(input_size, form)
     check_detector(network)
     copied = prepared(network)
@@ -120,36 +116,22 @@ def _checked(input_size: Sequence[int], form: str) -> tuple[int, int, int]:
 
 def _traced(graph: DetectorGraph, size: tuple[int, int, int], *, opset: int) -> Any:
     """The `onnx.ModelProto` of `graph`; UserError when torch cannot trace it."""
-    chatter = io.StringIO()
     examples = (
         torch.randn(1, *size, generator=torch.Generator().manual_seed(0)),
         torch.tensor([[*map(float, size[1:])]]),
     )
-    try:
-        with contextlib.redirect_stderr(chatter), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)  # torchvision's nms
-            program = torch.onnx.export(
-                rewrite(graph, opset=opset),
-                examples,
-                dynamo=True,
-                external_data=False,
-                opset_version=opset,
-                input_names=list(INPUTS),
-                output_names=list(OUTPUTS[: 4 if graph.mask_heads else 3]),
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        error.add_note(chatter.getvalue())
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise UserError(
+    proto = traced(
+        graph,
+        examples,
+        opset=opset,
+        inputs=INPUTS,
+        outputs=OUTPUTS[: 4 if graph.mask_heads else 3],
+        refusal=lambda reason: (
             f"network: cannot be exported to ONNX ({reason}); its backbone, neck and heads must be traceable by "
             "torch.export; choose others"
-        ) from error
-    sys.stderr.write(chatter.getvalue())
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    proto = program.model_proto
-    _strip_traces(proto)
+        ),
+    )
+    strip_traces(proto)
     return proto
 
 

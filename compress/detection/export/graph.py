@@ -64,7 +64,10 @@ class DetectorGraph(nn.Module):
         Returns boxes [1, K, 4], scores [1, K], labels [1, K] and, with a mask head, probabilities [1, K, h, w] of the
         mask of the label's class, by falling score; what is no detection has score 0 and label -1.
         """
-        maps = self.network.extract_feat(images)
+        return self.found(self.network.extract_feat(images), image_size)
+
+    def found(self, maps: Sequence[Tensor], image_size: Tensor) -> tuple[Tensor, ...]:
+        """What `forward` returns, from the neck's maps, [1, C, h, w] each."""
         proposals_N4, valid_N = self._propose(maps, image_size)
         rois_N4, logits_NC, deltas = self._refine(maps, proposals_N4, image_size)
         found = self._detect(rois_N4, logits_NC, deltas, valid_N, image_size)

@@ -140,6 +140,8 @@ def _set_options(trt: Any, builder_config: Any, config: EngineConfig, *, weak_ha
         builder_config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(config.workspace_gib * 2**30))
     if weak_half:
         builder_config.set_flag(trt.BuilderFlag.FP16)
+    if config.detailed:
+        builder_config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if config.version_compatible:
         builder_config.set_flag(_member(trt, "BuilderFlag", "VERSION_COMPATIBLE", "version_compatible"))
     if config.hardware_compatible:

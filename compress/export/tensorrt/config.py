@@ -21,7 +21,8 @@ class EngineConfig:
     QuantizeLinear nodes alone. `timing_cache`: file of kernel timings, read if there and written after the build.
     `hardware_compatible`: also for newer GPUs than this one (Ampere or later); `version_compatible`: also for later
     versions of TensorRT. `compute_capabilities`: the GPUs a TensorRT-RTX engine is for ("8.6", "8.9"); none: 8.6 and
-    later. `verbose`: print the builder's warnings.
+    later. `verbose`: print the builder's warnings. `detailed`: the engine tells what is in its layers
+    (`Engine.layer_information`).
 
     Raises UserError for values out of range and for combinations that a backend has not.
 
@@ -39,6 +40,7 @@ class EngineConfig:
     version_compatible: bool = False
     compute_capabilities: tuple[str, ...] = ()
     verbose: bool = False
+    detailed: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in FLAVOURS:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +81,28 @@ class Engine:
 
         Layers are the engine's, after fusion. Profiled calls are slower than others: compare shares, not sums.
         """
+        timer = self.layer_timer(inputs)
+        for _ in range(repeats):
+            timer.call()
+        sums = defaultdict[str, float](float)
+        for call in timer.calls_ms:
+            for name, ms in call.items():
+                sums[name] += ms
+        return {name: total / repeats for name, total in sums.items()}
+
+    def layer_timer(self, inputs: Tensor | Mapping[str, Tensor]) -> LayerTimer:
+        """Calls on `inputs` whose layers are timed, after a warm-up; raises as a call does."""
         given = self._checked(inputs)
         context = self._engine.create_execution_context()  # its own: a profiler slows a context down
         for _ in range(WARMUP):
             self._run(context, given)
         context.profiler = profiler = _layer_profiler(self._trt)
-        for _ in range(repeats):
-            self._run(context, given)
-            torch.cuda.synchronize()
-        return {name: total / repeats for name, total in profiler.ms.items()}
+        return LayerTimer(partial(self._run, context, given), profiler.calls_ms)
+
+    def layer_information(self) -> str:
+        """What is in every layer, as JSON; no more than names where the engine was not built with `detailed`."""
+        inspector = self._engine.create_engine_inspector()
+        return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
 
     def _checked(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{name: contiguous tensor}, in the engine's order."""
@@ -135,6 +150,20 @@ class Engine:
         return outputs | {key: allocator.tensor() for key, allocator in late.items()}
 
 
+@dataclass(frozen=True)
+class LayerTimer:
+    """Calls of an engine; `calls_ms` has {layer: milliseconds} of each."""
+
+    run: Callable[[], object]
+    calls_ms: list[dict[str, float]]
+
+    def call(self) -> None:
+        """Call the engine once, and wait for it."""
+        self.calls_ms.append({})
+        self.run()
+        torch.cuda.synchronize()
+
+
 def _current_device() -> tuple[torch.device, dict[str, Any] | None]:
     """PyTorch's current CUDA device and what is known of it."""
     if cuda_device() is None:  # asked first: PyTorch would load CUDA into this process
@@ -144,15 +173,16 @@ def _current_device() -> tuple[torch.device, dict[str, Any] | None]:
 
 
 def _layer_profiler(trt: Any) -> Any:
-    """A `trt.IProfiler` that adds up the milliseconds of each layer in `ms`."""
+    """A `trt.IProfiler` that notes the milliseconds of each layer in the last entry of `calls_ms`."""
 
     class LayerProfiler(trt.IProfiler):
         def __init__(self) -> None:
             trt.IProfiler.__init__(self)
-            self.ms: dict[str, float] = defaultdict(float)
+            self.calls_ms: list[dict[str, float]] = []
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:
-            self.ms[layer_name] += ms
+            call = self.calls_ms[-1]
+            call[layer_name] = call.get(layer_name, 0.0) + ms
 
     return LayerProfiler()
 

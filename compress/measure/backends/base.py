@@ -123,7 +123,11 @@ class Backend(ABC):
 
 
 class LayerTimes(Protocol):
-    """A network whose calls are timed layer by layer. `nodes`: {operator: number of pieces that run for it}."""
+    """A network whose calls are timed layer by layer.
+
+    Times are those of regions: an operator's name, or, where an engine runs several as one layer, the `region` of them.
+    `nodes`: {region: number of pieces that run for it}.
+    """
 
     nodes: Mapping[str, int]
 
@@ -131,7 +135,7 @@ class LayerTimes(Protocol):
         """Call the network once."""
 
     def finish(self, calls: int) -> dict[str, float]:
-        """{operator: time per call} in the last `calls` calls, in any unit; nothing is called afterwards."""
+        """{region: time per call} in the last `calls` calls, in any unit; nothing is called afterwards."""
 
 
 class LayerBackend(Backend):
@@ -143,7 +147,7 @@ class LayerBackend(Backend):
     ) -> LayerTimes:
         """Open `network`, to be called and timed by its operators.
 
-        In an ONNX file the nodes' names tell operators (`owners.owner_of`), however an engine has fused them.
+        In an ONNX file the nodes' names tell operators (`owners.owner_of`); a layer of several is their `region`.
 
         Args:
             network: a module of `space`, or the path of its file.

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...plan import scratch
 from ...plan.backends import BACKENDS
-from .base import Backend, Network
+from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ...spaces import Space
     from ..session import Session
 
 
-class TensorRT(Backend):
+class TensorRT(LayerBackend):
     """Opens its engines, and builds them first of .onnx files, which takes minutes."""
 
     takes, suffix, compiles = "onnx", ".engine", True
@@ -41,16 +42,36 @@ class TensorRT(Backend):
 
     def open(self, network: Network, *, threads: int = 1, batch: int = 1, trust: bool = False) -> Session:
         """An .engine, or one built here of an .onnx file for `batch` images."""
-        from ...export import tensorrt
-
         assert isinstance(network, Path)
         if network.suffix == self.suffix:
             return _open_engine(network, trust=trust)
         with scratch() as folder:
-            engine = folder / f"{network.stem}{self.suffix}"
-            config = tensorrt.EngineConfig(backend=self.name, batch=(batch, batch, batch))
-            tensorrt.build_engine(network, engine, config=config)
-            return replace(_open_engine(engine, trust=trust), source=network)
+            return replace(_open_engine(self._built(network, folder, batch), trust=trust), source=network)
+
+    def profile(
+        self, network: Network, images: Tensor, *, threads: int, space: Space, operators: Collection[str]
+    ) -> LayerTimes:
+        """The engine's profiler tells what each layer took, and its inspector which nodes are in it."""
+        from ...export import tensorrt
+        from ...export.onnx_read import read_onnx
+        from ..owners import owners_in
+        from ..tensorrt_layers import EngineTimes, parse_layers, regions_of
+
+        assert isinstance(network, Path)
+        with scratch() as folder:
+            engine = tensorrt.Engine(self._built(network, folder, len(images), detailed=True))
+        layers = parse_layers(engine.layer_information(), source=network)
+        regions = regions_of(layers, owners_in(read_onnx(network).graph), source=network)
+        return EngineTimes(engine, images, regions)
+
+    def _built(self, network: Path, folder: Path, batch: int, *, detailed: bool = False) -> Path:
+        """An engine in `folder`, of an .onnx file, for `batch` images."""
+        from ...export import tensorrt
+
+        engine = folder / f"{network.stem}{self.suffix}"
+        config = tensorrt.EngineConfig(backend=self.name, batch=(batch, batch, batch), detailed=detailed)
+        tensorrt.build_engine(network, engine, config=config)
+        return engine
 
     def facts(self) -> dict[str, Any]:
         """The GPU."""

@@ -50,8 +50,11 @@ class SharedWeights:
                 external_data_helper.set_external_data(tensor, WEIGHTS, offset=self.offsets[tensor.name], length=length)
                 tensor.ClearField("raw_data")
                 tensor.data_location = TensorProto.EXTERNAL
+        free = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # a detector's batch is fixed
         for value in (*model.graph.input, *model.graph.output):
-            value.type.tensor_type.shape.dim[0].dim_value = self.batch
+            for size in value.type.tensor_type.shape.dim:
+                if free and size.dim_param == free:
+                    size.dim_value = self.batch
         path = self.folder / f"{name}.onnx"
         path.write_bytes(model.SerializeToString())
         return path

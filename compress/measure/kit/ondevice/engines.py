@@ -60,8 +60,8 @@ class OnnxRuntime(Engine):
         session = self.ort.InferenceSession(str(path), options, providers=[self.provider])
         if session.get_providers()[0] != self.provider:
             raise StopError(f"--provider {self.provider}: does not start here; its libraries may be missing")
-        feed, outputs = {session.get_inputs()[0].name: images}, [session.get_outputs()[0].name]
-        return lambda: session.run(outputs, feed)
+        feed = {session.get_inputs()[0].name: images}
+        return lambda: session.run(None, feed)
 
 
 class OpenVino(Engine):
