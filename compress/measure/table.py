@@ -16,8 +16,8 @@ from ..plan import Count, Range, Seed, Threads, UserError, check_settings, scrat
 from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
-from ..plan.table_file import FORMAT, PROFILES, Way
-from ..spaces import Space
+from ..plan.table_file import AGAIN, FORMAT, PROFILES, Way
+from ..spaces import Space, sizes
 from .backends import tells_layers
 from .designs import allowed_widths, sample_designs
 from .environment import device_name, processor, versions
@@ -178,6 +178,8 @@ def merge_tables(
         LatencyTable(key, 0.0, {}, {}, 0.0).check_space(space, input_size)
     except UserError as error:
         raise error.at(str(sources[0])) from None
+    if any(each.sizes != sizes(space.groups) for each in profiles):
+        raise UserError(f"{sources[0]}: its networks have other groups of channels; {AGAIN}")
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
     table = fitted_table(space, input_size, key, settings, profiles)

@@ -143,13 +143,17 @@ def _totals_fault(packed: PackedTotals) -> str | None:
     return of_one_length(**columns)
 
 
+CallRatio = Annotated[float, Ge(1e-4), Le(1e4)]
+"""Of whole calls: no pruned network is further from the unpruned one, and the fit takes its inverse."""
+
+
 class PackedTotals(TypedDict):
     """Whole calls of networks of one space: names once, numbers as rows."""
 
     groups: list[Name]
     sizes: list[Channels]
     widths: list[list[Width]]
-    ratio: list[Ratio]
+    ratio: list[CallRatio]
     unpruned_ms: list[Milliseconds]
     reference_ms: list[Milliseconds]
 

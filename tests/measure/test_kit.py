@@ -125,6 +125,18 @@ def test_the_script_needs_no_pytorch_and_goes_on_where_it_stopped(kit, tmp_path)
     assert len([line for line in shown if "of the unpruned" in line[0]]) == 1
 
 
+def test_openvino_times_kits_too(kit):
+    pytest.importorskip("openvino")
+    manifest = json.loads((kit / "manifest.json").read_text())
+    manifest["networks"] = manifest["networks"][:1]
+    (kit / "manifest.json").write_text(json.dumps(manifest))
+    assert device.main(["--engine", "openvino", *QUICK[2:]], kit) == 0
+    found = read_measured(kit / "measured.json", SPACE, SIZE)
+    assert (found.key["backend"], "provider" in found.key) == ("openvino", False)
+    assert found.timings[0].ratio > 0
+    assert "openvino_telemetry" not in {name for name, module in sys.modules.items() if module is not None}
+
+
 def test_a_kit_is_little_larger_than_its_largest_network(whole):
     files = {path.name: path.stat().st_size for path in (whole / "networks").iterdir()}
     weights = files.pop("weights.bin")
@@ -189,6 +201,8 @@ def test_times_of_another_kit_or_network_are_refused(kit, tmp_path):
     refused(r"manifest\.json: latency table: input_size", size=(3, 32, 32))
     refused(r"has times of 7 of 8 networks", times={name: value["times"][name] for name in [*value["times"]][1:]})
     one = {**value["times"]["n000"], "unpruned": [10.0, 10.0, 10.0, 0.0]}
+    slow = {**value["times"]["n000"], "network": [1e6] * 4}
+    refused("times.n000 takes 1e.05 of the unpruned", times={**value["times"], "n000": slow})
     refused(r"times\.n000\.unpruned\.3 = 0\.0", times={**value["times"], "n000": one})
     refused(r"times\.\.\./evil", times={**value["times"], "../evil": one})
     refused(r"format = 2: this version reads format 1", format=2)

@@ -48,6 +48,9 @@ class KitResult:
                 raise UserError(f"{self.path}: has times of {done}; {AGAIN} to go on, and bring the file back")
             own = times[network["name"]]
             ratio, unpruned_ms = whole_calls(own["network"], own["unpruned"])
+            if not LEAST <= ratio <= 1 / LEAST:
+                says = f"times.{network['name']} takes {ratio:.3g} of the unpruned network's time"
+                raise UserError(f"{self.path}: {says}, which no device does; {AGAIN} (--again)")
             found.append(Timing(network["widths"], self.manifest["sizes"], ratio, unpruned_ms, own["reference_ms"]))
         return found
 
@@ -58,6 +61,9 @@ class KitResult:
             raise UserError(f"{self.path}: is of other networks than those to choose from; write the kit anew")
         return [each.ratio for each in found]
 
+
+LEAST = 1e-4
+"""The least ratio of a network's time."""
 
 CPU = ("", "CPU", "CPUExecutionProvider")
 """Providers that are a processor, as those of tables that are measured here."""

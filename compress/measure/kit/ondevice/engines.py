@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -70,6 +71,7 @@ class OpenVino(Engine):
     backend = "openvino"
 
     def __init__(self, args: Namespace) -> None:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it tells of every import
         import openvino
 
         self.core, self.threads, self.provider = openvino.Core(), args.threads, args.provider or "CPU"
