@@ -25,6 +25,7 @@ from ..spaces import SPACES, Card, Space, load_model, load_space, load_state, sa
 from .checkpoint import load_checkpoint
 from .checks import check_batches, check_budget, check_has_tables, check_searched
 from .context import RunContext
+from .latency_kit import check_latency_kit
 from .recipe import Recipe
 from .rounds import in_rounds
 from .stage import CHECKPOINT, Figures, Stage, in_order
@@ -79,6 +80,7 @@ class NetworkContext(RunContext):
         trust: pickled checkpoints and version-compatible engines may run the code that they hold.
         search_from: a run whose search is taken.
         steps: rounds in which the network is pruned.
+        latency_kit: folder for the candidates of a latency budget, which another device times.
         before: folder of the round before, whose network is searched; None: this round is the first.
     """
 
@@ -91,6 +93,7 @@ class NetworkContext(RunContext):
     trust: bool = False
     search_from: str | None = None
     steps: int = 1
+    latency_kit: str | None = None
     before: Path | None = None
 
     untimed: ClassVar[str | None] = None
@@ -157,6 +160,7 @@ class NetworkContext(RunContext):
             return
         for argument in self._tables_named():
             check_has_tables(self, argument)
+        check_latency_kit(self)
         space = self.full_space
         check_batches(self, stages)
         if "measure" in stages:
