@@ -1,7 +1,7 @@
 """How well latency tables predict: random plans that no table has seen, predicted and measured.
 
-Every plan is measured end to end, without a profiler, in turn with the unpruned network. The ratio of MACs is judged as
-a predictor beside the table.
+Every plan is measured end to end, without a profiler, in turn with the unpruned network, and predicted by a table of
+every way. The ratio of MACs is judged as a predictor beside them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from _harness import ROOT, print_rows, save_results
 PLANS_SEED = 1_000_003
 """Not a table's seed: the plans differ from the networks that were profiled."""
 
+WAYS = ("profiles", "totals")
+
 TARGETS = {"median error": 0.02, "p90 error": 0.05, "rank correlation": 0.98}
 
 
@@ -23,7 +25,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=list(networks()), metavar="N", help="only these")
     parser.add_argument("--plans", type=int, default=30, help="random plans per network")
-    parser.add_argument("--designs", type=int, default=20, help="profiled networks per table")
+    parser.add_argument("--designs", type=int, default=20, help="measured networks per table")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="ways in which tables are made")
+    parser.add_argument("--backend", default="onnxruntime", help="its name in recipes")
     parser.add_argument("--multiple", type=int, default=8, help="widths are its multiples")
     parser.add_argument(
         "--repeats", type=int, default=45, help="samples per plan, and of the unpruned network beside it"
@@ -68,61 +72,75 @@ class Cells:
 
 
 def compare(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, args: argparse.Namespace) -> Cells:
-    """Build the table and measure the plans of one network, as far as that is not done."""
-    from compress.costs import LatencyTable, macs
-    from compress.measure import TableConfig, build_table, table_key
+    """Build the tables and measure the plans of one network, as far as that is not done."""
+    from compress.costs import macs
     from compress.measure.designs import allowed_widths, sample_designs
-    from compress.report.progress import TerminalProgress
     from compress.spaces import make_space, sizes
 
     kind, arch, side = setting
     space, size = make_space(kind, arch), (3, side, side)
-    stem = f"{name}_{args.multiple}"
-    cells, file = Cells(folder / f"{stem}_{args.plans}_plans.json"), folder / f"{stem}.json"
-    config = TableConfig(designs=args.designs, multiple=args.multiple, rounds=args.rounds)
-    if not file.exists():
-        start = time.perf_counter()
-        with TerminalProgress() as progress:
-            progress.announce(f"{name}: latency table")
-            build_table(space, file, input_size=size, config=config, resume=True, progress=progress)
-        cells.found["seconds"] = round(time.perf_counter() - start, 1)
-        cells.save()
-    table = LatencyTable.load(file)
-    table.check_key(table_key(space, size, config))
+    stem = "_".join([name, *([args.backend] if args.backend != "onnxruntime" else []), str(args.multiple)])
+    cells = Cells(folder / f"{stem}_{args.plans}_plans.json")
+    tables = {way: table_of(way, space, size, folder / f"{stem}_{way}.json", cells, args) for way in args.ways}
     plans = sample_designs(allowed_widths(space.groups, args.multiple), args.plans, seed=PLANS_SEED)
     operators = space.operators(size)
     full = macs(operators, sizes(space.groups))
-    for plan, measured in measurements(space, size, plans[len(cells.found["plans"]) :], args.repeats):
-        predicted = table.predict(operators, plan).ratio
-        cells.found["plans"].append(
-            {"measured": measured, "predicted": predicted, "macs_ratio": macs(operators, plan) / full}
-        )
+    for plan, measured in measurements(space, size, plans[len(cells.found["plans"]) :], args):
+        cells.found["plans"].append({"measured": measured, "macs_ratio": macs(operators, plan) / full})
         cells.save()
-        print(f"{name}: measured {measured:.3f}, predicted {predicted:.3f}", flush=True)
+        print(f"{name}: measured {measured:.3f}", flush=True)
+    for plan, widths in zip(cells.found["plans"], plans, strict=True):
+        plan |= {way: table.predict(operators, widths).ratio for way, table in tables.items()}
     return cells
 
 
-def measurements(space: Any, size: tuple[int, int, int], plans: list[dict[str, int]], repeats: int) -> Any:
+def table_of(
+    way: str, space: Any, size: tuple[int, int, int], file: Path, cells: Cells, args: argparse.Namespace
+) -> Any:
+    """The network's table of one way; how long it took is noted."""
+    from compress.costs import LatencyTable
+    from compress.measure import TableConfig, build_table, table_key
+    from compress.report.progress import TerminalProgress
+
+    config = TableConfig(
+        args.backend,
+        designs=args.designs,
+        multiple=args.multiple,
+        rounds=args.rounds,
+        way=way,  # type: ignore[arg-type]
+    )
+    if not file.exists():
+        start = time.perf_counter()
+        with TerminalProgress() as progress:
+            progress.announce(f"{file.stem}: latency table")
+            build_table(space, file, input_size=size, config=config, resume=True, progress=progress)
+        cells.found.setdefault("seconds", {})[way] = round(time.perf_counter() - start, 1)
+        cells.save()
+    table = LatencyTable.load(file)
+    table.check_key(table_key(space, size, config))
+    return table
+
+
+def measurements(space: Any, size: tuple[int, int, int], plans: list[dict[str, int]], args: argparse.Namespace) -> Any:
     """Every plan and its measured latency ratio."""
     from compress.measure import PlanTimer
 
     if plans:
-        with PlanTimer.open(space, size) as timer:
+        with PlanTimer.open(space, size, backend=args.backend) as timer:
             for plan in plans:
-                yield plan, timer.ratio(plan, repeats=repeats)
+                yield plan, timer.ratio(plan, repeats=args.repeats)
 
 
-def row_of(name: str, cells: Cells) -> dict[str, Any]:
-    """The comparison of one network in a row."""
+def row_of(name: str, way: str, cells: Cells) -> dict[str, Any]:
+    """The comparison of one network and way in a row."""
     from compress.measure import prediction_error
 
     plans = cells.found["plans"]
     measured = [plan["measured"] for plan in plans]
-    table, macs_ratio = (
-        prediction_error([plan[key] for plan in plans], measured) for key in ("predicted", "macs_ratio")
-    )
+    table, macs_ratio = (prediction_error([plan[key] for plan in plans], measured) for key in (way, "macs_ratio"))
     return {
         "network": name,
+        "way": way,
         "plans": len(plans),
         "measured": f"{min(measured):.2f} to {max(measured):.2f}",
         "median error": table["median"],
@@ -130,7 +148,7 @@ def row_of(name: str, cells: Cells) -> dict[str, Any]:
         "rank correlation": table["rank_correlation"],
         "MACs: median error": macs_ratio["median"],
         "MACs: rank correlation": macs_ratio["rank_correlation"],
-        "table, seconds": cells.found.get("seconds", 0.0),
+        "table, seconds": cells.found.get("seconds", {}).get(way, 0.0),
     }
 
 
@@ -148,14 +166,15 @@ def main(args: argparse.Namespace) -> None:
         folder = Path(nowhere) if args.quick else args.work_dir
         names = args.networks if args.networks and not args.quick else list(settings)
         found = {name: compare(name, settings[name], folder, args) for name in names}
-    rows = [row_of(name, cells) for name, cells in found.items()]
+    rows = [row_of(name, way, cells) for name, cells in found.items() for way in args.ways]
     print_rows(
-        f"Latency tables against end-to-end latency, multiples of {args.multiple}, ONNX Runtime, one thread", rows
+        f"Latency tables against end-to-end latency, multiples of {args.multiple}, {args.backend}, one thread", rows
     )
     print(f"targets: {', '.join(f'{name} {value:g}' for name, value in TARGETS.items())}")
     if not args.quick:
         plans = {name: cells.found["plans"] for name, cells in found.items()}
-        print(save_results("latency_prediction", rows, multiple=args.multiple, targets=TARGETS, plans=plans))
+        results = "_".join(["latency_prediction", *([args.backend] if args.backend != "onnxruntime" else [])])
+        print(save_results(results, rows, multiple=args.multiple, designs=args.designs, targets=TARGETS, plans=plans))
 
 
 if __name__ == "__main__":

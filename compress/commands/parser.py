@@ -121,3 +121,8 @@ def take_network(args: Namespace) -> None:
         from ..spaces import name_code
 
         name_code(args.network)
+
+
+def flag_of(name: str) -> str:
+    """The flag whose value argparse keeps under `name`: `max_designs` is --max-designs, and `from_` --from."""
+    return f"--{name.rstrip('_').replace('_', '-')}"

@@ -13,10 +13,10 @@ PROFILES = {"prune": "profile_widths", "search-topology": "profile_cells"}
 
 
 def add_arguments(parser: Parser) -> None:
-    from ..measure.backends import opens_at_once, tells_layers
+    from ..plan.table_file import PROFILES, TOTALS
 
     recipe_argument(parser, "; its network and image size are profiled")
-    parser.add_argument("-o", "--output", required=True, metavar="F", help="the table, a JSON file")
+    parser.add_argument("-o", "--output", metavar="F", help="the table, a JSON file")
     parser.add_argument(
         "--report", metavar="F", help="a page on the table: its errors and its stairs (default: beside it, as .html)"
     )
@@ -29,10 +29,24 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--merge", nargs="+", metavar="F", help="measure nothing: make one table of these, of other networks each"
     )
-    backend_argument(
-        parser,
-        lambda backend: tells_layers(backend) or opens_at_once(backend),
-        help="ort: ONNX Runtime (default); pytorch: eagerly",
+    parser.add_argument(
+        "--kit",
+        metavar="D",
+        help="measure nothing here: write the networks to the new folder D, with a script that times them on a device "
+        "that has neither this package nor PyTorch",
+    )
+    parser.add_argument(
+        "--from",
+        dest="from_",
+        metavar="F",
+        help="measure nothing here: make the table of a kit's measured.json, beside the kit's manifest.json",
+    )
+    backend_argument(parser, lambda backend: True, help="ort: ONNX Runtime (default); pytorch: eagerly")
+    parser.add_argument(
+        "--way",
+        choices=(PROFILES, TOTALS),
+        help="profiles: of a time for every layer; totals: of whole calls alone (default: profiles where the backend "
+        "tells layers)",
     )
     parser.add_argument("--device", choices=("cpu",), default="cpu")
     parser.add_argument("--threads", type=int, metavar="N", help="of one call (1)")
@@ -63,12 +77,28 @@ def main(args: Namespace) -> None:
     from importlib import import_module
 
     from ..pipeline.recipe import BaseRecipe, load_recipe_of
-    from ..plan import UserError, check_output
+    from ..plan import UserError, check_output_folder
 
-    page = Path(args.report) if args.report else Path(args.output).with_suffix(".html")
-    if page.resolve() == Path(args.output).resolve():
-        raise UserError(f"--output {args.output}: is the report's name too; give the table the suffix .json")
-    for argument, path in (("--output", args.output), ("--report", page)):
-        check_output(argument, path, inputs=[args.recipe, args.checkpoint])
+    if args.kit is None and args.output is None:
+        raise UserError(
+            "--output: missing; give the file of the table, or --kit, a folder for networks to time elsewhere"
+        )
+    if args.kit is not None:
+        check_output_folder("--kit", args.kit)
+    page = _page(args)
     recipe = load_recipe_of(BaseRecipe, args.recipe, args.cfg_options)
     import_module(f".{PROFILES[recipe.command]}", __package__).profile(args, recipe, page)
+
+
+def _page(args: Namespace) -> Path:
+    """Where the report goes; UserError where it or the table cannot be written."""
+    from ..plan import UserError, check_output
+
+    output = Path(args.output or "")
+    page = Path(args.report) if args.report else output.with_suffix(".html") if args.output else output
+    if args.output is not None:
+        if page.resolve() == output.resolve():
+            raise UserError(f"--output {args.output}: is the report's name too; give the table the suffix .json")
+        for argument, path in (("--output", args.output), ("--report", page)):
+            check_output(argument, path, inputs=[args.recipe, args.checkpoint, args.from_])
+    return page

@@ -6,12 +6,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .parser import flag_of
+
 if TYPE_CHECKING:
     from ..topology.recipe import TopologyRecipe
 
 MEASURING = ("backend", "threads", "batch", "designs", "rounds", "seed")
 """Options that say how networks are measured."""
-OF_WIDTHS = ("checkpoint", "merge", "max_designs", "target", "multiple")
+OF_WIDTHS = ("checkpoint", "merge", "max_designs", "target", "multiple", "way", "kit", "from_")
 """Options that say nothing of cells."""
 
 
@@ -24,7 +26,7 @@ def profile(args: Namespace, recipe: TopologyRecipe, page: Path) -> None:
     from ..topology.profile import CellTableConfig, build_cell_table
     from ..topology.run import TopologyContext
 
-    if odd := [f"--{name.replace('_', '-')}" for name in OF_WIDTHS if getattr(args, name)]:
+    if odd := [flag_of(name) for name in OF_WIDTHS if getattr(args, name)]:
         raise UserError(f"{', '.join(odd)}: for tables of widths, but {args.recipe} searches cells; leave it away")
     given = {name: value for name in MEASURING if (value := getattr(args, name)) is not None}
     config = CellTableConfig(**given)

@@ -30,9 +30,16 @@ def add_arguments(parser: Parser) -> None:
             budget.add_argument(kind.flag, type=float, metavar=kind.metavar, help=kind.help)
     budget.add_argument("--latency-table", metavar="F", help="the device's table (`nncompress profile`)")
     budget.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
+    budget.add_argument(
+        "--latency-kit",
+        metavar="D",
+        help="have the table's device correct the selection: stop with candidates and a script in the new folder D, "
+        "and go on (--resume) with their times",
+    )
 
 
 def main(args: Namespace) -> None:
+    from ..pipeline.latency_kit import PausedError
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import prune
     from ..plan import UserError, read_stored, speaking
@@ -50,22 +57,27 @@ def main(args: Namespace) -> None:
     if args.force_latency_table and args.latency_table is None:
         raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
     recipe = load_recipe(args.recipe, args.cfg_options)
-    with TerminalProgress(quiet=not first) as progress:
-        folder = prune(
-            recipe,
-            args.work_dir or Path("runs") / recipe.name,
-            progress=progress,
-            budget=None if budget == Budget() else budget,
-            latency_table=args.latency_table,
-            force_table=args.force_latency_table,
-            checkpoint=args.checkpoint,
-            trust=args.trust_checkpoint,
-            stage=args.stage,
-            search_from=args.search_from,
-            steps=args.steps,
-            resume=args.resume,
-            launcher=args.launcher,
-        )
+    try:
+        with TerminalProgress(quiet=not first) as progress:
+            folder = prune(
+                recipe,
+                args.work_dir or Path("runs") / recipe.name,
+                progress=progress,
+                budget=None if budget == Budget() else budget,
+                latency_table=args.latency_table,
+                force_table=args.force_latency_table,
+                latency_kit=args.latency_kit,
+                checkpoint=args.checkpoint,
+                trust=args.trust_checkpoint,
+                stage=args.stage,
+                search_from=args.search_from,
+                steps=args.steps,
+                resume=args.resume,
+                launcher=args.launcher,
+            )
+    except PausedError as pause:
+        print(pause)
+        return
     if first and (folder / "summary.json").exists():
         print_summary(read_stored(folder / "summary.json", SummaryFile))
         print(f"Report: {folder / 'report.html'}")

@@ -12,7 +12,7 @@ import numpy as np
 from ..costs.latency import UNTIMED, LatencyTable, MeasuredTable, OperatorCosts, check_timeable
 from ..plan import UserError
 from ..plan.drift import drift_of
-from ..plan.table_file import AGAIN
+from ..plan.table_file import AGAIN, TOTALS
 from ..spaces import Operator, plain_sides, width_at
 from .profiling import Profile
 from .regions import Block, blocks, components, members, region
@@ -158,6 +158,8 @@ def describe_table(table: MeasuredTable) -> str:
         f"Networks that it had not seen were predicted with a median error of {residual['median']:.1%} (90 % of "
         f"{residual['n']} within {residual['p90']:.1%}) and a rank correlation of {residual['rank_correlation']:.3f}."
     )
+    if table.record.get("way") == TOTALS:
+        text += " It is made of whole calls alone: what it says of a single layer is a guess that adds up."
     drift = drift_of(table.record)
     return f"{text} {drift}" if drift else text
 

@@ -1,18 +1,18 @@
-"""Profiles on file: those of a stopped run go on, those of several tables become one."""
+"""What was measured, on file: that of a stopped run goes on, that of several tables becomes one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..costs.latency import read_table
 from ..plan import UserError, write_json
-from ..plan.table_file import ProfilesFile
-from .profiling import Profile
+from ..plan.table_file import PROFILES, TOTALS, MeasuredFile
+from .profiling import Profile, Timing
 from .regions import members, region
 
-EQUAL = ("multiple", "rounds")
+EQUAL = ("multiple", "rounds", "way")
 """What tables that are merged must agree in, beside their keys."""
 
 
@@ -65,59 +65,89 @@ def unpack(value: Mapping[str, Any]) -> list[Profile]:
     return found
 
 
-def save_profiles(path: Path, settings: Mapping[str, Any], profiles: Sequence[Profile]) -> None:
-    """Keep `profiles`, which were measured with `settings`, in the file `path`."""
-    write_json(path, {**settings, "profiles": pack(profiles)})
+def pack_totals(timings: Sequence[Timing]) -> dict[str, Any]:
+    """`timings`, of one space, as plain values; `unpack_totals` gives them back exactly."""
+    groups = list(timings[0].sizes) if timings else []
+    return {
+        "groups": groups,
+        "sizes": [timings[0].sizes[group] for group in groups] if timings else [],
+        "widths": [[t.widths[group] for group in groups] for t in timings],
+        "ratio": [t.ratio for t in timings],
+        "unpruned_ms": [t.unpruned_ms for t in timings],
+        "reference_ms": [t.reference_ms for t in timings],
+    }
+
+
+def unpack_totals(value: Mapping[str, Any]) -> list[Timing]:
+    """What `pack_totals` was given."""
+    groups, sizes = value["groups"], dict(zip(value["groups"], value["sizes"], strict=True))
+    columns = [value[key] for key in ("widths", "ratio", "unpruned_ms", "reference_ms")]
+    return [
+        Timing(dict(zip(groups, widths, strict=True)), sizes, *rest) for widths, *rest in zip(*columns, strict=True)
+    ]
+
+
+PACK: dict[str, Callable[[Sequence[Any]], dict[str, Any]]] = {PROFILES: pack, TOTALS: pack_totals}
+UNPACK: dict[str, Callable[[Mapping[str, Any]], list[Any]]] = {PROFILES: unpack, TOTALS: unpack_totals}
+
+
+def save_measured(path: Path, settings: Mapping[str, Any], measured: Sequence[Any]) -> None:
+    """Keep what was `measured` with `settings` in the file `path`."""
+    write_json(path, {**settings, settings["way"]: PACK[settings["way"]](measured)})
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], list[Any]]:
+    """A file of a table, or of a stopped run, and what was measured for it."""
+    value = {"way": PROFILES, **read_table(path, MeasuredFile)}
+    return value, UNPACK[value["way"]](value[value["way"]])
 
 
 def sources_of(path: Path) -> int:
-    """How many measurements of tables are in the table or the profiles at `path`; 1 where there are none."""
-    return int(read_table(path, ProfilesFile).get("sources", 1)) if path.exists() else 1
+    """How many measurements of tables are in the table or the file of a stopped run; 1 where there is none."""
+    return int(read_table(path, MeasuredFile).get("sources", 1)) if path.exists() else 1
 
 
-def resumed(path: Path, settings: Mapping[str, Any], designs: Sequence[Mapping[str, int]]) -> list[Profile]:
-    """The profiles in the file `path`, of a stopped run or a finished table; none when there is no such file.
+def resumed(path: Path, settings: Mapping[str, Any], designs: Sequence[Mapping[str, int]]) -> list[Any]:
+    """What was measured, in the file `path`, of a stopped run or a finished table; none when there is no such file.
 
     Raises UserError when they are of other settings, or not of the networks `designs`, as far as those go; a merged
     table has networks of its own.
     """
     if not path.exists():
         return []
-    value = read_table(path, ProfilesFile)
-    profiles = unpack(value["profiles"])
+    value, measured = _read(path)
     odd = [name for name in settings if value.get(name) != settings[name]]
     joined = value.get("sources", 1) > 1  # its networks are those of several seeds
-    if not (odd or joined) and any(p.widths != design for p, design in zip(profiles, designs, strict=False)):
+    if not (odd or joined) and any(p.widths != design for p, design in zip(measured, designs, strict=False)):
         odd = ["designs or seed"]
     if odd:
         raise UserError(f"{path}: profiles of other settings ({', '.join(odd)}); give the same ones, or delete it")
-    return profiles
+    return measured
 
 
-def merged(paths: Sequence[str | Path]) -> tuple[dict[str, Any], dict[str, int], list[Profile]]:
-    """The key, the settings and the profiles of several tables, or of stopped runs; the first of each network.
+def merged(paths: Sequence[str | Path]) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
+    """The key, the settings and what was measured of several tables, or of stopped runs; the first of each network.
 
     The settings are EQUAL, and `sources`, how many measurements of tables are in it.
 
     Raises UserError for a file without profiles, for one whose key or settings are not the first one's, and for one
     all of whose networks are in those before it.
     """
-    key, settings, profiles = dict[str, Any](), dict[str, int](), dict[tuple[int, ...], Profile]()
+    key, settings, measured = dict[str, Any](), dict[str, Any](), dict[tuple[int, ...], Any]()
     sources = 0
     for path in paths:
-        value = read_table(path, ProfilesFile)
-        found = unpack(value["profiles"])
+        value, found = _read(path)
         own_key, own = value["key"], {name: value[name] for name in EQUAL}
-        if not profiles:
+        if not measured:
             key, settings = own_key, own
         _check_equal(path, {**own_key, **own}, paths[0], {**key, **settings})
         sources += value.get("sources", 1)
-        known = len(profiles)
-        for profile in found:
-            profiles.setdefault(tuple(profile.widths.values()), profile)
-        if len(profiles) == known:
+        known = len(measured)
+        for each in found:
+            measured.setdefault(tuple(each.widths.values()), each)
+        if len(measured) == known:
             raise UserError(f"{path}: all of its networks are in the tables before it; profile others with --seed")
-    return key, {**settings, "sources": sources}, list(profiles.values())
+    return key, {**settings, "sources": sources}, list(measured.values())
 
 
 def _check_equal(path: str | Path, own: Mapping[str, Any], first_path: str | Path, first: Mapping[str, Any]) -> None:

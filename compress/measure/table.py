@@ -1,11 +1,10 @@
-"""Make a latency table: profile networks of a space at sampled widths, fit, and say how well the table predicts."""
+"""Make a latency table: measure networks of a space at sampled widths, fit, and say how well the table predicts."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -17,17 +16,18 @@ from ..plan import Count, Range, Seed, Threads, UserError, check_settings, scrat
 from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
-from ..plan.table_file import FORMAT
-from ..spaces import Space
+from ..plan.table_file import AGAIN, FORMAT, PROFILES, Way
+from ..spaces import Space, sizes
 from .backends import tells_layers
-from .designs import allowed_widths, next_design, sample_designs
+from .designs import allowed_widths, sample_designs
 from .environment import device_name, processor, versions
-from .fitting import FOLDS, fit_table, group_errors, held_out, prediction_error
-from .kept import merged, pack, resumed, save_profiles, sources_of
+from .fitting import FOLDS, prediction_error
+from .kept import merged, resumed, save_measured, sources_of
 from .latency import packages_of
 from .networks import WidthNetworks
-from .profiling import Profile, Profiler
+from .profiling import CallTimer, Profile, Timing
 from .timing import Batch, WayOfRunning, torch_threads
+from .ways import WAYS, best_way, fitted_table, gathered_groups
 
 if TYPE_CHECKING:
     from ..engine.hooks import Progress
@@ -42,11 +42,12 @@ STAGE = "Profiling networks"
 class TableConfig:
     """How a table is measured.
 
-    `backend`: one that tells the time of layers: "onnxruntime", or "pytorch", eagerly; both on the CPU. `threads`,
-    `batch`: of one call. `designs`: networks that are profiled. While the median error of networks that a table has not
+    `backend`: "onnxruntime", or any other. `threads`, `batch`: of one call. `way`: "profiles", of a time for every
+    layer, "totals", of whole calls alone, or None: profiles where the backend tells layers. `designs`: networks that
+    are measured. While the median error of networks that a table has not
     seen exceeds `target`, more are, up to `max_designs` in all (0: no more). `multiple`: widths are its multiples, or
-    the full width. `rounds`: timed calls of each network under the profiler, and as many without. `seed`: of the
-    widths. Raises UserError for values out of range.
+    the full width. `rounds`: timed samples of each network, and as many calls under a profiler. `seed`: of the widths.
+    Raises UserError for values out of range.
 
     Example::
 
@@ -62,10 +63,15 @@ class TableConfig:
     seed: Seed = 0
     max_designs: Annotated[int, Range(at_least=0, at_most=MOST_DESIGNS)] = 0
     target: Annotated[float, Range(above=0, below=1, remedy="0.02 is a median error of 2 %")] = 0.02
+    way: Way | None = None
 
     def __post_init__(self) -> None:
-        BACKENDS.need("backend", self.backend, fits=tells_layers, lacks="tells no times of layers")
+        found = BACKENDS.need("backend", self.backend)
         check_settings(self)
+        if self.way == PROFILES and not tells_layers(found):
+            lacks = "tells no times of layers, of which profiles are made"
+            raise UserError(lacks, argument="backend", value=self.backend, remedy="give way='totals', or another one")
+        object.__setattr__(self, "way", self.way or best_way(found))
         if self.max_designs and self.max_designs < self.designs:
             raise UserError(
                 f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs; "
@@ -129,8 +135,8 @@ def build_table(
     """
     path = Path(path)
     key = table_key(space, input_size, config)
-    fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1}
-    first = _first_designs(space, input_size, config)
+    fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1, "way": config.way}
+    first = first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
     with sole_use(lock_of(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
@@ -145,9 +151,9 @@ def build_table(
         total = max(len(first), config.max_designs)
         for profile in shown(_told(found), progress, stage=STAGE, total=total, done=len(profiles)):
             profiles.append(profile)
-            save_profiles(kept, settings, profiles)
+            save_measured(kept, settings, profiles)
         if kept.exists():  # else nothing was missing
-            _fitted(space, input_size, key, fixed, profiles).save(path)
+            fitted_table(space, input_size, key, fixed, profiles).save(path)
             kept.unlink()
         return LatencyTable.load(path)
 
@@ -176,9 +182,11 @@ def merge_tables(
         LatencyTable(key, 0.0, {}, {}, 0.0).check_space(space, input_size)
     except UserError as error:
         raise error.at(str(sources[0])) from None
+    if any(each.sizes != sizes(space.groups) for each in profiles):
+        raise UserError(f"{sources[0]}: its networks have other groups of channels; {AGAIN}")
     if len(profiles) < 2 * FOLDS:
         raise UserError(f"{sources[0]}: {len(profiles)} networks in all; a table needs {2 * FOLDS}, so profile more")
-    table = _fitted(space, input_size, key, settings, profiles)
+    table = fitted_table(space, input_size, key, settings, profiles)
     with sole_use(lock_of(Path(path)), what=str(path)):
         table.save(path)
     return table
@@ -189,7 +197,7 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def _first_designs(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> list[dict[str, int]]:
+def first_designs(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> list[dict[str, int]]:
     """The networks to profile first, each once: a network that others predict must not be among them."""
     check_timeable(space.operators(input_size))
     widths = allowed_widths(space.groups, config.multiple)
@@ -212,34 +220,33 @@ def _designs(
     input_size: tuple[int, int, int],
     config: TableConfig,
     first: Sequence[dict[str, int]],
-    profiles: Sequence[Profile],
+    measured: Sequence[Profile | Timing],
 ) -> Iterator[dict[str, int]]:
-    """The networks to profile one by one, the `first` ones first; `profiles` are those behind, and grow meanwhile."""
-    yield from first[len(profiles) :]
-    widths = allowed_widths(space.groups, config.multiple)
-    operators, gathered = space.operators(input_size), _gathered(space)
-    while len(profiles) < config.max_designs:
-        predicted = held_out(operators, widths, profiles, gathered=gathered)
-        if prediction_error(predicted.tolist(), [p.ratio for p in profiles])["median"] <= config.target:
+    """The networks to measure one by one, the `first` ones first; `measured` are those behind, and grow meanwhile."""
+    yield from first[len(measured) :]
+    widths, way = allowed_widths(space.groups, config.multiple), WAYS[str(config.way)]
+    operators, gathered = space.operators(input_size), gathered_groups(space)
+    while len(measured) < config.max_designs:
+        predicted = way.held_out(operators, widths, measured, gathered=gathered)
+        if prediction_error(predicted.tolist(), [each.ratio for each in measured])["median"] <= config.target:
             return
-        errors = group_errors(operators, widths, profiles, gathered=gathered)
-        design = next_design(widths, [p.widths for p in profiles], errors, seed=config.seed)
-        if any(p.widths == design for p in profiles):  # there are hardly any others
+        design = way.next_design(operators, widths, measured, gathered=gathered, seed=config.seed)
+        if any(each.widths == design for each in measured):  # there are hardly any others
             return
         yield design
 
 
 def _profiles(
     space: Space, input_size: tuple[int, int, int], config: TableConfig, designs: Iterator[dict[str, int]]
-) -> Iterator[Profile]:
-    """The profiles of the networks `designs`, one by one; nothing is made ready where there are none."""
+) -> Iterator[Profile | Timing]:
+    """What is measured of the networks `designs`, one by one; nothing is made ready where there are none."""
     if (first := next(designs, None)) is not None:
         with torch_threads(config.threads), _profiler(space, input_size, config) as profiler:
             for widths in chain([first], designs):
                 yield profiler.profile(widths)
 
 
-def _told(found: Iterable[Profile]) -> Iterator[tuple[Profile, str]]:
+def _told(found: Iterable[Profile | Timing]) -> Iterator[tuple[Profile | Timing, str]]:
     return ((profile, f"{profile.ratio:.3f} of the unpruned latency") for profile in found)
 
 
@@ -257,44 +264,11 @@ def shown(
 
 
 @contextmanager
-def _profiler(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> Iterator[Profiler]:
-    """The profiler of the networks of `space`; its temporary files go at the end."""
+def _profiler(space: Space, input_size: tuple[int, int, int], config: TableConfig) -> Iterator[CallTimer]:
+    """What measures networks of `space`; its temporary files go at the end."""
     backend, operators = BACKENDS.here("backend", config.backend), [op.name for op in space.operators(input_size)]
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(0))
     with scratch("latency") as folder:
         networks = WidthNetworks(space, input_size, folder, backend=backend, images=images)
-        yield Profiler(backend, networks, operators, threads=config.threads, rounds=config.rounds)
-
-
-def _gathered(space: Space) -> set[str]:
-    """The groups that are gathered from a wider stream."""
-    return {group.name for group in space.groups if group.index is not None}
-
-
-def _fitted(
-    space: Space,
-    input_size: tuple[int, int, int],
-    key: Mapping[str, Any],
-    settings: Mapping[str, int],
-    profiles: Sequence[Profile],
-) -> LatencyTable:
-    """The table of all profiles; its `residual` is that of tables fitted without the networks that they predict."""
-    operators, gathered = space.operators(input_size), _gathered(space)
-    widths = allowed_widths(space.groups, settings["multiple"])
-    removable = {group.name for group in space.groups if group.rest is not None}
-    grids = {name: [0] * (name in removable) + grid for name, grid in widths.items()}
-    predicted = held_out(operators, grids, profiles, gathered=gathered)
-    table = fit_table(key, operators, grids, profiles, gathered=gathered)
-    record = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "measured_with": versions(),
-        "residual": prediction_error(predicted.tolist(), [p.ratio for p in profiles]),
-        "reference_ms": [p.reference_ms for p in profiles],
-        "designs": [
-            {"widths": dict(p.widths), "ratio": p.ratio, "held_out": ratio}
-            for p, ratio in zip(profiles, predicted.tolist(), strict=True)
-        ],
-        **settings,
-        "profiles": pack(profiles),
-    }
-    return replace(table, record={**record, **table.record})
+        way = WAYS[str(config.way)]
+        yield way.timer(backend, networks, operators, threads=config.threads, rounds=config.rounds)

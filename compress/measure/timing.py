@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import math
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Protocol
@@ -14,13 +10,11 @@ import numpy as np
 import torch
 
 from ..plan import Range, Threads, UserError, check_setting
+from .kit.ondevice.turns import in_turn
 
 Batch = Annotated[int, Range(at_least=1, at_most=65536)]
 Repeats = Annotated[int, Range(at_least=1, at_most=1_000_000)]
 """Images of one call, and samples: more than any machine serves."""
-
-STABLE_WITHIN = 0.05  # Two warm-up windows that differ by less count as stable,
-WARMUP_PATIENCE = 5  # and after this many times the asked warm-up we measure all the same.
 
 
 def interleaved(
@@ -59,17 +53,7 @@ def interleaved(
         raise UserError(
             f"repeats={repeats}, inner={inner}: repeats must be at least 1 and inner at least 0 (0: chosen)"
         )
-    calls = {}
-    for name, call in callables.items():
-        pace_ms = _warm_up(call, warmup_seconds)
-        calls[name] = inner or max(1, math.ceil(min_sample_ms / pace_ms))
-    samples: dict[str, list[float]] = {name: [] for name in callables}
-    forwards = list(callables)
-    with _no_garbage_collection():
-        for index in range(repeats):
-            for name in forwards if index % 2 == 0 else reversed(forwards):
-                samples[name].append(_sample_ms(callables[name], calls[name]))
-    return samples
+    return in_turn(callables, repeats=repeats, inner=inner, min_sample_ms=min_sample_ms, warmup_seconds=warmup_seconds)
 
 
 def summarise(samples: Sequence[float]) -> dict[str, float]:
@@ -122,52 +106,6 @@ def torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(former)
-
-
-def _sample_ms(call: Callable[[], object], inner: int) -> float:
-    """Mean milliseconds per call of `inner` calls in a row."""
-    start = time.perf_counter_ns()
-    for _ in range(inner):
-        call()
-    return (time.perf_counter_ns() - start) / inner / 1e6
-
-
-def _warm_up(call: Callable[[], object], seconds: float) -> float:
-    """Call until the median pace of two successive windows agrees; returns that pace in milliseconds per call.
-
-    Takes `seconds` at least and, short of a single long window, WARMUP_PATIENCE times as long at most.
-    """
-    start = time.perf_counter()
-    former_ms = math.inf
-    while True:
-        pace_ms = _window_pace_ms(call, seconds / 4)
-        elapsed = time.perf_counter() - start
-        settled = abs(pace_ms - former_ms) <= STABLE_WITHIN * former_ms and math.isfinite(former_ms)
-        if (elapsed >= seconds and settled) or elapsed >= WARMUP_PATIENCE * seconds:
-            return pace_ms
-        former_ms = pace_ms
-
-
-def _window_pace_ms(call: Callable[[], object], seconds: float) -> float:
-    """Median milliseconds per call over calls that fill `seconds`; at least one call."""
-    paces: list[float] = []
-    end = time.perf_counter() + seconds
-    while not paces or time.perf_counter() < end:
-        paces.append(_sample_ms(call, 1))
-    return max(statistics.median(paces), 1e-6)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Collect once, then keep Python's garbage collector off inside the block."""
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class WayOfRunning(Protocol):

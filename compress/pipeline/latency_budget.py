@@ -13,8 +13,9 @@ from ..costs.stairs import chosen_stairs
 from ..measure import PlanTimer
 from ..plan import UserError, WidthPlan, speaking
 from ..plan.budget_kinds import FLAGS
-from ..pruning import Budget, Priced, plan_for
+from ..pruning import Priced, plan_for
 from ..spaces import Space
+from .latency_kit import limit_of, select_by_kit
 
 if TYPE_CHECKING:
     from .networks import NetworkContext
@@ -32,8 +33,9 @@ def select_plan(
 
     Under a latency budget the selected network is measured, with random weights, in turn with the unpruned one. Where
     the prediction misses by more than 3 %, it is scaled to what was measured and the selection is repeated, at most
-    three times; the plan's record has the path. Not measured: under a forced table, which may be another machine's.
-    Where the budget or the search used a latency table, the record also says where the plan lies on its stairs.
+    three times; the plan's record has the path. Not measured: under a forced table, which may be another machine's,
+    unless with --latency-kit, where that machine measures. Where the budget or the search used a latency table,
+    the record also says where the plan lies on its stairs.
     """
     priced = c.priced(space)
     plan = _selected(c, space, scores, priced, present)
@@ -57,7 +59,11 @@ def _selected(
             return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced, present=present)
 
     plan = plan_with(priced)
-    if priced is None or c.budget.latency is None or (c.table is not None and c.table.forced):
+    if priced is None or c.budget.latency is None:
+        return plan
+    if c.latency_kit is not None:
+        return select_by_kit(c, space, plan_with, priced)
+    if c.table is not None and c.table.forced:
         return plan
     measure = c.recipe.measure
     backend = priced.table.key["backend"]
@@ -90,7 +96,7 @@ def corrected(
     correction, the closest one. `measure` gives the latency ratio at widths {group: channels}. Raises UserError when a
     correction puts the budget out of reach and no plan before it was measured within the budget.
     """
-    limit = _limit(plan)
+    limit = limit_of(plan)
     tried: list[tuple[WidthPlan, dict[str, float]]] = []
     while True:
         predicted, measured = plan.record["latency"]["ratio"], measure(plan.widths)
@@ -116,10 +122,3 @@ def corrected(
         note(f"kept: the selection that measured {kept[1]['measured']:.3f}, closest to the budget of {limit:.3f}")
     plan, path = kept[0], [step for _, step in tried]
     return replace(plan, record={**plan.record, "latency": {**plan.record["latency"], "path": path}})
-
-
-def _limit(plan: WidthPlan) -> float:
-    """The latency budget of `plan` as a ratio."""
-    budget = Budget.from_json(plan.record["budget"]).latency
-    assert budget is not None, "only plans under a latency budget are corrected"
-    return (budget.value or 0.0) / (1.0 if budget.limits.ratio else plan.record["latency"]["unpruned_ms"])

@@ -25,6 +25,7 @@ from ..spaces import SPACES, Card, Space, load_model, load_space, load_state, sa
 from .checkpoint import load_checkpoint
 from .checks import check_batches, check_budget, check_has_tables, check_searched
 from .context import RunContext
+from .latency_kit import check_latency_kit
 from .points import OF_A_POINT, POINTS, in_points
 from .recipe import Recipe
 from .rounds import in_rounds
@@ -80,6 +81,7 @@ class NetworkContext(RunContext):
         trust: pickled checkpoints and version-compatible engines may run the code that they hold.
         search_from: a run whose search is taken.
         steps: rounds in which the network is pruned.
+        latency_kit: folder for the candidates of a latency budget, which another device times.
         before: folder of the round before, whose network is searched; None: this round is the first.
         points: the budgets of a front, of one kind; `budget` is the first of them.
     """
@@ -93,6 +95,7 @@ class NetworkContext(RunContext):
     trust: bool = False
     search_from: str | None = None
     steps: int = 1
+    latency_kit: str | None = None
     before: Path | None = None
     points: tuple[Budget, ...] = ()
 
@@ -152,8 +155,8 @@ class NetworkContext(RunContext):
         """Train `network` in place, as the stage `stage`."""
 
     @abstractmethod
-    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
-        """Figures of a run folder's network, an ONNX file or an engine on the evaluation images."""
+    def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
+        """Figures of a run folder's network, an ONNX file or an engine on the evaluation images, in `backend`."""
 
     def check(self, stages: Sequence[str]) -> None:
         """Read and check what `stages` are given: data, checkpoint, budget, tables, another run's search."""
@@ -161,6 +164,7 @@ class NetworkContext(RunContext):
             return
         for argument in self._tables_named():
             check_has_tables(self, argument)
+        check_latency_kit(self)
         space = self.full_space
         follow = {*stages, *(OF_A_POINT if POINTS in stages else ())}
         check_batches(self, follow)

@@ -28,6 +28,7 @@ def prune(
     budget: Budget | None = None,
     latency_table: str | None = None,
     force_table: bool = False,
+    latency_kit: str | None = None,
     checkpoint: str | None = None,
     trust: bool = False,
     stage: str | None = None,
@@ -46,6 +47,8 @@ def prune(
         latency_table: a file of `nncompress profile`, which latency budgets need; None: the search's, or the
             folder's own.
         force_table: take another device's table.
+        latency_kit: a folder for the selections that another device, the table's, is to time: the run stops with
+            `PausedError` when they are written, and goes on when their times are there.
         checkpoint: the trained network; None: the folder's own.
         trust: unpickle the checkpoint, which may run code.
         stage: run this one only.
@@ -66,12 +69,13 @@ def prune(
     context = make_context(
         recipe, progress, budget=limits, trust=trust, search_from=search_from, resume=goes_on, launcher=launcher
     )
-    context.steps = settled_steps(steps, found, recipe, work_dir)
+    context.latency_kit, context.steps = latency_kit, settled_steps(steps, found, recipe, work_dir)
     context.before = round_folder(work_dir, context.steps - 1)
     record: dict[str, Any] = {"recipe": recipe.to_json()}
     give_checkpoint(context, record, checkpoint, found, loaded="load" in RunFolder(work_dir).stages)
     record["budget"] = limits.to_json()
-    give_table(context, record, latency_table, found, force=force_table, place=f"--work-dir {work_dir}")
+    force = force_table or latency_kit is not None
+    give_table(context, record, latency_table, found, force=force, place=f"--work-dir {work_dir}")
     record["search_from"] = search_from
     if context.steps > 1:
         record["steps"] = context.steps

@@ -167,11 +167,13 @@ def price(
     does not measure with.
     """
     loaded = table.load(space, input_size)
+    if table.forced:
+        return Priced(loaded)
     backend = str(loaded.key.get("backend"))
-    config = TableConfig(backend=backend, threads=measure.threads, batch=measure.batch)
     try:
-        loaded.check_key(table_key(space, input_size, config), force=table.forced)
-        if budget.latency and backend not in measure.backends and not table.forced:
+        config = TableConfig(backend=backend, threads=measure.threads, batch=measure.batch)
+        loaded.check_key(table_key(space, input_size, config))
+        if budget.latency and backend not in measure.backends:
             raise UserError(
                 f"is of {backend!r}, whose latency {budget.latency.limits.flag} limits, but measure.backends = "
                 f"{list(measure.backends)} does not have it; add it there, or give a table of one that it has"

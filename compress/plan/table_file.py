@@ -5,17 +5,34 @@ Rooms that measure write them; rooms that search and select, and the report, rea
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import Ge, Le, MinLen
 from typing_extensions import TypedDict
 
-from .kinds import EXTRA, Channels, Count, ImageSize, Milliseconds, Name, Ratio, Text, Versions, Width, ascending
+from .kinds import (
+    EXTRA,
+    Channels,
+    Count,
+    ImageSize,
+    Milliseconds,
+    Name,
+    Ratio,
+    Text,
+    Versions,
+    Width,
+    ascending,
+    of_one_length,
+)
 from .plan_file import Residual
 from .stored import Rule
 
 FORMAT = 1
 AGAIN = "profile this one with `nncompress profile`"
+
+PROFILES, TOTALS = "profiles", "totals"
+"""How a table is made: of a time for every layer, or of whole calls alone. What was measured has the way's name."""
+Way = Literal["profiles", "totals"]
 
 Positive = Annotated[int, Ge(1), Le(10**6)]
 ShareOfAll = Annotated[float, Ge(0), Le(1e6)]
@@ -116,6 +133,34 @@ class Packed(TypedDict):
 Profiles = Annotated[Packed, Rule(_profiles_fault)]
 
 
+def _totals_fault(packed: PackedTotals) -> str | None:
+    groups = packed["groups"]
+    if len(packed["sizes"]) != len(groups) or len(set(groups)) != len(groups):
+        return "sizes must be one for each of groups, which must differ"
+    if any(len(row) != len(groups) for row in packed["widths"]):
+        return f"widths must have rows of {len(groups)} entries"
+    columns = {name: packed[name] for name in ("widths", "ratio", "unpruned_ms", "reference_ms")}
+    return of_one_length(**columns)
+
+
+CallRatio = Annotated[float, Ge(1e-4), Le(1e4)]
+"""Of whole calls: no pruned network is further from the unpruned one, and the fit takes its inverse."""
+
+
+class PackedTotals(TypedDict):
+    """Whole calls of networks of one space: names once, numbers as rows."""
+
+    groups: list[Name]
+    sizes: list[Channels]
+    widths: list[list[Width]]
+    ratio: list[CallRatio]
+    unpruned_ms: list[Milliseconds]
+    reference_ms: list[Milliseconds]
+
+
+Totals = Annotated[PackedTotals, Rule(_totals_fault)]
+
+
 def _table_fault(table: Table) -> str | None:
     widths = table["widths"]
     for name, op in table["operators"].items():
@@ -147,7 +192,9 @@ class Table(TypedDict):
     rounds: NotRequired[Positive]
     sources: NotRequired[Positive]
     profiler_overhead: NotRequired[Annotated[float, Ge(-0.5), Le(0.5)]]
+    way: NotRequired[Way]
     profiles: NotRequired[Profiles]
+    totals: NotRequired[Totals]
 
 
 TableFile = Annotated[Table, Rule(_table_fault)]
@@ -162,8 +209,13 @@ class RecordedTable(Table):
     designs: Annotated[list[Design], MinLen(1)]  # type: ignore[misc]
 
 
-class ProfilesFile(TypedDict):
-    """A table's or a stopped measurement's profiles, with what they were measured with."""
+def _measured_fault(file: Measured) -> str | None:
+    way = file.get("way", PROFILES)
+    return None if way in file else f"{way} is missing"
+
+
+class Measured(TypedDict):
+    """What was measured for a table, whether it is finished or stopped, and how; `way` is not in old files."""
 
     __pydantic_config__ = EXTRA  # type: ignore[misc]
     format: int
@@ -171,4 +223,9 @@ class ProfilesFile(TypedDict):
     multiple: Positive
     rounds: Positive
     sources: NotRequired[Positive]
-    profiles: Profiles
+    way: NotRequired[Way]
+    profiles: NotRequired[Profiles]
+    totals: NotRequired[Totals]
+
+
+MeasuredFile = Annotated[Measured, Rule(_measured_fault)]

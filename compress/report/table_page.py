@@ -11,7 +11,7 @@ from ..plan import UserError
 from ..plan.drift import drift_of
 from ..plan.files import write_text
 from ..plan.stored import read_stored
-from ..plan.table_file import AGAIN, FORMAT, RecordedTable
+from ..plan.table_file import AGAIN, FORMAT, TOTALS, RecordedTable
 from . import svg, wording
 from .markup import definitions, document, legend, note, panel, section, tile
 from .stairs import PROPORTIONAL, table_panels
@@ -156,6 +156,7 @@ def measuring(table: dict[str, Any], *, whole: str = UNPRUNED) -> str:
         "network": ", ".join([str(key.get("space")), *_arguments(arch)]),
         f"{whole} network": wording.milliseconds(table["unpruned_ms"]),
         "fixed matrix product": f"{wording.digits(low)} to {wording.milliseconds(high)} along the way",
+        "made of": "whole calls alone" if table.get("way") == TOTALS else None,
         "profiler's share of its times": _overhead(table),
         "versions": ", ".join(f"{name} {version}" for name, version in table.get("measured_with", {}).items()),
         "measured": table["date"],

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from kit_kinds import kept_totals, manifest, measured, read_manifest, read_measured, read_totals
 from latency_tables import made_up_table
 from made_up_front import asked, made_up
 
@@ -23,7 +24,7 @@ from compress.measure.kept import merged, pack, resumed
 from compress.measure.profiling import Profile
 from compress.pipeline.folder import RunFolder
 from compress.pipeline.summary import pruning_summary
-from compress.plan import UserError, WidthPlan
+from compress.plan import UserError, WidthPlan, write_json
 from compress.pruning import Budget, Priced, SelectConfig, plan_for
 from compress.report import print_summary, write_report, write_table_report
 from compress.report.front import write_front_report
@@ -67,7 +68,7 @@ def stored_kinds(finished: Path, folder: Path) -> dict[str, Kind]:
     front = folder / "front.json"
     goal = asked("max_drop", 1.0, 94.0, "macs_ratio_0.8")
     found["front"] = Kind(front, made_up(goal), lambda: write_front_report(folder))
-    return found | _transformer_cards(folder, card) | _tables(folder) | _engine(folder)
+    return found | _transformer_cards(folder, card) | _tables(folder) | _kits(folder) | _engine(folder)
 
 
 @contextmanager
@@ -202,6 +203,20 @@ def _tables(folder: Path) -> dict[str, Kind]:
     return {
         "table": Kind(file, json.loads(file.read_text()), read_table),
         "kept profiles": Kind(kept_file, kept, read_kept),
+    }
+
+
+def _kits(folder: Path) -> dict[str, Kind]:
+    """What a device sends back, the manifest beside it, and whole calls that a stopped measurement kept."""
+    lone, pair, kept = (folder / name for name in ("lone/measured.json", "pair/manifest.json", "kept/whole.json"))
+    write_json(lone.with_name("manifest.json"), manifest())
+    times = measured(lone.with_name("manifest.json"))
+    for file in (pair, kept):
+        file.parent.mkdir()
+    return {
+        "measured kit": Kind(lone, times, lambda: read_measured(lone)),
+        "manifest of a kit": Kind(pair, manifest(), lambda: read_manifest(pair)),
+        "kept totals": Kind(kept, kept_totals(), lambda: read_totals(kept)),
     }
 
 

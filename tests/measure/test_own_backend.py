@@ -11,8 +11,9 @@ from installed import installed
 from run_tool import run_tool
 from test_profiling import quick  # noqa: F401
 
-from compress.measure import MeasureConfig, PlanTimer, TableConfig, measure_latency, networks, table_key, timing
+from compress.measure import MeasureConfig, PlanTimer, TableConfig, measure_latency, networks, table_key
 from compress.measure import table as table_module
+from compress.measure.kit.ondevice import turns
 from compress.measure.models import open_model
 from compress.plan import UserError
 from compress.plan.backends import BACKENDS
@@ -71,7 +72,7 @@ def test_tables_and_plans_are_timed_with_it(own, quick, monkeypatch):  # noqa: F
     space, size, _, graphs = made("preresnet")
     narrow = dict.fromkeys(sizes(space.groups), 4)
     monkeypatch.setattr(networks, "WidthGraphs", lambda *args, **options: graphs)  # saves an export
-    monkeypatch.setattr(timing, "_warm_up", lambda call, seconds: 10.0)
+    monkeypatch.setattr(turns, "warm_up", lambda call, seconds: 10.0)
     config = TableConfig("reference", rounds=4)
     assert table_key(space, size, config)["versions"].keys() == {"onnx"}
     with table_module._profiler(space, size, config) as profiler:

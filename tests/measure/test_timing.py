@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress.measure import interleaved, summarise, summarise_ratio, timing, torch_threads
+from compress.measure import interleaved, summarise, summarise_ratio, torch_threads
+from compress.measure.kit.ondevice import turns
 from compress.plan import UserError
 
 
@@ -29,7 +30,7 @@ class Clock:
 def clock(monkeypatch):
     """The clock of `interleaved`: what a call takes is what it spends."""
     made = Clock()
-    monkeypatch.setattr(timing, "time", made)
+    monkeypatch.setattr(turns, "time", made)
     return made
 
 

@@ -1,0 +1,151 @@
+"""The kit's command: check what is here, time every network with the unpruned one, keep each at once."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...environment import device_name, processor
+from .engines import Engine, OnnxRuntime, OpenVino, StopError, installed
+from .nvidia import TensorRT, Trtexec
+from .turns import product_ms
+
+FORMAT = 1
+
+ENGINES: dict[str, Callable[[argparse.Namespace], Engine]] = {
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "tensorrt": TensorRT,
+    "tensorrt-rtx": TensorRT,
+    "trtexec": Trtexec,
+}
+
+
+def parse(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
+    """What the user asks for, of the kit in `folder`."""
+    parser = argparse.ArgumentParser(description="Time the networks of this kit on this device.")
+    parser.add_argument("--engine", choices=ENGINES, help="default: the first of these that is installed")
+    parser.add_argument(
+        "--provider", metavar="P", help="ONNX Runtime's execution provider, or OpenVINO's device (default: the first)"
+    )
+    parser.add_argument("--trtexec", default="trtexec", metavar="F", help="the program, where it is not on the PATH")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on a processor (1)")
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="samples of each network (20)")
+    parser.add_argument(
+        "--warmup", type=float, default=0.25, metavar="S", help="seconds of calls that do not count (0.25)"
+    )
+    parser.add_argument("--again", action="store_true", help="forget the times that are here")
+    args = parser.parse_args(arguments)
+    args.folder = folder
+    if args.threads < 1 or args.rounds < 4 or not 0 <= args.warmup < 1e4:
+        given = f"--threads {args.threads}, --rounds {args.rounds}, --warmup {args.warmup:g}"
+        raise StopError(f"{given}: at least 1 thread, 4 rounds and 0 seconds")
+    return args
+
+
+def found_engine(args: argparse.Namespace) -> Engine:
+    """The engine that is asked for, or the first that is installed."""
+    if args.engine is None:
+        here = [name for name in list(ENGINES)[:-1] if installed(name.replace("-", "_"))]
+        if not here:
+            raise StopError("no engine is installed here; install onnxruntime, or give --engine trtexec")
+        args.engine = here[0]
+    try:
+        return ENGINES[args.engine](args)
+    except (ImportError, OSError) as error:
+        raise StopError(f"--engine {args.engine}: cannot be loaded ({error}); install it, or choose another") from None
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """The kit's manifest and its hash; its files must be the ones that it was made of."""
+    text = (folder / "manifest.json").read_bytes()
+    manifest = json.loads(text)
+    if manifest["format"] != FORMAT:
+        raise StopError(f"manifest.json: of format {manifest['format']}, and this script is of {FORMAT}")
+    for name, digest in manifest["files"].items():
+        path = folder / "networks" / Path(name).name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise StopError(f"networks/{path.name}: missing or damaged; copy the whole kit again")
+    return manifest, hashlib.sha256(text).hexdigest()
+
+
+def resumed(path: Path, start: dict[str, Any], *, again: bool) -> dict[str, Any]:
+    """The times in the file `path`, or, where there are none, `start`."""
+    if again or not path.exists():
+        return start
+    found: dict[str, Any] = json.loads(path.read_text())
+    odd = [name for name in start if name not in ("date", "times") and found.get(name) != start[name]]
+    if odd:
+        raise StopError(f"{path.name}: is of another {' and '.join(odd)}; give --again to forget it, or take it away")
+    return found
+
+
+def save(path: Path, value: dict[str, Any]) -> None:
+    """Write at once or not at all."""
+    made = path.with_suffix(".tmp")
+    made.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(made, path)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Time what is missing in measured.json."""
+    manifest, digest = read_manifest(args.folder)
+    engine, path = found_engine(args), args.folder / "measured.json"
+    start = {
+        "format": FORMAT,
+        "kit": digest,
+        "backend": engine.backend,
+        "provider": engine.provider,
+        "device": engine.device or device_name(),
+        "processor": processor(),
+        "versions": engine.versions,
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017 (Python 3.8)
+        "times": {},
+    }
+    value = resumed(path, start, again=args.again)
+    images = np.random.default_rng(0).standard_normal(manifest["input"], dtype=np.float32)
+    names = [network["name"] for network in manifest["networks"]]
+    shown = " ".join(part for part in (engine.backend, engine.provider) if part)
+    print(f"{len(names)} networks, {shown}, on {start['device']}", flush=True)
+    for number, name in enumerate(names, start=1):
+        if name not in value["times"]:
+            reference_ms = product_ms()
+            pair = {each: args.folder / "networks" / f"{each}.onnx" for each in (name, "unpruned")}
+            samples = engine.time(pair, images, args)
+            value["times"][name] = {
+                "network": samples[name],
+                "unpruned": samples["unpruned"],
+                "reference_ms": reference_ms,
+            }
+            save(path, value)
+            ratio = float(np.median(samples[name]) / np.median(samples["unpruned"]))
+            print(f"network {number} of {len(names)}: {ratio:.3f} of the unpruned latency", flush=True)
+    print(f"Times: {path}")
+
+
+def main(arguments: list[str] | None = None, folder: Path = Path(__file__).resolve().parent) -> int:  # noqa: B008
+    """Run the command on the kit in `folder`; its exit code."""
+    try:
+        measure(parse(arguments, folder))
+    except StopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; start it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Read what a device has measured of a kit, and make the latency table of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...costs import LatencyTable
+from ...plan import UserError, read_stored, sha256
+from ...plan.kit_file import FORMAT, MANIFEST, Manifest, Measured
+from ...plan.locking import sole_use
+from ...plan.table_file import TOTALS
+from ...spaces import Space, sizes
+from ..designs import allowed_widths
+from ..fitting import FOLDS
+from ..profiling import Timing, whole_calls
+from ..table import lock_of
+from ..ways import fitted_table
+
+AGAIN = "run the kit's measure_kit.py again"
+
+
+@dataclass(frozen=True)
+class KitResult:
+    """What a device measured of a kit, in the file `path`: the kit's `manifest` and the `measured` times, as read."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """A table's key: the network's and the way of running by the kit, the device and its software by itself."""
+        told = {name: self.measured[name] for name in ("device", "processor", "backend", "threads")}
+        provider = {"provider": self.measured["provider"]} if self.measured["provider"] not in CPU else {}
+        versions = {**self.measured["versions"], **self.manifest["key"]["versions"]}
+        return {**self.manifest["key"], **told, **provider, "versions": versions}
+
+    @property
+    def timings(self) -> list[Timing]:
+        """Every network's; UserError while some are missing."""
+        times, found = self.measured["times"], []
+        for network in self.manifest["networks"]:
+            if network["name"] not in times:
+                done = f"{len(times)} of {len(self.manifest['networks'])} networks"
+                raise UserError(f"{self.path}: has times of {done}; {AGAIN} to go on, and bring the file back")
+            own = times[network["name"]]
+            ratio, unpruned_ms = whole_calls(own["network"], own["unpruned"])
+            if not LEAST <= ratio <= 1 / LEAST:
+                says = f"times.{network['name']} takes {ratio:.3g} of the unpruned network's time"
+                raise UserError(f"{self.path}: {says}, which no device does; {AGAIN} (--again)")
+            found.append(Timing(network["widths"], self.manifest["sizes"], ratio, unpruned_ms, own["reference_ms"]))
+        return found
+
+    def ratios(self, designs: Sequence[Mapping[str, int]]) -> list[float]:
+        """The latency of networks at `designs` over the unpruned one's; UserError unless they are those of the kit."""
+        found = self.timings
+        if [dict(each.widths) for each in found] != [dict(design) for design in designs]:
+            raise UserError(f"{self.path}: is of other networks than those to choose from; write the kit anew")
+        return [each.ratio for each in found]
+
+
+LEAST = 1e-4
+"""The least ratio of a network's time."""
+
+CPU = ("", "CPU", "CPUExecutionProvider")
+"""Providers that are a processor, as those of tables that are measured here."""
+
+
+def read_measured(path: str | Path, space: Space, input_size: tuple[int, int, int]) -> KitResult:
+    """What the file `path` says of the kit that it lies in, whose networks are those of `space`.
+
+    Nothing that it holds is run, and nothing opened but the manifest beside it.
+
+    Raises UserError for a file that is damaged, or of another kit than the manifest beside it, and for a kit of another
+    network.
+    """
+    path = Path(path)
+    found = read_stored(path, Measured, version=FORMAT, remedy=AGAIN)
+    kit = path.with_name(MANIFEST)
+    manifest = read_stored(kit, Manifest, version=FORMAT, remedy=f"put {path.name} beside the kit's {MANIFEST}")
+    if found["kit"] != sha256(kit):
+        raise UserError(f"{path}: is of another kit than {kit}; put it beside the {MANIFEST} that was measured")
+    try:
+        LatencyTable(manifest["key"], 0.0, {}, {}, 0.0).check_space(space, input_size)
+    except UserError as error:
+        raise error.at(str(kit)) from None
+    if manifest["sizes"] != sizes(space.groups):
+        raise UserError(f"{kit}: sizes are not those of the network's groups; write the kit again")
+    return KitResult(path, manifest, found)
+
+
+def table_of_kit(
+    space: Space, path: str | Path, measured: str | Path, *, input_size: tuple[int, int, int]
+) -> LatencyTable:
+    """Make the latency table of what a device has `measured` of a kit, write it to `path`, return it.
+
+    Args:
+        space: the network's.
+        path: the table to write.
+        measured: the device's measured.json, beside the manifest of its kit.
+        input_size: (C, H, W).
+
+    Raises UserError as `read_measured`, and for a kit of plans.
+
+    Example::
+
+        table_of_kit(space, "table.json", "kit/measured.json", input_size=(3, 32, 32))
+    """
+    found = read_measured(measured, space, input_size)
+    if found.manifest["kind"] != "table":
+        raise UserError(f"{measured}: is of plans to choose from; a table needs a kit of `nncompress profile --kit`")
+    timings = found.timings
+    if len(timings) < 2 * FOLDS:
+        raise UserError(f"{measured}: {len(timings)} networks, and a table needs {2 * FOLDS}; write another kit")
+    settings = {"multiple": found.manifest["multiple"], "rounds": found.measured["rounds"], "sources": 1, "way": TOTALS}
+    _check_widths(found, space)
+    table = fitted_table(space, input_size, found.key, settings, timings)
+    with sole_use(lock_of(Path(path)), what=str(path)):
+        table.save(path)
+    return table
+
+
+def _check_widths(found: KitResult, space: Space) -> None:
+    """UserError for widths off the grid, which no kit of ours has."""
+    grids = allowed_widths(space.groups, found.manifest["multiple"])
+    for network in found.manifest["networks"]:
+        for group, width in network["widths"].items():
+            if width not in grids[group]:
+                raise UserError(
+                    f"{found.path.with_name(MANIFEST)}: width {width} of {group} is no multiple of "
+                    f"{found.manifest['multiple']}; write the kit again"
+                )
