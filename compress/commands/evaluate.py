@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from .backends import backend_argument
 from .parser import Parser, between, engine_argument, network_argument, take_network
 
 
@@ -12,8 +13,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--recipe", metavar="RECIPE", help="whose data are used (default: recipe.json beside the model)"
     )
+    backend_argument(parser, lambda each: each.takes == "onnx", help="of an .onnx file (default: onnxruntime)")
     parser.add_argument("--batch", type=between(1, 65536), default=250, metavar="N", help="images read at a time")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime and PyTorch")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of engines on the CPU")
     parser.add_argument("--json", metavar="F", help="file to write the figures to")
     engine_argument(parser)
     network_argument(parser)
@@ -39,13 +41,12 @@ def main(args: Namespace) -> None:
         try:
             recipe = recorded_recipe(args.source, args.cfg_options, remedy="give --recipe RECIPE")
         except UserError:
-            open_model(
-                args.source, threads=args.threads, trust=args.trust_engine
-            )  # what is wrong with the file itself is said first
+            # What is wrong with the file itself is said first.
+            open_model(args.source, backend=args.backend, threads=args.threads, trust=args.trust_engine)
             raise
     with TerminalProgress() as progress, torch_threads(args.threads):
         context = make_context(recipe, progress, trust=args.trust_engine)
-        figures = context.evaluate_file(args.source, batch=args.batch, threads=args.threads)
+        figures = context.evaluate_file(args.source, batch=args.batch, threads=args.threads, backend=args.backend)
     print_figures(args.source, figures)
     if args.json:
         write_json(args.json, {"file": args.source, **figures})

@@ -177,8 +177,12 @@ class DetectionContext(NetworkContext):
             figures |= {f"train_{name}": value for name, value in own.items() if name != "per_category"}
         return figures
 
-    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
-        """AP of a run folder's network or an exported detector on the validation images."""
+    def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
+        """AP of a run folder's network or an exported detector on the validation images; each has its own backend."""
+        if backend is not None:
+            raise UserError(
+                "a detector runs in what its file is for; leave it out", argument="--backend", value=backend
+            )
         return evaluate_file(self, source, threads=threads)
 
     def watch(self, network: nn.Module) -> dict[str, float]:

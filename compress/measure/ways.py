@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..plan.table_file import PROFILES, TOTALS
 from ..spaces import Operator, Space
-from .backends import Backend, LayerBackend, tells_layers
+from .backends import Backend, LayerBackend
 from .designs import allowed_widths, next_design
 from .environment import versions
 from .fitting import fit_table, group_errors, held_out, prediction_error
@@ -84,7 +84,7 @@ def gathered_groups(space: Space) -> set[str]:
 
 def best_way(backend: Backend) -> str:
     """The way of a backend's tables where none is asked for."""
-    return PROFILES if tells_layers(backend) else TOTALS
+    return PROFILES if isinstance(backend, LayerBackend) and backend.by_layers else TOTALS
 
 
 def _timer(

@@ -62,9 +62,9 @@ class ImageContext(NetworkContext):
         """Top-1 in percent and loss on the evaluation images, computed on the device; it stays where it was."""
         return watch_images(network, self.data, num_workers=self.recipe.data.num_workers)
 
-    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
-        """Figures of a run folder's network, an ONNX file or an engine on the evaluation split."""
-        model = open_model(source, threads=threads, trust=self.trust)
+    def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
+        """Figures of a run folder's network, an ONNX file or an engine on the evaluation split, in `backend`."""
+        model = open_model(source, backend=backend, threads=threads, batch=batch, trust=self.trust)
         return evaluate_model(model, self.data, batch=batch, num_workers=self.recipe.data.num_workers)
 
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:

@@ -151,8 +151,8 @@ class NetworkContext(RunContext):
         """Train `network` in place, as the stage `stage`."""
 
     @abstractmethod
-    def evaluate_file(self, source: str, *, batch: int, threads: int) -> dict[str, Any]:
-        """Figures of a run folder's network, an ONNX file or an engine on the evaluation images."""
+    def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
+        """Figures of a run folder's network, an ONNX file or an engine on the evaluation images, in `backend`."""
 
     def check(self, stages: Sequence[str]) -> None:
         """Read and check what `stages` are given: data, checkpoint, budget, tables, another run's search."""

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from digits_run import trained_run
 from exported_spaces import made
 from run_tool import run_tool
 from torch import nn
@@ -129,6 +130,20 @@ def test_the_tool_takes_it(path, tmp_path):
     assert run_tool("benchmark", path, path, "--backend", "openvino", "--repeats", 2, "--json", target) == 0
     result = json.loads(target.read_text())
     assert [row["backend"] for row in result["rows"]] == ["openvino"] * 2
+
+
+@needs_it
+def test_accuracy_is_measured_in_it(tmp_path):
+    """On images that no multiple of the batch is."""
+    found = []
+    for options in ((), ("--backend", "openvino", "--batch", 100)):
+        assert run_tool("evaluate", trained_run() / "model.onnx", "--json", tmp_path / "f.json", *options) == 0
+        found.append(json.loads((tmp_path / "f.json").read_text()))
+    assert [each.pop("backend") for each in found] == ["onnxruntime", "openvino"]
+    losses = [each.pop("loss") for each in found]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert found[0]["n_images"] % 100
+    assert found[0] == found[1]
 
 
 def test_reports_name_it():

@@ -200,6 +200,7 @@ def test_tables_of_before_there_were_ways_are_of_profiles(monkeypatch, tmp_path)
 def test_a_backend_that_tells_no_layers_has_tables_of_totals():
     assert TableConfig().way == "profiles"
     assert TableConfig("torch-compile").way == "totals"
+    assert TableConfig("tensorrt").way == "totals"
     with pytest.raises(UserError, match=r"backend = 'torch-compile': tells no times of layers, .*give way='totals'"):
         TableConfig("torch-compile", way="profiles")
     with pytest.raises(UserError, match="way = 'other': must be one of 'profiles', 'totals'"):

@@ -139,7 +139,12 @@ class LayerTimes(Protocol):
 
 
 class LayerBackend(Backend):
-    """A backend that tells what every layer takes inside a whole network: latency tables can be made with it."""
+    """A backend that tells what every layer takes inside a whole network: latency tables can be made of that.
+
+    `by_layers`: they are, where no way is asked for.
+    """
+
+    by_layers: ClassVar[bool] = True
 
     @abstractmethod
     def profile(

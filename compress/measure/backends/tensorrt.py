@@ -22,6 +22,8 @@ class TensorRT(LayerBackend):
     """Opens its engines, and builds them first of .onnx files, which takes minutes."""
 
     takes, suffix, compiles = "onnx", ".engine", True
+    by_layers = False
+    """Until its layers' times have been seen on a GPU."""
 
     def __init__(self, name: str, label: str) -> None:
         self.name, self.label, self.packages = name, label, (name,)
