@@ -15,8 +15,9 @@ sys.path.insert(0, str(ROOT))
 
 
 def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
-    """Write benchmarks/results/NAME.json: the rows (and `more`) with command, commit, date, device and versions."""
+    """Write benchmarks/results/NAME.json: the rows (and `more`), how and when they were made, and on what."""
     from compress.measure import device_name, versions
+    from compress.measure.environment import processor
     from compress.plan import write_json
 
     # Where this machine keeps its data is nobody's business.
@@ -32,6 +33,7 @@ def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
         "commit": commit.stdout.strip() + (" with changes" if dirty.stdout.strip() else ""),
         "date": time.strftime("%Y-%m-%d"),
         "device": device_name(),
+        "processor": processor(),
         "versions": versions(),
     }
     write_json(path, {**head, "rows": rows, **more})

@@ -8,6 +8,10 @@ from typing import Any
 
 STEPS = 10
 """Halvings of the interval in which the pruning ratio is sought."""
+WITHIN = 0.02
+"""How close the measured latency comes to its target."""
+MEASUREMENTS = 7
+"""Networks that are measured to come so close, at most."""
 
 
 def classifiers(network: Any, classes: int) -> list[Any]:
@@ -57,6 +61,23 @@ def at_macs(cut: Callable[[float], Any], target: float, size: tuple[int, int, in
             low = middle
     if best is None:
         raise ValueError(f"no pruning ratio below 0.98 leaves {target} of the MACs")
+    return best
+
+
+def at_latency(make: Callable[[float], Any], target: float, measure: Callable[[Any], float]) -> tuple[Any, float]:
+    """The network of `make`, share of the MACs -> network, whose `measure`d latency is `target` of the whole one's."""
+    low, high, best = 0.0, 1.0, None
+    share = target
+    for _ in range(MEASUREMENTS):
+        small = make(share)
+        ratio = measure(small)
+        if best is None or abs(ratio - target) < abs(best[1] - target):
+            best = (small, ratio)
+        if abs(ratio - target) <= WITHIN * target:
+            break
+        low, high = (low, share) if ratio > target else (share, high)
+        share = (low + high) / 2
+    assert best is not None
     return best
 
 

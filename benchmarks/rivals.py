@@ -21,12 +21,7 @@ from typing import Any
 
 from _cells import spread
 from _harness import ROOT, print_rows, save_results
-from _torch_pruning import at_macs, cutter, regularised
-
-WITHIN = 0.02
-"""How close the measured latency comes to its target."""
-MEASUREMENTS = 7
-"""Networks that are measured to come so close, at most."""
+from _torch_pruning import at_latency, at_macs, cutter, regularised
 
 
 def parse() -> argparse.Namespace:
@@ -218,19 +213,8 @@ class Rival:
 
     def at_latency(self, make: Callable[[float], Any], target: float) -> tuple[Any, dict[str, float]]:
         """The network of `make` whose measured latency is `target` of the baseline's, and its ratio."""
-        low, high, best = 0.0, 1.0, None
-        share = target
-        for _ in range(MEASUREMENTS):
-            small = make(share)
-            ratio = self.latency_ratio(small)
-            if best is None or abs(ratio - target) < abs(best[1] - target):
-                best = (small, ratio)
-            if abs(ratio - target) <= WITHIN * target:
-                break
-            low, high = (low, share) if ratio > target else (share, high)
-            share = (low + high) / 2
-        assert best is not None
-        return best[0], {"latency_ratio": round(best[1], 4)}
+        small, ratio = at_latency(make, target, self.latency_ratio)
+        return small, {"latency_ratio": round(ratio, 4)}
 
     def latency_ratio(self, small: Any) -> float:
         """Median of paired ratios in ONNX Runtime, one image, one thread."""

@@ -1,7 +1,8 @@
 """Selection under a budget of MACs or parameters: the widths above one threshold, and what `select` takes.
 
 Random scores, or `tied` ones: one value for all channels of a group. Both rivals get the same scores and budgets, one
-after the other, in one thread. With `round_to=1` they are the same.
+after the other, in one thread. With `round_to=1` they are the same. A second table has MACs and parameters limited at
+once, which no threshold does: seconds alone.
 """
 
 from __future__ import annotations
@@ -107,6 +108,26 @@ def row(network: str, kind: str, round_to: int, spread: str, step: float) -> dic
     }
 
 
+def together(network: str, round_to: int, spread: str) -> dict[str, Any]:
+    """MACs and parameters limited at once, to three shares: processor seconds of every selection in reach."""
+    from compress.plan import UserError
+    from compress.pruning import Budget, SelectConfig, select
+
+    space, size = space_of(network)
+    operators, scores = space.operators(size), scores_of(space, spread)
+    seconds = []
+    for share in (0.7, 0.5, 0.3):
+        budget = Budget("macs_ratio", share, also=(Budget("params_ratio", share),))
+        start = time.process_time()
+        try:
+            select(scores, operators, budget, SelectConfig(round_to=round_to), space="")
+        except UserError:
+            continue
+        seconds.append(time.process_time() - start)
+    longest = max(seconds, default=None)
+    return {"network": network, "round_to": round_to, "scores": spread, "budgets": len(seconds), "longest": longest}
+
+
 def main(args: argparse.Namespace) -> None:
     import torch
 
@@ -121,8 +142,15 @@ def main(args: argparse.Namespace) -> None:
         if (round_to, spread) != (1, "tied")
     ]
     print_rows("selection under one budget", rows)
+    both = [
+        together(network, round_to, spread)
+        for network in networks
+        for round_to in (1, 8)
+        for spread in ("random", "tied")
+    ]
+    print_rows("selection under two budgets", both)
     if not args.quick:
-        print(save_results("selection", rows))
+        print(save_results("selection", rows, together=both))
 
 
 if __name__ == "__main__":

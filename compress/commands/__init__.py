@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train",
     "retrain": "retrain",
     "prune": "prune",
+    "front": "front",
     "finetune": "finetune",
     "evaluate": "evaluate",
     "export": "export",

@@ -11,8 +11,9 @@ import torch
 
 from ..export import cuda_device
 from ..plan import UserError
+from ..plan.drift import drifted
 from .environment import device_name, versions
-from .latency import drifted, packages_of, time_reference
+from .latency import packages_of, time_reference
 from .models import count_weights, file_backend, open_model
 from .session import Session
 from .timing import interleaved, summarise, summarise_ratio, torch_threads
@@ -65,7 +66,7 @@ def benchmark_models(
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(*packages_of(session.backend for session in sessions)),
         "reference_ms": {"before": before, "after": after},
-        "drifted": drifted(before, after),
+        "drifted": drifted([before, after]),
         "rows": [_row(*each, samples[0]) for each in zip(paths, sessions, samples, strict=True)],
     }
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..costs.latency import UNTIMED, LatencyTable, MeasuredTable, OperatorCosts, check_timeable
 from ..plan import UserError
+from ..plan.drift import drift_of
 from ..plan.table_file import AGAIN, TOTALS
 from ..spaces import Operator, plain_sides, width_at
-from .latency import DRIFT
 from .profiling import Profile
 from .regions import Block, blocks, components, members, region
 
@@ -153,17 +153,15 @@ def describe_table(table: MeasuredTable) -> str:
     """
     if absent := [name for name in ("residual", "reference_ms") if name not in table.record]:
         raise UserError(f"latency table: {absent[0]} is missing, so nothing is known of its error; {AGAIN}")
-    residual, reference_ms = table.record["residual"], table.record["reference_ms"]
+    residual = table.record["residual"]
     text = (
         f"Networks that it had not seen were predicted with a median error of {residual['median']:.1%} (90 % of "
         f"{residual['n']} within {residual['p90']:.1%}) and a rank correlation of {residual['rank_correlation']:.3f}."
     )
     if table.record.get("way") == TOTALS:
         text += " It is made of whole calls alone: what it says of a single layer is a guess that adds up."
-    change = max(reference_ms) / min(reference_ms) - 1
-    if change > DRIFT and table.record.get("sources", 1) == 1:
-        text += f" The machine's speed changed by {change:.0%} meanwhile: measure again when nothing else runs."
-    return text
+    drift = drift_of(table.record)
+    return f"{text} {drift}" if drift else text
 
 
 def profiler_overhead(profiles: Sequence[Profile]) -> float:

@@ -102,18 +102,23 @@ def _read(path: str | Path) -> tuple[dict[str, Any], list[Any]]:
     return value, UNPACK[value["way"]](value[value["way"]])
 
 
+def sources_of(path: Path) -> int:
+    """How many measurements of tables are in the table or the file of a stopped run; 1 where there is none."""
+    return int(read_table(path, MeasuredFile).get("sources", 1)) if path.exists() else 1
+
+
 def resumed(path: Path, settings: Mapping[str, Any], designs: Sequence[Mapping[str, int]]) -> list[Any]:
     """What was measured, in the file `path`, of a stopped run or a finished table; none when there is no such file.
 
-    Raises UserError when they are of other settings, or not of the networks `designs`, as far as those go.
+    Raises UserError when they are of other settings, or not of the networks `designs`, as far as those go; a merged
+    table has networks of its own.
     """
     if not path.exists():
         return []
     value, measured = _read(path)
-    if value.get("sources", 1) > 1:
-        raise UserError(f"{path}: is merged of several tables; profile more into another file, and merge again")
     odd = [name for name in settings if value.get(name) != settings[name]]
-    if not odd and any(p.widths != design for p, design in zip(measured, designs, strict=False)):
+    joined = value.get("sources", 1) > 1  # its networks are those of several seeds
+    if not (odd or joined) and any(p.widths != design for p, design in zip(measured, designs, strict=False)):
         odd = ["designs or seed"]
     if odd:
         raise UserError(f"{path}: profiles of other settings ({', '.join(odd)}); give the same ones, or delete it")

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ..plan import Range, Threads, UserError, check_settings
 from ..plan.backends import BACKENDS
+from ..plan.drift import drifted
 from .backends import Backend, Network
 from .environment import device_name, versions
 from .timing import Batch, Repeats, interleaved, summarise, summarise_ratio, torch_threads
 
 REFERENCE_SIZE = 256  # Side of the square float32 matrices of the reference product.
-DRIFT = 0.2
 
 
 def check_backends(backends: Sequence[str]) -> None:
@@ -150,7 +150,7 @@ def latency_record(
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(*packages_of(config.backends)),
         "reference_ms": {"before": reference_before, "after": reference_after},
-        "drifted": drifted(reference_before, reference_after),
+        "drifted": drifted([reference_before, reference_after]),
         "backends": backends,
     }
 
@@ -180,8 +180,3 @@ def time_reference() -> float:
     matrix = torch.randn(REFERENCE_SIZE, REFERENCE_SIZE, generator=torch.Generator().manual_seed(0))
     samples = interleaved({"reference": lambda: matrix @ matrix}, repeats=30, warmup_seconds=0.05)
     return summarise(samples["reference"])["median"]
-
-
-def drifted(before_ms: float, after_ms: float) -> bool:
-    """Whether the slower of the two took more than DRIFT longer than the faster."""
-    return max(before_ms, after_ms) > (1 + DRIFT) * min(before_ms, after_ms)

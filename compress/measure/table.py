@@ -22,7 +22,7 @@ from .backends import tells_layers
 from .designs import allowed_widths, sample_designs
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, prediction_error
-from .kept import merged, resumed, save_measured
+from .kept import merged, resumed, save_measured, sources_of
 from .latency import packages_of
 from .networks import WidthNetworks
 from .profiling import CallTimer, Profile, Timing
@@ -136,13 +136,17 @@ def build_table(
     path = Path(path)
     key = table_key(space, input_size, config)
     fixed = {"multiple": config.multiple, "rounds": config.rounds, "sources": 1, "way": config.way}
-    settings, first = {"format": FORMAT, "key": key, **fixed}, first_designs(space, input_size, config)
+    first = first_designs(space, input_size, config)
     kept = path.with_name(f"{path.stem}.profiles.json")
     with sole_use(lock_of(path), what=str(path)):
         remove_leftovers(path.parent, of=(path, kept))
         if kept.exists() and not resume:
             raise UserError(f"{kept}: profiles of a stopped run; give --resume to go on with them, or delete it")
-        profiles = resumed(kept if kept.exists() else path, settings, first) if resume else []
+        before = kept if kept.exists() else path
+        if resume and (sources := sources_of(before)) > 1:  # a merged table goes on as max_designs says
+            fixed["sources"], first = sources, []
+        settings = {"format": FORMAT, "key": key, **fixed}
+        profiles = resumed(before, settings, first) if resume else []
         found = _profiles(space, input_size, config, _designs(space, input_size, config, first, profiles))
         total = max(len(first), config.max_designs)
         for profile in shown(_told(found), progress, stage=STAGE, total=total, done=len(profiles)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from torch import nn
 from ..engine.settings import SearchConfig, method_of, penalty_of
 from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
+from ..plan.run_files import recipe_of
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
 from ..spaces.checkpoint import ADAPT
@@ -52,7 +53,7 @@ def check_budget(search: SearchConfig, budget: Budget) -> None:
         )
 
 
-def check_batches(c: NetworkContext, stages: Sequence[str]) -> None:
+def check_batches(c: NetworkContext, stages: Collection[str]) -> None:
     """UserError when a training stage could not fill one batch, which it would find out only after the others."""
     for name in ("train", "search", "finetune"):
         section = getattr(c.recipe, name)
@@ -113,7 +114,7 @@ def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: S
         raise UserError(
             f"--search-from {source}: searched what an earlier round had left; give {source / first}, the first round"
         )
-    theirs = record.get("recipe", {})
+    theirs = recipe_of(record)
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")

@@ -51,8 +51,8 @@ class RunFolder:
             return None
         record = read_stored(file, RecordFile, remedy=NOT_OURS)
         try:
-            if "budget" in record:
-                Budget.from_json(record["budget"])
+            for budget in (*([record["budget"]] if "budget" in record else []), *record.get("budgets", [])):
+                Budget.from_json(budget)
         except UserError as error:
             raise UserError(f"{file}: {error}; {NOT_OURS}") from None  # the remedy is the file's, not the flag's
         return record

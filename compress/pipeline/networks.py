@@ -26,6 +26,7 @@ from .checkpoint import load_checkpoint
 from .checks import check_batches, check_budget, check_has_tables, check_searched
 from .context import RunContext
 from .latency_kit import check_latency_kit
+from .points import OF_A_POINT, POINTS, in_points
 from .recipe import Recipe
 from .rounds import in_rounds
 from .stage import CHECKPOINT, Figures, Stage, in_order
@@ -33,7 +34,7 @@ from .stages import FINETUNE_ALONE, PLAN, copying, train_alone
 from .summary import pruning_summary
 from .tables import ARGUMENT, KEY, RunTable, price
 
-Aim = Literal["prune", "round", "train", "finetune"]
+Aim = Literal["prune", "round", "front", "train", "finetune"]
 
 
 class RunData(Protocol):
@@ -82,6 +83,7 @@ class NetworkContext(RunContext):
         steps: rounds in which the network is pruned.
         latency_kit: folder for the candidates of a latency budget, which another device times.
         before: folder of the round before, whose network is searched; None: this round is the first.
+        points: the budgets of a front, of one kind; `budget` is the first of them.
     """
 
     recipe: Recipe
@@ -95,6 +97,7 @@ class NetworkContext(RunContext):
     steps: int = 1
     latency_kit: str | None = None
     before: Path | None = None
+    points: tuple[Budget, ...] = ()
 
     untimed: ClassVar[str | None] = None
     """Why no latency tables are measured of such networks; None: they are."""
@@ -106,8 +109,9 @@ class NetworkContext(RunContext):
             return in_order(train_alone(started=self.checkpoint is not None))
         if self.aim == "finetune":
             return in_order(FINETUNE_ALONE)
-        stages = [copying(each) if self.copies and each.name == "search" else each for each in in_rounds(self.steps)]
-        return in_order(*stages, *(() if self.aim == "round" else self.deploying))
+        plain = in_points(self.points) if self.aim == "front" else in_rounds(self.steps)
+        stages = [copying(each) if self.copies and each.name == "search" else each for each in plain]
+        return in_order(*stages, *(self.deploying if self.aim == "prune" else ()))
 
     @property
     def copies(self) -> bool:
@@ -162,23 +166,28 @@ class NetworkContext(RunContext):
             check_has_tables(self, argument)
         check_latency_kit(self)
         space = self.full_space
-        check_batches(self, stages)
-        if "measure" in stages:
+        follow = {*stages, *(OF_A_POINT if POINTS in stages else ())}
+        check_batches(self, follow)
+        if "measure" in follow:
             check_backends(self.recipe.measure.backends)
         if any(CHECKPOINT in self.stages[name].reads for name in stages):
             space = self.baseline[1]
-        if {"train", "finetune"} & {*stages}:
+        if {"train", "finetune"} & follow:
             self._check_trained(space)
         if "load" in stages:
-            operators = space.operators(self.card(space).input_size)
-            select, priced = self.recipe.select, self.priced(space)
-            with speaking(FLAGS):
-                check_reachable(sizes(space.groups), operators, self.budget, select, priced=priced)
-                check_budget(self.recipe.search, self.budget)
-        elif "select" in stages and self.table is not None:
+            self._check_budgets(space)
+        elif "select" in follow and self.table is not None:
             self.priced(self._start(stages))
         if ("search" if self.steps == 1 else "steps") in stages:
             self._check_search(stages)
+
+    def _check_budgets(self, space: Space) -> None:
+        operators = space.operators(self.card(space).input_size)
+        select, priced = self.recipe.select, self.priced(space)
+        for budget in self.points or (self.budget,):
+            with speaking(FLAGS):
+                check_reachable(sizes(space.groups), operators, budget, select, priced=priced)
+                check_budget(self.recipe.search, budget)
 
     def _check_trained(self, space: Space) -> None:
         try:

@@ -6,7 +6,6 @@ itself, whose files say what became of the unpruned network, as those of a run o
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +15,12 @@ from ..plan import UserError, WidthPlan
 from ..plan.run_files import METRICS
 from ..pruning import STEPS
 from ..spaces import load_space
-from .checkpoint import checkpoint_record
 from .folder import RunFolder
+from .nested import nested, run_nested
 from .recipe import Recipe
-from .running import start
 from .stage import Figures, Stage
 from .stages import BASELINE, MODEL, PLAN, PRUNING
-from .tables import KEY, record_table
-from .working import sole_worker
+from .tables import KEY
 
 if TYPE_CHECKING:
     from .networks import NetworkContext
@@ -68,47 +65,28 @@ def run_rounds(c: NetworkContext, figures: Figures) -> None:
     left = []
     for number in range(1, c.steps):
         context = _round(c, number)
-        folder = str(round_folder(c.folder.path, number))
         limits = ", ".join(f"{each.limits.flag} {each.value:.4g}" for each in context.budget.all if each.value)
         c.progress.note(f"round {number} of {c.steps}: {limits or 'scores at zero go'}")
-        with sole_worker(folder):
-            start(context, folder, _record(context, RunFolder.recorded(folder) or {}))
-        left.append(_left(context.folder))
+        left.append(_left(run_nested(context, c.folder / f"step{number}")))
     figures["rounds"] = left
 
 
 def _round(c: NetworkContext, number: int) -> NetworkContext:
-    """The context of round `number`, which is not the last of `c`. What `c` has read is shared."""
-    context = copy(c)
-    vars(context).pop("baseline", None)  # another file holds it
-    context.aim, context.steps, context.trust = "round", 1, False
-    context.recipe = replace(c.recipe, finetune=short(c.recipe.finetune))
-    context.checkpoint = str(c.folder / "baseline")
-    context.search_from = c.search_from if number == 1 else None
-    context.before = round_folder(c.folder.path, number - 1)
-    context.budget = c.budget.part(number / c.steps, unpruned_ms=_unpruned_ms(c))
-    return context
+    """The context of round `number`, which is not the last of `c`."""
+    return nested(
+        c,
+        aim="round",
+        recipe=replace(c.recipe, finetune=short(c.recipe.finetune)),
+        search_from=c.search_from if number == 1 else None,
+        before=round_folder(c.folder.path, number - 1),
+        budget=c.budget.part(number / c.steps, unpruned_ms=_unpruned_ms(c)),
+    )
 
 
 def _unpruned_ms(c: NetworkContext) -> float | None:
     """What the unpruned network takes by the latency table, where there is one."""
     priced = c.priced(load_space(c.folder / "baseline"))
     return None if priced is None else priced.table.unpruned_ms
-
-
-def _record(context: NetworkContext, found: dict[str, Any]) -> dict[str, Any]:
-    """What identifies a round; `found` is what its folder has recorded, {} for a new one."""
-    record: dict[str, Any] = {
-        "recipe": context.recipe.to_json(),
-        "checkpoint": checkpoint_record(context.checkpoint, found, loaded=False),
-        "budget": context.budget.to_json(),
-    }
-    record_table(record, context.table, found)
-    record["search_from"] = context.search_from
-    if context.before is not None:
-        before = {"checkpoint": found["before"]} if "before" in found else {}
-        record["before"] = checkpoint_record(str(context.before), before, loaded=False)
-    return record
 
 
 def _left(folder: RunFolder) -> Figures:

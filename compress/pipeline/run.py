@@ -72,16 +72,10 @@ def prune(
     context.latency_kit, context.steps = latency_kit, settled_steps(steps, found, recipe, work_dir)
     context.before = round_folder(work_dir, context.steps - 1)
     record: dict[str, Any] = {"recipe": recipe.to_json()}
-    _give_checkpoint(context, record, checkpoint, found, loaded="load" in RunFolder(work_dir).stages)
+    give_checkpoint(context, record, checkpoint, found, loaded="load" in RunFolder(work_dir).stages)
     record["budget"] = limits.to_json()
-    _give_table(
-        context,
-        record,
-        latency_table,
-        found,
-        force=force_table or latency_kit is not None,
-        place=f"--work-dir {work_dir}",
-    )
+    force = force_table or latency_kit is not None
+    give_table(context, record, latency_table, found, force=force, place=f"--work-dir {work_dir}")
     record["search_from"] = search_from
     if context.steps > 1:
         record["steps"] = context.steps
@@ -183,11 +177,11 @@ def finetune(
     record: dict[str, Any] = {"finetune": recipe.to_json()}
     if teacher is not None:
         record["teacher"] = checkpoint_record(teacher, {}, loaded=False, argument="--teacher")
-    _give_checkpoint(context, record, checkpoint, found, loaded=False)
+    give_checkpoint(context, record, checkpoint, found, loaded=False)
     return start(context, work_dir, record)
 
 
-def _give_checkpoint(
+def give_checkpoint(
     context: NetworkContext, record: dict[str, Any], given: str | None, found: dict[str, Any], *, loaded: bool
 ) -> None:
     """Put the checkpoint into the run's record and context, where one of the stages reads one; UserError without it."""
@@ -196,7 +190,7 @@ def _give_checkpoint(
         context.checkpoint = given or record["checkpoint"]["path"]
 
 
-def _give_table(
+def give_table(
     context: NetworkContext,
     record: dict[str, Any],
     given: str | None,

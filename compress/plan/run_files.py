@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 from .budget_kinds import BUDGETS
@@ -52,6 +52,17 @@ class TableUsed(TypedDict):
     readers: NotRequired[Annotated[list[Literal["search", "budget"]], MinLen(1)]]
 
 
+MOST_POINTS = 100
+"""Of a front."""
+
+
+class AskedGoal(TypedDict):
+    """The accuracy that a front's point is to keep: percent, or points that it may drop."""
+
+    kind: Literal["target_accuracy", "max_drop"]
+    value: Percent
+
+
 class RecordedRecipe(TypedDict):
     """A recipe as plain values; what is in it, is checked by who reads recipes."""
 
@@ -71,6 +82,7 @@ RECORDS = {
     "recipe": RecordKind("nncompress prune", ("checkpoint", "budget")),
     "train": RecordKind("nncompress train"),
     "finetune": RecordKind("nncompress finetune", ("checkpoint",)),
+    "front": RecordKind("nncompress front", ("checkpoint", "budgets")),
     "topology": RecordKind("nncompress search-topology"),
 }
 """Key of recipe.json under which the recipe stands -> the kind of run. A leaf room adds its own."""
@@ -98,10 +110,13 @@ class RunRecord(TypedDict, total=False):
     recipe: RecordedRecipe
     train: RecordedRecipe
     finetune: RecordedRecipe
+    front: RecordedRecipe
     topology: RecordedRecipe
     checkpoint: Checkpoint
     teacher: Checkpoint
     budget: BudgetFile
+    budgets: Annotated[list[BudgetFile], MinLen(1), MaxLen(MOST_POINTS)]
+    goal: AskedGoal | None
     latency_table: TableUsed | None
     search_from: Text | None
     steps: Annotated[int, Ge(2), Le(100)]

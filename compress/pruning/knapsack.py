@@ -19,6 +19,7 @@ from ..plan import UserError
 from ..spaces import Operator, plain_sides, without_sums
 from .multiple_choice import Choices, Undecided, keep, promising, smallest, solve, undominated
 from .one_limit import solve_one
+from .pools import split
 
 Widths = dict[str, int]
 Prices = Callable[[Operator, Sequence[int], Sequence[int]], np.ndarray]
@@ -104,11 +105,15 @@ def _chosen(classes: list[Choices], pairs: dict[tuple[int, int], np.ndarray], ro
     if len(room) == 1 and not pairs:
         return solve_one(classes, float(room[0]) * (1 - ROUNDING))
     most = room * (1 - SLACK)
-    if not pairs:
-        for i, kept in enumerate(promising(classes, most)):
-            keep(classes, pairs, i, kept)
-    solution = solve(classes, pairs, [each.score for each in classes], most)
-    return None if solution is None else solution.chosen
+    if pairs:
+        solution = solve(classes, pairs, [each.score for each in classes], most)
+        return None if solution is None else solution.chosen
+    parts, write_back = split(classes)
+    pooled = [part.as_choices() for part in parts]
+    left = [part.only(kept) for part, kept in zip(parts, promising(pooled, most), strict=True)]
+    pooled = [part.as_choices() for part in left]
+    solution = solve(pooled, pairs, [each.score for each in pooled], most)
+    return None if solution is None else write_back([*zip(left, solution.chosen, strict=True)])
 
 
 def _held(values: Mapping[str, Sequence[float]], widths: Widths) -> float:

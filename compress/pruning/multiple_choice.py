@@ -62,11 +62,13 @@ def undominated(classes: Sequence[Choices], pairs: Mapping[tuple[int, int], np.n
         cost = costs[order, 0]
         cheaper: np.ndarray = order[np.concatenate([[True], cost[1:] < np.minimum.accumulate(cost)[:-1]])]
         return cheaper
-    front: list[int] = []
+    front = np.empty_like(costs)
+    found: list[int] = []
     for k in order:
-        if not front or not (costs[front] <= costs[k]).all(axis=1).any():
-            front.append(int(k))
-    return np.array(front)
+        if not (front[: len(found)] <= costs[k]).all(axis=1).any():
+            front[len(found)] = costs[k]
+            found.append(int(k))
+    return np.array(found)
 
 
 def promising(classes: Sequence[Choices], most: np.ndarray) -> list[np.ndarray]:

@@ -32,7 +32,7 @@ def solve_one(classes: Sequence[Choices], most: float) -> list[int] | None:
     if sum(float(each.costs.min()) for each in classes) > most:
         return None
     parts, write_back = split(classes)
-    search = _Search(parts, most)
+    search = _Search([part._replace(cost=part.cost[:, 0]) for part in parts], most)
     for beam in BEAMS:
         if search.attempt(beam):
             break

@@ -15,6 +15,7 @@ TITLES = {
     "train": "Training the baseline",
     "load": "Loading the checkpoint",
     "steps": "Pruning in rounds",
+    "points": "Pruning under each budget",
     "search": "Searching",
     "discretise": "Reading the cells off",
     "select": "Selecting channels",

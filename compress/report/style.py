@@ -95,6 +95,8 @@ figcaption { font-size: 0.9rem; font-weight: 560; margin-bottom: 4px; }
 .swatch.kept { background: var(--kept); } .swatch.pruned { background: var(--pruned); }
 .swatch.dashed { height: 0; border-top: 2px dashed var(--muted); }
 .swatch.ring { width: 10px; height: 10px; border: 1.5px solid var(--ink); border-radius: 50%; }
+.swatch.point, .swatch.rival, .swatch.hollow { width: 10px; height: 10px; border-radius: 50%; background: var(--c1); }
+.swatch.rival { background: var(--c2); } .swatch.hollow { background: none; border: 1.5px solid var(--pruned); }
 .plot { display: flex; gap: 8px; padding: 10px 8px 0 0; }
 .plot .gutter { flex: none; overflow: visible; } .plot .area { flex: 1; min-width: 0; overflow: visible; }
 .plot.named { padding-top: 26px; }
@@ -119,6 +121,13 @@ rect.kept, circle.kept { fill: var(--kept); } rect.pruned, circle.pruned { fill:
 rect.full { fill: var(--track); } #remaining-dimensions-per-block .plot { padding-top: 20px; }
 rect.faint { opacity: 0.22; }
 .dot.ring { fill: none; stroke: var(--ink); stroke-width: 1.5; }
+.dot.whole { fill: var(--ink); } .dot.beaten { fill: var(--page); stroke: var(--pruned); stroke-width: 1.5; }
+.tick.told { stroke: var(--page); stroke-width: 3px; paint-order: stroke; }
+.panels.beside { margin-top: 30px; } a { color: var(--c1); }
+.front td { white-space: nowrap; } .front .mark { color: var(--muted); font-size: 0.87rem; }
+.front small { font-weight: 400; }
+.front .beaten > * { color: var(--muted); }
+.front .picked > *, .front .picked .mark { color: var(--ink); font-weight: 600; }
 .chosen { stroke: var(--c2); stroke-width: 1.5; } .curve.zero { stroke: var(--pruned); stroke-width: 1; }
 .curve.reference { stroke-width: 1.2; }
 .whisker { stroke-width: 2; } .whisker.kept { stroke: var(--kept); } .whisker.pruned { stroke: var(--pruned); }

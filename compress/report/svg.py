@@ -100,6 +100,13 @@ def dot(a: float, b: float, *, x: Axis, y: Axis, height: int, colour: str, radiu
     return f'<circle class="dot {colour}" {at}{end}'
 
 
+def beside(a: float, b: float, text: str, *, x: Axis, y: Axis, height: int, below: bool = False) -> str:
+    """A mark for `framed`: `text` above or `below` the point (a, b), to the left of it where the plot ends."""
+    end = ' text-anchor="end"' if x.at(a) > 90 else ' text-anchor="middle"' if x.at(a) > 4 else ""
+    down = _down(y, b, height) + (19 if below else -11)
+    return f'<text class="tick told" x="{x.at(a):.2f}%" y="{down:.1f}"{end}>{escape(text)}</text>'
+
+
 def across(b: float, *, y: Axis, height: int) -> str:
     """A mark for `framed`: a dashed horizontal line at b."""
     return f'<line class="reference" x1="0" x2="100%" y1="{_down(y, b, height):.1f}" y2="{_down(y, b, height):.1f}"/>'

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..plan import UserError
+from ..plan.drift import drift_of
 from ..plan.files import write_text
 from ..plan.stored import read_stored
 from ..plan.table_file import AGAIN, FORMAT, TOTALS, RecordedTable
@@ -16,9 +17,6 @@ from .markup import definitions, document, legend, note, panel, section, tile
 from .stairs import PROPORTIONAL, table_panels
 
 HEIGHT = 300
-DRIFT = 0.2
-"""From this change of the machine's speed on, measure.latency takes a measurement for disturbed."""
-
 UNPRUNED = "unpruned"
 """The network that times of a table of widths are shares of."""
 
@@ -76,12 +74,9 @@ def _header(table: dict[str, Any], whole: str) -> str:
 
 
 def _disturbed(table: dict[str, Any]) -> str:
-    """A warning where the machine was not quiet; merged tables are of several days."""
-    change = max(table["reference_ms"]) / min(table["reference_ms"]) - 1
-    if change <= DRIFT or table.get("sources", 1) > 1:
-        return ""
-    text = f"The machine's speed changed by {100 * change:.0f} % meanwhile: measure again when nothing else runs."
-    return f'<p class="warning" role="note"><b>Warning</b> {escape(text)}</p>'
+    """A warning where the machine was not quiet."""
+    text = drift_of(table)
+    return f'<p class="warning" role="note"><b>Warning</b> {escape(text)}</p>' if text else ""
 
 
 def _tiles(table: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ REQUIRED = {
     "evaluate": ("run",),
     "export": ("run", "--to", "onnx", "-o", "x"),
     "finetune": ("R",),
+    "front": ("R",),
     "profile": ("R", "-o", "x"),
     "prune": ("R",),
     "retrain": ("R", "--genotype", "g"),

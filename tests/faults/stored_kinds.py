@@ -14,6 +14,7 @@ from typing import Any
 
 from kit_kinds import kept_totals, manifest, measured, read_manifest, read_measured, read_totals
 from latency_tables import made_up_table
+from made_up_front import asked, made_up
 
 from compress.costs import LatencyTable
 from compress.costs.stairs import chosen_stairs, table_stairs
@@ -26,6 +27,7 @@ from compress.pipeline.summary import pruning_summary
 from compress.plan import UserError, WidthPlan, write_json
 from compress.pruning import Budget, Priced, SelectConfig, plan_for
 from compress.report import print_summary, write_report, write_table_report
+from compress.report.front import write_front_report
 from compress.spaces import PreResNetSpace, SwinSpace, VitSpace, load_card, load_model, make_space, sizes
 
 SIZE = (3, 32, 32)
@@ -63,6 +65,9 @@ def stored_kinds(finished: Path, folder: Path) -> dict[str, Kind]:
     found["metrics"] = Kind(run / "metrics.jsonl", [*rows, {**rows[1], "stage": "finetune"}], _reading(run, "metrics"))
     card = json.loads((run / "model.json").read_text())
     found["card"] = Kind(run / "model.json", card, lambda: load_model(run))
+    front = folder / "front.json"
+    goal = asked("max_drop", 1.0, 94.0, "macs_ratio_0.8")
+    found["front"] = Kind(front, made_up(goal), lambda: write_front_report(folder))
     return found | _transformer_cards(folder, card) | _tables(folder) | _kits(folder) | _engine(folder)
 
 

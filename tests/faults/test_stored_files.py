@@ -13,7 +13,7 @@ from stored_kinds import Kind, stored_kinds
 
 NAMES = (
     "recipe", "stages", "plan", "complexity", "parity", "latency", "summary", "predictions", "categories", "metrics",
-    "card", "card of swin", "card of vit", "card of mobilenetv2", "table", "kept profiles", "engine card",
+    "card", "card of swin", "card of vit", "card of mobilenetv2", "table", "kept profiles", "engine card", "front",
     "measured kit", "manifest of a kit", "kept totals",
     "cells: genotype", "cells: recipe", "cells: stages", "cells: summary", "cells: metrics",
     "card of darts_cells", "card of nats_cells", "table of cells", "kept networks of cells",

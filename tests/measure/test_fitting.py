@@ -158,4 +158,4 @@ def test_prediction_error_and_its_words():
     assert "0.991" in describe_table(quiet)
     assert "speed" not in describe_table(quiet)
     busy = LatencyTable({}, 1.0, {}, {}, 0.0, {"residual": residual, "reference_ms": [0.2, 0.3]})
-    assert "speed changed by 50%" in describe_table(busy)
+    assert "speed changed by 50 %" in describe_table(busy)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_up_profiles import SIZE, SPACE, Formula, use
+from made_up_profiles import SIZE, SPACE, Formula, late_step, use
 
 from compress.costs import LatencyTable
 from compress.costs.stairs import table_stairs
@@ -71,16 +71,32 @@ def test_of_merged_tables_nothing_is_said_of_the_machines_speed(made, tmp_path):
         assert "Warning" not in write_table_report(tmp_path / f"{file}.json", table_stairs(table)).read_text()
     value["profiles"]["reference_ms"][0] = 0.2
     second.write_text(json.dumps(value))
-    assert "speed changed by 50%" in describe_table(merge(tmp_path, second))
+    assert "speed changed by 50 %" in describe_table(merge(tmp_path, second))
 
 
-def test_merged_tables_do_not_go_on(made, tmp_path):
-    """Their networks are not those of one seed."""
-    first = made("first.json")
-    merge(tmp_path, first, made("second.json", seed=1))
-    config = TableConfig(designs=8, max_designs=9)
-    with pytest.raises(UserError, match=r"merged\.json: is merged of several tables; profile more into another"):
-        build_table(SPACE, tmp_path / "merged.json", input_size=SIZE, config=config, resume=True)
+def test_a_merged_table_goes_on(made, monkeypatch, tmp_path):
+    """Its networks are those of several seeds, and stay; what is asked for beyond them comes to them."""
+    use(monkeypatch, Formula(late_step))
+    table = merge(tmp_path, made("first.json", multiple=4), made("second.json", multiple=4, seed=1))
+    file, before = tmp_path / "merged.json", (tmp_path / "merged.json").read_bytes()
+
+    def go_on(n, **options):
+        config = TableConfig(designs=8, multiple=4, max_designs=n, target=1e-9, **options)
+        return build_table(SPACE, file, input_size=SIZE, config=config, resume=True)
+
+    go_on(16)
+    assert file.read_bytes() == before, "it has as many"
+    with pytest.raises(UserError, match=r"merged\.json: profiles of other settings \(key\)"):
+        go_on(18, threads=2)
+    use(monkeypatch, Formula(late_step, stop_after=1))
+    with pytest.raises(KeyboardInterrupt):
+        go_on(18)
+    use(monkeypatch, Formula(late_step))
+    more = go_on(18)
+    assert more.record["sources"] == 2, "the machine's speed says nothing still"
+    widths = [design["widths"] for design in more.record["designs"]]
+    assert widths[:16] == [design["widths"] for design in table.record["designs"]]
+    assert len({tuple(each.values()) for each in widths}) == 18
 
 
 def test_one_table_alone_is_made_again(made, tmp_path):

@@ -1,0 +1,93 @@
+"""Prune a trained network under several budgets with one search: accuracy against latency, MACs and parameters."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .parser import Parser, recipe_argument, training_arguments
+
+if TYPE_CHECKING:
+    from ..pipeline.pareto import GoalKind
+
+GOALS: dict[GoalKind, str] = {"target_accuracy": "--target-accuracy", "max_drop": "--max-drop"}
+SHORT = {"latency_ratio": "--ratios"}
+"""Another flag of a kind of budget."""
+
+
+def add_arguments(parser: Parser) -> None:
+    from ..plan.budget_kinds import BUDGETS
+
+    recipe_argument(parser)
+    parser.add_argument("--checkpoint", metavar="F", help="trained network: .pth, .safetensors, or a run folder")
+    parser.add_argument("--work-dir", metavar="D", help="folder of the front (default: runs/RECIPE_front)")
+    parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
+    training_arguments(parser, override="finetune.epochs=4")
+    group = parser.add_argument_group("budgets", "of one kind: each value is a point, a run in a folder of its own")
+    budgets = group.add_mutually_exclusive_group()
+    for kind, flag in plural_flags().items():
+        names = [*([SHORT[kind]] if kind in SHORT else []), flag]
+        own = BUDGETS[kind]
+        budgets.add_argument(*names, dest=kind, nargs="+", type=float, metavar=own.metavar, help=own.help)
+    group.add_argument("--latency-table", metavar="F", help="the device's table (`nncompress profile`)")
+    group.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
+    group = parser.add_argument_group("goal", "pick the fastest point that keeps it; with --resume pick anew")
+    goals = group.add_mutually_exclusive_group()
+    goals.add_argument("--target-accuracy", type=float, metavar="A", help="percent that must be left")
+    goals.add_argument("--max-drop", type=float, metavar="P", help="points of accuracy that may go")
+
+
+def plural_flags() -> dict[str, str]:
+    """Kind of budget -> the flag that takes several of its values."""
+    from ..plan.budget_kinds import BUDGETS
+
+    return {
+        kind.name: f"{kind.flag}s" if kind.ratio else kind.flag for kind in BUDGETS.values() if kind.cost is not None
+    }
+
+
+def main(args: Namespace) -> None:
+    from ..pipeline.front import find_front
+    from ..pipeline.pareto import Goal
+    from ..pipeline.recipe import load_recipe
+    from ..plan import UserError, read_stored, speaking
+    from ..plan.budget_kinds import FLAGS
+    from ..plan.front_file import FORMAT, FRONT, FrontFile
+    from ..plan.launchers import first_process
+    from ..pruning import Budget
+    from ..report.front_terminal import print_front
+    from ..report.progress import TerminalProgress
+
+    if args.force_latency_table and args.latency_table is None:
+        raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
+    flags = plural_flags()
+    with speaking(flags | GOALS):
+        budgets = [Budget(kind, value) for kind in flags for value in getattr(args, kind) or ()]
+        goals = [Goal(kind, value) for kind in GOALS if (value := getattr(args, kind)) is not None]
+    recipe = load_recipe(args.recipe, args.cfg_options)
+    overrides = ["--cfg-options", *args.cfg_options] if args.cfg_options else []
+    first = first_process(args.launcher)
+    with (
+        TerminalProgress(quiet=not first) as progress,
+        speaking(flags | {FLAGS[kind]: flag for kind, flag in flags.items()}),
+    ):
+        folder = find_front(
+            recipe,
+            args.work_dir or Path("runs") / f"{recipe.name}_front",
+            progress=progress,
+            budgets=budgets,
+            goal=goals[0] if goals else None,
+            latency_table=args.latency_table,
+            force_table=args.force_latency_table,
+            checkpoint=args.checkpoint,
+            trust=args.trust_checkpoint,
+            search_from=args.search_from,
+            resume=args.resume,
+            launcher=args.launcher,
+            said=shlex.join([args.recipe, *overrides]),
+        )
+    if first:
+        print_front(read_stored(folder / FRONT, FrontFile, version=FORMAT))
+        print(f"Report: {folder / 'front.html'}")

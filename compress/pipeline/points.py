@@ -1,0 +1,56 @@
+"""The points of a front: runs under several budgets, each in a folder of its own, which take one run's search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ..plan import UserError
+from ..plan.run_files import MOST_POINTS
+from ..pruning import Budget
+from .nested import nested, run_nested
+from .stage import Figures, Stage
+from .stages import BASELINE, PRUNING, SCORES, SEARCHED_NETWORK
+
+if TYPE_CHECKING:
+    from .networks import NetworkContext
+
+POINTS = "points"
+OF_A_POINT = ("select", "slice", "finetune", "export", "measure", "report")
+"""Stages of each point's run beside those whose results it takes."""
+
+
+def point_folder(budget: Budget) -> str:
+    """The name of the run under `budget` in the front's folder: macs_ratio_0.5."""
+    return f"{budget.kind}_{budget.value!r}"
+
+
+def in_points(budgets: Sequence[Budget]) -> tuple[Stage[NetworkContext], ...]:
+    """The stages of a front: those of one search, and a run for each of `budgets`."""
+    load, search, *_ = PRUNING
+    left = tuple(f"{point_folder(budget)}/summary.json" for budget in budgets)
+    return (load, search, Stage(POINTS, run_points, (BASELINE, SCORES, SEARCHED_NETWORK), left, parallel=True))
+
+
+def ordered(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
+    """`budgets`, of one kind each, from the one that keeps most to the one that keeps least.
+
+    Raises UserError where two are the same, and for too many.
+    """
+    if len(budgets) > MOST_POINTS:
+        raise UserError(f"{budgets[0].kind}: {len(budgets)} values; a front has at most {MOST_POINTS}; give fewer")
+    found = sorted(budgets, key=lambda budget: budget.value or 0.0, reverse=not budgets[0].limits.removes)
+    for one, other in pairwise(found):
+        if one == other:
+            raise UserError("given twice", argument=one.kind, value=one.value, remedy="give every value once")
+    return tuple(found)
+
+
+def run_points(c: NetworkContext, figures: Figures) -> None:
+    """baseline, scores and searched -> a folder for each budget, with a whole run."""
+    for number, budget in enumerate(c.points, 1):
+        name = point_folder(budget)
+        c.progress.note(f"point {number} of {len(c.points)}: {name}")
+        run_nested(nested(c, aim="prune", budget=budget, points=(), search_from=str(c.folder.path)), c.folder / name)
+    figures[POINTS] = [point_folder(budget) for budget in c.points]
