@@ -71,7 +71,10 @@ class WidthGraphs:
         self.tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         graph.ClearField("initializer")
         operators = {op.name for op in space.operators(input_size)}
-        layers = [layer_of(node, modules, operators) for node in graph.node]
+        others = {
+            name for name, module in timed.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
+        }.difference(operators)
+        layers = [layer_of(node, modules, operators, others) for node in graph.node]
         self._nodes: dict[str, list[int]] = {}
         for index, layer in enumerate(layers):
             self._nodes.setdefault(layer or "", []).append(index)

@@ -27,10 +27,13 @@ class EngineLayer(NamedTuple):
     makes: Sequence[str]
 
 
-def layer_of(node: Any, modules: Mapping[str, str], operators: Collection[str]) -> str | None:
+def layer_of(
+    node: Any, modules: Mapping[str, str], operators: Collection[str], others: Collection[str] = ()
+) -> str | None:
     """The operator that `node` computes itself: by the name of a weight, else by the module that made its output.
 
-    `modules` are those of `onnx_graph`. The exporter merges a BatchNorm into its convolution and says then that the
+    `modules` are those of `onnx_graph`. Layers that are no operators, `others`, such as those of a detector's heads,
+    are REST. The exporter merges a BatchNorm into its convolution and says then that the
     BatchNorm made the node; the weight's name still says which convolution. Softmax and the products of tokens belong
     to `<attention module>.products`.
     """
@@ -39,6 +42,8 @@ def layer_of(node: Any, modules: Mapping[str, str], operators: Collection[str]) 
         if kind == "weight" and owner in operators:
             return owner
     module = modules[node.output[0]]
+    if module in others:
+        return REST
     around = module.rpartition(".")[0]
     return next((name for name in (module, f"{module}.products", f"{around}.products") if name in operators), None)
 

@@ -199,7 +199,10 @@ def test_times_of_another_kit_or_network_are_refused(kit, tmp_path):
     refused(r"measured\.json: is of another kit than .*manifest\.json", kit="0" * 64)
     refused(r"manifest\.json: latency table: arch\.num_classes = 5 there, 6 here", space=PreResNetSpace(11, 6))
     refused(r"manifest\.json: latency table: input_size", size=(3, 32, 32))
-    refused(r"has times of 7 of 8 networks", times={name: value["times"][name] for name in [*value["times"]][1:]})
+    refused(
+        r"measured\.json: has times of 7 of the 8 networks of its manifest\.json",
+        times={name: value["times"][name] for name in [*value["times"]][1:]},
+    )
     one = {**value["times"]["n000"], "unpruned": [10.0, 10.0, 10.0, 0.0]}
     slow = {**value["times"]["n000"], "network": [1e6] * 4}
     refused("times.n000 takes 1e.05 of the unpruned", times={**value["times"], "n000": slow})

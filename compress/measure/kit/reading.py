@@ -35,17 +35,18 @@ class KitResult:
         """A table's key: the network's and the way of running by the kit, the device and its software by itself."""
         told = {name: self.measured[name] for name in ("device", "processor", "backend", "threads")}
         provider = {"provider": self.measured["provider"]} if self.measured["provider"] not in CPU else {}
-        versions = {**self.measured["versions"], **self.manifest["key"]["versions"]}
+        versions = {**self.measured["versions"], **self.manifest["key"].get("versions", {})}
         return {**self.manifest["key"], **told, **provider, "versions": versions}
 
     @property
     def timings(self) -> list[Timing]:
         """Every network's; UserError while some are missing."""
-        times, found = self.measured["times"], []
-        for network in self.manifest["networks"]:
-            if network["name"] not in times:
-                done = f"{len(times)} of {len(self.manifest['networks'])} networks"
-                raise UserError(f"{self.path}: has times of {done}; {AGAIN} to go on, and bring the file back")
+        times, found, networks = self.measured["times"], [], self.manifest["networks"]
+        done = sum(network["name"] in times for network in networks)
+        if done < len(networks):
+            missing = f"has times of {done} of the {len(networks)} networks of its {MANIFEST}"
+            raise UserError(f"{self.path}: {missing}; {AGAIN} to go on, and bring the file back")
+        for network in networks:
             own = times[network["name"]]
             ratio, unpruned_ms = whole_calls(own["network"], own["unpruned"])
             if not LEAST <= ratio <= 1 / LEAST:
@@ -114,7 +115,8 @@ def table_of_kit(
         raise UserError(f"{measured}: is of plans to choose from; a table needs a kit of `nncompress profile --kit`")
     timings = found.timings
     if len(timings) < 2 * FOLDS:
-        raise UserError(f"{measured}: {len(timings)} networks, and a table needs {2 * FOLDS}; write another kit")
+        kit = found.path.with_name(MANIFEST)
+        raise UserError(f"{kit}: {len(timings)} networks, and a table needs {2 * FOLDS}; write another kit")
     settings = {"multiple": found.manifest["multiple"], "rounds": found.measured["rounds"], "sources": 1, "way": TOTALS}
     _check_widths(found, space)
     table = fitted_table(space, input_size, found.key, settings, timings)
