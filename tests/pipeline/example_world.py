@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from engine.quiet import Quiet
+from made_up_front import made_up
 from measure import made_up_profiles
 from PIL import Image
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ from compress.measure.models import open_model
 from compress.measure.networks import WidthNetworks
 from compress.measure.table import TableConfig, build_table
 from compress.pipeline.recipe import Recipe
-from compress.plan import Genotype, Registry, read_json
+from compress.plan import Genotype, Registry, read_json, write_json
 from compress.plan.backends import BACKENDS
 from compress.pruning import Budget, SelectConfig, plan_for, select, slice_model
 from compress.pruning.knapsack import Limit
@@ -180,6 +181,8 @@ def plan_of(space: Any) -> Any:
 def write_files(folder: Path, base: Path, run: Path) -> None:
     """What the examples read, beside `base`, a trained network, and `run`, a finished run; only read these."""
     shutil.copytree(base, folder / "runs/base")
+    (folder / "runs/front").mkdir()
+    write_json(folder / "runs/front/front.json", made_up())
     for name in ("demo", "digits"):
         shutil.copytree(run, folder / "runs" / name)
     shutil.copy(run / "baseline.onnx", folder)

@@ -27,10 +27,16 @@ from compress.plan import write_json
 
 ELSEWHERE = ("compress.detection", "compress.topology", "compress.api")
 EXAMPLES = [example for example in examples() if not example.module.startswith(ELSEWHERE)]
-WRITTEN = {"prune": ["runs/demo"], "train_baseline": ["runs/base"], "TerminalProgress": ["runs/base"]}
+WRITTEN = {
+    "prune": ["runs/demo"],
+    "train_baseline": ["runs/base"],
+    "TerminalProgress": ["runs/base"],
+    "find_front": ["runs/front"],
+}
 """Folders that an example makes itself."""
 SLOW = (
     "pipeline.run:prune",
+    "pipeline.front:find_front",
     "measure.plan_timer:PlanTimer",
     "measure.graphs:WidthGraphs",
     "measure.profiling:Profiler",
