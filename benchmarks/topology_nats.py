@@ -151,6 +151,7 @@ def gather(args: Any, protocol: Any, runs: list[Any]) -> None:
     if not args.quick:
         space = {dataset: landmarks(args.table, dataset) for dataset in dict.fromkeys(run[0] for run in runs)}
         print(save_results(args.work_dir.name, rows, runs=raw, space=space, protocol=protocol))
+        draw(raw, ROOT / "docs" / f"{args.work_dir.name}.svg")
 
 
 def judge(bench: Any, seed: int, run: Any) -> dict[str, Any]:
@@ -188,6 +189,38 @@ def summary(judged: list[dict[str, Any]]) -> dict[str, Any]:
     out["skip, pool, none"] = ", ".join(shares)
     out["seconds"] = round(statistics.mean(each["seconds"] for each in judged))
     return out
+
+
+def draw(raw: list[dict[str, Any]], path: Path) -> None:
+    """Anytime curves: the true accuracy of the present cell, read off without `none`, median over seeds."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = path.stem
+    from matplotlib import pyplot as plt
+
+    settings = list(dict.fromkeys((run["data"], run["regime"]) for run in raw))
+    methods = [name for name in dict.fromkeys(run["method"] for run in raw) if name != "random"]
+    figure, grid = plt.subplots(2, -(-len(settings) // 2), figsize=(9, 6.4), squeeze=False)
+    for (data, regime), axes in zip(settings, grid.flat, strict=False):
+        for place, method in enumerate(methods):
+            curves = [
+                run["without none"]["curve"]
+                for run in raw
+                if (run["data"], run["regime"], run["method"]) == (data, regime, method)
+            ]
+            style = "--" if method.endswith("sigmoid") else "-"
+            axes.plot(
+                [statistics.median(each) for each in zip(*curves, strict=True)], style, color=f"C{place}", label=method
+            )
+        axes.set_title(f"{data}, {regime}", fontsize=10)
+        best = max(max(run["without none"]["curve"], default=0.0) for run in raw if run["data"] == data)
+        axes.set_ylim(0.8 * best, 1.01 * best)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("true accuracy, %")
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="lower center", ncol=5, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    figure.savefig(path, metadata={"Date": None})
 
 
 def landmarks(table: str, dataset: str) -> dict[str, Any]:
