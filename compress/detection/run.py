@@ -178,7 +178,14 @@ class DetectionContext(NetworkContext):
         return figures
 
     def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
-        """AP of a run folder's network or an exported detector on the validation images; each has its own backend."""
+        """AP of a run folder's network or an exported detector on the validation images.
+
+        Args:
+            source: run folder or file.
+            batch: unused: detectors take one image.
+            threads: of one call.
+            backend: none: each has its own; UserError.
+        """
         if backend is not None:
             raise UserError(
                 "a detector runs in what its file is for; leave it out", argument="--backend", value=backend

@@ -134,7 +134,7 @@ def onnx_graph(
     if len(size) != 3 or min(size) < 1:
         raise UserError(f"input_size={size}: must be three positive integers (channels, height, width)")
     images = torch.randn(batch or 2, *size, generator=torch.Generator().manual_seed(0))
-    proto = traced(
+    proto = trace_onnx(
         inference_copy(model),
         (images,),
         opset=opset,
@@ -173,7 +173,7 @@ def check_opset(opset: int) -> None:
         raise UserError(rule, argument="opset", value=opset, remedy=remedy)
 
 
-def traced(
+def trace_onnx(
     network: nn.Module,
     examples: tuple[torch.Tensor, ...],
     *,

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from engine.quiet import Quiet
+from example_devices import REGIONS, engine, write_engine_files, write_kit
 from made_up_front import made_up
 from measure import made_up_profiles
 from PIL import Image
@@ -155,6 +156,10 @@ def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
         "export.onnx_file:export_onnx": arrays, "export.session:onnx_session": arrays,
         "export.session:run_session": arrays, "measure.networks:WidthNetworks": networks,
         "measure.ort_profiling:ProfiledSession": arrays | {"path": lambda: widths_of(folder).unpruned},
+        "measure.kit.weights:SharedWeights": {"folder": lambda: folder / "networks"},
+        "measure.openvino_profiling:CountedNetwork": networks | {"images": lambda: images(1).numpy(), "owners": dict},
+        "measure.profiling:CallTimer": networks | {"networks": lambda: widths_of(folder)},
+        "measure.tensorrt_layers:EngineTimes": {"engine": engine, "regions": lambda: REGIONS},
         "measure.profiling:Profiler": networks | {"networks": lambda: widths_of(folder)},
         "penalties.l1:L1": {"alphas": lambda: [torch.ones(4)]},
         "penalties.named:PenaltyType": {"PENALTIES": lambda: Registry("compress.penalties")},
@@ -181,6 +186,8 @@ def plan_of(space: Any) -> Any:
 def write_files(folder: Path, base: Path, run: Path) -> None:
     """What the examples read, beside `base`, a trained network, and `run`, a finished run; only read these."""
     shutil.copytree(base, folder / "runs/base")
+    write_kit(folder, SPACE, SIZE)
+    write_engine_files(folder)
     (folder / "runs/front").mkdir()
     write_json(folder / "runs/front/front.json", made_up())
     for name in ("demo", "digits"):

@@ -32,6 +32,7 @@ WRITTEN = {
     "train_baseline": ["runs/base"],
     "TerminalProgress": ["runs/base"],
     "find_front": ["runs/front"],
+    "write_table_kit": ["kit"],
 }
 """Folders that an example makes itself."""
 SLOW = (

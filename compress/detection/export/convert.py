@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...export.onnx_file import HARD_MASK, check_opset, inference_copy, strip_traces, traced
+from ...export.onnx_file import HARD_MASK, check_opset, inference_copy, strip_traces, trace_onnx
 from ...plan import UserError, replacing
 from ..swin import MaskedShiftWindowMSA
 from .graph import FORMS, DetectorGraph
@@ -120,7 +120,7 @@ def _traced(graph: DetectorGraph, size: tuple[int, int, int], *, opset: int) -> 
         torch.randn(1, *size, generator=torch.Generator().manual_seed(0)),
         torch.tensor([[*map(float, size[1:])]]),
     )
-    proto = traced(
+    proto = trace_onnx(
         graph,
         examples,
         opset=opset,
