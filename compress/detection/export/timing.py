@@ -19,7 +19,8 @@ class TimedDetector(nn.Module):
 
     Its layers have the detector's names. The output, [1, N], is the mean of every channel of the neck's maps, and last
     the sum of all that is detected, made too small to be seen: so it tells whether two detectors compute the same, and
-    an engine can leave nothing out.
+    an engine can leave nothing out. Heads read the same maps whatever the backbone computes, to which its own are added
+    that small: how long suppression takes depends on the boxes, and must not differ between networks by chance.
     """
 
     image_size: Tensor
@@ -39,6 +40,10 @@ class TimedDetector(nn.Module):
                 candidates=CANDIDATES,
             ).eval()
         ]
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for i, level in enumerate(network.extract_feat(torch.zeros(1, *input_size))):
+                self.register_buffer(f"map_{i}", torch.randn(level.shape, generator=generator), persistent=False)
         self.register_buffer("image_size", torch.tensor([[float(n) for n in input_size[1:]]]), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -46,5 +51,6 @@ class TimedDetector(nn.Module):
         (graph,) = self._graphs
         maps = graph.network.extract_feat(images)
         seen = torch.cat([level.mean((2, 3)) for level in maps], 1)
-        total = torch.stack([values.float().sum() for values in graph.found(maps, self.image_size)]).sum()
+        fixed = [getattr(self, f"map_{i}") + UNSEEN * level for i, level in enumerate(maps)]
+        total = torch.stack([values.float().sum() for values in graph.found(fixed, self.image_size)]).sum()
         return torch.cat([seen, (total * UNSEEN).reshape(1, 1)], 1)
