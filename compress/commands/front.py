@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parser import Parser, recipe_argument, training_arguments
+from .parser import Parser, check_table, recipe_argument, table_arguments, training_arguments
 
 if TYPE_CHECKING:
     from ..pipeline.pareto import GoalKind
@@ -31,8 +31,7 @@ def add_arguments(parser: Parser) -> None:
         names = [*([SHORT[kind]] if kind in SHORT else []), flag]
         own = BUDGETS[kind]
         budgets.add_argument(*names, dest=kind, nargs="+", type=float, metavar=own.metavar, help=own.help)
-    group.add_argument("--latency-table", metavar="F", help="the device's table (`nncompress profile`)")
-    group.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
+    table_arguments(group)
     group = parser.add_argument_group("goal", "pick the fastest point that keeps it; with --resume pick anew")
     goals = group.add_mutually_exclusive_group()
     goals.add_argument("--target-accuracy", type=float, metavar="A", help="percent that must be left")
@@ -52,7 +51,7 @@ def main(args: Namespace) -> None:
     from ..pipeline.front import find_front
     from ..pipeline.pareto import Goal
     from ..pipeline.recipe import load_recipe
-    from ..plan import UserError, read_stored, speaking
+    from ..plan import read_stored, speaking
     from ..plan.budget_kinds import FLAGS
     from ..plan.front_file import FORMAT, FRONT, FrontFile
     from ..plan.launchers import first_process
@@ -60,8 +59,7 @@ def main(args: Namespace) -> None:
     from ..report.front_terminal import print_front
     from ..report.progress import TerminalProgress
 
-    if args.force_latency_table and args.latency_table is None:
-        raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
+    check_table(args)
     flags = plural_flags()
     with speaking(flags | GOALS):
         budgets = [Budget(kind, value) for kind in flags for value in getattr(args, kind) or ()]

@@ -98,6 +98,20 @@ def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True
     )
 
 
+def table_arguments(group: Any) -> None:
+    """What tools that prune to a latency share: `group` of the parser's arguments gets them."""
+    group.add_argument("--latency-table", metavar="F", help="the device's table (`nncompress profile`)")
+    group.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
+
+
+def check_table(args: Namespace) -> None:
+    """UserError for a table that is forced, and not given."""
+    from ..plan import UserError
+
+    if args.force_latency_table and args.latency_table is None:
+        raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
+
+
 def engine_argument(parser: Parser) -> None:
     """What tools that open engines share."""
     parser.add_argument("--trust-engine", action="store_true", help="let version-compatible engines run their own code")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from .parser import Parser, recipe_argument, training_arguments
+from .parser import Parser, check_table, recipe_argument, table_arguments, training_arguments
 
 STAGES = ("load", "steps", "search", "select", "slice", "finetune", "export", "measure", "report")
 
@@ -28,8 +28,7 @@ def add_arguments(parser: Parser) -> None:
     for kind in BUDGETS.values():
         if kind.cost is not None:
             budget.add_argument(kind.flag, type=float, metavar=kind.metavar, help=kind.help)
-    budget.add_argument("--latency-table", metavar="F", help="the device's table (`nncompress profile`)")
-    budget.add_argument("--force-latency-table", action="store_true", help="take the table of another device")
+    table_arguments(budget)
     budget.add_argument(
         "--latency-kit",
         metavar="D",
@@ -42,7 +41,7 @@ def main(args: Namespace) -> None:
     from ..pipeline.latency_kit import PausedError
     from ..pipeline.recipe import load_recipe
     from ..pipeline.run import prune
-    from ..plan import UserError, read_stored, speaking
+    from ..plan import read_stored, speaking
     from ..plan.budget_kinds import BUDGETS, FLAGS
     from ..plan.launchers import first_process
     from ..plan.summary_file import SummaryFile
@@ -54,8 +53,7 @@ def main(args: Namespace) -> None:
     given = [(name, getattr(args, name, None)) for name in BUDGETS]
     with speaking(FLAGS):
         budget = Budget.of(*(Budget(name, value) for name, value in given if value is not None))
-    if args.force_latency_table and args.latency_table is None:
-        raise UserError("--force-latency-table: needs --latency-table; give the table, or drop it")
+    check_table(args)
     recipe = load_recipe(args.recipe, args.cfg_options)
     try:
         with TerminalProgress(quiet=not first) as progress:

@@ -50,17 +50,17 @@ class Verifier:
         randomise(self.model, self.generator)
 
     def _noise(self, value: Any) -> Any:
-        if not (isinstance(value, Tensor) and value.is_floating_point()):
+        if not _is_floating(value):
             return value
-        return torch.randn(value.shape, generator=self.generator).to(self.dtype)
+        return torch.randn(value.shape, generator=self.generator, dtype=torch.float32).to(self.dtype)
 
     def verified(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, str]]:
         """Those of `groups` that are exact, together as well as alone, and {name of another one: why it is not}."""
         exact, reasons = list[Group](), dict[str, str]()
-        if not groups or self.fault(groups) is None:
-            return list(groups), reasons
-        self._check_runs()
-        self._visit(list(groups), exact, reasons)
+        fault = self.fault(groups) if groups else None
+        if fault is not None and self._changes_to_single():
+            fault = self.fault(groups)
+        self._visit(list(groups), fault, exact, reasons)
         if reasons:
             self._check_repeats()
         if reasons and len(exact) > 1 and self.fault(exact) is not None:
@@ -74,19 +74,16 @@ class Verifier:
             exact = together
         return exact, reasons
 
-    def _visit(self, groups: list[Group], exact: list[Group], reasons: dict[str, str]) -> None:
-        """Halve `groups` until each half is exact, or one group that is not."""
-        if not groups:
-            return
-        fault = self.fault(groups)
+    def _visit(self, groups: list[Group], fault: str | None, exact: list[Group], reasons: dict[str, str]) -> None:
+        """Halve `groups`, which have `fault`, until each half is exact, or one group that is not."""
         if fault is None:
             exact += groups
         elif len(groups) == 1:
             reasons[groups[0].name] = fault
         else:
             middle = len(groups) // 2
-            self._visit(groups[:middle], exact, reasons)
-            self._visit(groups[middle:], exact, reasons)
+            for half in (groups[:middle], groups[middle:]):
+                self._visit(half, self.fault(half), exact, reasons)
 
     def fault(self, groups: Sequence[Group]) -> str | None:
         """Why `groups` cannot be pruned together, in words; None where masked equals sliced."""
@@ -102,19 +99,21 @@ class Verifier:
             return f"masked and sliced are {gap:.1g} of the output apart"
         return None
 
-    def _check_runs(self) -> None:
-        """Go on in float32 where the network's code insists on it; UserError where its outputs are not finite."""
+    def _changes_to_single(self) -> bool:
+        """Whether float32 is what the network's code insists on, with which it goes on; UserError where its outputs are
+        not finite."""
         try:
             outputs = outputs_of(self.model, self.example)
         except FAULTS:
             self.model, self.dtype = self.model.float(), torch.float32
-            self.example = tuple(_as(value, self.dtype) for value in self.example)
+            self.example = tuple(each.to(self.dtype) if _is_floating(each) else each for each in self.example)
             outputs = outputs_of(self.model, self.example)
         if not all(bool(value.isfinite().all()) for value in outputs):
             raise UserError(
                 f"model = {kind_of(self.model)}: its outputs are not finite for the example; give one that it is made "
                 "for"
             )
+        return self.dtype == torch.float32
 
     def _check_repeats(self) -> None:
         """UserError where two calls give different outputs: then nothing is ever exact, and no group is to blame."""
@@ -145,9 +144,8 @@ class Verifier:
         return model
 
 
-def _as(value: Any, dtype: torch.dtype) -> Any:
-    """`value` as `dtype` where it is a tensor of floating-point numbers."""
-    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def outputs_of(model: nn.Module, example: tuple[Any, ...]) -> list[Tensor]:

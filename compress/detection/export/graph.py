@@ -38,7 +38,7 @@ class DetectorGraph(nn.Module):
     `network` is a two-stage detector that `check_detector` lets pass, on the CPU, in eval mode. Of all pairs of a box
     and a class the best `candidates` enter the last suppression. Boxes beyond them have lower scores and cannot
     suppress these, so the answer is MMDetection's unless more pairs than that pass `score_thr` and fewer than
-    `max_detections` of the best are left.
+    `max_detections` of the best are left. `shapes` are those of the neck's maps.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class DetectorGraph(nn.Module):
         extractors = stages(head.mask_roi_extractor) if head.with_mask else []
         self.mask_pooling = [Pooling.of(extractor) for extractor in extractors]
         with torch.no_grad():
-            sizes = [m.shape[-2:] for m in network.extract_feat(torch.zeros(1, *input_size))]
+            self.shapes = [level.shape for level in network.extract_feat(torch.zeros(1, *input_size))]
+        sizes = [shape[-2:] for shape in self.shapes]
         for level, anchors_A4 in enumerate(network.rpn_head.prior_generator.grid_priors(sizes, device="cpu")):
             self.register_buffer(f"anchors_{level}", anchors_A4, persistent=False)
 

@@ -30,20 +30,17 @@ class TimedDetector(nn.Module):
         network = prepared(detector)
         for name, module in network.named_children():
             self.add_module(name, module)
-        # In a list, so that layers are registered once.
-        self._graphs = [
-            DetectorGraph(
-                network,
-                input_size=input_size,
-                form="onnxruntime",
-                max_detections=network.roi_head.test_cfg.max_per_img,
-                candidates=CANDIDATES,
-            ).eval()
-        ]
+        graph = DetectorGraph(
+            network,
+            input_size=input_size,
+            form="onnxruntime",
+            max_detections=network.roi_head.test_cfg.max_per_img,
+            candidates=CANDIDATES,
+        )
+        self._graphs = [graph.eval()]  # in a list, so that layers are registered once
         generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for i, level in enumerate(network.extract_feat(torch.zeros(1, *input_size))):
-                self.register_buffer(f"map_{i}", torch.randn(level.shape, generator=generator), persistent=False)
+        for i, shape in enumerate(graph.shapes):
+            self.register_buffer(f"map_{i}", torch.randn(shape, generator=generator), persistent=False)
         self.register_buffer("image_size", torch.tensor([[float(n) for n in input_size[1:]]]), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
