@@ -1,6 +1,7 @@
 """OpenVINO as a backend: found by its name alone, answering as ONNX Runtime does, timed beside it."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -90,6 +91,33 @@ def test_networks_are_compiled_for_the_threads_and_in_float32(path):
 def test_its_makers_are_told_nothing():
     assert sys.modules[module.REPORTER] is None
     assert "openvino.tools.ovc.telemetry_stub" in sys.modules, "what it falls back to"
+
+
+CLOSED = """
+import gc, signal, sys
+from argparse import Namespace
+from compress.measure.backends.openvino import compile_onnx
+from compress.measure.kit.ondevice.engines import OpenVino
+
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+one = compile_onnx(sys.argv[1], threads=1, batch=1)
+two = OpenVino(Namespace(threads=1, provider=None))
+three = compile_onnx(sys.argv[1], threads=1, batch=1)
+four = OpenVino(Namespace(threads=1, provider=None))
+del one
+del two
+del three
+del four
+gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@needs_it
+def test_signals_are_heard_after_networks_are_closed(path):
+    """OpenVINO gives the main thread a signal stack, and with two Cores took the one that was in use away."""
+    done = subprocess.run([sys.executable, "-c", CLOSED, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "handled\n", "")
 
 
 @needs_it

@@ -87,6 +87,7 @@ def test_ctrl_c_while_a_recipe_runs_is_ctrl_c(tmp_path: Path) -> None:
         (b"\xff\xfe#\0\n\0", "not UTF-8"),
         (b"#" * (5 << 20) + b"\n", "the most is"),
     ],
+    ids=["mark", "nul", "byte", "utf-16", "large"],  # a test's name goes to every report
 )
 @pytest.mark.parametrize("suffix", [".py", ".json", ".yaml"])
 def test_text_that_is_no_text(tmp_path: Path, content: bytes, says: str, suffix: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def compile_onnx(path: Path, *, threads: int, batch: int, profiled: bool = False
         "PERF_COUNT": profiled,
     }
     try:
-        core = openvino.Core()
+        core = _core(openvino)
         model = core.read_model(str(path))
         check_one(path, model.inputs, model.outputs)
         _check_types(path, model)
@@ -137,6 +138,14 @@ def _check_types(path: Path, model: Any) -> None:
     for port, does in ((model.input(), "takes"), (model.output(), "gives")):
         if (kind := port.get_element_type().get_type_name()) not in DTYPES:
             raise UserError(f"{path}: {does} {kind}; types are {', '.join(DTYPES)}")
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    """OpenVINO's one Core, which stays: the main thread gets a signal stack with each, and that of the last one may go
+    while it is still in use where two of them overlapped. The next signal then ends the process (2026.4).
+    """
+    return openvino.Core()
 
 
 def _openvino() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from argparse import Namespace
@@ -74,7 +75,7 @@ class OpenVino(Engine):
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it tells of every import
         import openvino
 
-        self.core, self.threads, self.provider = openvino.Core(), args.threads, args.provider or "CPU"
+        self.core, self.threads, self.provider = core(openvino), args.threads, args.provider or "CPU"
         known = self.core.available_devices
         if self.provider not in known:
             raise StopError(
@@ -96,6 +97,12 @@ class OpenVino(Engine):
             }
         request = self.core.compile_model(str(path), self.provider, settings).create_infer_request()
         return lambda: request.infer([images])
+
+
+@functools.lru_cache(maxsize=1)
+def core(openvino: Any) -> Any:
+    """The one Core of a process: signals end it after a second one has gone."""
+    return openvino.Core()
 
 
 def installed(module: str) -> bool:
