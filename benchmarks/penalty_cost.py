@@ -38,14 +38,16 @@ def made_up_penalty(space: Any, input_size: tuple[int, int, int]) -> Any:
     from compress.costs import LatencyTable, SoftLatency
     from compress.costs.latency import UNTIMED, OperatorCosts
     from compress.measure.designs import allowed_widths
+    from compress.measure.fitting import side_grid
     from compress.penalties import LatencyPenalty
+    from compress.spaces import named_sides, plain_sides
 
     widths = allowed_widths(space.groups, 8)
     operators = [op for op in space.operators(input_size) if op.kind not in UNTIMED]
     costs = {}
     for op in operators:
-        rows, columns = (np.array(widths[n] if isinstance(n, str) else [n], dtype=float) for n in (op.n_in, op.n_out))
-        costs[op.name] = OperatorCosts(op.n_in, op.n_out, 1e-9 * (op.macs + 1) * np.outer(rows, columns))
+        rows, columns = (side_grid(side, widths).astype(float) for side in plain_sides(op))
+        costs[op.name] = OperatorCosts(*named_sides(op), 1e-9 * (op.macs + 1) * np.outer(rows, columns))
     table = LatencyTable({}, 1.0, widths, costs, 0.0)
     return LatencyPenalty(0.1, SoftLatency(table, operators), [group.name for group in space.groups])
 

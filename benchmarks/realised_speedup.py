@@ -1,6 +1,7 @@
 """What is left of a network at a latency that was asked for, and does the latency come true?
 
-Rows: networks at latency ratios. `knapsack` is a latency budget. The others are brought to the same measured latency
+Rows: networks at latency ratios. `knapsack` is a latency budget, and with `, blocks` one under which residual blocks
+may go whole (select.floor = 0). The others are brought to the same measured latency
 by bisecting what they limit: `macs` drops the worst channels of all under a MACs budget, as most tools do, at any width
 or at multiples of 8 or 16; `greedy` goes down the table's widths step by step where the least score is lost per time
 saved, as HALP does. Scores are random: which channels are good does not matter here. `most MACs` is a latency budget
@@ -24,7 +25,10 @@ RATIOS = (0.75, 0.5, 0.35)
 STEPS = 6
 """Bisections of a rival's limit."""
 MULTIPLES = (1, 8, 16)
-METHODS = ("knapsack", "most MACs", *(f"macs, round_to {multiple}" for multiple in MULTIPLES), "greedy")
+BLOCKS = ", blocks"
+"""Behind the name of a method that may remove residual blocks."""
+BY_TABLE = tuple(f"{name}{blocks}" for name in ("knapsack", "most MACs") for blocks in ("", BLOCKS))
+METHODS = (*BY_TABLE, *(f"macs, round_to {multiple}" for multiple in MULTIPLES), "greedy")
 TARGETS = {"miss": 0.05, "realised": 0.9}
 
 
@@ -32,6 +36,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=list(networks()), metavar="N", help="only these")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="M", help="only these")
+    parser.add_argument("--backend", default="onnxruntime", help="its name in recipes")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "realised_speedup", metavar="D")
     parser.add_argument("--quick", action="store_true", help="small networks, few samples, results not written")
     return parser.parse_args()
@@ -70,14 +75,14 @@ def greedy(table: Any, operators: Any, scores: dict[str, Any], limit: float) -> 
     grids = {name: [w for w in table.widths[name] if w > 0] for name in scores}
     touching: dict[str, list[Any]] = {name: [] for name in scores}
     for op in operators:
-        for name in {n for n in (op.n_in, op.n_out) if isinstance(n, str) and op.kind not in UNTIMED}:
+        for name in op.groups if op.kind not in UNTIMED else ():
             touching[name].append(op)
     widths = {name: grid[-1] for name, grid in grids.items()}
 
     def cost(name: str, width: int) -> float:
         """What the operators around a group cost at `width`."""
         sides = {**widths, name: width}
-        return sum(table.price(op, *(sides.get(n, n) for n in (op.n_in, op.n_out))) for op in touching[name])
+        return sum(table.price_at(op, sides) for op in touching[name])
 
     now = table.predict(operators, widths).ratio
     while now > limit:
@@ -96,6 +101,11 @@ def greedy(table: Any, operators: Any, scores: dict[str, Any], limit: float) -> 
     return widths
 
 
+def named(stem: str, backend: str) -> str:
+    """`stem`, of files of measurements in `backend`."""
+    return stem if backend == "onnxruntime" else f"{stem}_{backend}"
+
+
 def compare(
     name: str, setting: tuple[str, dict[str, Any], int], folder: Path, config: Any, methods: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -105,22 +115,24 @@ def compare(
     from compress.pipeline.latency_budget import corrected
     from compress.plan import UserError, read_json, write_json
     from compress.pruning import Budget, Priced, SelectConfig, plan_for
-    from compress.spaces import make_space, sizes
+    from compress.spaces import blocks_of, make_space, members_of, sizes
 
     kind, arch, side = setting
     space, size = make_space(kind, arch), (3, side, side)
-    file, cells = folder / f"{name}_table.json", folder / f"{name}.json"
+    stem = named(name, config.backend)
+    file, cells = folder / f"{stem}_table.json", folder / f"{stem}.json"
     if not file.exists():
         build_table(space, file, input_size=size, config=config, resume=True)
     table = LatencyTable.load(file)
     table.check_key(table_key(space, size, config))
     operators, scores = space.operators(size), scores_of(space)
-    kept_by = {"knapsack": scores, "most MACs": macs_of_channels(operators, space.groups)}
+    by_macs = macs_of_channels(operators, space.groups)
+    blocks = members_of(blocks_of(space.groups))
     everything = float(sum(score.sum() for score in scores.values()))
     rows: list[dict[str, Any]] = read_json(cells) if cells.exists() else []
     done = {(row["ratio"], row["method"]) for row in rows}
 
-    with PlanTimer.open(space, size) as timer:
+    with PlanTimer.open(space, size, backend=config.backend) as timer:
 
         def row(widths: dict[str, int], ratio: float, method: str, measured: float, **more: Any) -> None:
             kept = sum(float(score.sort(descending=True).values[: widths[g]].sum()) for g, score in scores.items())
@@ -135,6 +147,7 @@ def compare(
                     "macs_ratio": round(share, 4),
                     "kept_score": round(kept / everything, 4),
                     "realised": round(share / measured, 3),
+                    "blocks_removed": sum(not widths[names[0]] for names in blocks),
                     **more,
                 }
             )
@@ -148,8 +161,9 @@ def compare(
             """As a run does it: at most three corrections."""
 
             def with_table(priced: Priced) -> Any:
-                budget = Budget("latency_ratio", ratio)
-                return plan_for(space, kept_by[method], budget, SelectConfig(), input_size=size, priced=priced)
+                budget, select = Budget("latency_ratio", ratio), SelectConfig(floor=0 if method.endswith(BLOCKS) else 1)
+                values = scores if method.startswith("knapsack") else by_macs
+                return plan_for(space, values, budget, select, input_size=size, priced=priced)
 
             started = time.perf_counter()
             first = with_table(Priced(table))
@@ -177,11 +191,14 @@ def compare(
 
         for ratio in RATIOS:
             wanted = [method for method in methods if (ratio, method) not in done]
-            try:
-                for method in (method for method in kept_by if method in wanted):
+            refused = set()
+            for method in (method for method in BY_TABLE if method in wanted):
+                try:
                     knapsack(ratio, method)
-            except UserError as error:
-                print(f"{name} at {ratio}: {error}", flush=True)
+                except UserError as error:
+                    print(f"{name} at {ratio}, {method}: {error}", flush=True)
+                    refused.add(method)
+            if not refused.isdisjoint(("knapsack", "most MACs")):  # no widths are as fast as that
                 continue
             for round_to in MULTIPLES:
                 if (method := f"macs, round_to {round_to}") in wanted:
@@ -200,19 +217,18 @@ def main(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     settings = quick_networks() if args.quick else networks()
-    config = TableConfig(designs=8, rounds=8) if args.quick else TableConfig()
+    config = TableConfig(backend=args.backend, **({"designs": 8, "rounds": 8} if args.quick else {}))
     with tempfile.TemporaryDirectory() as nowhere:
         folder = Path(nowhere) if args.quick else args.work_dir
         folder.mkdir(parents=True, exist_ok=True)
         names = args.networks if args.networks and not args.quick else list(settings)
         rows = [row for name in names for row in compare(name, settings[name], folder, config, args.methods)]
     keys = ("network", "ratio", "method", "measured", "miss", "macs_ratio", "kept_score", "realised")
-    print_rows(
-        "At a measured latency: what is kept (ONNX Runtime, one thread)", [{k: r[k] for k in keys} for r in rows]
-    )
+    shown = [{**{k: r[k] for k in keys}, "blocks": r.get("blocks_removed", 0)} for r in rows]
+    print_rows(f"At a measured latency: what is kept ({args.backend}, one thread)", shown)
     print(f"targets for knapsack: |miss| {TARGETS['miss']:g}, realised {TARGETS['realised']:g}")
     if not args.quick:
-        print(save_results("realised_speedup", rows, targets=TARGETS))
+        print(save_results(named("realised_speedup", args.backend), rows, targets=TARGETS))
 
 
 if __name__ == "__main__":

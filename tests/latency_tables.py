@@ -1,9 +1,9 @@
 """Made-up latency tables: costs grow with widths, faster than linearly on one side and slower on the other."""
 
-import numpy as np
-
 from compress.costs import LatencyTable
 from compress.costs.latency import UNTIMED, OperatorCosts
+from compress.measure.fitting import side_grid
+from compress.spaces import named_sides, plain_sides
 
 
 def made_up_table(space, input_size, *, multiple=4, factors=None):
@@ -13,10 +13,10 @@ def made_up_table(space, input_size, *, multiple=4, factors=None):
     operators = [op for op in space.operators(input_size) if op.kind not in UNTIMED]
     costs = {}
     for op in operators:
-        n_in, n_out = (np.array(widths[n] if isinstance(n, str) else [n], dtype=float) for n in (op.n_in, op.n_out))
+        n_in, n_out = (side_grid(side, widths).astype(float) for side in plain_sides(op))
         factor = (factors or {}).get(op.name, 1)
         costs[op.name] = factor * (op.macs or 9) * n_in[:, None] ** 0.9 * n_out[None, :] ** 1.1
     whole = sum(cost[-1, -1] for cost in costs.values())
-    found = {op.name: OperatorCosts(op.n_in, op.n_out, 0.95 * costs[op.name] / whole) for op in operators}
+    found = {op.name: OperatorCosts(*named_sides(op), 0.95 * costs[op.name] / whole) for op in operators}
     key = {"device": "none", "backend": "none", "input_size": list(input_size), "space": space.name, "arch": space.arch}
     return LatencyTable(key, 10.0, widths, found, 0.05)

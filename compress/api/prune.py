@@ -15,7 +15,7 @@ from ..plan.settings import convert
 from ..pruning import STEPS, check_reachable
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
-from ..spaces import Card, sizes
+from ..spaces import Card, blocks_of, sizes
 from .arguments import (
     BATCH,
     WORDS,
@@ -108,7 +108,8 @@ def prune(
     space, task = subject.space, subject.task
     tuning, names = finetune_settings(finetune, task.data), names_of(classes, space.num_classes)
     check_budget(subject.search, limit)
-    check_reachable(sizes(space.groups), space.operators(task.input_size), limit, select)
+    operators, blocks = space.operators(task.input_size), blocks_of(space.groups)
+    check_reachable(sizes(space.groups), operators, limit, select, blocks=blocks)
     subject.check_learning(tuning)
     with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
         rounds = Rounds(

@@ -141,7 +141,8 @@ class LatencyTable(MeasuredTable):
         """One operator's share of the unpruned network's time at widths `n_in` and `n_out`.
 
         Exact on the table's widths; UserError elsewhere, but with `interpolate` for widths between two of them. The 0
-        of a removed block is not one of the two: nothing is known between it and the narrowest width.
+        of a removed block is not one of the two: nothing is known between it and the narrowest width. Where an operator
+        of a fixed width goes with its block, the table's width is that of a group of the block (`price_at`).
 
         Args:
             op: the operator, or its name.
@@ -153,6 +154,12 @@ class LatencyTable(MeasuredTable):
         columns = _corners(self.grid(costs.n_out), n_out, f"{costs.n_out} of {_name(op)}", interpolate)
         return float(sum(a * b * costs.shares[i, j] for i, a in rows for j, b in columns))
 
+    def price_at(self, op: Operator | str, widths: Mapping[str, int], *, interpolate: bool = False) -> float:
+        """The same at `widths` {group: channels}; UserError for a group of the operator that they lack."""
+        costs = self.costs_of(op)
+        n_in, n_out = (_width(n, widths) for n in (costs.n_in, costs.n_out))
+        return self.price(op, n_in, n_out, interpolate=interpolate)
+
     def predict(
         self, operators: Iterable[Operator], widths: Mapping[str, int], *, interpolate: bool = False
     ) -> Latency:
@@ -163,9 +170,7 @@ class LatencyTable(MeasuredTable):
         ratio = self.rest
         for op in operators:
             if op.kind not in UNTIMED:
-                costs = self.costs_of(op)
-                n_in, n_out = (_width(n, widths) for n in (costs.n_in, costs.n_out))
-                ratio += self.price(op, n_in, n_out, interpolate=interpolate)
+                ratio += self.price_at(op, widths, interpolate=interpolate)
         return Latency(ratio, ratio * self.unpruned_ms)
 
     def costs_of(self, op: Operator | str) -> OperatorCosts:

@@ -12,6 +12,9 @@ from ..spaces import Group
 TOGETHER = 0.5
 """Correlation of two groups' widths: networks are narrow or wide as a whole, as pruned networks are."""
 
+GONE = 0.25
+"""Share of the blocks that are removed where some are."""
+
 DRAWN = 8
 """Networks of a draw, out of which `next_design` takes one after the other."""
 
@@ -46,6 +49,25 @@ def sample_designs(allowed: Mapping[str, Sequence[int]], n: int, *, seed: int) -
         for design, part in zip(designs, parts, strict=True):
             design[group] = widths[int(part * len(widths))]
     return designs
+
+
+def with_blocks_gone(
+    designs: Sequence[Mapping[str, int]], blocks: Sequence[Sequence[str]], *, seed: int
+) -> list[dict[str, int]]:
+    """`designs`, every third without some of the residual `blocks`, named by their groups; the same for the same seed.
+
+    Whole calls do not tell what a block takes at any width, such as its norms and its sum; networks without it do.
+
+    Example::
+
+        with_blocks_gone(designs, members_of(blocks_of(space.groups)), seed=0)[2]  # {"layer1.1.conv1": 0, ...}
+    """
+    rng = np.random.default_rng([seed, len(blocks)])
+    found = [dict(design) for design in designs]
+    for design in found[2::3] if blocks else ():
+        for i in rng.permutation(len(blocks))[: max(1, round(GONE * len(blocks)))]:
+            design |= dict.fromkeys(blocks[i], 0)
+    return found
 
 
 def next_design(

@@ -13,7 +13,7 @@ from ..costs.latency import UNTIMED, LatencyTable, MeasuredTable, OperatorCosts,
 from ..plan import UserError
 from ..plan.drift import drift_of
 from ..plan.table_file import AGAIN, TOTALS
-from ..spaces import Operator, plain_sides, width_at
+from ..spaces import Operator, Present, channels_at, named_sides, plain_sides, width_at
 from .profiling import Profile
 from .regions import Block, blocks, components, members, region
 
@@ -67,13 +67,19 @@ def _networks(profiles: Sequence[Profile]) -> list[Collection[str]]:
 
 def _free(op: Operator, widths: Mapping[str, Sequence[int]]) -> OperatorCosts:
     """An operator that costs nothing, on its grid."""
-    sides = plain_sides(op)
-    return OperatorCosts(*sides, np.zeros([len(grid) for grid in _grids(sides, widths)]))
+    return OperatorCosts(*named_sides(op), np.zeros([len(grid) for grid in _grids(op, widths)]))
 
 
-def _grids(sides: Sequence[int | str], widths: Mapping[str, Sequence[int]]) -> list[np.ndarray]:
-    """The widths of an operator's two sides."""
-    return [np.array(widths[n] if isinstance(n, str) else [n]) for n in sides]
+def _grids(op: Operator, widths: Mapping[str, Sequence[int]]) -> list[np.ndarray]:
+    """How many channels an operator's two sides have at the `widths` of its groups."""
+    return [side_grid(side, widths) for side in plain_sides(op)]
+
+
+def side_grid(side: int | str | Present, widths: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """How many channels a side of an operator has at the `widths` of the group that it depends on."""
+    if isinstance(side, int):
+        return np.array([side])
+    return np.array([channels_at(side, n) for n in widths[side.group if isinstance(side, Present) else side]])
 
 
 def held_out(
@@ -103,11 +109,11 @@ def group_errors(
     overhead = profiler_overhead(profiles)
     errors = {group: np.zeros(len(profiles)) for group in widths}
     for block in components(_timed(operators), _networks(profiles)):
-        shares, at = _shares(block, profiles, overhead), [_widths(op, profiles) for op in block.operators]
+        shares, timed = _shares(block, profiles, overhead), zip(tables, profiles, strict=True)
         found = np.array(
             [
-                math.fsum(t.price(op, *map(int, w[i])) for op, w in zip(block.operators, at, strict=True)) - shares[i]
-                for i, t in enumerate(tables)
+                math.fsum(t.price_at(op, p.widths) for op in block.operators) - shares[i]
+                for i, (t, p) in enumerate(timed)
             ]
         )
         for group in dict.fromkeys(group for op in block.operators for group in op.groups):
@@ -235,7 +241,7 @@ def _fit(
     factors, _ = nnls(np.hstack(steps) * weights[:, None], shares * weights)
     ends = np.cumsum([each.shape[1] for each in steps])
     for i, own in zip(order, np.split(factors, ends[:-1]), strict=True):
-        grids = _grids(plain_sides(operators[i]), widths)
+        grids = _grids(operators[i], widths)
         n_in, n_out = (n.ravel() for n in np.meshgrid(*grids, indexing="ij"))
         part = np.where((n_in > 0) & (n_out > 0), np.maximum(_steps(n_in, n_out, axes[i]) @ own, 0), 0.0)
         yield operators[i], part.reshape([len(grid) for grid in grids])
@@ -243,7 +249,7 @@ def _fit(
 
 def _axes(op: Operator, widths: Mapping[str, Sequence[int]], gathered: Collection[str], *, alone: bool) -> list[_Axis]:
     sides = plain_sides(op)
-    full = [int(grid[-1]) for grid in _grids(sides, widths)]
+    full = [int(grid[-1]) for grid in _grids(op, widths)]
     return [_Axis(size, isinstance(n, str), n in gathered, alone) for n, size in zip(sides, full, strict=True)]
 
 
@@ -260,7 +266,8 @@ class _Axis(NamedTuple):
 def _steps(n_in: np.ndarray, n_out: np.ndarray, axes: Sequence[_Axis]) -> np.ndarray:
     """The terms of an operator's cost, [N, terms], which take non-negative factors.
 
-    A constant; steps in each width, whose slope may change half way, as caches fill; what odd widths add; products.
+    A constant; steps in each width, whose slope may change half way, as caches fill; what odd widths add; products. All
+    are 0 where the operator is gone.
     """
     terms, rounded, narrow = [np.ones(len(n_in))], [], []
     for n, axis in zip((n_in, n_out), axes, strict=True):
@@ -278,4 +285,4 @@ def _steps(n_in: np.ndarray, n_out: np.ndarray, axes: Sequence[_Axis]) -> np.nda
     if all(axis.varies for axis in axes):
         terms += [a * b for a, b in zip(*rounded, strict=True)]
         terms += [narrow[0] * rounded[1][-1], narrow[1] * rounded[0][-1]]
-    return np.stack(terms, axis=1)
+    return np.stack(terms, axis=1) * ((n_in > 0) & (n_out > 0))[:, None]

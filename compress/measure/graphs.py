@@ -14,6 +14,7 @@ from torch import nn
 from ..export.onnx_file import onnx_graph
 from ..spaces import Group, Layout, Slice, Space, sizes
 from ..spaces.groups import PLAIN
+from .bypass import bypasses_in, constant_writers, constants, keep_live, take_out
 from .owners import MARK, layer_of, name_by_owner, owner_of
 
 WRITTEN = {
@@ -51,9 +52,9 @@ class Reshape:
 class WidthGraphs:
     """ONNX graphs of what is timed of `space` at any widths, from one export of `model`, which has all its channels.
 
-    A graph equals the export of the network sliced to the first channels of every group, and its nodes are named after
-    operators (`owner_of`). `model` must not hold two equal parameters: the exporter would merge them. Raises
-    RuntimeError when a layer that a group names is not in the exported graph.
+    A graph equals the export of the network sliced to the first channels of every group, without the blocks that have
+    none, and its nodes are named after operators (`owner_of`). `model` must not hold two equal parameters: the exporter
+    would merge them. Raises RuntimeError when a layer that a group names is not in the exported graph.
 
     Example::
 
@@ -93,7 +94,9 @@ class WidthGraphs:
                 self._plan_gather(group)
             if group.kind == "attention":
                 self._plan_heads(group)
+        self.bypasses = bypasses_in(graph, layers, space.groups)
         self._forget_shapes()
+        self._plan_constants(model, space)
         name_by_owner(graph, layers)
 
     def at(self, widths: Mapping[str, int]) -> bytes:
@@ -103,11 +106,13 @@ class WidthGraphs:
         full = {**self.sizes, **widths}
         model = ModelProto()
         model.CopyFrom(self.proto)
-        tensors = dict(self.tensors)
+        gone = [bypass for bypass in self.bypasses if full[bypass.group] == 0]
+        take_out(model.graph, gone)
+        tensors = {**self.tensors, **{name: self.constants[name] for b in gone if (name := b.constant)}}
         lost: dict[tuple[str, int], list[np.ndarray]] = {}
         for cut in self.cuts:
             width, size = full[cut.group], self.sizes[cut.group]
-            if width < size:
+            if width < size and cut.tensor in tensors:
                 positions = cut.layout.positions(range(width, size), size).numpy()
                 lost.setdefault((cut.tensor, cut.axis), []).append(positions)
         for (name, axis), parts in lost.items():
@@ -128,6 +133,8 @@ class WidthGraphs:
                 made = helper.make_node("Gather", [node.input[0], f"{name}.index"], [name], name, axis=axis)
                 node.input[0] = name
                 model.graph.node.insert(index, made)
+        if gone:
+            tensors = keep_live(model.graph, tensors)
         model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
         return model.SerializeToString()
 
@@ -158,6 +165,14 @@ class WidthGraphs:
             ):
                 self.grouped.setdefault(index, []).append(group.name)
         return found
+
+    def _plan_constants(self, model: nn.Module, space: Space) -> None:
+        """What is left of blocks, as long as what the layers that make it write."""
+        self.constants = constants(model, space.groups)
+        for tensor, layer in constant_writers(space.groups):
+            for group in space.groups:
+                own = [piece for piece in group.writes if piece.module == layer]
+                self.cuts += [Cut(tensor, 0, group.name, piece.layout) for piece in own]
 
     def _plan_gather(self, group: Group) -> None:
         """Where the group's channels are gathered from a wider stream: at the first layer that has their width."""

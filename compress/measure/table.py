@@ -16,10 +16,10 @@ from ..plan import Count, Range, Seed, Threads, UserError, check_settings, scrat
 from ..plan.backends import BACKENDS
 from ..plan.files import remove_leftovers
 from ..plan.locking import sole_use
-from ..plan.table_file import AGAIN, FORMAT, PROFILES, Way
-from ..spaces import Space, sizes
+from ..plan.table_file import AGAIN, FORMAT, PROFILES, TOTALS, Way
+from ..spaces import Space, blocks_of, members_of, sizes
 from .backends import tells_layers
-from .designs import allowed_widths, sample_designs
+from .designs import allowed_widths, sample_designs, with_blocks_gone
 from .environment import device_name, processor, versions
 from .fitting import FOLDS, prediction_error
 from .kept import merged, resumed, save_measured, sources_of
@@ -203,8 +203,10 @@ def first_designs(space: Space, input_size: tuple[int, int, int], config: TableC
     widths = allowed_widths(space.groups, config.multiple)
     if all(len(grid) == 1 for grid in widths.values()):
         raise UserError(f"multiple={config.multiple!r}: no group has a second width, so no network differs; lower it")
-    found: list[dict[str, int]] = []
-    for design in sample_designs(widths, config.designs, seed=config.seed):
+    found, drawn = list[dict[str, int]](), sample_designs(widths, config.designs, seed=config.seed)
+    if config.way == TOTALS:
+        drawn = with_blocks_gone(drawn, members_of(blocks_of(space.groups)), seed=config.seed)
+    for design in drawn:
         if design not in found:
             found.append(design)
     if len(found) < 2 * FOLDS:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..costs.latency import UNTIMED, LatencyTable, OperatorCosts, check_timeable
-from ..spaces import Operator, plain_sides
+from ..spaces import Operator, named_sides, plain_sides, width_at
 from .designs import sample_designs
-from .fitting import FOLDS
+from .fitting import FOLDS, side_grid
 from .profiling import Timing
 
 BLOCKS = (1, 8, 16, 32)
@@ -43,7 +43,8 @@ def fit_totals(
 ) -> LatencyTable:
     """The latency table that explains `timings`, of networks of `operators` at widths out of `widths` {group: grid}.
 
-    What depends on no width is `rest`, so operators without a group cost nothing, as those of a removed block do.
+    What depends on no width is `rest`, so operators without a group cost nothing, as those of a removed block do. What
+    goes with a block alone has its share of the block's curves.
     Groups that are `gathered` from a wider stream may cost a copy unless they have their full width.
     """
     check_timeable(operators)
@@ -134,15 +135,15 @@ class _Model:
         """[designs, units, terms]."""
         found = np.zeros((len(designs), len(self.units), 2 * len(BLOCKS) + 1))
         for op in self.operators:
-            n_in, n_out = (
-                np.array([design[side] if isinstance(side, str) else side for design in designs])
-                for side in plain_sides(op)
-            )
+            n_in, n_out = (np.array([width_at(side, design) for design in designs]) for side in plain_sides(op))
             found[:, self.units[op.groups]] += self.of_operator(op, n_in, n_out)
         return found
 
     def of_operator(self, op: Operator, n_in: np.ndarray, n_out: np.ndarray) -> np.ndarray:
-        """[widths, terms]: MACs, and elements read and written, at widths rounded up to every block; what is copied."""
+        """[widths, terms]: MACs, and elements read and written, at widths rounded up to every block; what is copied.
+
+        Nothing where the operator is gone.
+        """
         places, sides = self.places[op.name], plain_sides(op)
         macs, moved = [], []
         for block in BLOCKS:
@@ -155,7 +156,7 @@ class _Model:
         copied = np.zeros(len(n_in))
         if isinstance(sides[0], str) and sides[0] in self.gathered:
             copied = places * n_in * (n_in < self.sizes[sides[0]])
-        return np.stack([*macs, *moved, copied], axis=1).astype(float)
+        return np.stack([*macs, *moved, copied], axis=1).astype(float) * ((n_in > 0) & (n_out > 0))[:, None]
 
 
 def _places(operators: Sequence[Operator]) -> dict[str, float]:
@@ -217,8 +218,7 @@ def _held_out(terms: np.ndarray, ratios: np.ndarray, strength: float | None) -> 
 
 
 def _costs(op: Operator, widths: Mapping[str, Sequence[int]], model: _Model, fit: _Fit) -> OperatorCosts:
-    sides = plain_sides(op)
-    grids = [np.array(widths[n] if isinstance(n, str) else [n]) for n in sides]
+    sides, grids = named_sides(op), [side_grid(side, widths) for side in plain_sides(op)]
     shape = (len(grids[0]), len(grids[1]))
     if not op.groups:
         return OperatorCosts(*sides, np.zeros(shape))

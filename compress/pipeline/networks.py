@@ -21,7 +21,7 @@ from ..measure.latency import check_backends
 from ..plan import UserError, WidthPlan, check_figures, speaking
 from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, check_reachable
-from ..spaces import SPACES, Card, Space, load_model, load_space, load_state, save_model, sizes
+from ..spaces import SPACES, Card, Space, blocks_of, load_model, load_space, load_state, save_model, sizes
 from .checkpoint import load_checkpoint
 from .checks import check_batches, check_budget, check_has_tables, check_searched
 from .context import RunContext
@@ -183,10 +183,10 @@ class NetworkContext(RunContext):
 
     def _check_budgets(self, space: Space) -> None:
         operators = space.operators(self.card(space).input_size)
-        select, priced = self.recipe.select, self.priced(space)
+        select, priced, blocks = self.recipe.select, self.priced(space), blocks_of(space.groups)
         for budget in self.points or (self.budget,):
             with speaking(FLAGS):
-                check_reachable(sizes(space.groups), operators, budget, select, priced=priced)
+                check_reachable(sizes(space.groups), operators, budget, select, blocks=blocks, priced=priced)
                 check_budget(self.recipe.search, budget)
 
     def _check_trained(self, space: Space) -> None:

@@ -134,6 +134,7 @@ class PlanFile(TypedDict):
     budget: NotRequired[BudgetFile]
     scores_sha256: NotRequired[Text]
     pruned_ratio: NotRequired[Share]
+    blocks_removed: NotRequired[list[Name]]
     params: NotRequired[Counts]
     macs: NotRequired[Counts]
     latency: NotRequired[Annotated[PlanLatency, Rule(path_fault)]]

@@ -11,7 +11,7 @@ import numpy as np
 from ..costs import params, params_of
 from ..plan import UserError
 from ..plan.budget_kinds import Cost
-from ..spaces import Operator
+from ..spaces import Operator, never_gone
 from .budget import Budget
 from .knapsack import Limit, Prices, best_widths
 from .limits import COUNTED
@@ -23,30 +23,36 @@ def under_one(budget: Budget, ranking: Ranking, operators: Sequence[Operator]) -
     """The widths that keep the most within one budget of channels, MACs or parameters.
 
     Without rounding those above a threshold: for channels they hold the most that can be held, and for MACs and
-    parameters every channel competes with every other one, whatever it costs. With `round_to` above 1 or another `gain`
-    the widths of the knapsack, unless those above the threshold hold as much: the level at which whole steps of
-    `round_to` channels go says little about their worth, so that a larger budget could hold less.
+    parameters every channel competes with every other one, whatever it costs. With `round_to` above 1 or another
+    `gain`, or where blocks may go whole, the widths of the knapsack, unless those above the threshold hold as much: the
+    level at which whole steps of `round_to` channels go says little about their worth, so that a larger budget could
+    hold less.
 
     Raises UserError, with the reachable range, for a budget below the cost of the smallest allowed widths.
     """
     counted = Counted.of(budget.limits.cost, ranking, operators)
     limit = reachable_limit(budget, ranking, counted)
-    above = above_threshold(ranking, counted.total, limit)
-    config = ranking.config
-    if config.round_to == 1 and config.gain == "sum":
+    staying, config = ranking.keeping_blocks(), ranking.config
+    above = above_threshold(staying, counted.total, limit) if counted.total(staying.smallest) <= limit else None
+    if above is not None and config.round_to == 1 and config.gain == "sum" and not ranking.blocks:
         return above
     # Costs are whole numbers: the half keeps rounding away from the limit.
     most = Limit(budget.said, counted.prices, math.floor(limit) + 0.5)
-    return best_widths(ranking.gains(counted.each(ranking)), counted.operators, [most], ranking.allowed, known=above)
+    gains = ranking.gains(counted.each(ranking))
+    return best_widths(gains, counted.operators, [most], ranking.allowed, known=above, blocks=ranking.blocks)
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A cost that is a whole number: of a network by its widths, and of each operator."""
+    """A cost that is a whole number: of a network by its widths, and of each operator.
+
+    `without(group, widths)`: of the network without the group's channels, all else in their block still there.
+    """
 
     operators: Sequence[Operator]
     total: Callable[[Widths], int]
     prices: Prices
+    without: Callable[[str, Widths], int]
 
     @classmethod
     def of(cls, kind: Cost | None, ranking: Ranking, operators: Sequence[Operator]) -> Counted:
@@ -60,12 +66,16 @@ class Counted:
             operators,
             lambda widths: cost(operators, widths),
             lambda op, n_in, n_out: cost_of(op, np.array(n_in, dtype=float)[:, None], np.array(n_out, dtype=float)),
+            lambda name, widths: cost([never_gone(op) for op in operators], {**widths, name: 0}),
         )
 
     def each(self, ranking: Ranking) -> dict[str, float]:
-        """{group: what one of its channels costs}, on average, while the other groups have all theirs."""
+        """{group: what one of its channels costs}, on average, while the other groups have all theirs.
+
+        What goes with a whole block alone is no channel's.
+        """
         full = self.total(ranking.sizes)
-        return {name: (full - self.total({**ranking.sizes, name: 0})) / n for name, n in ranking.sizes.items()}
+        return {name: (full - self.without(name, ranking.sizes)) / n for name, n in ranking.sizes.items()}
 
 
 def reachable_limit(budget: Budget, ranking: Ranking, counted: Counted) -> float:

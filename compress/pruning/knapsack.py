@@ -3,7 +3,8 @@
 Groups that share operators form a block, whose choices are all combinations of its groups' widths: their costs need not
 be sums, and may be stairs. Combinations that another one beats in score and in every cost are dropped. Under one limit
 `one_limit` takes one of the rest for each block, under several HiGHS (`scipy.optimize.milp`) does. Where a block would
-have too many combinations, every group chooses for itself and pairs of choices are linked, by HiGHS.
+have too many combinations, every group chooses for itself and pairs of choices are linked, by HiGHS; but groups that
+have nothing left only together, those of a residual block, choose together always.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 
 from ..plan import UserError
-from ..spaces import Operator, plain_sides, without_sums
+from ..spaces import Operator, Present, channels_at, members_of, plain_sides, without_sums
 from .multiple_choice import Choices, Undecided, keep, promising, smallest, solve, undominated
 from .one_limit import solve_one
 from .pools import split
@@ -26,6 +28,8 @@ Prices = Callable[[Operator, Sequence[int], Sequence[int]], np.ndarray]
 """What an operator costs at all pairs of numbers of channels: (operator, n_in [I], n_out [O]) -> [I, O], any unit."""
 
 MOST_COMBINATIONS = 20_000
+MOST_OF_A_BLOCK = 2_000_000
+"""Of the groups of a residual block, which choose together whatever their number is."""
 SLACK = 1e-6
 """HiGHS keeps a limit to 1e-6 of it: it is told one that is smaller by as much."""
 ROUNDING = 1e-12
@@ -55,6 +59,7 @@ def best_widths(
     allowed: Mapping[str, Sequence[int]],
     *,
     known: Widths | None = None,
+    blocks: Mapping[str, str] | None = None,
 ) -> Widths:
     """The `allowed` width of every group with which the kept channels hold the most score, under all `limits`.
 
@@ -69,9 +74,11 @@ def best_widths(
         limits: budgets, all of which hold.
         allowed: {group: widths to choose from}.
         known: widths within the limits, which stay where none are found that hold more.
+        blocks: {group: residual block}: groups of one have width 0 together or not at all.
 
     Raises UserError for a limit that no allowed widths keep, with the smallest reachable cost, for limits that can be
-    kept one by one but not together, and where HiGHS stops before it has found out.
+    kept one by one but not together, for residual blocks of too many combinations, and where HiGHS stops before it has
+    found out.
 
     Example::
 
@@ -79,7 +86,8 @@ def best_widths(
     """
     widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
     operators = [part for op in operators for part in without_sums(op)]
-    classes, owner = _classes({name: values[name] for name in widths}, operators, widths)
+    together = [sorted(names) for names in members_of(blocks or {}) if any(0 in widths[name] for name in names)]
+    classes, owner = _classes({name: values[name] for name in widths}, operators, widths, together)
     pairs, fixed = _priced(operators, limits, widths, classes, owner)
     room = np.array([limit.most for limit in limits], dtype=float) - fixed
     try:
@@ -121,24 +129,72 @@ def _held(values: Mapping[str, Sequence[float]], widths: Widths) -> float:
 
 
 def _classes(
-    values: Mapping[str, Sequence[float]], operators: Sequence[Operator], widths: Mapping[str, Sequence[int]]
+    values: Mapping[str, Sequence[float]],
+    operators: Sequence[Operator],
+    widths: Mapping[str, Sequence[int]],
+    together: Sequence[Sequence[str]],
 ) -> tuple[list[Choices], dict[str, int]]:
-    """Blocks of groups, or single ones where a block has too many combinations; and the class of every group."""
-    block = {name: [name] for name in values}
-    for op in operators:
-        if isinstance(op.n_in, str) and isinstance(op.n_out, str) and block[op.n_in] is not block[op.n_out]:
-            block[op.n_in].extend(block[op.n_out])
-            for name in block[op.n_out]:
-                block[name] = block[op.n_in]
+    """Blocks of groups, or parts of them where a block has too many combinations; and the class of every group.
+
+    A part is a group, or those groups of a residual block, `together`, that may only be emptied together.
+    """
+    joined = {name: [name] for name in values}
+    for pair in chain(*(pairwise(names) for names in together), (_named_sides(op, widths) for op in operators)):
+        one, other = (joined.get(str(name)) for name in pair)
+        if one is not None and other is not None and one is not other:
+            one.extend(other)
+            for name in other:
+                joined[name] = one
     held = {name: np.concatenate([[0.0], np.cumsum(v)])[widths[name]] for name, v in values.items()}
+    own = {name: names for names in together for name in names}
     classes: list[Choices] = []
-    for names in {id(found): found for found in block.values()}.values():
-        together = math.prod(len(widths[name]) for name in names) <= MOST_COMBINATIONS
-        for part in [names] if together else [[name] for name in names]:
-            combined = np.array(list(product(*(widths[name] for name in part))))
-            score = np.array([sum(found) for found in product(*(held[name] for name in part))])
-            classes.append(Choices(tuple(part), combined, score))
+    for names in {id(found): found for found in joined.values()}.values():
+        parts = list({id(part): part for part in (own.get(name, [name]) for name in names)}.values())
+        whole = math.prod(len(widths[name]) for name in names) <= MOST_COMBINATIONS
+        for part in [names] if whole else parts:
+            inside = [[part.index(name) for name in each] for each in parts if {*each} <= {*part} and len(each) > 1]
+            classes.append(_choices(part, widths, held, inside))
     return classes, {name: i for i, each in enumerate(classes) for name in each.names}
+
+
+def _choices(
+    names: Sequence[str],
+    widths: Mapping[str, Sequence[int]],
+    held: Mapping[str, np.ndarray],
+    together: Sequence[Sequence[int]],
+) -> Choices:
+    """All combinations of the groups' widths, but for those that empty some columns out of `together` and not all."""
+    n = math.prod(len(widths[name]) for name in names)
+    if n > MOST_OF_A_BLOCK:
+        raise UserError(
+            f"select.floor = 0: the groups of the residual block with {names[0]!r} have {n:,} combinations of widths; "
+            "raise select.round_to, so that there are fewer"
+        )
+    grids = np.meshgrid(*(widths[name] for name in names), indexing="ij")
+    combined = np.stack([grid.ravel() for grid in grids], axis=1)
+    score: np.ndarray = np.zeros(())
+    for name in names:
+        score = np.add.outer(score, held[name])
+    score = score.ravel()
+    for columns in together:
+        empty = combined[:, list(columns)] == 0
+        whole = empty.all(axis=1) | ~empty.any(axis=1)
+        combined, score = combined[whole], score[whole]
+    return Choices(tuple(names), combined, score)
+
+
+def _named_sides(op: Operator, widths: Mapping[str, Sequence[int]]) -> tuple[str | None, str | None]:
+    """The groups that an operator's sides depend on; what goes with a block depends on none where all blocks stay."""
+    one, other = (_grid(side, widths)[0] for side in plain_sides(op))
+    return one, other
+
+
+def _grid(side: int | str | Present, widths: Mapping[str, Sequence[int]]) -> tuple[str | None, list[int]]:
+    """The group that a side of an operator depends on, if any, and the numbers of channels there at its `widths`."""
+    if isinstance(side, int) or (isinstance(side, Present) and 0 not in widths[side.group]):
+        return None, [channels_at(side, 1)]
+    name = side.group if isinstance(side, Present) else side
+    return name, [channels_at(side, n) for n in widths[name]]
 
 
 def _priced(
@@ -173,26 +229,31 @@ def _add_prices(
     fixed: np.ndarray,
 ) -> None:
     """Add what `op` costs to its class's combinations, to its pair of classes, or to what no choice changes."""
-    sides = plain_sides(op)
-    grids = [widths[n] if isinstance(n, str) else [n] for n in sides]
-    tables = np.stack([limit.prices(op, *grids) for limit in limits], axis=-1).astype(float)
+    sides = [_grid(side, widths) for side in plain_sides(op)]
+    tables = np.stack([limit.prices(op, *(grid for _, grid in sides)) for limit in limits], axis=-1).astype(float)
     if not np.isfinite(tables).all():
         raise ValueError(f"prices of {op.name} are not finite")
-    owners = sorted({owner[n] for n in sides if isinstance(n, str)})
+    owners = sorted({owner[name] for name, _ in sides if name is not None})
     if not owners:
         fixed += tables[0, 0]
-    elif len(owners) == 1:
-        each = classes[owners[0]]
-        rows, columns = (
-            np.searchsorted(grid, each.widths[:, each.names.index(n)]) if isinstance(n, str) else 0
-            for n, grid in zip(sides, grids, strict=True)
-        )
-        each.costs += tables[rows, columns]
-    else:  # classes of one group each
-        if owner[str(op.n_in)] > owner[str(op.n_out)]:
-            tables = tables.swapaxes(0, 1)
-        pair = (owners[0], owners[1])
-        pairs[pair] = pairs.get(pair, 0.0) + tables
+        return
+
+    def places(i: int, name: str | None) -> Any:
+        """Where each combination of class `i` has the width of one of its groups."""
+        return 0 if name is None else np.searchsorted(widths[name], classes[i].widths[:, classes[i].names.index(name)])
+
+    one, other = (name for name, _ in sides)
+    if len(owners) == 1:
+        classes[owners[0]].costs += tables[places(owners[0], one), places(owners[0], other)]
+        return
+    assert one is not None
+    assert other is not None
+    rows, columns = places(owner[one], one), places(owner[other], other)
+    linked = tables[np.ix_(rows, columns)]
+    if owner[one] > owner[other]:
+        linked = linked.swapaxes(0, 1)
+    pair = (owners[0], owners[1])
+    pairs[pair] = pairs.get(pair, 0.0) + linked
 
 
 def _refusal(

@@ -12,7 +12,7 @@ from ..costs import LatencyTable, macs, macs_of, params, params_of
 from ..costs.latency import UNTIMED
 from ..plan import UserError
 from ..plan.budget_kinds import Cost
-from ..spaces import Operator
+from ..spaces import Operator, Present, Width
 from .budget import Budget
 from .knapsack import Limit, best_widths
 
@@ -56,16 +56,21 @@ class Priced:
         }
 
     def prices(self, op: Operator, n_in: Sequence[int], n_out: Sequence[int]) -> np.ndarray:
-        """The table's shares of `op` at widths of its grid, [n_in, n_out]."""
+        """The table's shares of `op` at widths of its grid, [n_in, n_out]; nothing where its block is gone."""
         if op.kind in UNTIMED:
             return np.zeros((len(n_in), len(n_out)))
         costs = self.table.costs_of(op)
-        # A side on which the table does not depend is written as one width there.
-        sides = ((costs.n_in, n_in), (costs.n_out, n_out))
-        rows, columns = (
-            [list(self.table.grid(n)).index(w) if isinstance(n, str) else 0 for w in ws] for n, ws in sides
-        )
-        return costs.shares[np.ix_(rows, columns)]
+        sides = ((op.n_in, costs.n_in, n_in), (op.n_out, costs.n_out, n_out))
+        return costs.shares[np.ix_(*(self._places(*side) for side in sides))]
+
+    def _places(self, side: Width, known: int | str, channels: Sequence[int]) -> list[int]:
+        """Where the table has an operator's `channels` on its `side`, which is a group's, or one width, there."""
+        if not isinstance(known, str):
+            return [0 for _ in channels]
+        grid = list(self.table.grid(known))
+        if isinstance(side, Present):  # the same at all widths but 0
+            return [grid.index(0) if n == 0 else len(grid) - 1 for n in channels]
+        return [grid.index(n) for n in channels]
 
 
 def best_under(
@@ -74,11 +79,14 @@ def best_under(
     operators: Sequence[Operator],
     allowed: Mapping[str, Sequence[int]],
     priced: Priced | None,
+    *,
+    blocks: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
     """The `allowed` widths that keep the most of `values` {group: scores, best first} under all of `budget`'s limits.
 
     With a latency limit only widths of its table's grid are allowed. Raises UserError without a table for it, where it
-    has none of a group's widths, for milliseconds that the unpruned network keeps, and as `best_widths` does.
+    has none of a group's widths or does not know what the network takes without one of `blocks` {group: block}, for
+    milliseconds that the unpruned network keeps, and as `best_widths` does.
     """
     if budget.latency is not None:
         if priced is None:
@@ -86,10 +94,15 @@ def best_under(
                 f"{budget.latency.kind}: needs a latency table of the device; make one with "
                 "`nncompress profile` and give it as --latency-table"
             )
+        if unknown := [name for name in blocks or {} if 0 not in priced.table.widths.get(name, (0,))]:
+            raise UserError(
+                f"latency table: does not know what the network takes without the block of {unknown[0]!r}, which "
+                "select.floor = 0 lets go; give a floor of 1, or make the table again"
+            )
         allowed = {name: _on_grid(name, widths, priced.table) for name, widths in allowed.items()}
     full = {name: len(value) for name, value in values.items()}
     limits = [_limit(each, operators, full, priced) for each in budget.all]
-    return best_widths(values, operators, limits, allowed)
+    return best_widths(values, operators, limits, allowed, blocks=blocks)
 
 
 def _on_grid(name: str, widths: Sequence[int], table: LatencyTable) -> list[int]:

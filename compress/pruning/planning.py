@@ -1,15 +1,13 @@
-"""A plan for a whole space: which of its groups may go, of which kinds they are, and what the plan leaves."""
+"""A plan for a whole space: which of its groups may go, and of which kinds they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
-from ..costs import macs, params
 from ..plan import WidthPlan
-from ..spaces import Space, sizes
+from ..spaces import Space, blocks_of
 from .budget import Budget
 from .limits import Priced
 from .ranking import SelectConfig
@@ -26,9 +24,7 @@ def plan_for(
     priced: Priced | None = None,
     present: Mapping[str, Sequence[int]] | None = None,
 ) -> WidthPlan:
-    """`select` for the groups of `space` and images of (C, H, W).
-
-    Blocks whose groups are emptied are gone, and the plan's record counts what is left of them.
+    """`select` for the groups of `space` and images of (C, H, W); blocks of which nothing is kept are gone.
 
     Args:
         space: whose groups are chosen from.
@@ -43,24 +39,15 @@ def plan_for(
 
         plan = plan_for(space, scores, Budget("pruning_ratio", 0.4), SelectConfig(), input_size=(3, 32, 32))
     """
-    removable = [group.name for group in space.groups if group.rest is not None]
     kinds = {group.name: group.kind for group in space.groups}
-    operators = space.operators(input_size)
-    plan = select(
+    return select(
         scores,
-        operators,
+        space.operators(input_size),
         budget,
         config,
         space=space.name,
-        removable=removable,
+        blocks=blocks_of(space.groups),
         kinds=kinds,
         priced=priced,
         present=present,
     )
-    if all(plan.kept.values()):
-        return plan
-    # What is left of a removed block has costs of its own.
-    small = space.with_widths(plan.widths)
-    left, widths = small.operators(input_size), sizes(small.groups)
-    costs = {"params": params(left, widths), "macs": macs(left, widths)}
-    return replace(plan, record={**plan.record, **{k: {**plan.record[k], "after": cost} for k, cost in costs.items()}})

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..plan import Count, UserError, check_settings
+from ..plan import Count, Range, UserError, check_settings
 
 Widths = dict[str, int]
 Gain = Literal["sum", "log", "balanced"]
@@ -23,20 +24,24 @@ class SelectConfig:
 
     `ranking`: `global` compares |alpha| across all groups; `kind` across groups of one kind, and prunes the same share
     of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer
-    channels. `round_to`: widths are multiples of it (or the full width). `gain`, for budgets of costs: `sum` keeps the
-    most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's score is equally bad,
-    so that no layer is given up for many cheap channels of another; `balanced` the largest harmonic mean of the shares
-    of score kept, weighted by what the groups cost, so that equal scores keep equal shares of all groups, of streams
-    that everything reads as of what lies between.
+    channels; 0, which wants `gain="sum"`, lets residual blocks go whole where the space knows what is left of them, and
+    all other groups keep at least 1. `round_to`: widths are multiples of it (or the full width). `gain`, for budgets of
+    costs: `sum` keeps the most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's
+    score is equally bad, so that no layer is given up for many cheap channels of another; `balanced` the largest
+    harmonic mean of the shares of score kept, weighted by what the groups cost, so that equal scores keep equal shares
+    of all groups, of streams that everything reads as of what lies between.
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
-    floor: Count = 1
+    floor: Annotated[int, Range(at_least=0, at_most=2**31 - 1)] = 1
     round_to: Count = 1
     gain: Gain = "sum"
 
     def __post_init__(self) -> None:
         check_settings(self, "select")
+        if self.floor == 0 and self.gain != "sum":
+            rule = f"a group of which nothing is kept is worth nothing by gain = {self.gain!r}, whatever it costs"
+            raise UserError(rule, argument="select.floor", value=0, remedy="give select.gain=sum, or a floor of 1")
 
 
 class Ranking:
@@ -44,7 +49,8 @@ class Ranking:
 
     `order` {group: channels, best first}, `value` {group: what each of them ranks by}, `allowed` {group: widths},
     `sizes` {group: channels}. `present` {group: channels}: those that an earlier round has left, None: all; the others
-    come last, and no width has room for them. Raises UserError for scores that are not finite.
+    come last, and no width has room for them. `blocks` {group: residual block}: at a floor of 0 those of a block may
+    all have width 0. Raises UserError for scores that are not finite.
     """
 
     def __init__(
@@ -53,8 +59,10 @@ class Ranking:
         config: SelectConfig,
         kinds: Mapping[str, str],
         present: Mapping[str, Sequence[int]] | None = None,
+        blocks: Mapping[str, str] | None = None,
     ) -> None:
         self.config = config
+        self.blocks = dict(blocks or {}) if config.floor == 0 else {}
         self.sizes = {name: len(s) for name, s in scores.items()}
         self.order: dict[str, list[int]] = {}
         self.value: dict[str, list[float]] = {}
@@ -70,8 +78,9 @@ class Ranking:
             self.order[name] = torch.argsort(magnitude, descending=True, stable=True).tolist()
             self.value[name] = magnitude[self.order[name]].clamp(min=0).tolist()
             most = n if present is None else len(present[name])
-            lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
-            self.allowed[name] = [width for width in (*range(lowest, n, config.round_to), n) if width <= most] or [most]
+            lowest = -(-min(max(config.floor, 1), n) // config.round_to) * config.round_to
+            own = [width for width in (*range(lowest, n, config.round_to), n) if width <= most] or [most]
+            self.allowed[name] = [0, *own] if name in self.blocks and own[0] else own
         # By rank within the group or kind, the k worst channels overall take the same share of each.
         if config.ranking == "layer":
             self.value = {name: [1 - (rank + 0.5) / n for rank in range(n)] for name, n in self.sizes.items()}
@@ -90,6 +99,13 @@ class Ranking:
     def smallest(self) -> Widths:
         """The smallest allowed width of every group."""
         return {name: widths[0] for name, widths in self.allowed.items()}
+
+    def keeping_blocks(self) -> Ranking:
+        """The same where no block goes whole that is there now."""
+        other = copy(self)
+        other.blocks = {}
+        other.allowed = {name: [n for n in own if n] or own for name, own in self.allowed.items()}
+        return other
 
     def gains(self, prices: Mapping[str, float] | None = None) -> dict[str, list[float]]:
         """What each channel, best first, adds to what a plan keeps: {group: [C]}.

@@ -7,7 +7,7 @@ give the same plan.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..costs import macs, params
 from ..plan import UserError, WidthPlan
-from ..spaces import Operator
+from ..spaces import Operator, members_of
 from .budget import Budget
 from .counted import Counted, reachable_limit, under_one
 from .limits import Priced, best_under
@@ -31,7 +31,7 @@ def select(
     config: SelectConfig = DEFAULTS,
     *,
     space: str,
-    removable: Collection[str] = (),
+    blocks: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
     priced: Priced | None = None,
     present: Mapping[str, Sequence[int]] | None = None,
@@ -47,7 +47,8 @@ def select(
         budget: how much may stay.
         config: how channels are ranked, and which widths are allowed.
         space: name of the space, for the plan.
-        removable: groups that a free budget removes whole when all their scores are zero.
+        blocks: {group: residual block} of those that may go whole (`spaces.blocks_of`): under a free budget when all
+            their scores are zero, under others when `config.floor` is 0.
         kinds: what each group is (`Group.kind`; all "channels" when absent), for ranking within kinds and the record.
         priced: the latency table that a budget of latency needs.
         present: {group: channels} that earlier rounds have left, the only ones that can stay; the budget is of the
@@ -58,9 +59,9 @@ def select(
         plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
     """
     _check_gain(budget, config)
-    ranking = Ranking(scores, config, kinds or {}, present)
+    ranking = Ranking(scores, config, kinds or {}, present, blocks)
     before = ranking.sizes
-    widths = _widths(scores, operators, budget, ranking, removable, priced)
+    widths = _widths(scores, operators, budget, ranking, blocks or {}, priced)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
     record = {
         "select": asdict(config),
@@ -70,6 +71,8 @@ def select(
         "params": {"before": params(operators, before), "after": params(operators, widths)},
         "macs": {"before": macs(operators, before), "after": macs(operators, widths)},
     }
+    if gone := list(dict.fromkeys(block for name, block in (blocks or {}).items() if not widths[name])):
+        record["blocks_removed"] = gone
     if priced is not None:
         record["latency"] = priced.record(operators, widths)
     if kinds and set(kinds.values()) != {"channels"}:
@@ -82,25 +85,25 @@ def _widths(
     operators: Sequence[Operator],
     budget: Budget,
     ranking: Ranking,
-    removable: Collection[str],
+    blocks: Mapping[str, str],
     priced: Priced | None,
 ) -> dict[str, int]:
     """How many of each group's channels stay.
 
     One budget of channels, MACs or parameters drops the worst channels until it is met, and adds back those that still
     fit, best first (`threshold`). Where widths are rounded, and under another `gain`, it takes the widths that keep the
-    most instead (`counted.under_one`); so do a budget of latency, among the widths of the table's grid, and several
-    budgets at once.
+    most instead (`counted.under_one`), and where blocks may go; so do a budget of latency, among the widths of the
+    table's grid, and several budgets at once.
     """
     if budget.also or budget.latency:
         # Milliseconds of single channels are no table's: MACs say what a group is worth.
         prices = Counted.of("macs", ranking, operators).each(ranking) if ranking.config.gain == "balanced" else None
-        return best_under(budget, ranking.gains(prices), operators, ranking.allowed, priced)
+        return best_under(budget, ranking.gains(prices), operators, ranking.allowed, priced, blocks=ranking.blocks)
     if budget.limits.cost is not None:
         return under_one(budget, ranking, operators)
     counts = {name: int((s != 0).sum()) for name, s in scores.items()}
-    gone = {name for name, count in counts.items() if count == 0 and name in removable}
-    return {name: 0 if name in gone else ranking.allow_at_least(name, n) for name, n in counts.items()}
+    gone = {name for names in members_of(blocks) if not any(counts[name] for name in names) for name in names}
+    return {name: 0 if name in gone else ranking.allow_at_least(name, max(n, 1)) for name, n in counts.items()}
 
 
 def _check_gain(budget: Budget, config: SelectConfig) -> None:
@@ -114,6 +117,7 @@ def check_reachable(
     budget: Budget,
     config: SelectConfig,
     *,
+    blocks: Mapping[str, str] | None = None,
     priced: Priced | None = None,
 ) -> None:
     """Raise the UserError with which `select` refuses `budget` for groups of `sizes`, whatever their scores are.
@@ -123,12 +127,13 @@ def check_reachable(
 
     Args:
         sizes: {group: channels of the unpruned network}.
-        operators, budget, config, priced: as `select` takes them.
+        operators, budget, config, blocks, priced: as `select` takes them.
     """
     _check_gain(budget, config)
-    ranking = Ranking({name: torch.zeros(n) for name, n in sizes.items()}, replace(config, ranking="global"), {})
+    zeros = {name: torch.zeros(n) for name, n in sizes.items()}
+    ranking = Ranking(zeros, replace(config, ranking="global"), {}, blocks=blocks)
     if budget.also or budget.latency:
-        best_under(budget, ranking.gains(), operators, ranking.allowed, priced)
+        best_under(budget, ranking.gains(), operators, ranking.allowed, priced, blocks=ranking.blocks)
     elif budget.limits.cost is not None:
         reachable_limit(budget, ranking, Counted.of(budget.limits.cost, ranking, operators))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..plan import UserError, WidthPlan
 from ..plan.errors import reason
-from ..spaces import Group, Rest, Space, kind_of, sizes
+from ..spaces import Group, Rest, Space, check_whole_blocks, constant_of, kind_of, removed, sizes
 
 
 def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: WidthPlan) -> dict[str, Tensor]:
@@ -65,14 +65,14 @@ def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Mod
     plan.check_fits(sizes(space.groups))
     if emptied := [g.name for g in space.groups if not plan.kept[g.name] and g.rest is None]:
         raise UserError(f"plan: nothing kept of {emptied[:3]}, which no shortcut passes by; keep at least one channel")
+    check_whole_blocks(space.groups, plan.widths, source="plan")
     small_space = space.with_widths(plan.widths)
     like = next(model.parameters())
     small = small_space.empty().to(like.dtype)
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     state = slice_state(state, space.groups, plan)
-    for group in space.groups:
-        if group.rest is not None and not plan.kept[group.name]:
-            _collapse(state, group.rest, model.get_submodule(group.rest.norm))
+    for rest in removed(space.groups, plan.widths):
+        _collapse(state, rest, model)
     try:
         small.load_state_dict(state)
     except RuntimeError as error:
@@ -92,12 +92,10 @@ def _check_parts(model: Any, space: Any, plan: Any) -> None:
         raise UserError(f"plan = {kind_of(plan)}: must be a WidthPlan, as compress.select gives it")
 
 
-def _collapse(state: dict[str, Tensor], rest: Rest, norm: nn.Module) -> None:
-    """Leave of a residual block that adds a constant only that constant: what its last BatchNorm makes of zeros."""
-    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-    parts = ("weight", "bias", "running_mean", "running_var")
-    weight, bias, mean, var = (state[f"{rest.norm}.{part}"] for part in parts)
-    constant = bias - mean * weight / (var + norm.eps).sqrt()
-    for name in [name for name in state if name.startswith(f"{rest.block}.")]:
+def _collapse(state: dict[str, Tensor], rest: Rest, model: nn.Module) -> None:
+    """Leave of a residual block what it adds without its channels: a constant, or nothing."""
+    constant = None if rest.bias is None else constant_of(model, state, rest)
+    for name in [name for name in state if rest.holds(name)]:
         del state[name]
-    state[rest.bias] = constant
+    if rest.bias is not None and constant is not None:
+        state[rest.bias] = constant

@@ -206,6 +206,8 @@ def layers(run: RunContents) -> str:
     groups = run.plan["groups"]
     kept, size = sum(len(group["kept"]) for group in groups.values()), sum(group["size"] for group in groups.values())
     text = f"{kept:,} of {size:,} scored channels kept in {len(groups)} groups; a full bar is an unpruned group."
+    if gone := run.plan.get("blocks_removed"):
+        text += f" Blocks removed: {escape(', '.join(gone))}."
     return section("Kept channels per layer", f"{note(text)}{plots.kept_bars(run.plan)}")
 
 

@@ -19,8 +19,21 @@ from .given import check_given, copied, kind_of
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
 from .mobilenetv2 import MobileNetV2Space
 from .narrowing import narrow
-from .operators import Operator, Sum, Width, groups_of, plain_sides, width_at, without_sums
+from .operators import (
+    Operator,
+    Present,
+    Sum,
+    Width,
+    channels_at,
+    groups_of,
+    named_sides,
+    never_gone,
+    plain_sides,
+    width_at,
+    without_sums,
+)
 from .preresnet import PreResNetSpace
+from .removal import blocks_of, check_whole_blocks, constant_of, members_of, removed, within_blocks
 from .shapes import evaluating, shapes_through
 from .states import read_state
 from .stored_groups import group_values
@@ -68,6 +81,7 @@ __all__ = [
     "MobileNetV2Space",
     "Operator",
     "PreResNetSpace",
+    "Present",
     "Rest",
     "Slice",
     "Space",
@@ -80,8 +94,12 @@ __all__ = [
     "attention_of",
     "axis_length",
     "bare_parameters",
+    "blocks_of",
+    "channels_at",
     "check_given",
+    "check_whole_blocks",
     "columns",
+    "constant_of",
     "copied",
     "evaluating",
     "find_space",
@@ -97,13 +115,17 @@ __all__ = [
     "load_space",
     "load_state",
     "make_space",
+    "members_of",
     "name_code",
+    "named_sides",
     "narrow",
     "narrow_heads",
+    "never_gone",
     "norm_scales",
     "plain_attention",
     "plain_sides",
     "read_state",
+    "removed",
     "rows",
     "save_model",
     "shapes_through",
@@ -111,5 +133,6 @@ __all__ = [
     "traced_operators",
     "weights_of",
     "width_at",
+    "within_blocks",
     "without_sums",
 ]

@@ -12,6 +12,7 @@ from torch import nn
 from .axes import resized
 from .groups import Group
 from .operators import Operator
+from .removal import without_removed
 
 
 class Space(Protocol):
@@ -84,8 +85,8 @@ class WidthSpace:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The scored groups, in forward order, at the present widths."""
-        return resized(self.full_groups, self.widths)
+        """The scored groups, in forward order, at the present widths; removed blocks have none."""
+        return without_removed(resized(self.full_groups, self.widths))
 
     @property
     def arch(self) -> dict[str, Any]:

@@ -106,15 +106,30 @@ def columns(*modules: str, layout: Layout = PLAIN) -> tuple[Slice, ...]:
 
 @dataclass(frozen=True)
 class Rest:
-    """What is left of residual block `block` when nothing of a group inside is kept: a constant.
+    """What is left of residual block `block` when nothing of its groups is kept: the shortcut, and maybe a constant.
 
-    It is what the block's last BatchNorm `norm` makes of zeros, and becomes the parameter `bias` of what takes the
-    block's place.
+    Groups that name the same block go together or not at all, and its `modules` with them. Where the block adds a
+    constant then, it is what its `last` layers, one after the other, make of zeros, and becomes the parameter `bias` of
+    what takes the block's place.
+
+    Example::
+
+        Rest("layer1.1", modules=("layer1.1",))
     """
 
     block: str
-    norm: str
-    bias: str
+    modules: tuple[str, ...]
+    last: tuple[str, ...] = ()
+    bias: str | None = None
+
+    def holds(self, name: str) -> bool:
+        """Whether a module or tensor called `name` goes with the block."""
+        return any(name == module or name.startswith(f"{module}.") for module in self.modules)
+
+    def with_prefix(self, prefix: str) -> Rest:
+        """The same in a network of which this one is the part `prefix`."""
+        modules, last = (tuple(f"{prefix}.{name}" for name in names) for names in (self.modules, self.last))
+        return Rest(f"{prefix}.{self.block}", modules, last, self.bias and f"{prefix}.{self.bias}")
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,7 @@ class Group:
     read them (weight columns). Scores multiply what the `gated` ones compute: the readers' inputs, or, where a reader
     does not see the channels themselves, the writers' outputs. `index` names the buffer of a gather that picks the
     channels from a wider stream, for groups nobody produces alone. `rest`: what stays of the block that goes when none
-    of the channels is left, where that is possible. `kind` is a label; nothing that is computed depends on it.
+    of its groups' channels is left, where that is possible. `kind` is a label; nothing that is computed depends on it.
 
     Example::
 
@@ -163,7 +178,7 @@ class Group:
             for side in (self.writes, self.reads)
         )
         index = None if self.index is None else f"{prefix}.{self.index}"
-        rest = self.rest and Rest(*(f"{prefix}.{name}" for name in (self.rest.block, self.rest.norm, self.rest.bias)))
+        rest = self.rest and self.rest.with_prefix(prefix)
         return replace(self, name=f"{prefix}.{self.name}", writes=writes, reads=reads, index=index, rest=rest)
 
 

@@ -8,7 +8,7 @@ each stage are scored too, one group for all blocks that add up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from ..plan import UserError, brief
 from .arguments import check_ends, check_flag, check_widths
-from .axes import resized
 from .base import WidthSpace
 from .groups import Group, Rest, columns, rows
 from .narrowing import narrow
 from .operators import Operator
-from .traced import traced_operators
+from .removal import within_blocks
+from .traced import Axes, traced_operators
 
 
 class Shift(nn.Module):
@@ -74,22 +74,6 @@ class MobileNetV2Space(WidthSpace):
         return _groups(self._template(), with_outputs=self.score_outputs)
 
     @property
-    def groups(self) -> tuple[Group, ...]:
-        """The scored groups at their present widths; removed blocks have none, but what is left adds to a stage."""
-        gone = self._removed
-        groups = resized(self.full_groups, self.widths)
-        if not gone:
-            return groups
-        present = []
-        for group in (group for group in groups if group.size):
-            left = tuple(b.rstrip(".") for b in gone if any(each.module == f"{b}bn3" for each in group.writes))
-            writes, reads = (
-                tuple(each for each in side if not each.module.startswith(gone)) for side in (group.writes, group.reads)
-            )
-            present.append(replace(group, writes=writes + rows(*left), reads=reads))
-        return tuple(present)
-
-    @property
     def normalised(self) -> dict[str, str]:
         """Every projection feeds a BatchNorm; so does every expansion, which reads a stage's outputs."""
         pairs: dict[str, str] = {}
@@ -129,9 +113,10 @@ class MobileNetV2Space(WidthSpace):
         """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
         with torch.device("meta"):  # neither memory nor time, however large the image
             model = self.build()
-        operators = traced_operators(model, self.groups, input_size)
+        groups = self.groups
+        operators, axes = within_blocks(traced_operators(model, groups, input_size), groups), Axes(groups)
         shifts = [
-            Operator(name, "shift", 1, module.bias.shape[0], macs=0, weights=0, biases=1)
+            Operator(name, "shift", 1, axes.width(name, 0, module.bias.shape[0])[0], macs=0, weights=0, biases=1)
             for name, module in model.named_modules()
             if isinstance(module, Shift)
         ]
@@ -166,7 +151,7 @@ def _groups(model: nn.Module, *, with_outputs: bool) -> tuple[Group, ...]:
         for name, block in zip(names, stage, strict=True):
             if hasattr(block, "conv_pwl"):
                 made = rows(*(f"{name}.{part}" for part in ("conv_pw", "bn1", "conv_dw", "bn2")))
-                rest = Rest(name, norm=f"{name}.bn3", bias=f"{name}.bias") if block.has_skip else None
+                rest = Rest(name, (name,), (f"{name}.bn3",), f"{name}.bias") if block.has_skip else None
                 groups.append(Group(name, block.conv_dw.out_channels, made, columns(f"{name}.conv_pwl"), rest=rest))
         # Multipliers of 0.25 and less give the very first block a shortcut: its channels are the stem's as well.
         if with_outputs and not stage[0].has_skip:

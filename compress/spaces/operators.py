@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from .groups import Group, Slice
@@ -24,8 +25,22 @@ class Sum:
     constant: int = 0
 
 
-Width = int | str | Sum
-"""A fixed number of channels, the name of the group whose kept channels are counted, or a sum of those."""
+@dataclass(frozen=True)
+class Present:
+    """`n` channels while anything is kept of `group`; without, the block around it is gone, and there are none.
+
+    Example::
+
+        width_at(Present("layer1.1.conv1", 64), {"layer1.1.conv1": 0})  # 0
+    """
+
+    group: str
+    n: int
+
+
+Width = int | str | Sum | Present
+"""A fixed number of channels, the name of the group whose kept channels are counted, a sum of those, or a number of
+channels that go with a group's last one."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +71,18 @@ def groups_of(width: Width) -> tuple[str, ...]:
     """The groups that `width` counts channels of."""
     if isinstance(width, Sum):
         return tuple(name for name, _ in width.terms)
+    if isinstance(width, Present):
+        return (width.group,)
     return (width,) if isinstance(width, str) else ()
 
 
 def width_at(width: Width, widths: Mapping[str, Any]) -> Any:
-    """The number of channels at `widths` {group: int, or a soft width as a scalar tensor}."""
+    """The number of channels at `widths` {group: int, or a soft width as a scalar tensor: then no block is gone}."""
     if isinstance(width, Sum):
         return sum((times * widths[name] for name, times in width.terms), width.constant)
+    if isinstance(width, Present):
+        n = widths[width.group]
+        return 0 if isinstance(n, Integral) and not n else width.n
     return widths[width] if isinstance(width, str) else width
 
 
@@ -82,11 +102,30 @@ def axis_width(parts: Iterable[tuple[Group, Slice]], n: int) -> tuple[Width, int
     return Sum(tuple(times.items()), fixed), 1
 
 
-def plain_sides(op: Operator) -> tuple[int | str, int | str]:
+def plain_sides(op: Operator) -> tuple[int | str | Present, int | str | Present]:
     """`n_in` and `n_out` of an operator whose widths are no sums; ValueError for another one."""
     if isinstance(op.n_in, Sum) or isinstance(op.n_out, Sum):
         raise ValueError(f"{op.name}: its widths are sums of groups; see without_sums")
     return op.n_in, op.n_out
+
+
+def named_sides(op: Operator) -> tuple[int | str, int | str]:
+    """The same with the group's name in place of a `Present`: what the operator's cost is a table over."""
+    n_in, n_out = (n.group if isinstance(n, Present) else n for n in plain_sides(op))
+    return n_in, n_out
+
+
+def channels_at(width: int | str | Present, n: int) -> int:
+    """How many channels a side of an operator has where its group, if it has one, keeps `n`."""
+    if isinstance(width, Present):
+        return width.n if n else 0
+    return n if isinstance(width, str) else width
+
+
+def never_gone(op: Operator) -> Operator:
+    """`op` as if its block had to stay, whatever is kept."""
+    n_in, n_out = (n.n if isinstance(n, Present) else n for n in (op.n_in, op.n_out))
+    return replace(op, n_in=n_in, n_out=n_out)
 
 
 def without_sums(op: Operator) -> tuple[Operator, ...]:
@@ -105,7 +144,7 @@ def without_sums(op: Operator) -> tuple[Operator, ...]:
     )
 
 
-def _terms(width: Width) -> tuple[tuple[int | str, int], ...]:
+def _terms(width: Width) -> tuple[tuple[int | str | Present, int], ...]:
     if not isinstance(width, Sum):
         return ((width, 1),)
     return (*width.terms, *([(width.constant, 1)] if width.constant else []))

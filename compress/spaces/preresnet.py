@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from ..plan import UserError, brief
 from .arguments import check_ends, check_flag, check_widths
 from .base import WidthSpace
-from .groups import Group, columns, rows
+from .groups import Group, Rest, columns, rows
 from .operators import Operator, Width
+from .removal import check_whole_blocks, within_blocks
 
 STAGE_PLANES = (16, 32, 64)
 EXPANSION = 4
@@ -80,7 +81,9 @@ class PreResNet(nn.Module):
             for i in range(space.blocks_per_stage):
                 widths = space.block_widths(f"layer{stage}.{i}", stream, planes)
                 stride = 2 if i == 0 and stage > 1 else 1
-                blocks.append(Bottleneck(stream, planes * EXPANSION, widths, stride=stride))
+                gone = space.is_removed(f"layer{stage}.{i}")
+                block = nn.Identity() if gone else Bottleneck(stream, planes * EXPANSION, widths, stride=stride)
+                blocks.append(block)
                 stream = planes * EXPANSION
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
         n_head = space.width("head.input", stream)
@@ -107,8 +110,9 @@ class PreResNetSpace(WidthSpace):
     """PreResNet of `depth` 9n + 2, scored after conv1 and conv2 of each block; with `score_inputs` also what each
     block and the classifier read from the residual stream (NetSlim's channel selection).
 
-    `widths` holds the groups that are narrower than the original. Raises UserError for an impossible depth, an unknown
-    group or a width out of range.
+    `widths` holds the groups that are narrower than the original; where those of a block with a shortcut around it are
+    all 0, the whole block is gone. Raises UserError for an impossible depth, an unknown group, a width out of range or
+    a block of which only some groups are gone.
 
     Example::
 
@@ -133,8 +137,12 @@ class PreResNetSpace(WidthSpace):
             )
         check_ends(self.num_classes, self.in_channels)
         check_flag("score_inputs", self.score_inputs)
-        full = {group.name: (1, group.size) for group in self._groups(with_inputs=True)}
+        groups = self._groups(with_inputs=True)
+        full = {group.name: (int(group.rest is None), group.size) for group in groups}
         check_widths(self.widths, full, network=f"PreResNet-{self.depth}")
+        # What a removed block read does not matter where it is not scored.
+        chosen = [group for group in groups if group.index is None or self.widths.get(group.name) == 0]
+        check_whole_blocks(chosen, self.widths, source="widths")
 
     @property
     def blocks_per_stage(self) -> int:
@@ -149,7 +157,8 @@ class PreResNetSpace(WidthSpace):
     @property
     def normalised(self) -> dict[str, str]:
         """conv1 and conv2 of each block feed a BatchNorm; conv3 adds to the stream."""
-        return {f"{b}.conv{i}": f"{b}.bn{i + 1}" for b, _, _ in self._blocks() for i in (1, 2)}
+        blocks = [b for b, _, _ in self._blocks() if not self.is_removed(b)]
+        return {f"{b}.conv{i}": f"{b}.bn{i + 1}" for b in blocks for i in (1, 2)}
 
     @property
     def classifier(self) -> tuple[str, ...]:
@@ -159,6 +168,10 @@ class PreResNetSpace(WidthSpace):
     def width(self, group: str, full: int) -> int:
         """Present width of `group`, whose original width is `full`."""
         return self.widths.get(group, full)
+
+    def is_removed(self, block: str) -> bool:
+        """Whether nothing is left of `block` but its shortcut."""
+        return self.widths.get(f"{block}.conv1") == 0
 
     def block_widths(self, block: str, stream: int, planes: int) -> tuple[int, int, int]:
         """Present (input, conv1, conv2) widths of a block that reads `stream` channels."""
@@ -189,12 +202,13 @@ class PreResNetSpace(WidthSpace):
     def _groups(self, *, with_inputs: bool) -> tuple[Group, ...]:
         groups = []
         for b, stream, planes in self._blocks():
+            rest = None if b.endswith(".0") else Rest(b, (b,))
             if with_inputs:
                 gathered = rows(f"{b}.bn1"), columns(f"{b}.conv1")
-                groups.append(Group(f"{b}.input", stream, *gathered, index=f"{b}.select.index"))
+                groups.append(Group(f"{b}.input", stream, *gathered, index=f"{b}.select.index", rest=rest))
             for i in (1, 2):
                 made, read = rows(f"{b}.conv{i}", f"{b}.bn{i + 1}"), columns(f"{b}.conv{i + 1}")
-                groups.append(Group(f"{b}.conv{i}", planes, made, read))
+                groups.append(Group(f"{b}.conv{i}", planes, made, read, rest=rest))
         if with_inputs:
             width = STAGE_PLANES[-1] * EXPANSION
             groups.append(Group("head.input", width, rows("bn"), columns("fc"), index="select.index"))
@@ -210,6 +224,8 @@ class PreResNetSpace(WidthSpace):
 
         ops = [_conv("conv1", self.in_channels, STEM_CHANNELS, 3, height * width)]
         for b, stream, planes in self._blocks():
+            if self.is_removed(b):
+                continue
             out = planes * EXPANSION
             stride = 2 if b.endswith(".0") and planes != STAGE_PLANES[0] else 1
             n_in = channels(f"{b}.input", stream)
@@ -223,7 +239,7 @@ class PreResNetSpace(WidthSpace):
                 ops += [_conv(f"{b}.downsample.0", stream, out, 1, height * width)]
         n_head = channels("head.input", STAGE_PLANES[-1] * EXPANSION)
         ops += [_norm("bn", n_head), Operator("fc", "linear", n_head, self.num_classes, macs=1, weights=1, biases=1)]
-        return tuple(ops)
+        return within_blocks(ops, self.groups)
 
 
 def _conv(name: str, n_in: Width, n_out: Width, kernel: int, n_pixels: int) -> Operator:

@@ -28,6 +28,8 @@ from .gates import GatheredLinear
 from .groups import Group, columns
 from .narrowing import narrow
 from .operators import Operator
+from .partial_blocks import removable, take_out
+from .removal import removed, within_blocks
 from .timm_arguments import FAMILIES, check_model, plain_options
 from .traced import bare_parameters, traced_operators
 
@@ -40,8 +42,9 @@ class TransformerSpace(WidthSpace):
 
     `input_size`: side of the image in pixels; None: timm's own for this model. `options` are timm's, such as
     `{"window_size": 4, "patch_size": 2, "embed_dim": 48, "drop_path_rate": 0.2}`: plain values, tuples kept as lists,
-    because they go into model.json. `widths` holds the groups that differ from the original. Raises UserError for a
-    model of another family, an option timm refuses, a group that does not exist, or a width out of range.
+    because they go into model.json. `widths` holds the groups that differ from the original; of an attention or MLP of
+    width 0 a constant is left. Raises UserError for a model of another family, an option timm refuses, a group that
+    does not exist, or a width out of range.
 
     Example::
 
@@ -70,7 +73,7 @@ class TransformerSpace(WidthSpace):
         plain = plain_options(self.name, self.options)
         object.__setattr__(self, "options", plain)
         check_options(plain)
-        full = {group.name: (1, group.size) for group in self.full_groups}
+        full = {group.name: (int(group.rest is None), group.size) for group in self.full_groups}
         check_widths(self.widths, full, network=self.model)
 
     @property
@@ -119,7 +122,7 @@ class TransformerSpace(WidthSpace):
                 f"space.model = {self.model!r}: {str(error).rstrip('.')}; set space.input_size to the images' side, "
                 "a multiple of the patch size"
             ) from None
-        return found + bare_parameters(model, self.groups)
+        return within_blocks(found + bare_parameters(model, self.groups), self.groups)
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,8 @@ def _groups(space: str, model: str, input_size: int | None, options: str, scored
 
 
 def _block_groups(name: str, block: Any) -> list[Group]:
-    return [attention_of(f"{name}.attn", block.attn), _mlp_group(name, block)]
+    groups = attention_of(f"{name}.attn", block.attn), _mlp_group(name, block)
+    return [removable(group, name, block) for group in groups]
 
 
 def _vtp_groups(name: str, block: Any) -> list[Group]:
@@ -233,9 +237,11 @@ def _check_block(model: str, name: str, block: Any) -> None:
 
 def _shrink(model: nn.Module, space: TransformerSpace) -> None:
     """Bring `model`, fresh from timm, to the widths of `space`, in place."""
-    full = space.full_groups
-    narrow(model, full, space.widths)
-    narrow_heads(model, full, space.widths)
+    full, widths = space.full_groups, {name: width for name, width in space.widths.items() if width}
+    narrow(model, full, widths)
+    narrow_heads(model, full, widths)
+    for rest in sorted(removed(full, space.widths), key=lambda rest: rest.block.endswith(".attn")):
+        take_out(model, rest.block)  # an MLP first: a block without attention is another module
     for group in full:
         if group.index is not None and space.widths.get(group.name, group.size) != group.size:
             layer = group.reads[0].module

@@ -14,7 +14,7 @@ DEIT = {"depth": 2, "patch_size": 8}
 
 SPACES = {
     "preresnet": (PreResNetSpace(11, 5), 16),
-    "preresnet-inputs": (PreResNetSpace(11, 5, score_inputs=True), 16),
+    "preresnet-inputs": (PreResNetSpace(20, 5, score_inputs=True), 16),
     "mobilenetv2-outputs": (MobileNetV2Space(5, 0.35, score_outputs=True), 32),
     # 36 pixels are 9 x 9 patches, which windows of 4 do not divide: padding and masks are in the graph.
     "swin": (SwinSpace(5, "swin_tiny_patch4_window7_224", input_size=36, options=SHALLOW), 36),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from compress.measure import table as table_module
 from compress.measure.profiling import Profile
-from compress.spaces import PreResNetSpace, sizes
+from compress.spaces import PreResNetSpace, sizes, width_at
 
 SPACE, SIZE = PreResNetSpace(11, 5), (3, 16, 16)
 GROUP = "layer3.0.conv1"
@@ -36,7 +36,7 @@ class Formula:
     def costs(self, widths):
         found = {}
         for op in self.operators:
-            n_in, n_out = (widths[n] if isinstance(n, str) else n for n in (op.n_in, op.n_out))
+            n_in, n_out = (width_at(n, widths) for n in (op.n_in, op.n_out))
             step = self.factor(widths[GROUP]) if GROUP in (op.n_in, op.n_out) else 1.0
             found[op.name] = (0.01 + op.macs * n_in * n_out / 3e6) * step
         return found

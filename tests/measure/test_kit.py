@@ -11,7 +11,7 @@ import pytest
 from exported_spaces import made
 from run_tool import run_tool
 
-from compress.costs import LatencyTable
+from compress.costs import LatencyTable, macs
 from compress.measure import TableConfig
 from compress.measure.designs import allowed_widths, sample_designs
 from compress.measure.kit import writing
@@ -84,11 +84,8 @@ def made_up_times(kit, ratio, *, names=None):
 
 def by_macs(widths):
     """Some constant time, and the rest as MACs have it."""
-
-    def macs(at):
-        return sum(op.macs * at.get(op.n_in, op.n_in) * at.get(op.n_out, op.n_out) for op in SPACE.operators(SIZE))
-
-    return 0.2 + 0.8 * macs(widths) / macs(FULL)
+    operators = SPACE.operators(SIZE)
+    return 0.2 + 0.8 * macs(operators, {**FULL, **widths}) / macs(operators, FULL)
 
 
 def run(kit, *arguments, folder):

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from made_up_profiles import SIZE, SPACE, Formula, late_step, use
 
-from compress.costs import LatencyTable
+from compress.costs import LatencyTable, macs
 from compress.measure import TableConfig, build_table, merge_tables, prediction_error
 from compress.measure.designs import allowed_widths, sample_designs
 from compress.measure.profiling import Timing
+from compress.measure.table import first_designs
 from compress.measure.totals import fit_totals, held_out_totals, most_telling
+from compress.measure.ways import WAYS
 from compress.plan import UserError
-from compress.spaces import Operator, make_space, sizes
+from compress.spaces import Operator, PreResNetSpace, blocks_of, make_space, members_of, sizes, width_at
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 GRIDS = {name: list(range(8, 129, 8)) for name in "abcd"}
@@ -205,3 +207,30 @@ def test_a_backend_that_tells_no_layers_has_tables_of_totals():
         TableConfig("torch-compile", way="profiles")
     with pytest.raises(UserError, match="way = 'other': must be one of 'profiles', 'totals'"):
         TableConfig(way="other")
+
+
+def test_what_goes_with_a_block_is_known_from_networks_without_it():
+    """Norms and sums take time at any width of their block, and a constant time of every layer goes too."""
+    space, size = PreResNetSpace(29, 5), (3, 32, 32)
+    operators, full = space.operators(size), sizes(space.groups)
+    blocks = members_of(blocks_of(space.groups))
+    first = {way: first_designs(space, size, TableConfig(designs=24, multiple=4, way=way)) for way in WAYS}
+    gone = [[not any(design[name] for name in names) for names in blocks] for design in first["totals"]]
+    assert all(any(removed) == (i % 3 == 2) for i, removed in enumerate(gone))
+    assert [w for i, w in enumerate(first["totals"]) if i % 3 < 2] == [
+        w for i, w in enumerate(first["profiles"]) if i % 3 < 2
+    ]
+
+    def ratio(widths):
+        there = [op for op in operators if width_at(op.n_in, widths) and width_at(op.n_out, widths)]
+        return 0.1 + (macs(operators, widths) / macs(operators, full) + 1.5 * len(there) / len(operators)) / 2.8
+
+    measured = [Timing(w, full, ratio(w) / ratio(full), 10.0, 0.2) for w in first["totals"]]
+    grids = {group.name: [0, *range(4, group.size, 4), group.size] for group in space.groups}
+    table = fit_totals({}, operators, grids, measured)
+    for seed in range(4):
+        without = {
+            name: 0 for names, removed in zip(blocks, gone[3 * seed + 2], strict=True) if not removed for name in names
+        }
+        predicted = table.predict(operators, {**full, **without}).ratio
+        assert predicted == pytest.approx(ratio({**full, **without}) / ratio(full), rel=0.08)

@@ -198,7 +198,9 @@ def test_budgets_outside_zero_to_one_are_refused(value):
         Budget("macs_ratio", value)
 
 
-@pytest.mark.parametrize("settings", [{"ranking": "best"}, {"floor": 0}, {"round_to": 0}, {"round_to": 2.5}])
+@pytest.mark.parametrize(
+    "settings", [{"ranking": "best"}, {"floor": -1}, {"floor": 0, "gain": "log"}, {"round_to": 0}, {"round_to": 2.5}]
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(UserError, match=rf"select\.{next(iter(settings))} = "):
         SelectConfig(**settings)

@@ -101,12 +101,12 @@ def test_a_layer_of_another_kind_is_not_narrowed():
 
 
 def test_a_part_of_a_larger_network_has_its_names_behind_the_parts():
-    rest = Rest("block", norm="block.bn", bias="block.bias")
+    rest = Rest("block", ("block",), ("block.bn",), "block.bias")
     alone = Group("g", 4, rows("a"), (*columns("b"), Slice("", 1, parameter="gain")), index="b.index", rest=rest)
     inside = alone.with_prefix("backbone")
     assert [piece.module for piece in inside.slices] == ["backbone.a", "backbone.b", "backbone"]
     assert (inside.name, inside.index) == ("backbone.g", "backbone.b.index")
-    assert inside.rest == Rest("backbone.block", norm="backbone.block.bn", bias="backbone.block.bias")
+    assert inside.rest == Rest("backbone.block", ("backbone.block",), ("backbone.block.bn",), "backbone.block.bias")
 
 
 def test_a_bare_parameter_has_a_side_for_each_axis_that_groups_are_on():

@@ -11,6 +11,7 @@ from compress.spaces import (
     Alphas,
     Card,
     MobileNetV2Space,
+    blocks_of,
     fold_scores,
     load_model,
     load_state,
@@ -110,12 +111,12 @@ def test_free_ratio_removes_blocks_whose_scores_are_all_zero_and_have_a_shortcut
     scores["blocks.2.1"].zero_()  # has a shortcut
     scores["blocks.2.0"].zero_()  # has none: floored
     scores["blocks.3.1"][:5] = 0
-    removable = [group.name for group in space.groups if group.rest is not None]
-    plan = select(scores, space.operators(INPUT), Budget(), space=space.name, removable=removable)
+    blocks = blocks_of(space.groups)
+    plan = select(scores, space.operators(INPUT), Budget(), space=space.name, blocks=blocks)
     full = sizes(space.groups)
     expected = {"blocks.2.1": 0, "blocks.2.0": 1, "blocks.3.1": full["blocks.3.1"] - 5}
     assert plan.widths == {**full, **expected}
-    assert "blocks.2.0" not in removable
+    assert "blocks.2.0" not in blocks
 
 
 def test_a_plan_that_empties_a_block_without_a_shortcut_is_refused():
