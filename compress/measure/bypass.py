@@ -54,10 +54,12 @@ def constant_writers(groups: Iterable[Group]) -> list[tuple[str, str]]:
 
 def take_out(graph: Any, bypasses: Sequence[Bypass]) -> None:
     """Put the shortcut of each block in place of its sum, in place; what nobody reads then is left to `keep_live`."""
-    for each in bypasses:
+    made = {name: node for node in graph.node for name in node.output}
+    for each in sorted(bypasses, key=lambda each: each.add):
         node = graph.node[each.add]
         shortcut = node.input[each.shortcut]
-        node.name = f"{owner_of(shortcut) or REST}{MARK}{each.add}"
+        owner = owner_of(made[shortcut].name) if shortcut in made else None
+        node.name = f"{owner or REST}{MARK}{each.add}"
         node.op_type = "Identity" if each.constant is None else "Add"
         del node.input[:]
         node.input.extend([shortcut] if each.constant is None else [shortcut, each.constant])

@@ -97,7 +97,7 @@ class WidthGraphs:
         self.bypasses = bypasses_in(graph, layers, space.groups)
         self._forget_shapes()
         self._plan_constants(model, space)
-        name_by_owner(graph, layers)
+        name_by_owner(graph, layers, {bypass.add for bypass in self.bypasses})
 
     def at(self, widths: Mapping[str, int]) -> bytes:
         """The serialised model at `widths`, {group: channels}; groups that are not named keep all of theirs."""

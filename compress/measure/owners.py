@@ -48,19 +48,19 @@ def layer_of(
     return next((name for name in (module, f"{module}.products", f"{around}.products") if name in operators), None)
 
 
-def name_by_owner(graph: Any, layers: Sequence[str | None]) -> None:
+def name_by_owner(graph: Any, layers: Sequence[str | None], ends: Collection[int] = ()) -> None:
     """Rename all nodes of `graph`, and their outputs but the graph's own, to `operator#index`, in place.
 
     `layers` has an operator for every node, or None for a node that belongs to whatever made its latest input:
     activations to their convolution, sums to the branch that they add, layout changes to what came before. REST where
-    nothing did.
+    nothing did, and behind the sums `ends` of blocks that may go: what follows there stays when the block goes.
     """
     kept = {output.name for output in graph.output}
     names: dict[str, str] = {}
     made: dict[str, tuple[int, str]] = {}  # tensor -> index and owner of the node that made it
     for index, (node, layer) in enumerate(zip(graph.node, layers, strict=True)):
         before = max((made[name] for name in node.input if name in made), default=(-1, REST))
-        owner = layer or before[1]
+        owner = layer or (REST if before[0] in ends else before[1])
         node.name = f"{owner}{MARK}{index}"
         made |= dict.fromkeys(node.output, (index, owner))
         names |= {o: o if o in kept else f"{node.name}.{i}" for i, o in enumerate(node.output)}

@@ -94,5 +94,5 @@ def reachable_limit(budget: Budget, ranking: Ranking, counted: Counted) -> float
         f"out of reach; with this floor and rounding the reachable range is {least:.4f} to {most:.4f}",
         argument=budget.kind,
         value=budget.value,
-        remedy="choose a value inside it, or lower select.floor or select.round_to",
+        remedy=f"choose a value inside it, or lower {'select.floor or ' * (not ranking.blocks)}select.round_to",
     )

@@ -99,7 +99,8 @@ def best_widths(
         chosen = None
     if chosen is None:
         if known is None:
-            raise UserError(_refusal(classes, pairs, fixed, limits, room * (1 - SLACK)))
+            lower = "select.round_to" if together else "select.floor or select.round_to"
+            raise UserError(_refusal(classes, pairs, fixed, limits, room * (1 - SLACK), lower))
         return dict(known)
     picked = [zip(each.names, each.widths[k], strict=True) for each, k in zip(classes, chosen, strict=True)]
     found = {name: int(width) for pairs in picked for name, width in pairs}
@@ -262,8 +263,12 @@ def _refusal(
     fixed: np.ndarray,
     limits: Sequence[Limit],
     most: np.ndarray,
+    lower: str,
 ) -> str:
-    """The limit that no choice keeps, with the least that it could be; else that they cannot be kept together."""
+    """The limit that no choice keeps, with the least that it could be; else that they cannot be kept together.
+
+    `lower` are the settings that leave more choices when they are lower.
+    """
     for j, limit in enumerate(limits):
         least, proven = smallest(classes, pairs, fixed, j)
         if len(limits) == 1 or least > fixed[j] + most[j]:
@@ -271,7 +276,7 @@ def _refusal(
             remedy = "raise it to that, or lower" if _up(least) < limit.whole else "lower"
             return (
                 f"{limit.name}: out of reach; allowed are {limit.most:.6g}{limit.unit}, and with this floor and "
-                f"rounding {reached}; {remedy} select.floor or select.round_to"
+                f"rounding {reached}; {remedy} {lower}"
             )
     return (
         f"{_named(limits)}: no widths found that keep them together, though each alone could be kept; raise one of them"
