@@ -4,6 +4,7 @@ from .budget import STEPS, Budget
 from .limits import Priced
 from .planning import plan_for
 from .ranking import SelectConfig
+from .rounding import SelectSection, settled
 from .select import check_reachable, hash_scores, select
 from .slice import slice_model, slice_state
 
@@ -12,10 +13,12 @@ __all__ = [
     "Budget",
     "Priced",
     "SelectConfig",
+    "SelectSection",
     "check_reachable",
     "hash_scores",
     "plan_for",
     "select",
+    "settled",
     "slice_model",
     "slice_state",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,16 +27,29 @@ class SelectConfig:
     most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's score is equally bad,
     so that no layer is given up for many cheap channels of another; `balanced` the largest harmonic mean of the shares
     of score kept, weighted by what the groups cost, so that equal scores keep equal shares of all groups, of streams
-    that everything reads as of what lies between.
+    that everything reads as of what lies between. `finer`: narrow groups may also keep a half or a quarter of
+    `round_to` (`small_widths`).
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
     floor: Count = 1
     round_to: Count = 1
     gain: Gain = "sum"
+    finer: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self, "select")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plans record it."""
+        return {name: value for name, value in asdict(self).items() if name != "finer" or value}
+
+    def small_widths(self, n: int) -> list[int]:
+        """Widths of a group of `n` channels below `round_to`: powers of two that keep at least a quarter of it."""
+        if not self.finer:
+            return []
+        powers = (1 << i for i in range(self.round_to.bit_length()))
+        return [width for width in powers if max(n / 4, min(self.floor, n)) <= width < min(self.round_to, n)]
 
 
 class Ranking:
@@ -71,7 +84,8 @@ class Ranking:
             self.value[name] = magnitude[self.order[name]].clamp(min=0).tolist()
             most = n if present is None else len(present[name])
             lowest = -(-min(config.floor, n) // config.round_to) * config.round_to
-            self.allowed[name] = [width for width in (*range(lowest, n, config.round_to), n) if width <= most] or [most]
+            widths = (*config.small_widths(n), *range(lowest, n, config.round_to), n)
+            self.allowed[name] = [width for width in widths if width <= most] or [most]
         # By rank within the group or kind, the k worst channels overall take the same share of each.
         if config.ranking == "layer":
             self.value = {name: [1 - (rank + 0.5) / n for rank in range(n)] for name, n in self.sizes.items()}
