@@ -16,7 +16,7 @@ from ..plan import Count, UserError, brief, build_settings, check_output_folder
 from ..plan.backends import BACKENDS, FIRST
 from ..plan.budget_kinds import BUDGETS
 from ..plan.settings import convert
-from ..pruning import Budget, SelectConfig, SelectSection, check_reachable, settled
+from ..pruning import Budget, SelectConfig, SelectSection, check_reachable, config_for
 from ..spaces import GIVEN, LiveSpace, Space, copied, kind_of, sizes
 from ..tracing import Groups, groups_of
 from .data import Data
@@ -95,14 +95,9 @@ def select_config(
 
     Raises UserError for a budget that no allowed widths meet.
     """
-    full, operators = sizes(space.groups), space.operators(input_size)
-
-    def check(config: SelectConfig) -> None:
-        check_reachable(full, operators, limit, config)
-
     block = block_of(BACKENDS.need("backend", FIRST).blocks, {group.kind for group in space.groups})
-    config = settled(section, block, None if limit.limits.cost is None else check)
-    check(config)
+    config = config_for(space, limit, section, block, input_size=input_size)
+    check_reachable(sizes(space.groups), space.operators(input_size), limit, config)
     return config
 
 

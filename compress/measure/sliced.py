@@ -54,7 +54,9 @@ def sliced_ratio(
 
     Example::
 
-        sliced_ratio((network, space), (small, small_space), input_size=size, backend=backend, config=MeasureConfig())
+        config = MeasureConfig(repeats=6, warmup_seconds=0.01)
+        pair = (network, space), (small, small_space)
+        sliced_ratio(*pair, input_size=size, backend=backend, config=config)["median"]  # 0.6
     """
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(1))
     with scratch("sliced") as folder:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..measure.blocks import block_of
 from ..plan.backends import BACKENDS
-from ..pruning import Budget, Priced, SelectConfig, check_reachable, settled
-from ..spaces import Space, sizes
+from ..pruning import Budget, Priced, SelectConfig, config_for
+from ..spaces import Space
 from .stage import Figures
 
 if TYPE_CHECKING:
@@ -45,14 +45,9 @@ def engine_of(c: NetworkContext) -> str:
 
 def select_config(c: NetworkContext, space: Space, budget: Budget, priced: Priced | None) -> SelectConfig:
     """How channels are selected under `budget`: the recipe's section, with a number in place of "auto"."""
-
-    def check(config: SelectConfig) -> None:
-        size = c.card(space).input_size
-        check_reachable(sizes(space.groups), space.operators(size), budget, config, priced=priced)
-
     section = c.recipe.select
     block = run_block(c, space) if section.open else 1
-    return settled(section, block, None if budget.limits.cost is None else check)
+    return config_for(space, budget, section, block, input_size=c.card(space).input_size, priced=priced)
 
 
 def tell_finer(c: NetworkContext, space: Space, config: SelectConfig) -> None:

@@ -92,9 +92,8 @@ def run_slice(c: NetworkContext, figures: Figures) -> None:
             sliced = Costed(c.counted(small), small_space.operators(card.input_size), sizes(small_space.groups))
         costs = breakdown(full, sliced, groups=space.groups, input_size=card.input_size)
         write_json(c.folder / "complexity.json", costs)
-    c.save("sliced", small, c.card(small_space, sha256(c.folder / PLAN)))
-    if is_main_process():
         time_selected(c, (whole, space), (small, small_space), plan, costs, figures)
+    c.save("sliced", small, c.card(small_space, sha256(c.folder / PLAN)))
 
 
 def run_finetune(c: NetworkContext, figures: Figures) -> None:

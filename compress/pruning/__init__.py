@@ -2,9 +2,9 @@
 
 from .budget import STEPS, Budget
 from .limits import Priced
-from .planning import plan_for
+from .planning import config_for, plan_for
 from .ranking import SelectConfig
-from .rounding import SelectSection, settled
+from .rounding import SelectSection
 from .select import check_reachable, hash_scores, select
 from .slice import slice_model, slice_state
 
@@ -15,10 +15,10 @@ __all__ = [
     "SelectConfig",
     "SelectSection",
     "check_reachable",
+    "config_for",
     "hash_scores",
     "plan_for",
     "select",
-    "settled",
     "slice_model",
     "slice_state",
 ]

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress.plan import UserError
-from compress.pruning import SelectConfig, SelectSection, settled
+from compress.pruning import SelectConfig, SelectSection
 from compress.pruning.ranking import Ranking
+from compress.pruning.rounding import settled
 
 
 def allowed(n: int, config: SelectConfig) -> list[int]:
