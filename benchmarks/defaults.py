@@ -125,9 +125,11 @@ def main(args: argparse.Namespace) -> None:
     print_rows(
         f"Pruned with all defaults, in {args.backend}", [{key: row.get(key, "") for key in shown} for row in rows]
     )
-    slow = [row for row in rows if row.get("faster") != "faster"]
-    short = [row for row in rows if row["kept"] >= TARGETS["down to"] and row.get("realised", 0) < TARGETS["realised"]]
-    print(f"{len(slow)} of {len(rows)} rows are not faster; {len(short)} realise less than {TARGETS['realised']:g}")
+    timed = [row for row in rows if "faster" in row]
+    slow = [row for row in timed if row["faster"] != "faster"]
+    kept = [row for row in timed if row["kept"] >= TARGETS["down to"]]
+    short = [row for row in kept if row["realised"] < TARGETS["realised"]]
+    print(f"{len(slow)} of {len(timed)} rows are not faster; {len(short)} realise less than {TARGETS['realised']:g}")
     if not args.quick:
         name = "defaults" if args.backend == "onnxruntime" else f"defaults_{args.backend}"
         print(save_results(f"{name}_{args.round_to}" if args.round_to else name, rows, targets=TARGETS))
