@@ -38,8 +38,10 @@ class Rivals:
         import torch
 
         from compress.costs import count_macs, count_params
+        from compress.plan import WidthPlan
 
-        settings: dict[str, Any] = {"round_to": self.context.recipe.select.round_to}
+        plan = WidthPlan.load(self.folder / point["name"] / "plan.json")
+        settings: dict[str, Any] = {"round_to": plan.record["select"]["round_to"]}
         cut = cutter(self.network, settings, size=self.size, classes=len(self.card.classes))
         kind, value = point["budget"]["kind"], point["budget"]["value"]
         backend = self.front["backend"]

@@ -44,7 +44,18 @@ SPACES = {
     "vit": VIT.format(more=""),
     "vtp": VIT.format(more=", scored='vtp'"),
 }
-VOLATILE = ("seconds", "finished", "latency_ms", "latency_ratio", "device", "versions", "date", "checkpoint")
+VOLATILE = (
+    "seconds",
+    "finished",
+    "latency_ms",
+    "latency_ratio",
+    "latency_spread",
+    "drifted",
+    "device",
+    "versions",
+    "date",
+    "checkpoint",
+)
 
 
 def runs(scratch: Path, tree: Path) -> Iterator[tuple[str, Path, list[str]]]:

@@ -11,16 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.settings import FinetuneConfig, SearchConfig, method_of
+from ..measure.blocks import block_of
 from ..plan import Count, UserError, brief, build_settings, check_output_folder
+from ..plan.backends import BACKENDS, FIRST
 from ..plan.budget_kinds import BUDGETS
 from ..plan.settings import convert
-from ..pruning import Budget, SelectConfig
-from ..spaces import GIVEN, LiveSpace, copied, kind_of
+from ..pruning import Budget, SelectConfig, SelectSection, check_reachable, config_for
+from ..spaces import GIVEN, LiveSpace, Space, blocks_of, copied, kind_of, sizes
 from ..tracing import Groups, groups_of
 from .data import Data
 
 Limits = Budget | Mapping[str, float] | None
 Ignored = Sequence[str | type[nn.Module] | nn.Module]
+RoundTo = Literal["auto"] | Count
 
 SGD = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
 SEARCH: dict[str, Any] = {
@@ -79,10 +82,24 @@ def budget_of(budget: Limits, pruning_ratio: float | None) -> Budget:
     return limit
 
 
-def select_config(round_to: int) -> SelectConfig:
-    """Widths that are multiples of `round_to`."""
-    round_to = convert(round_to, Count, "round_to")
-    return SelectConfig(round_to=round_to, floor=min(round_to, 8), gain="balanced")
+def select_section(round_to: RoundTo) -> SelectSection:
+    """Widths that are multiples of `round_to`, or of what the engine takes."""
+    round_to = convert(round_to, RoundTo, "round_to")
+    return SelectSection(round_to=round_to, floor=8 if round_to == "auto" else min(round_to, 8), gain="balanced")
+
+
+def select_config(
+    section: SelectSection, space: Space, input_size: tuple[int, int, int], limit: Budget
+) -> SelectConfig:
+    """`section` with a number in place of "auto": ONNX Runtime's on this machine, which exported files are made for.
+
+    Raises UserError for a budget that no allowed widths meet.
+    """
+    block = block_of(BACKENDS.need("backend", FIRST).blocks, {group.kind for group in space.groups})
+    config = config_for(space, limit, section, block, input_size=input_size)
+    operators, blocks = space.operators(input_size), blocks_of(space.groups)
+    check_reachable(sizes(space.groups), operators, limit, config, blocks=blocks)
+    return config
 
 
 def search_settings(

@@ -12,10 +12,10 @@ from ..costs import macs, params
 from ..pipeline.checks import check_budget
 from ..plan import Seed, check_figures, scratch, speaking, storing
 from ..plan.settings import convert
-from ..pruning import STEPS, check_reachable
+from ..pruning import STEPS
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
-from ..spaces import Card, blocks_of, sizes
+from ..spaces import Card, sizes
 from .arguments import (
     BATCH,
     WORDS,
@@ -26,6 +26,7 @@ from .arguments import (
     free_folder,
     names_of,
     select_config,
+    select_section,
 )
 from .data import Data, Loss
 from .result import Pruned
@@ -48,7 +49,7 @@ def prune(
     loss: Loss | None = None,
     ignored_layers: Ignored = (),
     streams: bool = True,
-    round_to: int = 8,
+    round_to: Literal["auto"] | int = "auto",
     steps: int = 1,
     search: Mapping[str, Any] | None = None,
     finetune: Mapping[str, Any] | int | Literal[False] | None = None,
@@ -72,7 +73,9 @@ def prune(
         loss: (network, batch) -> scalar, in place of cross entropy.
         ignored_layers: modules, their names or their types that keep all their channels.
         streams: residual streams are pruned too.
-        round_to: widths become multiples of it; other widths often cost more time than their MACs save.
+        round_to: widths become multiples of it; other widths often cost more time than their MACs save. "auto": of what
+            ONNX Runtime takes at once on this machine, or in narrow layers, where the budget needs it, a half or a
+            quarter of that.
         steps: rounds of search, slicing and short fine-tuning on the way to the budget; each prunes the same share.
         search: settings of the search (`SearchConfig`), such as {"epochs": 5, "gamma": 0.03}.
         finetune: settings of the fine-tuning (`FinetuneConfig`), its number of epochs, or False; None: 10 epochs where
@@ -91,7 +94,7 @@ def prune(
         pruned.save("small")
     """
     STEPS.check("steps", steps, whole=True)
-    limit, select, seed = budget_of(budget, pruning_ratio), select_config(round_to), convert(seed, Seed, "seed")
+    limit, section, seed = budget_of(budget, pruning_ratio), select_section(round_to), convert(seed, Seed, "seed")
     folder = None if work_dir is None else free_folder(work_dir)
     validation = None if val_data is None else Data.of(val_data, name="val_data", batch_size=BATCH)
     subject = Subject.of(
@@ -108,8 +111,7 @@ def prune(
     space, task = subject.space, subject.task
     tuning, names = finetune_settings(finetune, task.data), names_of(classes, space.num_classes)
     check_budget(subject.search, limit)
-    operators, blocks = space.operators(task.input_size), blocks_of(space.groups)
-    check_reachable(sizes(space.groups), operators, limit, select, blocks=blocks)
+    select = select_config(section, space, task.input_size, limit)
     subject.check_learning(tuning)
     with scratch() as temporary, TerminalProgress(quiet=quiet) as progress:
         rounds = Rounds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -16,7 +16,7 @@ from ..pruning import plan_for
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
 from ..spaces import Space, kind_of
-from .arguments import WORDS, Ignored, Limits, budget_of, select_config
+from .arguments import WORDS, Ignored, Limits, budget_of, select_config, select_section
 from .data import Loss
 from .subject import Subject
 
@@ -99,7 +99,11 @@ def score(
 
 @speaking(WORDS)
 def select(
-    scored: Scored, *, budget: Limits = None, pruning_ratio: float | None = None, round_to: int = 8
+    scored: Scored,
+    *,
+    budget: Limits = None,
+    pruning_ratio: float | None = None,
+    round_to: Literal["auto"] | int = "auto",
 ) -> WidthPlan:
     """The channels that stay under a budget.
 
@@ -107,7 +111,7 @@ def select(
         scored: of `score`.
         budget: as `compress.prune` takes it.
         pruning_ratio: share of the channels to remove, in place of `budget`.
-        round_to: widths become multiples of it.
+        round_to: widths become multiples of it; "auto" as there.
 
     Raises UserError for a budget that is out of reach, with what can be reached.
 
@@ -118,5 +122,6 @@ def select(
     """
     if not isinstance(scored, Scored):
         raise UserError(f"scored = {kind_of(scored)}: must be what compress.score gives")
-    limit = budget_of(budget, pruning_ratio)
-    return plan_for(scored.space, scored.scores, limit, select_config(round_to), input_size=scored.input_size)
+    limit, section = budget_of(budget, pruning_ratio), select_section(round_to)
+    config = select_config(section, scored.space, scored.input_size, limit)
+    return plan_for(scored.space, scored.scores, limit, config, input_size=scored.input_size)

@@ -17,9 +17,20 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--checkpoint", metavar="F", help="trained network: .pth, .safetensors, or a run folder")
     parser.add_argument("--work-dir", metavar="D", help="folder of this run (default: runs/ and the recipe's name)")
     parser.add_argument("--stage", choices=STAGES, help="run this stage only; earlier ones must be finished")
-    parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
+    parser.add_argument(
+        "--search-from", metavar="RUN", help="take the scores, and the network, of another run instead of searching"
+    )
+    parser.add_argument(
+        "--method", metavar="M", help="search by another method than the recipe's (rarts, joint, magnitude, ...)"
+    )
     parser.add_argument(
         "--steps", type=int, metavar="N", help="rounds of search, slicing and short fine-tuning (default: 1)"
+    )
+    parser.add_argument(
+        "--require-speedup",
+        type=float,
+        metavar="X",
+        help="stop before fine-tuning unless the selected network is X times as fast",
     )
     training_arguments(parser, override="search.epochs=4")
     budget = parser.add_argument_group(
@@ -39,7 +50,7 @@ def add_arguments(parser: Parser) -> None:
 
 def main(args: Namespace) -> None:
     from ..pipeline.latency_kit import PausedError
-    from ..pipeline.recipe import load_recipe
+    from ..pipeline.recipe import METHOD, load_recipe
     from ..pipeline.run import prune
     from ..plan import read_stored, speaking
     from ..plan.budget_kinds import BUDGETS, FLAGS
@@ -54,7 +65,8 @@ def main(args: Namespace) -> None:
     with speaking(FLAGS):
         budget = Budget.of(*(Budget(name, value) for name, value in given if value is not None))
     check_table(args)
-    recipe = load_recipe(args.recipe, args.cfg_options)
+    method = [] if args.method is None else [f"{METHOD}={args.method}"]
+    recipe = load_recipe(args.recipe, [*args.cfg_options, *method])
     try:
         with TerminalProgress(quiet=not first) as progress:
             folder = prune(
@@ -70,6 +82,7 @@ def main(args: Namespace) -> None:
                 stage=args.stage,
                 search_from=args.search_from,
                 steps=args.steps,
+                require_speedup=args.require_speedup,
                 resume=args.resume,
                 launcher=args.launcher,
             )

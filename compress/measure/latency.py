@@ -39,7 +39,9 @@ class MeasureConfig:
 
     `backends`: names of backends. `batch`: images per call. `threads`: threads of one call. `repeats`: samples per
     network. `inner`: calls per sample, 0 to choose them so that a sample takes at least `min_sample_ms`.
-    `warmup_seconds`: untimed running of each network beforehand. Raises UserError for values out of range.
+    `warmup_seconds`: untimed running of each network beforehand. `before_finetune`: a run also times the selected
+    network, in seconds, before it is fine-tuned, and says if it is not faster. Raises UserError for values out of
+    range.
 
     Example::
 
@@ -53,6 +55,7 @@ class MeasureConfig:
     inner: Annotated[int, Range(at_least=0, at_most=10**6, remedy="0 chooses the number of calls per sample")] = 0
     min_sample_ms: Annotated[float, Range(at_least=0, at_most=1e6)] = 2.0
     warmup_seconds: Annotated[float, Range(at_least=0, at_most=1e4)] = 0.25
+    before_finetune: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.backends, str) or not self.backends:

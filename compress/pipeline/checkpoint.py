@@ -38,7 +38,8 @@ def checkpoint_record(
     if file.suffix in ("", ".json"):
         file = file.with_suffix(".safetensors")
     if not file.is_file():
-        what = f"holds no {file.name}" if path.is_dir() else "no such file"
+        missing = "no such file" if path.suffix else "no such file or folder"
+        what = f"holds no {file.name}" if path.is_dir() else missing
         remedy = "give a .pth, a .safetensors or a finished run folder, or train one with `nncompress train`"
         raise UserError(what, argument=argument, value=path, remedy=remedy)
     digest = sha256(file)

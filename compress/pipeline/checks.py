@@ -100,9 +100,17 @@ def check_card(c: NetworkContext, path: Path, card: Card) -> None:
         raise UserError(f"--checkpoint {path}: a checkpoint of another architecture ({shown}); correct space.{odd[0]}")
 
 
+def check_is_there(source: str | Path) -> None:
+    """UserError unless the run of --search-from has a folder."""
+    if not Path(source).is_dir():
+        what = "is a file" if Path(source).exists() else "no such folder"
+        raise UserError(what, argument="--search-from", value=str(source), remedy="give the folder of a run")
+
+
 def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: Space) -> dict[str, Any]:
     """The search stage's figures of the run `source`; UserError unless it finished from `network` in `space`, on the
     data of `c`, as its recipe searches."""
+    check_is_there(source)
     plain = c.recipe.to_json()
     files = [source / name for name in ("stages.json", "baseline.safetensors", *SEARCHED)]
     try:

@@ -20,7 +20,7 @@ from .networks import NetworkContext
 from .pareto import Goal, beaten_by, picked
 from .points import ordered, point_folder
 from .recipe import Recipe
-from .run import give_checkpoint, give_table
+from .run import baseline_of, give_checkpoint, give_table
 from .running import alone, start
 from .working import first_alone
 
@@ -88,6 +88,7 @@ def find_front(
         launcher=launcher,
     )
     record: dict[str, Any] = {"front": recipe.to_json()}
+    checkpoint = checkpoint or baseline_of(search_from, found)
     give_checkpoint(context, record, checkpoint, found, loaded="load" in RunFolder(work_dir).stages)
     record["budgets"] = [budget.to_json() for budget in points]
     give_table(context, record, latency_table, found, force=force_table, place=f"--work-dir {work_dir}")

@@ -16,6 +16,7 @@ from ..plan.budget_kinds import FLAGS
 from ..pruning import Priced, plan_for
 from ..spaces import Space
 from .latency_kit import limit_of, select_by_kit
+from .rounding import select_config, tell_finer
 
 if TYPE_CHECKING:
     from .networks import NetworkContext
@@ -53,10 +54,12 @@ def _selected(
     present: Mapping[str, Sequence[int]] | None,
 ) -> WidthPlan:
     size = c.card(space).input_size
+    config = select_config(c, space, c.budget, priced)
+    tell_finer(c, space, config)
 
     def plan_with(priced: Priced | None) -> WidthPlan:
         with speaking(FLAGS):
-            return plan_for(space, scores, c.budget, c.recipe.select, input_size=size, priced=priced, present=present)
+            return plan_for(space, scores, c.budget, config, input_size=size, priced=priced, present=present)
 
     plan = plan_with(priced)
     if priced is None or c.budget.latency is None:

@@ -20,7 +20,8 @@ def nested(c: NetworkContext, **changes: Any) -> NetworkContext:
     """The context of a run of one round within `c`, from its baseline, with `changes`. What `c` has read is shared."""
     context = copy(c)
     vars(context).pop("baseline", None)  # another file holds it
-    alone = {"steps": 1, "trust": False, "checkpoint": str(c.folder / "baseline")}
+    block = c.folder.stages.get("load", {}).get("round_to", c.block)
+    alone = {"steps": 1, "trust": False, "checkpoint": str(c.folder / "baseline"), "block": block}
     for name, value in {**alone, **changes}.items():
         setattr(context, name, value)
     return context

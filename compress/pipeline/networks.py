@@ -28,7 +28,9 @@ from .context import RunContext
 from .latency_kit import check_latency_kit
 from .points import OF_A_POINT, POINTS, in_points
 from .recipe import Recipe
+from .rounding import select_config
 from .rounds import in_rounds
+from .speed import check_required
 from .stage import CHECKPOINT, Figures, Stage, in_order
 from .stages import FINETUNE_ALONE, PLAN, copying, train_alone
 from .summary import pruning_summary
@@ -84,6 +86,8 @@ class NetworkContext(RunContext):
         latency_kit: folder for the candidates of a latency budget, which another device times.
         before: folder of the round before, whose network is searched; None: this round is the first.
         points: the budgets of a front, of one kind; `budget` is the first of them.
+        require_speedup: how many times as fast the selected network must be for the run to go on.
+        block: what `select.round_to="auto"` is in the run around this one; None: there is none.
     """
 
     recipe: Recipe
@@ -98,6 +102,8 @@ class NetworkContext(RunContext):
     latency_kit: str | None = None
     before: Path | None = None
     points: tuple[Budget, ...] = ()
+    require_speedup: float | None = None
+    block: int | None = None
 
     untimed: ClassVar[str | None] = None
     """Why no latency tables are measured of such networks; None: they are."""
@@ -165,6 +171,7 @@ class NetworkContext(RunContext):
         for argument in self._tables_named():
             check_has_tables(self, argument)
         check_latency_kit(self)
+        check_required(self)
         space = self.full_space
         follow = {*stages, *(OF_A_POINT if POINTS in stages else ())}
         check_batches(self, follow)
@@ -183,9 +190,10 @@ class NetworkContext(RunContext):
 
     def _check_budgets(self, space: Space) -> None:
         operators = space.operators(self.card(space).input_size)
-        select, priced, blocks = self.recipe.select, self.priced(space), blocks_of(space.groups)
+        priced, blocks = self.priced(space), blocks_of(space.groups)
         for budget in self.points or (self.budget,):
             with speaking(FLAGS):
+                select = select_config(self, space, budget, priced)
                 check_reachable(sizes(space.groups), operators, budget, select, blocks=blocks, priced=priced)
                 check_budget(self.recipe.search, budget)
 

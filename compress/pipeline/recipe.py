@@ -14,12 +14,14 @@ from ..export import ExportConfig
 from ..measure import MeasureConfig
 from ..plan import Seed, UserError, brief, build_settings, check_settings
 from ..plan.settings import convert, hints_of
-from ..pruning import SelectConfig
+from ..pruning import SelectSection
 from ..spaces import SPACES, TracedSpace, find_space, is_code, is_named, name_code
 from .plain import merge_options, parse_options
 from .recipe_file import read_values
 from .shipped import recipe_path
 
+METHOD = "search.method.type"
+"""What names a search method; an override of it leaves the settings of the recipe's own method behind."""
 MOST_NAME = 200
 """Characters of a recipe's name, which is a folder's too."""
 
@@ -89,7 +91,7 @@ class Recipe(BaseRecipe):
     train: TrainConfig
     search: SearchConfig
     finetune: FinetuneConfig
-    select: SelectConfig = field(default_factory=SelectConfig)
+    select: SelectSection = field(default_factory=SelectSection)
     export: ExportConfig = field(default_factory=ExportConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     seed: Seed = 0
@@ -152,7 +154,7 @@ def make_recipe(
     values of data name a file in Python that no override does.
     """
     options = parse_options(overrides)
-    merged = merge_options(values, options)
+    merged = merge_options(_of_method(values, options.get(METHOD)), options)
     try:
         own = _kind(merged.get("space"))
         if not issubclass(own, kind):
@@ -171,6 +173,15 @@ def make_recipe(
         return build_settings(own, merged)
     except UserError as error:
         raise error.at(source or "recipe") from None
+
+
+def _of_method(values: Mapping[str, Any], wanted: Any) -> Mapping[str, Any]:
+    """`values` with the defaults of the method `wanted`, an override, in place of the settings of the recipe's own."""
+    search = values.get("search")
+    method = search.get("method") if isinstance(search, Mapping) else None
+    if wanted is None or not isinstance(method, Mapping) or method.get("type") == wanted:
+        return values
+    return {**values, "search": {**search, "method": {"type": wanted}}}  # type: ignore[dict-item]
 
 
 RECIPES: dict[str, type[BaseRecipe]] = {TracedSpace.name: TracedRecipe}

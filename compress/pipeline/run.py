@@ -9,6 +9,7 @@ from ..engine.hooks import LAST, Progress
 from ..plan import UserError
 from ..pruning import Budget
 from .checkpoint import checkpoint_record
+from .checks import check_is_there
 from .folder import RunFolder
 from .images import make_context
 from .networks import NetworkContext
@@ -34,6 +35,7 @@ def prune(
     stage: str | None = None,
     search_from: str | None = None,
     steps: int | None = None,
+    require_speedup: float | None = None,
     resume: bool = False,
     launcher: str = "none",
 ) -> RunFolder:
@@ -54,6 +56,7 @@ def prune(
         stage: run this one only.
         search_from: a run whose search is taken; None: the folder's own.
         steps: rounds of search, slicing and short fine-tuning; None: one in a new folder, or the folder's own.
+        require_speedup: stop before fine-tuning unless the selected network is so many times as fast.
         resume: go on with the run in the folder.
         launcher: what started the processes.
 
@@ -70,8 +73,10 @@ def prune(
         recipe, progress, budget=limits, trust=trust, search_from=search_from, resume=goes_on, launcher=launcher
     )
     context.latency_kit, context.steps = latency_kit, settled_steps(steps, found, recipe, work_dir)
+    context.require_speedup = require_speedup
     context.before = round_folder(work_dir, context.steps - 1)
     record: dict[str, Any] = {"recipe": recipe.to_json()}
+    checkpoint = checkpoint or baseline_of(search_from, found)
     give_checkpoint(context, record, checkpoint, found, loaded="load" in RunFolder(work_dir).stages)
     record["budget"] = limits.to_json()
     force = force_table or latency_kit is not None
@@ -179,6 +184,23 @@ def finetune(
         record["teacher"] = checkpoint_record(teacher, {}, loaded=False, argument="--teacher")
     give_checkpoint(context, record, checkpoint, found, loaded=False)
     return start(context, work_dir, record)
+
+
+def baseline_of(search_from: str | None, found: dict[str, Any]) -> str | None:
+    """The unpruned network of the run whose search a new run takes, where it is given no other; None in other runs.
+
+    `found` is the record of the run in the folder. Raises UserError where there is no folder of that run.
+    """
+    if search_from is None or found:
+        return None
+    check_is_there(search_from)
+    baseline = Path(search_from) / "baseline"
+    if not baseline.with_suffix(".safetensors").is_file():
+        rule = "has no baseline.safetensors, its unpruned network"
+        raise UserError(
+            rule, argument="--search-from", value=search_from, remedy="give a run's folder, or --checkpoint"
+        )
+    return str(baseline)
 
 
 def give_checkpoint(

@@ -19,6 +19,8 @@ from ..pruning import slice_model
 from ..spaces import load_model, load_space, sizes
 from .checks import SEARCHED, check_scores, check_searched
 from .latency_budget import select_plan
+from .rounding import record_block
+from .speed import check_speed, time_selected
 from .stage import CHECKPOINT, Figures, Stage
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ SCORES, PLAN = "scores.safetensors", "plan.json"
 
 
 def load(c: NetworkContext, figures: Figures) -> None:
-    """--checkpoint -> baseline.safetensors, baseline.json; its accuracy."""
+    """--checkpoint -> baseline.safetensors, baseline.json; its accuracy, and what widths are rounded to."""
     network, space = c.baseline
     figures.update(c.evaluate(network), **c.seen)
+    record_block(c, space, figures)
     c.save("baseline", network, c.card(space))
 
 
@@ -75,7 +78,7 @@ def run_select(c: NetworkContext, figures: Figures) -> None:
 
 
 def run_slice(c: NetworkContext, figures: Figures) -> None:
-    """searched + plan -> sliced, complexity.json."""
+    """searched + plan -> sliced, complexity.json; how fast that is."""
     network, searched, card = load_model(c.folder / "searched")
     plan = WidthPlan.load(c.folder / PLAN)
     small, small_space = slice_model(network, searched, plan.within(c.earlier))
@@ -89,11 +92,13 @@ def run_slice(c: NetworkContext, figures: Figures) -> None:
             sliced = Costed(c.counted(small), small_space.operators(card.input_size), sizes(small_space.groups))
         costs = breakdown(full, sliced, groups=space.groups, input_size=card.input_size)
         write_json(c.folder / "complexity.json", costs)
+        time_selected(c, (whole, space), (small, small_space), plan, costs, figures)
     c.save("sliced", small, c.card(small_space, sha256(c.folder / PLAN)))
 
 
 def run_finetune(c: NetworkContext, figures: Figures) -> None:
-    """sliced (+ baseline as teacher) -> model."""
+    """sliced (+ baseline as teacher) -> model, unless it is slower than --require-speedup allows."""
+    check_speed(c)
     network, _, card = load_model(c.folder / "sliced")
     config = c.recipe.finetune
     teacher = load_model(c.folder / "baseline")[0] if config.distill is not None else None

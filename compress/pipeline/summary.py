@@ -45,6 +45,12 @@ def pruning_summary(c: NetworkContext, common: Figures) -> Figures:
             name: {side: backend[side] for side in ("before", "after")} for name, backend in latency["backends"].items()
         },
         "latency_ratio": {name: backend["ratio"]["median"] for name, backend in latency["backends"].items()},
+        "latency_spread": {
+            name: {side: backend["ratio"][side] for side in ("p10", "p90")}
+            for name, backend in latency["backends"].items()
+        },
+        "drifted": bool(latency.get("drifted")),
+        **_not_faster(stages["slice"].get("speed")),
         **_predicted(plan.record.get("latency")),
         "parity_max_abs_diff": parity
         and {"before": parity["baseline"]["max_abs_diff"], "after": parity["model"]["max_abs_diff"]},
@@ -72,6 +78,11 @@ def _metrics(stages: Mapping[str, Any]) -> Figures:
             figures[name] = {"before": stages["load"][name], "after": stages["finetune"][name]}
             figures[f"{name}_stages"] = {"searched": stages["search"][name], "sliced": stages["slice"][name]}
     return figures
+
+
+def _not_faster(speed: Mapping[str, Any] | None) -> Figures:
+    """Why the selected network was not faster when it was timed before fine-tuning; else nothing."""
+    return {"not_faster": speed["reason"]} if speed and "reason" in speed else {}
 
 
 def _predicted(latency: Mapping[str, Any] | None) -> Figures:

@@ -7,7 +7,7 @@ backend is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +24,10 @@ OWN = {
     "tensorrt-rtx": f"{ROOM}.tensorrt",
 }
 """This project's backends and the modules that add them: light ones, which import what they run networks with later."""
+
+
+FIRST = "onnxruntime"
+"""Whose speed is told first, where several are measured."""
 
 
 class Backends(Registry[Any]):
@@ -76,6 +80,15 @@ class Backends(Registry[Any]):
         if reason := found.missing():
             raise UserError(reason, argument=argument, value=name)
         return found
+
+    def first(self, names: Collection[str]) -> str | None:
+        """Of the backends that a run measures the one whose speed is told first; None without any.
+
+        Example::
+
+            BACKENDS.first(("pytorch", "onnxruntime"))  # 'onnxruntime'
+        """
+        return FIRST if FIRST in names else next(iter(names), None)
 
     def label(self, name: str) -> str:
         """A backend's proper name; `name` itself where its package is not installed any more, or broken."""

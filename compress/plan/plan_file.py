@@ -55,6 +55,7 @@ class Select(TypedDict):
     floor: Width
     round_to: Width
     gain: NotRequired[Literal["sum", "log", "balanced"]]
+    finer: NotRequired[bool]
 
 
 class Residual(TypedDict):

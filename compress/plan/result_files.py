@@ -70,6 +70,7 @@ class LatencyFile(TypedDict):
     input_size: ImageSize
     date: NotRequired[Text]
     versions: NotRequired[Versions]
+    drifted: NotRequired[bool]
     backends: Annotated[dict[Name, BackendTimes], MinLen(1)]
 
 

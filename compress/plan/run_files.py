@@ -13,7 +13,8 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 from .budget_kinds import BUDGETS
-from .kinds import EXTRA, Amount, Count, Name, Percent, Seconds, Share, Text
+from .kinds import EXTRA, Amount, Channels, Count, Name, Percent, Seconds, Share, Text
+from .result_files import Ratios
 from .stored import Rule
 
 
@@ -154,6 +155,14 @@ class RoundLeft(TypedDict):
     train_segm_mAP: NotRequired[Percent]
 
 
+class Speed(TypedDict):
+    """The selected network's latency over the unpruned one's, before fine-tuning, and why it is not faster."""
+
+    backend: Name
+    ratio: Ratios
+    reason: NotRequired[Text]
+
+
 class StageFile(TypedDict):
     """A finished stage: its time and its figures."""
 
@@ -168,6 +177,8 @@ class StageFile(TypedDict):
     info: NotRequired[SearchInfo]
     left_out: NotRequired[Text]
     pruned_ratio: NotRequired[Share]
+    round_to: NotRequired[Channels]
+    speed: NotRequired[Speed]
     per_category: NotRequired[dict[Name, CategoryAp]]
     rounds: NotRequired[list[RoundLeft]]
 

@@ -84,7 +84,8 @@ def build_settings(cls: type, values: Any, path: str = "") -> Any:
 
 
 def convert(value: Any, hint: Any, path: str) -> Any:
-    """`value` as the annotation `hint` has it: a dataclass, Mapping, tuple, Literal or scalar, each maybe optional.
+    """`value` as the annotation `hint` has it: a dataclass, Mapping, tuple, Literal or scalar, each maybe optional, or
+    one of some words in its place (`Literal["auto"] | int`).
 
     Raises UserError, naming `path`, for another type, choice or range.
     """
@@ -93,8 +94,13 @@ def convert(value: Any, hint: Any, path: str) -> Any:
     if union and value is None and type(None) in typing.get_args(base):
         return None
     if union:
-        (option,) = (option for option in typing.get_args(base) if option is not type(None))
-        return convert(value, Annotated[option, *rules] if rules else option, path)
+        words, option = _alternatives(base)
+        if _is_one(value, words):
+            return value
+        try:
+            return convert(value, Annotated[option, *rules] if rules else option, path)
+        except UserError as error:
+            raise (UserError(f"{error}, or give {_shown(words)}") if words else error) from None
     origin = typing.get_origin(base)
     if is_dataclass(base):
         return build_settings(base, value, path)  # type: ignore[arg-type]
@@ -131,17 +137,15 @@ def check_setting(name: str, value: Any, hint: Any) -> None:
     base, rules = _opened(hint)
     args = typing.get_args(base)
     if typing.get_origin(base) in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return
-        args = tuple(option for option in args if option is not type(None))
-        if len(args) == 1:
-            check_setting(name, value, Annotated[args[0], *rules] if rules else args[0])
+        words, option = _alternatives(base)
+        if not (value is None and type(None) in args) and not _is_one(value, words):
+            check_setting(name, value, Annotated[option, *rules] if rules else option)
         return
     for rule in rules:
         if isinstance(rule, Range):
             rule.check(name, value, whole=base is int)
-    if typing.get_origin(base) is Literal and not any(type(value) is type(c) and value == c for c in args):
-        rule = f"must be one of {', '.join(map(repr, args))}"
+    if typing.get_origin(base) is Literal and not _is_one(value, args):
+        rule = f"must be one of {_shown(args)}"
         raise UserError(rule, argument=name, value=value, remedy="choose one")
     if typing.get_origin(base) is tuple and isinstance(value, Sequence):
         if args[-1] is not Ellipsis and len(value) != len(args):
@@ -164,6 +168,22 @@ def _opened(hint: Any) -> tuple[Any, tuple[Any, ...]]:
         base, *rules = typing.get_args(hint)
         return base, tuple(rules)
     return hint, ()
+
+
+def _alternatives(union: Any) -> tuple[tuple[Any, ...], Any]:
+    """The words of `Literal["auto"] | int`, which stand for a value of the one other type, and that type."""
+    options = [option for option in typing.get_args(union) if option is not type(None)]
+    words = [option for option in options if len(options) > 1 and typing.get_origin(option) is Literal]
+    (other,) = (option for option in options if option not in words)
+    return tuple(word for option in words for word in typing.get_args(option)), other
+
+
+def _is_one(value: Any, choices: Sequence[Any]) -> bool:
+    return any(type(value) is type(choice) and value == choice for choice in choices)
+
+
+def _shown(choices: Sequence[Any]) -> str:
+    return ", ".join(map(repr, choices))
 
 
 def _nearest(key: str, names: Sequence[str], prefix: str) -> str:

@@ -35,6 +35,13 @@ class MillisecondsPair(TypedDict):
     after: Milliseconds
 
 
+class Spread(TypedDict):
+    """10th and 90th percentile of a latency ratio."""
+
+    p10: Ratio
+    p90: Ratio
+
+
 class Between(TypedDict):
     """An accuracy or AP after the search and after slicing."""
 
@@ -99,6 +106,9 @@ class Summary(TypedDict):
     train_segm_mAP_stages: NotRequired[Between]
     latency_ms: NotRequired[dict[Name, TimesPair]]
     latency_ratio: NotRequired[dict[Name, Ratio]]
+    latency_spread: NotRequired[dict[Name, Spread]]
+    drifted: NotRequired[bool]
+    not_faster: NotRequired[Text]
     predicted_latency_ms: NotRequired[MillisecondsPair]
     prediction: NotRequired[Annotated[Prediction, Rule(path_fault)]]
     parity_max_abs_diff: NotRequired[AmountPair | None]

@@ -2,8 +2,9 @@
 
 from .budget import STEPS, Budget
 from .limits import Priced
-from .planning import plan_for
+from .planning import config_for, plan_for
 from .ranking import SelectConfig
+from .rounding import SelectSection
 from .select import check_reachable, hash_scores, select
 from .slice import slice_model, slice_state
 
@@ -12,7 +13,9 @@ __all__ = [
     "Budget",
     "Priced",
     "SelectConfig",
+    "SelectSection",
     "check_reachable",
+    "config_for",
     "hash_scores",
     "plan_for",
     "select",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -29,19 +29,32 @@ class SelectConfig:
     costs: `sum` keeps the most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's
     score is equally bad, so that no layer is given up for many cheap channels of another; `balanced` the largest
     harmonic mean of the shares of score kept, weighted by what the groups cost, so that equal scores keep equal shares
-    of all groups, of streams that everything reads as of what lies between.
+    of all groups, of streams that everything reads as of what lies between. `finer`: narrow
+    groups may also keep a half or a quarter of `round_to` (`small_widths`).
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
     floor: Annotated[int, Range(at_least=0, at_most=2**31 - 1)] = 1
     round_to: Count = 1
     gain: Gain = "sum"
+    finer: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self, "select")
         if self.floor == 0 and self.gain != "sum":
             rule = f"a group of which nothing is kept is worth nothing by gain = {self.gain!r}, whatever it costs"
             raise UserError(rule, argument="select.floor", value=0, remedy="give select.gain=sum, or a floor of 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plans record it."""
+        return {name: value for name, value in asdict(self).items() if name != "finer" or value}
+
+    def small_widths(self, n: int) -> list[int]:
+        """Widths of a group of `n` channels below `round_to`: powers of two that keep at least a quarter of it."""
+        if not self.finer:
+            return []
+        powers = (1 << i for i in range(self.round_to.bit_length()))
+        return [width for width in powers if max(n / 4, min(self.floor, n)) <= width < min(self.round_to, n)]
 
 
 class Ranking:
@@ -79,7 +92,8 @@ class Ranking:
             self.value[name] = magnitude[self.order[name]].clamp(min=0).tolist()
             most = n if present is None else len(present[name])
             lowest = -(-min(max(config.floor, 1), n) // config.round_to) * config.round_to
-            own = [width for width in (*range(lowest, n, config.round_to), n) if width <= most] or [most]
+            widths = (*config.small_widths(n), *range(lowest, n, config.round_to), n)
+            own = [width for width in widths if width <= most] or [most]
             self.allowed[name] = [0, *own] if name in self.blocks and own[0] else own
         # By rank within the group or kind, the k worst channels overall take the same share of each.
         if config.ranking == "layer":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def select(
     widths = _widths(scores, operators, budget, ranking, blocks or {}, priced)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
     record = {
-        "select": asdict(config),
+        "select": config.to_json(),
         "budget": budget.to_json(),
         "scores_sha256": hash_scores(scores),
         "pruned_ratio": 1 - sum(widths.values()) / sum(before.values()),

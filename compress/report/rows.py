@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..plan.backends import BACKENDS
+from ..plan.drift import DRIFT
 from . import wording
 
 ACCURACIES = {"top1": "Top-1 accuracy", "bbox_mAP": "Box AP", "segm_mAP": "Mask AP"}
@@ -22,6 +24,18 @@ LOW_AP = 1.0
 """Box AP in percent below which a detector finds too little for a comparison."""
 
 WEAK_SEARCH = "scores had little room to move; their ranking is mostly noise: raise gamma or search longer"
+
+
+UNCLEAR = "not distinguishable"
+"""Of a latency whose pairs lie on both sides of no change."""
+NOT_FASTER = (
+    "fewer MACs are not fewer milliseconds where an engine has whole blocks to compute; try select.round_to, or "
+    "--latency-ratio with a table of `nncompress profile`"
+)
+DRIFTED = (
+    f"The machine's speed changed by more than {100 * DRIFT:.0f} % while latency was measured: time both files again "
+    "when nothing else runs (`nncompress benchmark`)."
+)
 
 
 @dataclass(frozen=True)
@@ -59,9 +73,7 @@ def headline(summary: dict[str, Any]) -> str:
     parts = [f"{counted} unchanged" if change == "unchanged" else change]
     backend = main_backend(summary)
     if backend is not None:
-        name = wording.backend(backend)
-        speed = wording.times(latency_ratio(summary, backend), less="faster", more="slower")
-        parts.append(f"latency unchanged in {name}" if speed == "unchanged" else f"{speed} in {name}")
+        parts.append(wording.speed(paired_ratio(summary, backend), backend))
     if "top1" in summary:
         parts.append(f"error {wording.points(summary['top1']['before'] - summary['top1']['after'])}")
     for key in ("bbox_mAP", "segm_mAP"):
@@ -82,8 +94,7 @@ def judged_by(summary: dict[str, Any]) -> str:
 
 def main_backend(summary: dict[str, Any]) -> str | None:
     """The backend of the headline: ONNX Runtime where it was timed, else the first one."""
-    timed = summary.get("latency_ms") or {}
-    return "onnxruntime" if "onnxruntime" in timed else next(iter(timed), None)
+    return BACKENDS.first(summary.get("latency_ms") or {})
 
 
 def latency_ratio(summary: dict[str, Any], backend: str) -> float:
@@ -93,6 +104,11 @@ def latency_ratio(summary: dict[str, Any], backend: str) -> float:
         return float(paired)
     times = summary["latency_ms"][backend]
     return float(times["after"]["median"] / times["before"]["median"])
+
+
+def paired_ratio(summary: dict[str, Any], backend: str) -> dict[str, float]:
+    """`latency_ratio` as `median`, with the `p10` and `p90` of the pairs where they are recorded."""
+    return {"median": latency_ratio(summary, backend), **(summary.get("latency_spread") or {}).get(backend, {})}
 
 
 def split(summary: dict[str, Any]) -> str:
@@ -115,6 +131,7 @@ def warnings(summary: dict[str, Any], *, parity: dict[str, Any] | None = None) -
             f"Box AP before pruning is {wording.percent(before)} on the {split(summary)}: too low for its change to "
             f"say what pruning costs{more}."
         )
+    found += _latency_warnings(summary)
     for side, name in (("baseline", "unpruned"), ("model", "pruned")):
         check = (parity or {}).get(side)
         tolerance = (parity or {}).get("tolerance")
@@ -123,6 +140,18 @@ def warnings(summary: dict[str, Any], *, parity: dict[str, Any] | None = None) -
                 f"The exported {name} network differs from PyTorch by {wording.scientific(check['max_rel_diff'])} of "
                 f"its largest output (tolerance {tolerance:g}): do not trust the ONNX file before this is understood."
             )
+    return found
+
+
+def _latency_warnings(summary: dict[str, Any]) -> list[str]:
+    """Why the headline's latency is not what was hoped for, or not to be trusted."""
+    found, backend = [], main_backend(summary)
+    ratio = paired_ratio(summary, backend) if backend is not None else {}
+    if "p10" in ratio and wording.verdict(ratio) != "faster":
+        why = summary.get("not_faster") or NOT_FASTER
+        found.append(f"The pruned network is not faster in {wording.backend(str(backend))}: {why}.")
+    if summary.get("drifted"):
+        found.append(DRIFTED)
     return found
 
 
@@ -166,18 +195,19 @@ def _latency_rows(summary: dict[str, Any], latency: dict[str, Any]) -> list[Row]
     rows = []
     for name, times in (summary.get("latency_ms") or {}).items():
         before, after = times["before"], times["after"]
-        ratio = latency_ratio(summary, name)
-        paired = latency.get("backends", {}).get(name, {}).get("ratio")
-        detail = f"ratio {ratio:.3f}"
-        if paired:
-            detail += f" (p10 {paired['p10']:.3f}, p90 {paired['p90']:.3f})"
+        ratio = paired_ratio(summary, name) | latency.get("backends", {}).get(name, {}).get("ratio", {})
+        ratio["median"] = latency_ratio(summary, name)
+        detail, change = f"ratio {ratio['median']:.3f}", wording.times(ratio["median"], less="faster", more="slower")
+        if "p10" in ratio:
+            detail += f" (p10 {ratio['p10']:.3f}, p90 {ratio['p90']:.3f})"
+            change = UNCLEAR if wording.verdict(ratio) == "unclear" else change
         rows.append(
             Row(
                 f"latency_{name}",
                 f"Latency in {wording.backend(name)}",
                 wording.milliseconds(before["median"]),
                 wording.milliseconds(after["median"]),
-                wording.times(ratio, less="faster", more="slower"),
+                change,
                 (before["median"], after["median"]),
                 _spread(before),
                 _spread(after),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -59,7 +60,8 @@ def tiles(run: RunContents) -> str:
         before, after = row.before.removesuffix(" %").removesuffix(" ms"), row.after
         if key in ("params", "macs"):
             before, after = (wording.short_count(value) for value in row.values)
-        change = "\u00b10 unchanged" if row.change == "unchanged" else row.change.replace(" times", "\u00d7")
+        signs = {"unchanged": "\u00b10", rows.UNCLEAR: "\u2248"}
+        change = f"{signs[row.change]} {row.change}" if row.change in signs else row.change.replace(" times", "\u00d7")
         number, _, unit = change.partition(" ")
         cells.append(tile(label, number, unit, f"{escape(before)} &rarr; <b>{escape(after)}</b>"))
     return f'<div class="tiles">{"".join(cells)}</div>'
@@ -234,7 +236,7 @@ def provenance(run: RunContents) -> str:
         strength = search.get("strength")
         facts["search strength"] = "has no meaning for this method" if strength is None else wording.digits(strength)
     facts |= {"budget": wording.budget(summary.get("budget")), "ranking": select.get("ranking")}
-    facts |= {"fewest kept per group": select.get("floor"), "widths rounded to": select.get("round_to")}
+    facts |= {"fewest kept per group": select.get("floor"), "widths rounded to": _rounded(select)}
     facts["distillation"] = _pairs(distill) if distill else "none"
     facts |= {"seed": summary.get("seed"), "device": summary.get("device")}
     facts["versions"] = _pairs(summary.get("versions") or {})
@@ -248,6 +250,12 @@ def provenance(run: RunContents) -> str:
         text = escape(json.dumps(run.recipe, indent=2))
         recipe = f"<details><summary>The resolved recipe</summary><pre>{text}</pre></details>"
     return section("How it was made", f"{definitions(facts)}{recipe}")
+
+
+def _rounded(select: Mapping[str, Any]) -> str | None:
+    """What widths are multiples of."""
+    finer = " (in narrow groups a half or a quarter of it)" if select.get("finer") else ""
+    return f"{select['round_to']}{finer}" if "round_to" in select else None
 
 
 def _sentence(text: str) -> str:

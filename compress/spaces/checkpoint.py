@@ -62,7 +62,9 @@ def save_model(stem: str | Path, model: nn.Module, card: Card) -> None:
 def load_card(path: str | Path) -> Card:
     """The card at `path` (a .json file, its .safetensors, or a run folder, meaning its model.json)."""
     stem = _stem(path)
-    path = stem.with_name(f"{stem.name}.json")
+    given, path = Path(path), stem.with_name(f"{stem.name}.json")
+    if stem == given and not path.exists():  # a folder or a stem
+        raise UserError(f"{given}: no such file or folder; give a run's folder, or the .safetensors of a network")
     value = read_stored(path, CardFile, version=FORMAT, remedy=REMEDY)
     classes, plan = tuple(value["classes"]), value.get("plan_sha256")
     return Card(value["space"], value["arch"], classes, value["preprocessing"], plan)

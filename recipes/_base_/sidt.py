@@ -5,6 +5,7 @@ The pruned network is trained again from its warm start with the same settings.
 
 _adamw = dict(type="AdamW", lr=2.5e-4, weight_decay=0.05)
 
+select = dict(round_to=1)  # any width, as in the thesis; the default is the engine's block
 train = dict(epochs=160, batch_size=256, optimizer=_adamw, warmup_epochs=5, label_smoothing=0.1)
 search = dict(
     method=dict(type="rarts", order="gauss-seidel", lam=1.0, beta=1.0),

@@ -18,5 +18,5 @@ search = dict(
     optimizer=_sgd,
     alpha_optimizer=dict(type="SGD", lr=0.05, momentum=0.9),
 )
-select = dict(round_to=8, floor=8, gain="balanced")
+select = dict(floor=8, gain="balanced")
 finetune = dict(epochs=10, batch_size=64, optimizer=_sgd, distill=dict(temperature=4.0, weight=1.0))

@@ -27,5 +27,5 @@ search = dict(
     amp="bf16",
 )
 finetune = dict(epochs=36, batch_size=2, optimizer=_adamw, schedule="step", amp="bf16")
-select = dict(ranking="kind")
+select = dict(ranking="kind", round_to=1)  # any width, as in the thesis
 measure = dict(backends=["onnxruntime"])

@@ -163,7 +163,7 @@ BUDGET = ("--pruning-ratio", 0.4)
 
 def test_search_from(prune: Refused, finished, tool, tiny, baseline: Path, tmp_path: Path) -> None:
     folder, _ = finished
-    prune(*BUDGET, "--search-from", tmp_path / "no", says=("--search-from", "no", "not a run"))
+    prune(*BUDGET, "--search-from", tmp_path / "no", says=("--search-from", "no", "no such folder"))
     unfinished = tmp_path / "unfinished"
     shutil.copytree(folder, unfinished)
     stages = json.loads((unfinished / "stages.json").read_text())

@@ -101,3 +101,26 @@ def test_epoch_axes_run_from_the_first_to_the_last_epoch(last):
     assert axis.ticks[-1] == last
     assert list(axis.ticks) == sorted(set(axis.ticks))
     assert all(tick == int(tick) for tick in axis.ticks)
+
+
+def said(summary):
+    return " ".join(printed(summary).split())
+
+
+def test_the_headline_tells_what_the_spread_allows():
+    spread = {"p10": 0.97, "p90": 1.04}
+    unclear = SUMMARY | {"latency_ratio": {"onnxruntime": 0.99}, "latency_spread": {"onnxruntime": spread}}
+    text = said(unclear)
+    assert "latency not distinguishable in ONNX Runtime" in text
+    assert "The pruned network is not faster in ONNX Runtime: fewer MACs are not fewer milliseconds" in text
+    slower = SUMMARY | {
+        "latency_ratio": {"onnxruntime": 1.6},
+        "latency_spread": {"onnxruntime": {"p10": 1.5, "p90": 1.7}},
+        "not_faster": "37 of 40 widths are odd",
+    }
+    text = said(slower)
+    assert "1.60 times slower in ONNX Runtime" in text
+    assert "not faster in ONNX Runtime: 37 of 40 widths are odd." in text
+    faster = SUMMARY | {"latency_spread": {"onnxruntime": {"p10": 0.45, "p90": 0.55}}, "not_faster": "it was not once"}
+    assert "not faster" not in said(faster)
+    assert "The machine's speed changed by more than 20 %" in said(SUMMARY | {"drifted": True})

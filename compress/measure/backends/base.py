@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
+from ..blocks import UNKNOWN, Blocks
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ class Backend(ABC):
     `name`: in recipes and files. `label`: in reports. `takes`: how networks are handed to it to be timed, as modules or
     as ONNX files. `packages`: those whose versions decide what runs, and how. `alias`: a short name on the command
     line. `suffix`: of files that are this backend's own, which it opens unasked. `compiles`: whether opening takes
-    seconds to minutes, which are then told beside the times.
+    seconds to minutes, which are then told beside the times. `blocks`: of how many channels widths are best multiples.
 
     Example::
 
@@ -55,6 +57,7 @@ class Backend(ABC):
     alias: ClassVar[str] = ""
     suffix: ClassVar[str] = ""
     compiles: ClassVar[bool] = False
+    blocks: ClassVar[Blocks] = UNKNOWN
 
     def missing(self) -> str | None:
         """What is not here that this backend needs, to be read behind its name; None where it can run.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...plan.backends import BACKENDS
+from ..blocks import ONEDNN
 from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Eager(LayerBackend):
     """Modules are copied anew whenever they are opened, so that their memory lies elsewhere."""
 
     name, label, takes, packages = "pytorch", "PyTorch", "module", ("torch",)
+    blocks = ONEDNN
 
     def open(self, network: Network, *, threads: int = 1, batch: int = 1, trust: bool = False) -> Session:
         """A module on the CPU, or a run folder (a stem or .safetensors file likewise) on a GPU if there is one.

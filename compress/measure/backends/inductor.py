@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...plan import UserError
 from ...plan.backends import BACKENDS
+from ..blocks import ONEDNN
 from .base import Backend, Network, Times
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Inductor(Backend):
 
     name, label, takes, packages = "torch-compile", "torch.compile", "module", ("torch",)
     compiles = True
+    blocks = ONEDNN
 
     def missing(self) -> str | None:
         """A C++ compiler, chosen as inductor chooses it."""

@@ -12,6 +12,7 @@ from ...plan import Threads, UserError, check_setting
 from ...plan.backends import BACKENDS
 from ...plan.errors import reason
 from ...plan.packages import absent, needs
+from ..blocks import ONEDNN
 from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class OpenVino(LayerBackend):
     name, label, takes = "openvino", "OpenVINO", "onnx"
     packages = ("openvino", "torch")
     """PyTorch's exporter decides which nodes there are."""
+    blocks = ONEDNN
 
     def missing(self) -> str | None:
         """The package."""

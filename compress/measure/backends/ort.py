@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...plan import UserError
 from ...plan.backends import BACKENDS
+from ..blocks import NCHWC
 from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class OnnxRuntime(LayerBackend):
     packages = ("onnxruntime", "torch")
     """PyTorch's exporter decides which nodes there are."""
     alias, suffix = "ort", ".onnx"
+    blocks = NCHWC
 
     def open(self, network: Network, *, threads: int = 1, batch: int = 1, trust: bool = False) -> Session:
         """An .onnx file of one input and one output; UserError where only the batch may be free and more is."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...plan import scratch
 from ...plan.backends import BACKENDS
+from ..blocks import TENSOR_CORES
 from .base import LayerBackend, LayerTimes, Network
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class TensorRT(LayerBackend):
     """Opens its engines, and builds them first of .onnx files, which takes minutes."""
 
     takes, suffix, compiles = "onnx", ".engine", True
+    blocks = TENSOR_CORES
     by_layers = False
     """Until its layers' times have been seen on a GPU."""
 
