@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # One process a core; a folder of tests, with what it prepares, stays in one of them.
 PARALLEL := -n 2 --dist loadgroup
 
-.PHONY: help install demo test test-slow test-faults check format lint types clean
+.PHONY: help install demo test test-slow test-faults check format lint types docs clean
 
 help:
 	@echo "make demo         train a small network on digits, prune it, export it, report it (a few minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-slow    the full-size checks as well"
 	@echo "make test-faults  whole campaigns of wrong files, full disks and kills"
 	@echo "make check        format, lint, types, tests"
+	@echo "make docs         the documentation site, in site/"
 	@echo "make clean        remove .venv and caches (runs/ stays)"
 
 install: $(READY)
@@ -40,6 +41,11 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not faults"
+
+docs: $(READY)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r requirements-docs.txt
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -W ignore -m mkdocs build --strict --quiet
+	@echo "Open site/index.html, or serve it: $(BIN)/python -m http.server --directory site"
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not faults"

@@ -22,7 +22,7 @@ from ..spaces.blocks import attention_group, mlp_group
 from ..spaces.narrowing import narrow
 
 Dims = Sequence[Sequence[int]]
-"""Widths of all blocks: [stage][block]."""
+"""Widths of all blocks: `[stage][block]`."""
 
 
 class SlicedWindowMSA(WindowMSA):
@@ -91,7 +91,7 @@ class RecomputedSwinBlock(SwinBlock):
 
 @MODELS.register_module()
 class SlicedSwinTransformer(SwinTransformer):
-    """MMDetection's Swin with `head_dims` dimensions in every head and `mlp_dims` hidden units, [stage][block] each.
+    """MMDetection's Swin with `head_dims` dimensions in every head and `mlp_dims` hidden units, `[stage][block]` each.
 
     None keeps the full widths. A head of d' of d dimensions divides its logits by sqrt(d'). Raises UserError for lists
     of another shape and for widths out of range.

@@ -12,7 +12,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor, nn
 
-from ..engine.settings import SearchConfig, TrainConfig, make_optimizer, make_schedule, registered
+from ..engine.optimisers import make_optimizer, registered
+from ..engine.settings import SearchConfig, TrainConfig, make_schedule
 from ..engine.training import Job, Prepared, optim_wrapper
 from ..plan import UserError
 from .data import CocoData, EpochLoader, halves

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
 
 from ..penalties import PENALTIES, PenaltyType
 from ..plan import Count, Range, Registry, UserError, brief, check_settings
-from ..plan.errors import FAULTS
 from ..search import DEFAULT, METHODS, Method
+from .optimisers import MOST_ARGUMENT, check_optimizer
 
 Amp = Literal["bf16", "fp16"] | None
 Epochs = Annotated[int, Range(at_least=1, at_most=1_000_000)]
 Warmup = Annotated[int, Range(at_least=0)]
 Smoothing = Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")]
 
-MOST_RATE, MOST_ARGUMENT = 1e4, 1e9
-"""Of an optimiser's lr, and of its and a method's other numbers: larger ones make any network infinite at once."""
-
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Ordinary training. `optimizer` is an MMEngine optimiser dict (type and its arguments).
+    """Ordinary training.
 
-    `schedule`: `cosine` decays every iteration to 0; `step` divides the rate by 10 at half and three quarters of the
-    epochs (NetSlim). `amp`: autocast type, None for float32. `clip_norm`: gradients of a larger norm are scaled down to
-    it; None: none are.
+    Args:
+        epochs: passes over the training images.
+        batch_size: images a step, of each process.
+        optimizer: an MMEngine optimiser dict: type and its arguments.
+        schedule: `cosine` decays every iteration to 0; `step` divides the rate by 10 at half and three quarters of the
+            epochs (NetSlim).
+        warmup_epochs: first epochs over which the rate rises from a thousandth.
+        label_smoothing: share of a label that goes to all classes alike.
+        amp: autocast type; None: float32.
+        accumulate: parts into which every batch is divided, whose feature maps are in memory one after the other.
+        clip_norm: gradients of a larger norm are scaled down to it; None: none are.
     """
 
     epochs: Epochs
@@ -53,6 +55,10 @@ class DistillConfig:
     """Distillation from the unpruned network: loss = cross entropy + weight * KL(teacher/T || student/T).
 
     The thesis and TAS add the term with weight 1 at T = 4; weight T^2 keeps its gradients' size (arXiv 1503.02531).
+
+    Args:
+        temperature: T, by which the logits of both networks are divided.
+        weight: of the term.
     """
 
     temperature: Annotated[float, Range(at_least=1e-3, at_most=1e6, remedy="4 is usual")] = 4.0
@@ -64,9 +70,11 @@ class DistillConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """Training of the sliced network; `distill` None for cross entropy alone.
+    """Training of the sliced network, by the settings of `TrainConfig` and two of its own.
 
-    `between`: epochs after every round but the last, where a network is pruned in several; None: a tenth of `epochs`.
+    Args:
+        distill: distillation from the unpruned network; None: cross entropy alone.
+        between: epochs after every round but the last, where a network is pruned in several; None: a tenth of `epochs`.
     """
 
     distill: DistillConfig | None = None
@@ -78,21 +86,34 @@ class FinetuneConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The search. `method` is {"type": name, its parameters}; `alpha_optimizer` acts on the scores alone.
+    """The search. Both optimisers follow the one schedule.
 
-    `gamma` weighs the `penalty` out of PENALTIES: l1, as a `subgradient` or a `proximal` step, or `latency`: the ratio
-    to the unpruned network's latency, which the table of the file `latency_table` (`nncompress profile`) predicts
-    for soft widths; a score of size `latency_tau` (0.4 unless given) counts as half a channel. That ratio is one number
-    for all channels: to pull as hard as l1 on average, its gamma must be larger, some four to eight times their number.
-    `taylor` with a `latency_weight` reads the same table, without a penalty.
+    A latency ratio is one number for all channels: to pull as hard as l1 on average, its gamma must be larger, some
+    four to eight times their number.
 
-    `fixed_scale` brings the gates of every group to root mean square 1 after each step. Their common scale is free (a
-    BatchNorm or the reader's weights take it up), and a penalty would otherwise shrink it instead of choosing among
-    channels. A latency penalty then acts on the scores' sizes within a group: costly groups become uneven first.
-    `accumulate` divides every batch into as many parts, whose feature maps are in memory one after the other: the
-    gradients are those of the whole batch (but for a BatchNorm's statistics), for one more forward pass.
-    `weights` names the weights that go on to slicing: `u`, `w` or their `average` (rarts only). Both optimisers follow
-    the one schedule.
+    Args:
+        epochs: passes over the training images.
+        method: {"type": name, its parameters}.
+        batch_size: images a step, of each process.
+        gamma: weight of the penalty.
+        penalty: l1, as a `subgradient` or a `proximal` step, or `latency`: the ratio to the unpruned network's latency,
+            which `latency_table` predicts for soft widths.
+        latency_table: file that `nncompress profile` wrote, which the `latency` penalty reads, and without a penalty
+            `taylor` with a `latency_weight`.
+        latency_tau: size of a score that counts as half a channel; None: 0.4 where a penalty needs it.
+        optimizer: of the weights, an MMEngine optimiser dict: type and its arguments.
+        alpha_optimizer: of the scores alone.
+        schedule: as in `TrainConfig`.
+        warmup_epochs: first epochs over which both rates rise from a thousandth.
+        fixed_scale: bring the gates of every group to root mean square 1 after each step. Their common scale is free (a
+            BatchNorm or the reader's weights take it up), and a penalty would otherwise shrink it instead of choosing
+            among channels. A latency penalty then acts on the scores' sizes within a group: costly groups become uneven
+            first.
+        weights: that go on to slicing: `u`, `w` or their `average` (rarts only).
+        label_smoothing: share of a label that goes to all classes alike.
+        amp: autocast type; None: float32.
+        accumulate: parts into which every batch is divided, whose feature maps are in memory one after the other: the
+            gradients are those of the whole batch (but for a BatchNorm's statistics), for one more forward pass.
     """
 
     epochs: Epochs
@@ -215,69 +236,6 @@ def make_method(config: SearchConfig) -> Any:
         if isinstance(value, float):
             Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"search.method.{key}", value, whole=False)
     return settings
-
-
-def registered(registry: Any, kind: Any, *, name: str, example: str) -> Any:
-    """What `registry`, one of MMEngine's, lists as `kind`; a dotted name, which it would import, is in no list.
-
-    Raises UserError, naming `name` and an `example`, for anything else.
-    """
-    found = None
-    while found is None and registry is not None:
-        registry.import_from_location()  # the package's own modules
-        found = registry.module_dict.get(kind) if isinstance(kind, str) else None
-        registry = registry.parent
-    if found is None:
-        raise UserError(f"{name} = {brief(kind)}: no such type; use {example}, or another that is registered")
-    return found
-
-
-def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[Any], *, name: str) -> Optimizer:
-    """The optimiser that `settings` (type, lr, ...) describe, of `parameters` or groups of them, as PyTorch takes them.
-
-    Raises UserError for an unknown type or argument, and for numbers that no training survives.
-    """
-    from mmengine.optim import OPTIMIZERS  # with the optimisers of torch registered
-
-    kwargs = dict(settings)
-    make = registered(OPTIMIZERS, kwargs.pop("type", None), name=f"{name}.type", example="'SGD', 'Adam', 'AdamW'")
-    known = inspect.signature(make).parameters
-    for key, value in kwargs.items():
-        _check_argument(f"{name}.{key}", value, known[key].default if key in known else None, lr=key == "lr")
-    try:
-        return make(list(parameters), **kwargs)
-    except FAULTS as error:
-        raise UserError(f"{name}: {' '.join(str(error).split())[:300]}; correct the optimiser's arguments") from None
-
-
-def _check_argument(name: str, value: Any, default: Any, *, lr: bool) -> None:
-    """UserError for an optimiser's argument of another kind than its `default`, or out of all bounds."""
-    if isinstance(default, bool) and not isinstance(value, bool):
-        raise UserError(f"{name} = {brief(value)}: must be True or False; choose one")
-    if lr:
-        Range(at_least=0, at_most=MOST_RATE, remedy="0.1 is usual for SGD").check(name, value, whole=False)
-    elif isinstance(default, int | float) and not isinstance(default, bool) and value is not None:
-        Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(name, value, whole=False)
-    elif isinstance(default, tuple):
-        if not isinstance(value, list | tuple) or len(value) != len(default):
-            raise UserError(f"{name} = {brief(value)}: must be a list of {len(default)} numbers, like {list(default)}")
-        for i, item in enumerate(value):
-            Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"{name}[{i}]", item, whole=False)
-
-
-def check_optimizer(settings: Mapping[str, Any], *, name: str) -> None:
-    """Raise UserError unless `settings` make an optimiser that steps as training steps: without a closure, densely."""
-    parameter = nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.ones(2)
-    optimizer = make_optimizer(settings, [parameter], name=name)
-    try:
-        optimizer.step()
-    except FAULTS as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{name}: {settings['type']} cannot make a step as it is ({type(error).__name__}: {reason}); correct its "
-            "arguments, or use 'SGD' or 'Adam'"
-        ) from None
 
 
 def make_schedule(config: TrainConfig | SearchConfig) -> list[dict[str, Any]]:

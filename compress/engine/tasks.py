@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from .data import ImageData
 from .loaders import ImageLoader
+from .optimisers import make_optimizer
 from .sampling import stratified_halves
-from .settings import SearchConfig, TrainConfig, make_optimizer, make_schedule
+from .settings import SearchConfig, TrainConfig, make_schedule
 from .training import Job, training_loader
 
 

@@ -26,7 +26,8 @@ from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
-from .settings import DistillConfig, FinetuneConfig, TrainConfig, make_optimizer, make_schedule
+from .optimisers import make_optimizer
+from .settings import DistillConfig, FinetuneConfig, TrainConfig, make_schedule
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from .settings import FinetuneConfig, make_optimizer
+from .optimisers import make_optimizer
+from .settings import FinetuneConfig
 from .tasks import Task
 from .training import Classifier, Job, Prepared, optim_wrapper, run
 

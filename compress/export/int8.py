@@ -39,11 +39,15 @@ CHUNK = 8
 class Int8Config:
     """How a network is quantised.
 
-    `calibration`: how an activation's range follows from its values: `minmax` (all of them), `entropy` (least
-    Kullback-Leibler divergence), `percentile` (99.999 % of them). `activations`: `uint8` suits x86 processors, `int8`
-    (with zero at 0) ARM processors and TensorRT, which takes no others. `reduce_range`: weights of 7 bits, for x86
-    processors without VNNI, where the sum of two products of `uint8` and `int8` can overflow 16 bits. Raises UserError
-    for other values.
+    Args:
+        calibration: how an activation's range follows from its values: `minmax` (all of them), `entropy` (least
+            Kullback-Leibler divergence), `percentile` (99.999 % of them).
+        activations: `uint8` suits x86 processors, `int8` (with zero at 0) ARM processors and TensorRT, which takes no
+            others.
+        reduce_range: weights of 7 bits, for x86 processors without VNNI, where the sum of two products of `uint8` and
+            `int8` can overflow 16 bits.
+
+    Raises UserError for other values.
 
     Example::
 

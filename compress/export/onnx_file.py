@@ -34,8 +34,12 @@ denormal numbers, which processors multiply many times more slowly than zeros; -
 class ExportConfig:
     """How a network is exported and how closely ONNX Runtime must agree with PyTorch.
 
-    `opset`: ONNX operator set, 18 to 22. `tolerance`: the largest allowed `max_rel_diff` (see `compare_with_onnx`).
-    `parity_images`: number of real images the two are compared on. Raises UserError for values out of range.
+    Args:
+        opset: ONNX operator set, 18 to 22.
+        tolerance: the largest allowed `max_rel_diff` (see `compare_with_onnx`).
+        parity_images: number of real images the two are compared on.
+
+    Raises UserError for values out of range.
 
     Example::
 

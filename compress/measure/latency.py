@@ -37,11 +37,18 @@ def check_backends(backends: Sequence[str]) -> None:
 class MeasureConfig:
     """How latency is measured.
 
-    `backends`: names of backends. `batch`: images per call. `threads`: threads of one call. `repeats`: samples per
-    network. `inner`: calls per sample, 0 to choose them so that a sample takes at least `min_sample_ms`.
-    `warmup_seconds`: untimed running of each network beforehand. `before_finetune`: a run also times the selected
-    network, in seconds, before it is fine-tuned, and says if it is not faster. Raises UserError for values out of
-    range.
+    Args:
+        backends: their names.
+        batch: images per call.
+        threads: of one call.
+        repeats: samples per network.
+        inner: calls per sample; 0: as many as make a sample take at least `min_sample_ms`.
+        min_sample_ms: least duration of a sample, in milliseconds, where `inner` is 0.
+        warmup_seconds: untimed running of each network beforehand, in seconds.
+        before_finetune: a run also times the selected network, in seconds, before it is fine-tuned, and says if it is
+            not faster.
+
+    Raises UserError for values out of range.
 
     Example::
 

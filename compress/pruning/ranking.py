@@ -22,15 +22,18 @@ Gain = Literal["sum", "log", "balanced"]
 class SelectConfig:
     """How channels are ranked and which widths are allowed.
 
-    `ranking`: `global` compares |alpha| across all groups; `kind` across groups of one kind, and prunes the same share
-    of every kind (attention, MLP); `layer` prunes the same share of every group. `floor`: no group keeps fewer
-    channels; 0, which wants `gain="sum"`, lets residual blocks go whole where the space knows what is left of them, and
-    all other groups keep at least 1. `round_to`: widths are multiples of it (or the full width). `gain`, for budgets of
-    costs: `sum` keeps the most score in all; `log` the most of sum_g log(score kept in g), by which halving any group's
-    score is equally bad, so that no layer is given up for many cheap channels of another; `balanced` the largest
-    harmonic mean of the shares of score kept, weighted by what the groups cost, so that equal scores keep equal shares
-    of all groups, of streams that everything reads as of what lies between. `finer`: narrow
-    groups may also keep a half or a quarter of `round_to` (`small_widths`).
+    Args:
+        ranking: `global` compares |alpha| across all groups; `kind` across groups of one kind, and prunes the same
+            share of every kind (attention, MLP); `layer` prunes the same share of every group.
+        floor: no group keeps fewer channels; 0, which wants `gain="sum"`, lets residual blocks go whole where the space
+            knows what is left of them, and all other groups keep at least 1.
+        round_to: widths are multiples of it, or the full width.
+        gain: for budgets of costs. `sum` keeps the most score in all; `log` the most of sum_g log(score kept in g), by
+            which halving any group's score is equally bad, so that no layer is given up for many cheap channels of
+            another; `balanced` the largest harmonic mean of the shares of score kept, weighted by what the groups cost,
+            so that equal scores keep equal shares of all groups, of streams that everything reads as of what lies
+            between.
+        finer: narrow groups may also keep a half or a quarter of `round_to` (`small_widths`).
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"

@@ -14,8 +14,11 @@ from .ranking import SelectConfig
 class SelectSection(SelectConfig):
     """A recipe's `select`: a SelectConfig whose `round_to` may be left to the engine that runs the pruned network.
 
-    `round_to="auto"` are multiples of the engine's block (`compress.measure.blocks`); selection itself is given a
-    number, by `settled`.
+    Selection itself is given a number, by `settled`.
+
+    Args:
+        round_to: widths are multiples of it, or the full width; "auto": of the engine's block
+            (`compress.measure.blocks`), or of less where the budget needs it.
     """
 
     round_to: Literal["auto"] | Count = "auto"  # type: ignore[assignment]

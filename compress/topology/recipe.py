@@ -16,9 +16,13 @@ from .supernet_space import SPACE_OF_CELLS
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """True accuracies of all cells, where a benchmark knows them: `file` is a table or NATS-Bench's folder.
+    """True accuracies of all cells, where a benchmark knows them.
 
     They are reported, epoch by epoch; the search never sees them.
+
+    Args:
+        file: a table, or NATS-Bench's folder.
+        dataset: whose accuracies they are, by its name there.
     """
 
     file: str

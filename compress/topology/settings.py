@@ -20,6 +20,13 @@ class TopologySearch(SearchConfig):
 
     The `latency` penalty reads a table of cells (`nncompress profile`, given the same recipe) and is gamma times
     the latency that is expected of the edges, in that of the table's reference network.
+
+    Args:
+        weights: of the supernet after the search, which only its curves show: a mean would need its statistics again.
+        allow_none: the found cell may have edges that are `none`, where its space keeps all edges.
+        hold_epochs: so many first epochs train the weights alone: operations with parameters need them to be compared
+            with those that have none, which are as good as they will ever be from the start (PC-DARTS, arXiv
+            1907.05737: 15 of 50).
     """
 
     alpha_optimizer: Mapping[str, Any] = field(
@@ -27,13 +34,8 @@ class TopologySearch(SearchConfig):
     )
     gamma: Annotated[float, Range(at_least=0, at_most=1e6, remedy="0.1 is a start")] = 0.0
     weights: Literal["u", "w", "average"] = "u"
-    """Of the supernet after the search, which only its curves show: a mean would need its statistics again."""
     allow_none: bool = False
-    """The found cell may have edges that are `none`, where its space keeps all edges."""
-
     hold_epochs: Annotated[int, Range(at_least=0)] = 0
-    """So many first epochs train the weights alone: operations with parameters need them to be compared with those
-    that have none, which are as good as they will ever be from the start (PC-DARTS, arXiv 1907.05737: 15 of 50)."""
 
     methods: ClassVar[Registry[Method]] = EDGE_METHODS
     penalties: ClassVar[Registry[PenaltyType]] = EDGE_PENALTIES

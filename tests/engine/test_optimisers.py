@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from compress.engine.settings import SearchConfig, TrainConfig, check_optimizer, make_optimizer
+from compress.engine.optimisers import check_optimizer, make_optimizer
+from compress.engine.settings import SearchConfig, TrainConfig
 from compress.plan import UserError
 
 
