@@ -76,8 +76,8 @@ def recipes() -> str:
 
 
 INTRODUCTION = """Sections are dicts of a recipe; on the command line a key is `--cfg-options search.epochs=8`.
-Unknown keys are refused with the nearest known one, and values out of their range with the range. `name` (that of the file
-unless given) names the run's folder, `seed` (0) seeds everything that is drawn."""
+Unknown keys are refused with the nearest known one, and values out of their range with the range. `name` (that of the
+file unless given) names the run's folder, `seed` (0) seeds everything that is drawn."""
 
 
 def section(module: str, name: str) -> tuple[str, str]:
