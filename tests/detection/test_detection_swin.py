@@ -9,6 +9,7 @@ pytest.importorskip("mmdet")
 from mmdet.registry import MODELS
 
 import compress.detection  # noqa: F401
+from compress.detection.export.windows import gather_windows
 from compress.plan import UserError
 
 SMALL = {
@@ -36,8 +37,26 @@ def pair(**options):
     return theirs, ours
 
 
+SIZES = [(32, 32), (36, 52), (35, 50), (8, 12)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_windows_that_are_gathered_are_those_that_are_cut(size):
+    theirs, ours = pair()
+    x = torch.randn(1, 3, *size)
+    for network in (theirs, ours):
+        network.eval()  # MMDetection's returns nothing
+    gather_windows(ours)
+    with torch.no_grad():
+        for found, wanted in zip(ours(x), theirs(x), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        ours(torch.randn(1, 3, 64, 64))
+        for found, wanted in zip(ours(x), theirs(x), strict=True):  # laid out again for another size
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
 # Maps of 8 x 8 patches fill windows of 4; those of 9 x 13, then 5 x 7, and of 2 x 3 are padded.
-@pytest.mark.parametrize("size", [(32, 32), (36, 52), (35, 50), (8, 12)])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     "options",
     [{}, {"qkv_bias": False}, {"qk_scale": 0.3}, {"out_indices": (1,), "patch_norm": False}, {"frozen_stages": 1}],

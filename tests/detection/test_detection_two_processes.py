@@ -72,6 +72,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_one_process_with_twice_the_batch(parts, tmp_path):
     """MMDetection divides losses by the numbers of samples in a process's own batch, so that in general the mean over
     processes is not the loss of the common batch. Here it is: all images have the same boxes (on other pixels), every

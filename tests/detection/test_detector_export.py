@@ -158,11 +158,16 @@ def test_the_script_without_torch_finds_the_same_in_the_original_image(form, fil
         images = torch.nn.functional.pad(data["inputs"], (0, SIZE[2] - width, 0, SIZE[1] - height))
         with torch.no_grad():
             expected = network.predict(images, data["data_samples"], rescale=True)[0].pred_instances.numpy()
-        np.testing.assert_allclose(found["boxes"], expected.bboxes, atol=1e-2)
-        np.testing.assert_allclose(found["scores"], expected.scores, atol=1e-4)
-        np.testing.assert_array_equal(found["labels"], expected.labels)
         assert found["masks"].shape == (len(expected), *image.shape[:2])
-        differing = (found["masks"] != expected.masks).sum()
+        # Detections of nearly equal scores may change places.
+        apart = np.abs(found["boxes"][:, None] - expected.bboxes).max(-1) + 1e4 * (
+            found["labels"][:, None] != expected.labels
+        )
+        order = apart.argmin(0)
+        assert sorted(order.tolist()) == list(range(len(expected)))
+        np.testing.assert_allclose(found["boxes"][order], expected.bboxes, atol=1e-2)
+        np.testing.assert_allclose(found["scores"][order], expected.scores, atol=1e-4)
+        differing = (found["masks"][order] != expected.masks).sum()
         assert differing <= 1e-3 * expected.masks.sum()
 
 

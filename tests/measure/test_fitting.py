@@ -24,6 +24,9 @@ OPERATORS = tuple(
 
 GRIDS = {name: list(range(8, 97, 8)) for name in "abc"}
 
+MS = 0.1
+"""The unpruned network's time: its five nodes are so short that what a profiler takes is seen."""
+
 
 def profiles(n, *, overhead, seed, noise=0.0):
     """Profiles of networks with a known cost, in which every node also pays for the profiler."""
@@ -47,7 +50,7 @@ def profiles(n, *, overhead, seed, noise=0.0):
 
         ratio = sum(true(widths).values()) / total * (1 + noise * rng.standard_normal())
         parts = profiled(true(widths), nodes), profiled(true(full), full_nodes)
-        found.append(Profile(widths, full, *parts, nodes, full_nodes, ratio, 10.0, 0.2))
+        found.append(Profile(widths, full, *parts, nodes, full_nodes, ratio, MS, 0.2))
     return found, sum(true(full).values())
 
 
@@ -61,7 +64,7 @@ def test_fit_finds_staircases_and_the_profilers_overhead():
                 wanted = staircase(op, n_in, n_out) / total
                 assert table.price(op, n_in, n_out) == pytest.approx(wanted, abs=0.002)
     assert table.predict(OPERATORS, dict.fromkeys("abc", 96)).ratio == pytest.approx(1, abs=1e-3)
-    assert table.unpruned_ms == 10
+    assert table.unpruned_ms == MS
 
 
 def test_time_that_no_timed_operator_owns_is_the_rest():
@@ -85,7 +88,7 @@ def test_time_that_no_timed_operator_owns_is_the_rest():
             with_more(p, p.operators, p.nodes),
             with_more(p, p.unpruned, p.unpruned_nodes),
         )
-        more.append(Profile(p.widths, p.sizes, own, full, nodes, full_nodes, (p.ratio + 0.11) / 1.11, 10.0, 0.2))
+        more.append(Profile(p.widths, p.sizes, own, full, nodes, full_nodes, (p.ratio + 0.11) / 1.11, MS, 0.2))
     left = Operator("left", "shift", 1, 96, macs=0, weights=0, biases=1)
     table = fit_table({}, (*OPERATORS, left), GRIDS, more)
     assert table.record["profiler_overhead"] == pytest.approx(0.1)
@@ -98,6 +101,16 @@ def test_a_disturbed_network_does_not_change_the_overhead():
     found, _ = profiles(16, overhead=0.1, seed=4)
     found[3] = Profile(**{**vars(found[3]), "ratio": 2 * found[3].ratio})
     assert profiler_overhead(found) == pytest.approx(0.1)
+
+
+def test_noise_of_long_calls_is_no_overhead():
+    """Where pruning changes little of a call, differences of a percent would say anything of the profiler."""
+    found, _ = profiles(16, overhead=0.0, seed=4)
+    alike = [
+        Profile(**{**vars(p), "operators": p.unpruned, "nodes": p.unpruned_nodes, "ratio": ratio, "unpruned_ms": 200.0})
+        for p, ratio in zip(found, np.random.default_rng(0).normal(1, 0.01, 16), strict=True)
+    ]
+    assert abs(profiler_overhead([Profile(**{**vars(p), "operators": {"op0": 0.99}}) for p in alike])) <= 5 * 0.01 / 200
 
 
 def test_profiles_of_the_unpruned_network_alone_know_no_overhead():

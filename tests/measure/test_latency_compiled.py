@@ -76,6 +76,7 @@ def test_it_is_an_entry_of_its_own_and_compiling_is_not_in_the_timing(quick_comp
     assert quick_compiler.given == 2 * [{"fullgraph": True, "dynamic": False}]
 
 
+@pytest.mark.slow
 def test_any_number_of_networks_of_one_class_can_be_measured(quick_compiler):
     """Of one class, PyTorch compiles eight networks and no more."""
     config = MeasureConfig(("torch-compile",), repeats=1, warmup_seconds=0.0)

@@ -65,6 +65,7 @@ def saved(net, folder):
     return small
 
 
+@pytest.mark.slow
 def test_a_run_on_the_users_own_network(net, tmp_path):
     recipe = make_recipe(values(f"{net}:make"), [], source=None, kind=Recipe)
     torch.manual_seed(0)

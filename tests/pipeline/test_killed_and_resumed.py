@@ -34,6 +34,7 @@ def back_to(folder: Path, stage: str) -> None:
     (folder / "stages.json").write_text(json.dumps({name: done[name] for name in order[: order.index(stage)]}))
 
 
+@pytest.mark.slow
 def test_killed_three_times(tool, tiny, baseline: Path, finished, same_run: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = ["--checkpoint", baseline, "--pruning-ratio", 0.4]

@@ -106,6 +106,7 @@ def test_a_network_is_timed_in_turn_with_the_reference(tmp_path, monkeypatch):
     assert genotype != profile.REFERENCES["nats"]
 
 
+@pytest.mark.slow
 def test_a_table_of_darts_cells_is_measured_in_pytorch(tmp_path, monkeypatch):
     """All of it is real, but for the patience: a search reads the table."""
     monkeypatch.setattr(profile, "SAMPLE_MS", 0.01)

@@ -72,6 +72,7 @@ def pruned(recipe: Path, checkpoint: Path, work: Path, *more: str) -> Genotype:
     return Genotype.parse(small.card.arch["genotype"])
 
 
+@pytest.mark.slow
 def test_a_network_of_nats_bench_is_retrained_exported_and_pruned_by_width(tmp_path: Path) -> None:
     recipe, base, work = tmp_path / "nats.py", tmp_path / "base", tmp_path / "pruned"
     recipe.write_text(

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...export.onnx_file import HARD_MASK, check_opset, inference_copy, strip_traces, trace_onnx
+from ...export.onnx_file import check_opset, inference_copy, strip_traces, trace_onnx
+from ...export.rewriting import rewrite
 from ...plan import UserError, replacing
-from ..swin import MaskedShiftWindowMSA
 from .graph import FORMS, DetectorGraph
 from .roi_align import FIXED_RATIO
 from .supported import check_detector, check_sizes
+from .windows import gather_windows
 
 INPUTS = ("images", "image_size")
 OUTPUTS = ("boxes", "scores", "labels", "masks")
@@ -70,7 +71,7 @@ def export_detector(
     check_opset(opset)
     size = _checked(input_size, form)
     check_detector(network)
-    copied = prepared(network)
+    copied = prepared(network, opset=opset)
     count = copied.roi_head.test_cfg.max_per_img if max_detections is None else max_detections
     check_sizes(copied, count, candidates, form=form)
     graph = DetectorGraph(copied, input_size=size, form=form, max_detections=count, candidates=candidates).eval()
@@ -92,14 +93,11 @@ def _write(proto: Any, path: str | Path, metadata: dict[str, str]) -> Path:
     return Path(path)
 
 
-def prepared(network: nn.Module) -> Any:
-    """A float32 copy of a detector on the CPU in eval mode; attention across regions of shifted windows is exactly 0,
-    which changes outputs by less than float32 resolves and spares processors denormal numbers."""
+def prepared(network: nn.Module, *, opset: int = 18) -> Any:
+    """A float32 copy of a detector on the CPU in eval mode, whose modules have their forms for export."""
     copied = inference_copy(network)
-    for module in copied.modules():
-        if isinstance(module, MaskedShiftWindowMSA):
-            module.apart = HARD_MASK
-    return copied
+    gather_windows(copied)
+    return rewrite(copied, opset=opset)
 
 
 def _checked(input_size: Sequence[int], form: str) -> tuple[int, int, int]:
