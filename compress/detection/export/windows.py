@@ -41,7 +41,8 @@ class GatheredShiftWindowMSA(MaskedShiftWindowMSA):
         self.register_buffer("back", back, persistent=False)
         mask = None
         if shift > 0:
-            mask = self.mask(*(side + -side % size for side in resolution), like).unsqueeze(1)
+            height, width = (side + -side % size for side in resolution)
+            mask = self.mask(height, width, like).unsqueeze(1)
         self.w_msa.register_buffer("mask_W1NN", mask, persistent=False)
         self.resolution = resolution
 
