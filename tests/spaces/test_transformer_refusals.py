@@ -43,8 +43,8 @@ BAD = [
         {"widths": {"blocks.0.attn": 3}},
         r"widths\['blocks\.0\.attn'\]: swin_tiny\S+ has no such group; see space\.groups",
     ),
-    ({"widths": {"layers.0.blocks.0.attn": 0}}, r"attn'\] = 0: must be a whole number from 1 to 32"),
-    ({"widths": {"layers.0.blocks.0.mlp": 385}}, r"mlp'\] = 385: must be a whole number from 1 to 384"),
+    ({"widths": {"layers.0.blocks.0.attn": -1}}, r"attn'\] = -1: must be a whole number from 0 to 32"),
+    ({"widths": {"layers.0.blocks.0.mlp": 385}}, r"mlp'\] = 385: must be a whole number from 0 to 384"),
     ({"widths": {"layers.0.blocks.0.mlp": 2.5}}, r"mlp'\] = 2\.5: must be a whole number"),
     ({"scored": "heads"}, r"space\.scored = 'heads': must be 'sidt' or 'vtp'"),
 ]
