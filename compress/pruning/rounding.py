@@ -51,7 +51,7 @@ def settled(section: SelectSection, block: int, check: Callable[[SelectConfig], 
         select = settled(SelectSection(floor=8), 16, None)
     """
     whole = section.at(block)
-    if not section.open:
+    if not section.open or block == 1:
         return whole
     finer = [section.at(block >> i, finer=True) for i in range(block.bit_length() - 1)]
     for config in (whole, *finer) if check is not None else finer[:1]:
