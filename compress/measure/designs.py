@@ -60,6 +60,9 @@ def with_blocks_gone(
 
     Example::
 
+        from compress.spaces import blocks_of, members_of
+
+        designs = sample_designs(allowed_widths(space.groups, 8), 20, seed=0)
         with_blocks_gone(designs, members_of(blocks_of(space.groups)), seed=0)[2]  # {"layer1.1.conv1": 0, ...}
     """
     rng = np.random.default_rng([seed, len(blocks)])

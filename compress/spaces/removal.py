@@ -17,7 +17,7 @@ def blocks_of(groups: Iterable[Group]) -> dict[str, str]:
 
     Example::
 
-        blocks_of(space.groups)["layer1.1.conv2"]  # 'layer1.1'
+        blocks_of(space.groups)  # {"layer1.1.conv1": "layer1.1", "layer1.1.conv2": "layer1.1", ...}
     """
     return {group.name: group.rest.block for group in groups if group.rest is not None}
 

@@ -135,8 +135,8 @@ def test_an_engine_beside_its_own_source_does_not_replace_it(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no/such", "--to", "onnx", "-o", "OUT/m.onnx"], "no/such.json: no such file; restore it, or export the "
-         "model again"),
+        (["no/such", "--to", "onnx", "-o", "OUT/m.onnx"], "no/such: no such file or folder; give a run's folder, "
+         "or the .safetensors of a network"),
         (["no.onnx", "--to", "tensorrt-rtx", "-o", "OUT/m"], "no.onnx: no such file; `nncompress export RUN --to onnx` "
          "writes one"),
         (["x", "--to", "onnx", "-o", "OUT/m.engine"], "OUT/m.engine: must end in .onnx"),

@@ -145,8 +145,9 @@ def test_all_time_is_some_operators(name, layers_alone, monkeypatch):
     narrow = {group.name: 4 for group in space.groups}
     with table_module._profiler(space, size, TableConfig("openvino", rounds=4)) as profiler:
         found = profiler.profile(narrow)
-    operators = {op.name for op in space.operators(size)}
-    assert {each for name in found.operators for each in members(name)} <= operators, "nothing is the rest's"
+    known = {op.name for op in space.operators(size)} | ({REST} if name == "swin" else set())
+    timed = {each for region in found.operators for each in members(region)}
+    assert timed <= known, "only what stands behind the sums of Swin's blocks is the rest's"
     assert found.operators.keys() == found.nodes.keys()
     assert sum(found.unpruned.values()) == pytest.approx(1)
     whole = [sum(each.values()) for each in (found.nodes, found.unpruned_nodes)]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_fitting import GRIDS, OPERATORS, profiles
+from test_fitting import GRIDS, MS, OPERATORS, profiles
 
 from compress.measure.fitting import fit_table, group_errors, held_out, prediction_error
 from compress.measure.kept import pack, unpack
@@ -72,7 +72,7 @@ def fused(profile, *regions, when=lambda widths: True):
 
     parts = [joined(values, profile.widths) for values in (profile.operators, profile.nodes)]
     full = [joined(values, profile.sizes) for values in (profile.unpruned, profile.unpruned_nodes)]
-    return Profile(profile.widths, profile.sizes, parts[0], full[0], parts[1], full[1], profile.ratio, 10.0, 0.2)
+    return Profile(profile.widths, profile.sizes, parts[0], full[0], parts[1], full[1], profile.ratio, MS, 0.2)
 
 
 def error_of(given):
@@ -142,7 +142,7 @@ def test_an_operator_in_two_regions_costs_both():
         nodes, full_nodes = (halved(each, part=0) for each in (p.nodes, p.unpruned_nodes))
         for each in (own, full, nodes, full_nodes):
             del each["op1"]
-        return Profile(p.widths, p.sizes, own, full, nodes, full_nodes, p.ratio, 10.0, 0.2)
+        return Profile(p.widths, p.sizes, own, full, nodes, full_nodes, p.ratio, MS, 0.2)
 
     given = [changed(p) for p in apart]
     one, two = (fit_table({}, OPERATORS, GRIDS, each) for each in (apart, given))

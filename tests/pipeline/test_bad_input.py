@@ -67,7 +67,7 @@ def test_unknown_keys(prune: Refused, tmp_path: Path) -> None:
         ({"measure__backends": "tensor"}, ("measure.backends", "list")),
         ({"measure__backends": "['tensor']"}, ("measure.backends", "'tensor'", "pytorch")),
         ({"export__opset": 3}, ("export.opset = 3", "18")),
-        ({"select__floor": 0}, ("select.floor = 0", "at least 1")),
+        ({"select__floor": -1}, ("select.floor = -1", "at least 0")),
         ({"space__type": "prernet"}, ("space.type = 'prernet'", "preresnet")),
         ({"space__depth": 12}, ("space.depth = 12", "9n + 2", "20")),
         ({"space__width": 12}, ("space.width", "preresnet", "depth")),

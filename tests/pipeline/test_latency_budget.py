@@ -15,7 +15,7 @@ from table_runs import HALF, RATIO, RECIPE, SIZE, SPACE, Refused, uncorrected
 from compress.pipeline import latency_budget
 from compress.pipeline.tables import RunTable
 from compress.plan import UserError, WidthPlan, read_json, sha256
-from compress.pruning import Budget, Priced, SelectConfig, plan_for
+from compress.pruning import Budget, Priced, SelectConfig, SelectSection, plan_for
 from compress.report import wording
 from compress.spaces import MobileNetV2Space
 
@@ -147,7 +147,7 @@ def test_a_search_for_speed_shows_its_table_whatever_the_budget(table_file, tmp_
         table = replace(table, path=str(file := tmp_path / "gone.json"))
     notes: list[str] = []
     context = SimpleNamespace(
-        recipe=SimpleNamespace(select=SelectConfig()),
+        recipe=SimpleNamespace(select=SelectSection(round_to=1)),
         table=table,
         budget=Budget("pruning_ratio", 0.4),
         card=lambda space: SimpleNamespace(input_size=SIZE),
