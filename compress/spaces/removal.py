@@ -78,7 +78,7 @@ def within_blocks(operators: Iterable[Operator], groups: Iterable[Group]) -> tup
     """
     groups = tuple(groups)
     first = {group.rest.block: group.rest for group in groups if group.rest is not None}
-    names = {block: [name for name, own in blocks_of(groups).items() if own == block] for block in first}
+    names = dict(zip(first, members_of(blocks_of(groups)), strict=True))
 
     def within(op: Operator) -> Operator:
         block = next((block for block, rest in first.items() if rest.holds(op.name)), None)
