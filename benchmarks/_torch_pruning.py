@@ -14,15 +14,22 @@ MEASUREMENTS = 7
 """Networks that are measured to come so close, at most."""
 
 
-def classifiers(network: Any, classes: int) -> list[Any]:
-    """The layers whose outputs are the classes, which no pruner may cut."""
+def left_alone(network: Any, names: list[str], classes: int) -> list[Any]:
+    """The layers that no pruner may cut: those of `names`, and those whose outputs are the classes."""
     from torch import nn
 
-    return [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+    ends = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+    return [*map(network.get_submodule, names), *ends]
 
 
 def cutter(
-    network: Any, settings: dict[str, Any], *, size: tuple[int, int, int], classes: int
+    network: Any,
+    settings: dict[str, Any],
+    *,
+    size: tuple[int, int, int],
+    classes: int,
+    ignored: list[str],
+    round_to: int,
 ) -> Callable[[float], Any]:
     """Share of the channels to remove -> a copy of `network` without them."""
     import torch
@@ -37,8 +44,8 @@ def cutter(
             global_pruning=settings.get("global", False),
             max_pruning_ratio=settings.get("most", 1.0),
             pruning_ratio=ratio,
-            round_to=settings.get("round_to", 8),
-            ignored_layers=classifiers(small, classes),
+            round_to=round_to,
+            ignored_layers=left_alone(small, ignored, classes),
         )
         pruner.step()
         return small
@@ -90,6 +97,7 @@ def regularised(
     *,
     size: tuple[int, int, int],
     classes: int,
+    ignored: list[str],
 ) -> Any:
     """`network` trained with the group lasso of the group-norm pruner, for as many epochs as a search takes."""
     import torch
@@ -101,7 +109,7 @@ def regularised(
         torch.zeros(1, *size),
         importance=tp.importance.GroupMagnitudeImportance(p=2),
         reg=settings["reg"],
-        ignored_layers=classifiers(trained, classes),
+        ignored_layers=left_alone(trained, ignored, classes),
     )
     loader = task.loader(2 * config.batch_size, job)  # a search takes two halves a step
     values = {key: value for key, value in config.optimizer.items() if key != "type"}

@@ -49,6 +49,8 @@ def main() -> None:
         protocol["data"]["limit"] = 256
         for section in ("search", "finetune"):
             protocol[section]["epochs"] = 1
+    if args.tune:
+        protocol["finetune"].update(protocol["tuning"]["finetune"])
     base = ROOT / "runs" if args.quick else ROOT / "benchmarks" / "results"
     folder = base / args.protocol.stem
     names = args.methods or list(protocol["methods"])
@@ -139,7 +141,15 @@ class Rival:
         else:
             network = bare.build()
             load_state(network, read_state(self.args.checkpoint), source=self.args.checkpoint)
-        return network.eval(), traced(bare, self.size, network=network.eval())
+        network = network.to(memory_format=self.memory).eval()
+        return network, traced(bare, self.size, network=network)
+
+    @cached_property
+    def memory(self) -> Any:
+        """How training lays out its tensors: some are a quarter faster channels last; nothing else depends on it."""
+        import torch
+
+        return getattr(torch, self.protocol["memory_format"])
 
     def cell(self, name: str, trial: dict[str, Any], budget: str) -> dict[str, Any]:
         """Prune by one method with the settings `trial` under `budget`, fine-tune, and judge."""
@@ -161,9 +171,8 @@ class Rival:
         """Share of the MACs that may stay -> the network that the method leaves."""
         settings = {**self.protocol["methods"][name], **trial}
         if settings["by"] == "torch-pruning":
-            classes = len(self.data.classes)
             network = self.once(name, trial, lambda: self.prepared(name, settings))
-            cut = cutter(network, settings, size=self.size, classes=classes)
+            cut = cutter(network, settings, **self.limits, round_to=self.protocol["select"]["round_to"])
             return lambda share: at_macs(cut, share, self.size)
         found = self.once(name, trial, lambda: self.search(name, settings))
         return lambda share: self.sliced(found, settings.get("select", {}), share)
@@ -191,9 +200,14 @@ class Rival:
 
         if "reg" not in settings:
             return self.baseline[0]
-        config, task, classes = self.config(settings), Classification(self.data), len(self.data.classes)
+        config, task = self.config(settings), Classification(self.data)
         with self.job("search", name) as job:
-            return regularised(self.baseline[0], settings, task, config, job, size=self.size, classes=classes)
+            return regularised(self.baseline[0], settings, task, config, job, **self.limits)
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What torch-pruning is told of the network."""
+        return {"size": self.size, "classes": len(self.data.classes), "ignored": self.protocol["ignored_layers"]}
 
     def config(self, settings: dict[str, Any]) -> Any:
         """Of a search."""
@@ -252,7 +266,14 @@ class Rival:
         config = build_settings(FinetuneConfig, self.protocol["finetune"], "finetune")
         teacher = self.baseline[0] if config.distill is not None else None
         with self.job("finetune", name) as job:
-            train(network, self.data.train, config, job, evaluate=lambda _: {}, teacher=teacher)
+            train(
+                network.to(memory_format=self.memory),
+                self.data.train,
+                config,
+                job,
+                evaluate=lambda _: {},
+                teacher=teacher,
+            )
 
     def evaluate(self, network: Any) -> float:
         """Top-1 in percent."""
