@@ -5,11 +5,23 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
 	$$python $(RUNS) && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+MADE := $(VENV)/.made
 READY := $(VENV)/.ready
+COMPLETE := $(VENV)/.complete
+# GPU=no, where no NVIDIA driver is found: PyTorch without NVIDIA's libraries, which take 4 GB.
+GPU ?= $(if $(or $(wildcard /proc/driver/nvidia),$(shell command -v nvidia-smi)),yes,no)
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+# WHEELHOUSE=FOLDER: install from what `make wheelhouse` downloaded, without a network.
+WHEELHOUSE ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --progress-bar off $(if $(WHEELHOUSE),--no-index --find-links $(WHEELHOUSE))
+DOWNLOAD := $(PIP) download --progress-bar off --only-binary :all: --dest wheelhouse --find-links wheelhouse
+# Both of torch and torchvision: where the first index is not reached, PyPI has them.
+CPU_TORCH := --no-deps --retries 1 --extra-index-url $(CPU_WHEELS) $$(grep -E "^torch(vision)?==" requirements.txt)
 # One process a core; a folder of tests, with what it prepares, stays in one of them.
 PARALLEL := -n 2 --dist loadgroup
 
-.PHONY: help install demo test test-slow test-faults check format lint types docs clean
+.PHONY: help install wheelhouse demo test test-slow test-faults check format lint types docs clean
 
 help:
 	@echo "make demo         train a small network on digits, prune it, export it, report it (a few minutes)"
@@ -18,19 +30,43 @@ help:
 	@echo "make test-faults  whole campaigns of wrong files, full disks and kills"
 	@echo "make check        format, lint, types, tests"
 	@echo "make docs         the documentation site, in site/"
-	@echo "make clean        remove .venv and caches (runs/ stays)"
+	@echo "make install      all packages that the tests need; GPU=no or GPU=yes says which PyTorch (here: $(GPU))"
+	@echo "make wheelhouse   download them into wheelhouse/; make install WHEELHOUSE=wheelhouse takes them from there"
+	@echo "make clean        remove .venv and caches (runs/ and wheelhouse/ stay)"
 
-install: $(READY)
+install: $(COMPLETE)
 
-$(READY): requirements.txt requirements-detection.txt requirements-openvino.txt setup.py pyproject.toml
+$(MADE):
 	@$(or $(PYTHON),false) $(RUNS) || { echo "error: $(or $(PYTHON),python3.11 to python3.13) does not run, is older than 3.11, or has no venv; install Python 3.11, 3.12 or 3.13, or set PYTHON=/path/to/python" >&2; exit 2; }
-	@echo "Making $(VENV) with $(PYTHON) and installing the pinned packages: PyTorch is large, this takes a few minutes ..."
+	@echo "Making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r requirements.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --no-deps -r requirements-detection.txt -r requirements-openvino.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
-	@echo "Installed."
+
+# The library and what the demo needs.
+$(READY): requirements.txt setup.py pyproject.toml | $(MADE)
+	@echo "Installing the pinned packages (GPU=$(GPU)): PyTorch is large, this takes a few minutes ..."
+ifeq ($(GPU)$(WHEELHOUSE),no)
+	@$(INSTALL) $(CPU_TORCH)
+endif
+	@$(INSTALL) -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "Installed: PyTorch $$($(BIN)/python -c 'import torch; print(torch.__version__)'), $$(du -sh $(VENV) | cut -f 1) in $(VENV)."
+
+# And what the tests need: detectors, OpenVINO, TensorRT-RTX.
+$(COMPLETE): $(READY) requirements-dev.txt requirements-tensorrt.txt requirements-detection.txt requirements-openvino.txt
+	@$(INSTALL) -r requirements-dev.txt -r requirements-tensorrt.txt
+	@$(INSTALL) --no-deps -r requirements-detection.txt -r requirements-openvino.txt
+	@touch $@
+
+wheelhouse: $(MADE)
+	@echo "Downloading the pinned packages (GPU=$(GPU)) into wheelhouse/, for $$($(BIN)/python -V) ..."
+ifeq ($(GPU),no)
+	@$(DOWNLOAD) $(CPU_TORCH)
+endif
+	@$(DOWNLOAD) -r requirements.txt -r requirements-dev.txt -r requirements-tensorrt.txt -r requirements-docs.txt
+	@$(DOWNLOAD) --no-deps -r requirements-detection.txt -r requirements-openvino.txt
+	@echo "$$(du -sh wheelhouse | cut -f 1) in wheelhouse/: make install WHEELHOUSE=wheelhouse"
 
 demo: $(READY)
 	@echo "1/2  Training a PreResNet-20 on scikit-learn's digits: a checkpoint to start from"
@@ -39,30 +75,30 @@ demo: $(READY)
 	@$(BIN)/python tools/prune.py recipes/width/preresnet20_digits_rarts.py --checkpoint runs/demo_baseline \
 		--pruning-ratio 0.4 --work-dir runs/demo --resume
 
-test: $(READY)
+test: $(COMPLETE)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not faults"
 
-docs: $(READY)
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -r requirements-docs.txt
+docs: $(COMPLETE)
+	@$(INSTALL) -r requirements-docs.txt
 	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -W ignore -m mkdocs build --strict --quiet
 	@echo "Open site/index.html, or serve it: $(BIN)/python -m http.server --directory site"
 
-test-slow: $(READY)
+test-slow: $(COMPLETE)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not faults"
 
-test-faults: $(READY)
+test-faults: $(COMPLETE)
 	@$(BIN)/python -m pytest tests/faults -n 2 --dist loadfile
 
 check: format lint types test
 
-format: $(READY)
+format: $(COMPLETE)
 	@$(BIN)/ruff format .
 
-lint: $(READY)
+lint: $(COMPLETE)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 
-types: $(READY)
+types: $(COMPLETE)
 	@$(BIN)/mypy
 
 clean:
