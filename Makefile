@@ -15,7 +15,7 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 WHEELHOUSE ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --progress-bar off $(if $(WHEELHOUSE),--no-index --find-links $(WHEELHOUSE))
-DOWNLOAD := $(PIP) download --progress-bar off --only-binary :all: --dest wheelhouse --find-links wheelhouse
+COLLECT := $(PIP) wheel --progress-bar off --wheel-dir wheelhouse --find-links wheelhouse
 # Both of torch and torchvision: where the first index is not reached, PyPI has them.
 CPU_TORCH := --no-deps --retries 1 --extra-index-url $(CPU_WHEELS) $$(grep -E "^torch(vision)?==" requirements.txt)
 # One process a core; a folder of tests, with what it prepares, stays in one of them.
@@ -62,10 +62,10 @@ $(COMPLETE): $(READY) requirements-dev.txt requirements-tensorrt.txt requirement
 wheelhouse: $(MADE)
 	@echo "Downloading the pinned packages (GPU=$(GPU)) into wheelhouse/, for $$($(BIN)/python -V) ..."
 ifeq ($(GPU),no)
-	@$(DOWNLOAD) $(CPU_TORCH)
+	@$(COLLECT) $(CPU_TORCH)
 endif
-	@$(DOWNLOAD) -r requirements.txt -r requirements-dev.txt -r requirements-tensorrt.txt -r requirements-docs.txt
-	@$(DOWNLOAD) --no-deps -r requirements-detection.txt -r requirements-openvino.txt
+	@$(COLLECT) -r requirements.txt -r requirements-dev.txt -r requirements-tensorrt.txt -r requirements-docs.txt
+	@$(COLLECT) --no-deps -r requirements-detection.txt -r requirements-openvino.txt
 	@echo "$$(du -sh wheelhouse | cut -f 1) in wheelhouse/: make install WHEELHOUSE=wheelhouse"
 
 demo: $(READY)

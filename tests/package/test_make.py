@@ -1,4 +1,4 @@
-"""Which Python `make` takes: the newest of those that run, and not a shim of one that is not installed."""
+"""Which Python `make` takes: the newest of those that run, and not a shim of one that is not installed. And what it installs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ def made(tmp_path: Path, pythons: dict[str, str], *arguments: str) -> subprocess
     for name, text in pythons.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    requirements = ("requirements.txt", "requirements-detection.txt", "requirements-openvino.txt")
-    for name in ("Makefile", *requirements, "setup.py", "pyproject.toml"):
+    for name in ("Makefile", "setup.py", "pyproject.toml", *(path.name for path in ROOT.glob("requirements*.txt"))):
         shutil.copy(ROOT / name, tmp_path / name)
     make = shutil.which("make")
     if make is None:
@@ -59,3 +58,34 @@ def test_none_that_runs(pythons: dict[str, str], arguments: list[str], says: str
     assert done.returncode == 2
     assert done.stderr.startswith(says)
     assert not (tmp_path / ".venv").exists()
+
+
+CPU_WHEELS = "--extra-index-url https://download.pytorch.org/whl/cpu"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "has", "lacks"),
+    [
+        (["GPU=no", "demo"], [CPU_WHEELS, "-r requirements.txt"], ["-dev.txt", "-tensorrt.txt", "-detection.txt"]),
+        (["GPU=yes", "demo"], ["-r requirements.txt"], [CPU_WHEELS, "-tensorrt.txt"]),
+        (["GPU=no", "test"], [CPU_WHEELS, "-dev.txt", "-tensorrt.txt", "-detection.txt", "-openvino.txt"], []),
+    ],
+)
+def test_each_target_installs_what_it_needs(
+    arguments: list[str], has: list[str], lacks: list[str], tmp_path: Path
+) -> None:
+    steps = made(tmp_path, {"python3.11": RUNS}, "--dry-run", *arguments).stdout
+    assert [text for text in has if text not in steps] == []
+    assert [text for text in lacks if text in steps] == []
+
+
+def test_a_driver_of_nvidia_brings_its_libraries(tmp_path: Path) -> None:
+    steps = made(tmp_path, {"python3.11": RUNS, "nvidia-smi": RUNS}, "--dry-run", "demo").stdout
+    assert "(GPU=yes)" in steps
+
+
+def test_a_wheelhouse_takes_the_networks_place(tmp_path: Path) -> None:
+    steps = made(tmp_path, {"python3.11": RUNS}, "--dry-run", "WHEELHOUSE=w", "GPU=no", "docs").stdout
+    installs = [line for line in steps.splitlines() if "-m pip " in line]
+    assert len(installs) >= 5
+    assert [line for line in installs if " --no-index --find-links w " not in line or "http" in line] == []
