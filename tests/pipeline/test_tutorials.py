@@ -104,3 +104,18 @@ def test_published_weights(tmp_path, monkeypatch):
     assert all(torch.equal(converted[name], value) for name, value in state.items())
     summary = json.loads((tmp_path / "runs/half/summary.json").read_text())
     assert 0.4 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.5
+
+
+def test_a_swin(tmp_path, monkeypatch, capsys):
+    small = [*QUICK, "data.limit=60", "train.warmup_epochs=0", "finetune.warmup_epochs=0", "export.parity_images=20"]
+    follow("swin.md", tmp_path, monkeypatch, {"train": small, "prune": small})
+    summary = json.loads((tmp_path / "runs/swin_half/summary.json").read_text())
+    assert 0.3 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.5
+    blocks = [line for line in capsys.readouterr().out.splitlines() if " heads of " in line]
+    assert [line.split()[0] for line in blocks] == ["2", "2", "4", "4"]
+    assert all(int(line.split()[3]) <= 16 and int(line.split()[5]) <= 256 for line in blocks)
+
+
+def test_every_page_is_followed():
+    tests = "".join(path.read_text() for path in TUTORIALS.parents[1].glob("tests/**/test_*tutorial*.py"))
+    assert [page.name for page in TUTORIALS.glob("*.md") if f'"{page.name}"' not in tests] == []
