@@ -66,9 +66,7 @@ def commands(text: str) -> Iterator[list[str]]:
         yield shlex.split(line, comments=True)
 
 
-def extended(
-    words: list[str], quick: Mapping[str, Sequence[str]], more: Mapping[str, Sequence[str]]
-) -> list[str]:
+def extended(words: list[str], quick: Mapping[str, Sequence[str]], more: Mapping[str, Sequence[str]]) -> list[str]:
     """A page's command with what makes it quick at its end."""
     settings = [*quick.get(words[1], ())] if words[0] == "nncompress" else []
     option = ["--cfg-options"] if settings and "--cfg-options" not in words else []

@@ -60,3 +60,18 @@ def test_a_rooms_page_names_what_it_exports(generated, room):
     page = generated.names(room, "Title")
     assert page.startswith("# Title\n")
     assert len(re.findall(r"^::: compress\.", page, re.M)) > 5
+
+
+def test_figures_are_those_that_the_code_draws():
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "docs/figures.py")
+    figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figures)
+    shown = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    for name in figures.FIGURES:
+        kept = (ROOT / f"docs/figures/{name}.svg").read_text()
+        assert kept == figures.drawn(name, alone=True) + "\n", "draw them anew: python docs/figures.py"
+        assert len(re.findall(rf"!\[[^\]]+\]\(figures/{name}\.svg\)", shown)) == 1
+        page = figures.on_page_markdown(f"a\n![Words](figures/{name}.svg)\nb")
+        assert page.startswith("a\n\n<figure><svg ")
+        assert "<style>" not in page
+    assert len([*(ROOT / "docs/figures").iterdir()]) == len(figures.FIGURES)

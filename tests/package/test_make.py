@@ -1,4 +1,4 @@
-"""Which Python `make` takes: the newest of those that run, and not a shim of one that is not installed. And what it installs."""
+"""Which Python `make` takes: the newest that runs, and no shim of one that is not installed. And what it installs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorials on latency, followed. Everything is timed as the pages say; then made-up times stand in, which no load moves."""
+"""The tutorials on latency, followed: all is timed as they say, then made-up times stand in, which no load moves."""
 
 from __future__ import annotations
 
