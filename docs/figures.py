@@ -156,7 +156,7 @@ def beside(groups: list[Any], block: str) -> dict[str, list[tuple[str, str]]]:
 def exact() -> Drawing:
     """How far sliced networks lie from masked ones, a dot for every random plan."""
     found = json.loads((ROOT / "benchmarks/results/masked_sliced.json").read_text())
-    low, high, left, right, row = -8, -4, 108, 424, 34
+    low, high, left, right, row = -8, -4, 108, 414, 34
 
     def at(error: float) -> float:
         return left + (right - left) * (math.log10(error) - low) / (high - low)

@@ -69,5 +69,7 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("# A title, with `code`\n```\n# none\n```\n")
     page = tmp_path / "a.md"
-    page.write_text("[a](b.md#a-title-with-code) [b](b.md#none) [c](c.md) [d](https://x.org) [e](#f)\n```\n[g](h)\n```\n")
+    page.write_text(
+        "[a](b.md#a-title-with-code) [b](b.md#none) [c](c.md) [d](https://x.org) [e](#f)\n```\n[g](h)\n```\n"
+    )
     assert broken(page) == ["b.md#none", "c.md", "#f"]

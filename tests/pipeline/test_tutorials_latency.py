@@ -25,7 +25,9 @@ def test_a_budget_in_milliseconds(tmp_path, monkeypatch, capsys):
     def settle(words):
         if words[1] == "profile":
             table = replace(made_up_table(SPACE, SIZE, multiple=8), key=LatencyTable.load("table.json").key)
-            replace(table, record={"residual": {"median": 0.0125, "p90": 0.03}}).save("table.json")
+            replace(table, record={"residual": {"median": 0.0125, "p90": 0.03, "rank_correlation": 0.99, "n": 8}}).save(
+                "table.json"
+            )
             monkeypatch.setattr(latency_budget, "PlanTimer", FakeTimer(table, (1.0,)))
 
     quick = {"profile": ["--designs", "8", "--rounds", "4"]}
