@@ -40,7 +40,7 @@ def follow(
         folder: Where the reader is.
         monkeypatch: Of the test.
         quick: {command: settings} that the recipes of these commands get besides.
-        more: {command or script: arguments} that follow the page's own.
+        more: {word: arguments} that follow those of the page's commands with this word.
         after: Called with the words of every command that has been run.
     """
     monkeypatch.chdir(folder)
@@ -70,7 +70,7 @@ def extended(words: list[str], quick: Mapping[str, Sequence[str]], more: Mapping
     """A page's command with what makes it quick at its end."""
     settings = [*quick.get(words[1], ())] if words[0] == "nncompress" else []
     option = ["--cfg-options"] if settings and "--cfg-options" not in words else []
-    return [*words, *option, *settings, *more.get(words[1], ())]
+    return [*words, *option, *settings, *(each for word, given in more.items() if word in words for each in given)]
 
 
 def run(words: list[str]) -> None:

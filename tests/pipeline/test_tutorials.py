@@ -107,7 +107,7 @@ def test_published_weights(tmp_path, monkeypatch):
 
 
 def test_a_swin(tmp_path, monkeypatch, capsys):
-    small = [*QUICK, "data.limit=100", "train.epochs=1", "train.warmup_epochs=0", "finetune.warmup_epochs=0"]
+    small = [*QUICK, "data.limit=100", "train.warmup_epochs=0", "finetune.warmup_epochs=0"]
     small += ["measure.before_finetune=False", "export.parity_images=20"]
     follow("swin.md", tmp_path, monkeypatch, {"train": small, "prune": small})
     summary = json.loads((tmp_path / "runs/swin_half/summary.json").read_text())

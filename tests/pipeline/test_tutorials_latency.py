@@ -56,7 +56,7 @@ def test_a_device_without_this_package(tmp_path, monkeypatch):
                 measured["times"][network["name"]] |= times
             file.write_text(json.dumps(measured))
 
-    more = {"profile": ["--designs", "8"], "kit/measure_kit.py": FEW, "choice/measure_kit.py": FEW}
+    more = {"--kit": ["--designs", "8"], "kit/measure_kit.py": FEW, "choice/measure_kit.py": FEW}
     follow("device.md", tmp_path, monkeypatch, RECIPES, more=more, after=settle)
     plan = WidthPlan.load(tmp_path / "runs/device/plan.json")
     assert 0.4 < by_macs(plan.widths) <= 0.7

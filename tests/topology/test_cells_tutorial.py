@@ -7,7 +7,7 @@ import json
 from followed import QUICK, follow
 
 SEARCH = ["data.limit=60", "search.epochs=1", "search.batch_size=15"]
-NETWORK = [*QUICK, "data.limit=60", "train.warmup_epochs=0", "export.parity_images=20"]
+NETWORK = [*QUICK, "data.limit=140", "train.warmup_epochs=0", "export.parity_images=20"]
 
 
 def test_a_cell_for_your_data(tmp_path, monkeypatch, capsys):
