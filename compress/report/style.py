@@ -153,6 +153,14 @@ rect.faint { opacity: 0.22; }
 .bars.dense { columns: 3 calc(var(--name) + 12em); column-gap: 34px; font-size: 10.5px; }
 .bars.dense li { grid-template-columns: minmax(0, var(--name)) minmax(30px, 1fr) 5.6em; gap: 9px; padding: 0.5px 0; }
 .bars.dense .track { height: 8px; }
+#latency > .backend { margin-top: 16px; font-size: 0.9rem; font-weight: 560; } .backend + .note { margin: 2px 0 8px; }
+.pairs { list-style: none; margin: 0 0 8px; padding: 0; font-size: 0.8rem; }
+.pairs li { display: grid; grid-template-columns: minmax(0, 17em) minmax(40px, 1fr) 11em; gap: 14px; padding: 3px 0; }
+.pairs .name, .layers tbody th { overflow-wrap: anywhere; } .pairs i, .layers i { font-style: normal; }
+.pairs .two i { display: block; height: 6px; margin: 2px 0; border-radius: 1px; min-width: 1px; }
+.pairs i.pruned { background: var(--pruned); } .pairs i.kept { background: var(--kept); }
+.pairs .of { text-align: right; color: var(--muted); white-space: nowrap; } .pairs .of b { color: var(--ink); }
+.layers { font-size: 0.84rem; margin-top: 8px; } .layers th, .layers td { padding-top: 3px; padding-bottom: 3px; }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 0 34px; margin: 0 0 18px; }
 dl div {
   display: grid; grid-template-columns: 10.5em minmax(0, 1fr); gap: 14px; padding: 7px 0;
@@ -180,6 +188,8 @@ footer {
   .bars li { grid-template-columns: minmax(0, var(--name)) minmax(40px, 1fr) 6.4em; gap: 10px; }
 }
 @media screen and (max-width: 640px) {
+  .pairs li { grid-template-columns: minmax(0, 1fr) max-content; gap: 0 14px; padding: 5px 0; }
+  .pairs .two { grid-column: 1 / -1; grid-row: 2; }
   .stacked, .stacked thead, .stacked tbody, .stacked tfoot { display: block; }
   .stacked tr {
     display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); column-gap: 10px; padding: 7px 0;
