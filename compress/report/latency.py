@@ -1,4 +1,4 @@
-"""The part of the page on latency: the timings, every layer's, how a latency table was corrected, the plan on its stairs."""
+"""The part of the page on latency: the timings, every layer's, how a latency table was corrected, the plan on it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def paired_ratio(summary: dict[str, Any], backend: str) -> dict[str, float]:
 
 
 def is_faster(summary: dict[str, Any], backend: str) -> bool:
-    """Whether the pruned network is: by all but a tenth of the pairs, or, where they are not recorded, in the median."""
+    """Whether the pruned network is: by all but a tenth of the pairs; in the median where they are not recorded."""
     ratio = paired_ratio(summary, backend)
     return wording.verdict(ratio) == "faster" if "p10" in ratio else ratio["median"] < 1
 

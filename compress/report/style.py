@@ -38,7 +38,9 @@ section { margin-top: 52px; }
   background: var(--warn-page); color: var(--warn); font-size: 0.92rem;
 }
 .warning b { margin-right: 6px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(160px, 46%), 1fr)); gap: 14px; margin-top: 30px; }
+.tiles {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(160px, 46%), 1fr)); gap: 14px; margin-top: 30px;
+}
 .tile { padding: 14px 16px 13px; border: 1px solid var(--line); border-radius: 10px; background: var(--panel); }
 .what, .from { color: var(--muted); font-size: 0.84rem; }
 .from b { color: var(--ink); font-weight: 550; }
@@ -161,7 +163,10 @@ rect.faint { opacity: 0.22; }
 .pairs i.pruned { background: var(--pruned); } .pairs i.kept { background: var(--kept); }
 .pairs .of { text-align: right; color: var(--muted); white-space: nowrap; } .pairs .of b { color: var(--ink); }
 .layers { font-size: 0.84rem; margin-top: 8px; } .layers th, .layers td { padding-top: 3px; padding-bottom: 3px; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 0 34px; margin: 0 0 18px; }
+dl {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 0 34px;
+  margin: 0 0 18px;
+}
 dl div {
   display: grid; grid-template-columns: 10.5em minmax(0, 1fr); gap: 14px; padding: 7px 0;
   border-top: 1px solid var(--line);
@@ -175,7 +180,7 @@ pre {
   font: 12px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; white-space: pre-wrap;
   overflow-wrap: anywhere;
 }
-#what-to-do-next p { margin: 18px 0 6px; } #what-to-do-next .first p { margin-top: 0; }
+#what-to-do-next p { margin: 18px 0 6px; } #what-to-do-next h2 + p { margin-top: 0; }
 .command { margin-top: 6px; } .command span { display: inline-block; max-width: 100%; vertical-align: top; }
 footer {
   margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--line); color: var(--muted); font-size: 0.8rem;
@@ -200,9 +205,9 @@ footer {
   .stacked thead td:first-child { display: none; } .stacked td { text-align: right; }
   .stacked thead tr { padding: 0 0 4px; }
   .stacked .mark { grid-column: 1 / -1; text-align: left; } .stacked .mark:empty { display: none; }
-  .complexity { min-width: calc(var(--digits) * 4ch + 11ch + 40px); font-size: 0.7rem; }
+  .complexity { min-width: calc(var(--digits) * 4ch + 6ch + 26px); font-size: 0.7rem; }
   .complexity thead th { font-size: 0.7rem; } .complexity th[scope="row"] { font-size: 0.8rem; }
-  .complexity tr { grid-template-columns: repeat(4, minmax(0, 1fr)) 7ch; }
+  .complexity tr { grid-template-columns: repeat(4, minmax(0, 1fr)) 6ch; column-gap: 6px; }
   .complexity thead th[colspan] { grid-column: span 2; } .complexity thead th:last-child { white-space: normal; }
 }
 @media print {
