@@ -35,6 +35,7 @@ TINY = {
     "measure.repeats": 3,
     "measure.warmup_seconds": 0.01,
     "measure.before_finetune": False,
+    "measure.layers": False,
     "export.parity_images": 20,
 }
 """Overrides under which a whole run takes seconds."""

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from .streams import open_streams
+
 GRACE_SECONDS = 30
 SIGNALS = ("SIGTERM", "SIGHUP")
 """What ends a tool as Ctrl-C does: what it has begun is tidied up."""
@@ -36,7 +38,7 @@ def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) 
     number follow the signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, and 141 where nobody reads the output any more. The
     first process tells each in one line, the last says nothing.
     """
-    _open_streams()
+    open_streams()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     args = Namespace()
     with _stoppable():
@@ -102,24 +104,6 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def _open_streams() -> None:
-    """Make the standard streams fit to be written to, whatever the shell gave.
-
-    Files that are opened later do not take the numbers of closed ones, and what an encoding lacks is written as \\xNN.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-    # Python has none where they were closed at its start.
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _flush() -> None:

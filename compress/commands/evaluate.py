@@ -46,7 +46,8 @@ def main(args: Namespace) -> None:
             raise
     with TerminalProgress() as progress, torch_threads(args.threads):
         context = make_context(recipe, progress, trust=args.trust_engine)
-        figures = context.evaluate_file(args.source, batch=args.batch, threads=args.threads, backend=args.backend)
+        with progress.waiting("Evaluating"):
+            figures = context.evaluate_file(args.source, batch=args.batch, threads=args.threads, backend=args.backend)
     print_figures(args.source, figures)
     if args.json:
         write_json(args.json, {"file": args.source, **figures})

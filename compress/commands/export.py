@@ -49,7 +49,8 @@ def main(args: Namespace) -> None:
         export_int8(args, **int8)
         return
     if config is None:
-        write_onnx(args.source, args.output, fp16=args.fp16, uint8_input=args.uint8_input)
+        with TerminalProgress() as progress, progress.waiting("Exporting to ONNX"):
+            write_onnx(args.source, args.output, fp16=args.fp16, uint8_input=args.uint8_input)
         print(f"ONNX: {args.output}")
         return
     with TerminalProgress() as progress:
@@ -119,17 +120,18 @@ def export_int8(
     recipe = recorded_recipe(args.source, cfg_options, remedy="give the folder of a run")
     with TerminalProgress() as progress:
         data = make_context(recipe, progress).data
-    if not isinstance(data, ImageData):
-        raise UserError(f"--to ort-int8: {args.source} is the run of a detector, which stays float; use --to onnx")
-    used = export_int8(
-        args.source,
-        args.output,
-        data,
-        images=calibration_images,
-        seed=recipe.seed,
-        config=Int8Config(**config),
-        uint8_input=args.uint8_input,
-    )
+        if not isinstance(data, ImageData):
+            raise UserError(f"--to ort-int8: {args.source} is the run of a detector, which stays float; use --to onnx")
+        with progress.waiting("Exporting to ONNX, measuring the ranges of activations"):
+            used = export_int8(
+                args.source,
+                args.output,
+                data,
+                images=calibration_images,
+                seed=recipe.seed,
+                config=Int8Config(**config),
+                uint8_input=args.uint8_input,
+            )
     print(f"ONNX: {args.output} (INT8, calibrated on {used} training images of {data.name})")
 
 

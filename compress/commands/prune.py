@@ -58,6 +58,7 @@ def main(args: Namespace) -> None:
     from ..plan.summary_file import SummaryFile
     from ..pruning import Budget
     from ..report import print_summary
+    from ..report.next_steps import line_of_begun, next_line
     from ..report.progress import TerminalProgress
 
     first = first_process(args.launcher)
@@ -89,6 +90,11 @@ def main(args: Namespace) -> None:
     except PausedError as pause:
         print(pause)
         return
-    if first and (folder / "summary.json").exists():
+    if not first:
+        return
+    if (folder / "summary.json").exists():
         print_summary(read_stored(folder / "summary.json", SummaryFile))
         print(f"Report: {folder / 'report.html'}")
+        print(f"Next: {next_line(folder.path)}")
+    elif left := [stage for stage in STAGES if stage not in folder.stages and stage != "steps"]:
+        print(f"Next: {line_of_begun(folder.path, left)}")

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..export import onnx_session
 from ..export.convert import onnx_metadata
 from ..measure.latency import compare_calls, latency_record
+from ..measure.layers import add_layers
 from ..pipeline.deploying import DEPLOYING as OF_IMAGES
 from ..pipeline.deploying import REPORT
 from ..pipeline.stage import Figures, Stage
@@ -92,12 +93,14 @@ def measure_detectors(c: DetectionContext, figures: Figures) -> None:
         return
     config, size = c.recipe.measure, (3, *c.recipe.data.input_size)
     (image,), _ = fitting(c.data.test, size[1:], 1)
-    feed = detector_feed(load_model(c.folder / "model")[0], image, size[1:])
+    (before, space, _), (after, small_space, _) = (load_model(c.folder / name) for name in ("baseline", "model"))
+    feed = detector_feed(after, image, size[1:])
     pair = {
         side: partial(onnx_session(c.folder / file, threads=config.threads).run, None, feed)
         for side, file in (("before", "baseline.onnx"), ("after", "model.onnx"))
     }
     record = latency_record(lambda: {"onnxruntime": compare_calls(pair, config)}, input_size=size, config=config)
+    add_layers(record, (before, space), (after, small_space), input_size=size, config=config)
     write_json(c.folder / "latency.json", record)
 
 

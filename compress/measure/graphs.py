@@ -5,8 +5,9 @@ An export takes seconds to half a minute, and a latency table needs dozens of ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -72,10 +73,7 @@ class WidthGraphs:
         self.tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         graph.ClearField("initializer")
         operators = {op.name for op in space.operators(input_size)}
-        others = {
-            name for name, module in timed.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
-        }.difference(operators)
-        layers = [layer_of(node, modules, operators, others) for node in graph.node]
+        layers = layers_in(graph, modules, timed, operators)
         self._nodes: dict[str, list[int]] = {}
         for index, layer in enumerate(layers):
             self._nodes.setdefault(layer or "", []).append(index)
@@ -239,6 +237,21 @@ class WidthGraphs:
         graph.value_info.extend(known)
         used = {name for node in graph.node for name in node.input}
         self.tensors = {name: value for name, value in self.tensors.items() if name in used}
+
+
+def layers_in(
+    graph: Any, modules: Mapping[str, str], network: nn.Module, operators: Collection[str]
+) -> list[str | None]:
+    """`layer_of` every node of `graph`, which `onnx_graph` made of `network`, with its note of their `modules`.
+
+    Args:
+        graph: of the ONNX model.
+        modules: {tensor: module that made it}.
+        network: what was exported.
+        operators: names of those of its space.
+    """
+    layers = {name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    return [layer_of(node, modules, operators, layers.difference(operators)) for node in graph.node]
 
 
 def first_layer(group: Group) -> str:

@@ -45,6 +45,7 @@ class MeasureConfig:
         inner: calls per sample; 0: as many as make a sample take at least `min_sample_ms`.
         min_sample_ms: least duration of a sample, in milliseconds, where `inner` is 0.
         warmup_seconds: untimed running of each network beforehand, in seconds.
+        layers: backends that have a profiler tell what every layer takes, before and after.
         before_finetune: a run also times the selected network, in seconds, before it is fine-tuned, and says if it is
             not faster.
 
@@ -62,6 +63,7 @@ class MeasureConfig:
     inner: Annotated[int, Range(at_least=0, at_most=10**6, remedy="0 chooses the number of calls per sample")] = 0
     min_sample_ms: Annotated[float, Range(at_least=0, at_most=1e6)] = 2.0
     warmup_seconds: Annotated[float, Range(at_least=0, at_most=1e4)] = 0.25
+    layers: bool = True
     before_finetune: bool = True
 
     def __post_init__(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..spaces import Space
 from .backends import Backend, LayerBackend, Network
 from .latency import time_reference
 from .networks import WidthNetworks
@@ -124,22 +127,41 @@ class Profiler(CallTimer):
 
     def _layers(self, pair: Sequence[Network]) -> tuple[list[dict[str, float]], list[Mapping[str, int]]]:
         """{region: time} of each of `pair`, called in turn, and {region: nodes} of each."""
-        with torch.inference_mode():
-            timed = [
-                self.layers.profile(
-                    network,
-                    self.networks.images,
-                    threads=self.threads,
-                    space=self.networks.space,
-                    operators=self.operators,
-                )
-                for network in pair
-            ]
-            counted = take_turns([each.call for each in timed], self.rounds)
-            parts = [each.finish(calls) for each, calls in zip(timed, counted, strict=True)]
-        for part in parts:
+        networks = [Profiled(network, self.networks.space, self.operators) for network in pair]
+        images, threads, rounds = self.networks.images, self.threads, self.rounds
+        times = profiled_in_turn(self.layers, networks, images, threads=threads, rounds=rounds)
+        for part, _ in times:
             check_regions(part)
-        return parts, [each.nodes for each in timed]
+        return [part for part, _ in times], [nodes for _, nodes in times]
+
+
+class Profiled(NamedTuple):
+    """A network that is to be profiled, its space, and the names of that space's operators."""
+
+    network: Network
+    space: Space
+    operators: Collection[str]
+
+
+def profiled_in_turn(
+    backend: LayerBackend, networks: Sequence[Profiled], images: Tensor, *, threads: int, rounds: int
+) -> list[tuple[dict[str, float], Mapping[str, int]]]:
+    """{region: time}, in a unit of the backend's, and {region: nodes} of each of `networks`, which take turns.
+
+    Args:
+        backend: whose profiler tells the times.
+        networks: as the backend takes them.
+        images: float32 [B, C, H, W] of one call.
+        threads: of one call.
+        rounds: turns of each network.
+    """
+    with torch.inference_mode():
+        timed = [
+            backend.profile(each.network, images, threads=threads, space=each.space, operators=each.operators)
+            for each in networks
+        ]
+        counted = take_turns([each.call for each in timed], rounds)
+        return [(each.finish(calls), each.nodes) for each, calls in zip(timed, counted, strict=True)]
 
 
 def take_turns(calls: Sequence[Callable[[], object]], rounds: int) -> list[int]:

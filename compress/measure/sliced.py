@@ -13,7 +13,9 @@ from ..export.onnx_file import onnx_graph
 from ..plan import scratch
 from ..spaces import Space
 from .backends import Backend, Network
+from .graphs import layers_in
 from .latency import MeasureConfig
+from .owners import name_by_owner
 from .plan_timer import NAMES, PlanTimer
 from .timing import summarise_ratio
 
@@ -61,7 +63,7 @@ def sliced_ratio(
     images = torch.randn(config.batch, *input_size, generator=torch.Generator().manual_seed(1))
     with scratch("sliced") as folder:
         unpruned, pruned = (
-            _taken(network, space, input_size, backend, folder / f"{i}.onnx")
+            network_of(network, space, input_size, backend, folder / f"{i}.onnx")
             for i, (network, space) in enumerate((before, after))
         )
         turns = PlanTimer(Pair(unpruned, pruned, images), backend, threads=config.threads).turns(
@@ -75,10 +77,24 @@ def sliced_ratio(
     return summarise_ratio(*(samples[name] for name in NAMES))
 
 
-def _taken(network: nn.Module, space: Space, input_size: tuple[int, int, int], backend: Backend, file: Path) -> Network:
-    """What of `network` is timed, in the form that `backend` takes."""
+def network_of(
+    network: nn.Module, space: Space, input_size: tuple[int, int, int], backend: Backend, file: Path
+) -> Network:
+    """What of `network` is timed, in the form that `backend` takes: where that is an ONNX file, it is `file`.
+
+    Its nodes are named after the operators of `space`, so that the backend can tell their times.
+
+    Args:
+        network: on the CPU.
+        space: the network's.
+        input_size: (C, H, W).
+        backend: what runs it.
+        file: is written where the backend takes files.
+    """
     timed = space.timed(network.eval(), input_size)
     if backend.takes == "module":
         return timed
-    file.write_bytes(onnx_graph(timed, input_size=input_size, batch=space.timed_batch)[0].SerializeToString())
+    proto, modules = onnx_graph(timed, input_size=input_size, batch=space.timed_batch)
+    name_by_owner(proto.graph, layers_in(proto.graph, modules, timed, {op.name for op in space.operators(input_size)}))
+    file.write_bytes(proto.SerializeToString())
     return file

@@ -8,6 +8,7 @@ from ..engine.loaders import eval_loader
 from ..export import compare_with_onnx, export_onnx
 from ..export.convert import onnx_metadata
 from ..measure import measure_latency
+from ..measure.layers import add_layers
 from ..plan import write_json
 from ..spaces import load_model
 from .stage import Figures, Stage
@@ -41,16 +42,18 @@ def export(c: ImageContext, figures: Figures) -> None:
 
 def measure(c: ImageContext, figures: Figures) -> None:
     """baseline, model and their .onnx -> latency.json."""
-    before, _, card = load_model(c.folder / "baseline")
-    after, _, _ = load_model(c.folder / "model")
+    before, space, card = load_model(c.folder / "baseline")
+    after, small_space, _ = load_model(c.folder / "model")
+    config = c.recipe.measure
     latency = measure_latency(
         before,
         after,
         c.folder / "baseline.onnx",
         c.folder / "model.onnx",
         input_size=card.input_size,
-        config=c.recipe.measure,
+        config=config,
     )
+    add_layers(latency, (before, space), (after, small_space), input_size=card.input_size, config=config)
     write_json(c.folder / "latency.json", latency)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..plan import UserError, brief, read_json
+from ..plan.run_files import recipe_of
 from .plain import plain
 
 PYTHON, DATA = (".py",), (".json", ".yaml", ".yml")
@@ -42,13 +43,20 @@ def read_values(path: Path) -> tuple[dict[str, Any], bool]:
 
 
 def read_data(path: Path, name: str) -> dict[str, Any]:
-    """The JSON or YAML file `path` as plain values: nothing that stands in it is run, imported or opened."""
+    """The JSON or YAML file `path` as plain values, of a run's recipe.json the recipe in it: nothing that stands in it
+    is run, imported or opened."""
     text = _text(path, name)
     try:
         values = read_json(path, remedy="correct the file") if path.suffix == ".json" else _yaml(text, path)
     except UserError as error:
         raise UserError(f"RECIPE {error}") from None
-    return data_recipe(values, name)
+    return data_recipe(_recorded(values), name)
+
+
+def _recorded(values: Any) -> Any:
+    """The recipe in a run's recipe.json, where `values` are such; else `values`."""
+    recipe = recipe_of(values) if isinstance(values, Mapping) and "space" not in values else None
+    return recipe if isinstance(recipe, Mapping) and "space" in recipe else values
 
 
 def data_recipe(values: Any, name: str) -> dict[str, Any]:

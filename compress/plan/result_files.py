@@ -27,6 +27,9 @@ from .stored import Rule
 FORMAT = 1
 """Of the files that have one."""
 
+MOST_LAYERS = 100_000
+"""Of a network."""
+
 
 class Times(TypedDict):
     """Milliseconds per batch of one network; n samples."""
@@ -51,6 +54,14 @@ class Gpu(TypedDict):
     name: Text
 
 
+class LayerRow(TypedDict):
+    """A layer, or several that an engine runs as one: shares of the time of all layers of the unpruned network."""
+
+    name: Text
+    before: Share
+    after: Amount
+
+
 class BackendTimes(TypedDict):
     """Both networks in one backend."""
 
@@ -58,6 +69,7 @@ class BackendTimes(TypedDict):
     after: Times
     ratio: Ratios
     gpu: NotRequired[Gpu | None]
+    layers: NotRequired[Annotated[list[LayerRow], MinLen(1), MaxLen(MOST_LAYERS)]]
 
 
 class LatencyFile(TypedDict):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .terminal_table import Line, TerminalTable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,26 +17,21 @@ def print_benchmark(result: dict[str, Any], console: Console | None = None) -> N
 
         print_benchmark(json.loads(Path("benchmark.json").read_text()))
     """
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    console = console or Console()
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("model", overflow="fold")
-    for name in ("median ms\np10-p90", "ratio\np10-p90", "MB", "weights"):
-        table.add_column(name, justify="right", no_wrap=True)
+    console, lines = console or Console(), []
     for row in result["rows"]:
         ms, ratio = row["ms"], row["ratio"]
-        table.add_row(
-            Text(f"{row['file']}\n{row['backend']}"),
+        cells = (
             f"{ms['median']:.3f}\n{ms['p10']:.3f}-{ms['p90']:.3f}",
             f"{ratio['median']:.3f}\n{ratio['p10']:.3f}-{ratio['p90']:.3f}",
             f"{row['bytes'] / 1e6:.2f}",
             "" if row["weights"] is None else f"{row['weights']:,}",
         )
-    console.print(table)
+        lines.append(Line(f"{row['file']}\n{row['backend']}", cells))
+    titles = ("median ms\np10-p90", "ratio\np10-p90", "MB", "weights")
+    TerminalTable(titles, lines, name="model").print(console)
     gpu = f", {result['gpu']['name']}" if result["gpu"] else ""
     n_images, threads, n = result["batch"], result["threads"], result["rows"][0]["ms"]["n"]
     told = (

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from . import wording
-from .markup import absent, note, section
+from .markup import absent, note, section, table
 from .rows import BACKBONE, is_detector
 from .run_contents import RunContents
 
@@ -63,10 +63,11 @@ def _cost(found: dict[str, Any], cost: str) -> str:
         for row in operators
     )
     total = _row(f"{cost}:total", "total", _cells(found[cost]))
+    digits = max(len(wording.count(value)) for value in _cells(found[cost]))
     return (
-        f"<h3>{COSTS[cost]}</h3>{_table(parts, foot=total)}"
+        f"<h3>{COSTS[cost]}</h3>{_table(parts, digits=digits, foot=total)}"
         f"<details><summary>{COSTS[cost]} of all {len(operators)} operators</summary>"
-        f"{_table(layers, kind='operators')}</details>"
+        f"{_table(layers, digits=digits, kind='operators')}</details>"
     )
 
 
@@ -95,15 +96,11 @@ def _row(key: str, label: str, cells: list[int]) -> str:
     return f'<tr {data}><th scope="row">{label}</th>{tds}<td>{ratio}</td></tr>'
 
 
-def _table(rows: str, *, foot: str = "", kind: str = "") -> str:
+def _table(rows: str, *, digits: int, foot: str = "", kind: str = "") -> str:
     sides = "".join(f'<th scope="colgroup" colspan="2"><span>{side}</span></th>' for side in ("before", "after"))
     sources = '<th scope="col">formula</th><th scope="col">counted</th>' * 2
     head = f'<tr><td></td>{sides}<td></td></tr><tr><td></td>{sources}<th scope="col">after / before</th></tr>'
-    foot = f"<tfoot>{foot}</tfoot>" if foot else ""
-    return (
-        f'<div class="wide"><table class="complexity {kind}"><thead>{head}</thead><tbody>{rows}</tbody>{foot}'
-        "</table></div>"
-    )
+    return table(f"complexity {kind}".rstrip(), head, rows, columns=5, foot=foot, digits=digits)
 
 
 def _name(name: str) -> str:

@@ -14,7 +14,7 @@ from ..plan.stored import read_stored
 from . import front_words as words
 from . import rows, wording
 from .front_plots import plots
-from .markup import definitions, document, note, section, tile
+from .markup import definitions, document, note, section, table, tile
 
 PAGE = "front.html"
 
@@ -110,8 +110,8 @@ def _networks(front: dict[str, Any], rivals: Sequence[dict[str, Any]]) -> str:
     for row in rivals:
         told = f"{escape(row['rival'])}<small>{escape(words.named(front, row['name']))}</small>"
         body.append(_row(front, row, told, row.get("note", ""), kind="rival"))
-    table = f'<table class="front"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
-    return section("Networks", f'<div class="wide">{table}</div>{note(_conditions(front))}')
+    shown = table("front", f"<tr>{head}</tr>", "".join(body), columns=len(titles))
+    return section("Networks", f"{shown}{note(_conditions(front))}")
 
 
 def _backends(front: dict[str, Any]) -> list[str]:

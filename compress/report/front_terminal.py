@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import front_words as words
 from . import rows, wording
+from .terminal_table import Line, TerminalTable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,30 +19,27 @@ def print_front(front: dict[str, Any], console: Console | None = None) -> None:
 
         print_front(json.loads(Path("runs/front/front.json").read_text()))
     """
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = console or Console()
-    title = f"{front['model']} on {front['dataset']}: accuracy on the {front['evaluated_on']} split"
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("")
     backend = front["backend"]
     timed = [] if backend is None else [f"{wording.backend(backend)}\nms (ratio)"]
-    for name in (*timed, "MACs", "parameters", rows.SHORT[front["metric"]]):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
-    best = words.picked(front)
+    lines, best = [], words.picked(front)
     for row in (front["unpruned"], *front["points"]):
         pruned = "name" in row
         latency = [] if backend is None else [_latency(row, backend)]
         mark = ("picked" if row is best else words.standing(front, row)) if pruned else ""
         level = wording.percent(words.accuracy(front, row)) + (f"\n{words.drop(front, row)}" if pruned else "")
         counts = [wording.short_count(row[key]) for key in ("macs", "params")]
-        told = Text(words.asked(row) if pruned else "unpruned", style="bold" if row is best else "")
-        table.add_row(told, *latency, *counts, level, Text(mark))
-    console.print(table)
+        told = words.asked(row) if pruned else "unpruned"
+        lines.append(Line(told, (*latency, *counts, level, mark), strong=row is best))
+    TerminalTable(
+        (*timed, "MACs", "parameters", rows.SHORT[front["metric"]], ""),
+        lines,
+        title=f"{front['model']} on {front['dataset']}: accuracy on the {front['evaluated_on']} split",
+        words=True,
+    ).print(console)
     console.print(Text(words.verdict(front), style="bold"))
     if warning := words.flattered(front):
         console.print(Text(f"warning: {warning}", style="yellow"))

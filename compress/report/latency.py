@@ -1,4 +1,4 @@
-"""The part of the page on latency: the timings, how the latency table was corrected, and the plan on its stairs."""
+"""The part of the page on latency: the timings, every layer's, how a latency table was corrected, the plan on it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from ..plan.budget_kinds import BUDGETS
 from . import plots, svg, wording
+from .layers import where_time_went
 from .markup import absent, legend, note, panel, section
 from .run_contents import RunContents
 from .stairs import PROPORTIONAL, chosen_panels
@@ -22,7 +23,8 @@ def latency(run: RunContents) -> str:
         text += f"{timing['threads']} thread{'' if timing['threads'] == 1 else 's'}, {timing['device']}"
         text += f"{wording.on_gpus(timing)}."
         timed = plots.latency_plot(timing["backends"]) + note(text)
-    return section("Latency", timed + _selecting(run.summary) + _stairs(run.plan or {}))
+    layers = where_time_went(run)
+    return section("Latency", timed + layers + _selecting(run.summary) + _stairs(run.plan or {}))
 
 
 def _selecting(summary: dict[str, Any]) -> str:

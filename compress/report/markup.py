@@ -27,6 +27,26 @@ def section(title: str, content: str) -> str:
     return f'<section id="{name}"><h2>{escape(title)}</h2>{content}</section>'
 
 
+def table(kind: str, head: str, body: str, *, columns: int, foot: str = "", digits: int = 0) -> str:
+    """A table that narrow screens stack, each row's name above its cells; what is still too wide scrolls in its box.
+
+    Args:
+        kind: its CSS classes.
+        head: rows of titles, HTML.
+        body: rows that begin with a <th scope="row">.
+        columns: of cells behind that name; 0: it is narrow enough as it is.
+        foot: further rows, below a line.
+        digits: of the longest number, where cells hold numbers that must not be broken.
+    """
+    stacked = f'{kind} stacked" style="--columns:{columns}' if columns else kind
+    digits_of = f";--digits:{digits}" if digits else ""
+    foot = f"<tfoot>{foot}</tfoot>" if foot else ""
+    return (
+        f'<div class="wide"><table class="{stacked}{digits_of}"><thead>{head}</thead><tbody>{body}</tbody>{foot}'
+        "</table></div>"
+    )
+
+
 def tile(what: str, number: str, unit: str, detail: str) -> str:
     """A number that most readers came for; `detail`, HTML, stands below it."""
     return (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..plan.files import write_text
 from ..plan.paths import inside
-from . import complexity, detections, latency, sections
+from . import complexity, detections, latency, next_steps, sections
 from .markup import document
 from .run_contents import WRITERS, RunContents, read_run_folder
 
@@ -19,7 +19,8 @@ def write_report(run_dir: str | Path) -> Path:
 
     Only `summary.json` is required. A part whose file is missing (`plan.json`, `scores.safetensors`,
     `complexity.json`, `metrics.jsonl`, `latency.json`, `parity.json`, `recipe.json`) is replaced by one sentence that
-    says which stage writes it. The same files give the same page, byte for byte.
+    says which stage writes it. The same files in a folder of the same name give the same page, byte for byte: its
+    commands name the folder as `run_dir` does.
 
     Args:
         run_dir: the run folder; its formats and units are those of docs/formats.md.
@@ -51,6 +52,7 @@ def _page(run: RunContents) -> str:
         sections.header,
         sections.tiles,
         sections.comparison,
+        next_steps.next_steps,
         detections.predictions,
         detections.categories,
         latency.latency,

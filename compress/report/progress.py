@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .rows import SHORT
@@ -27,6 +29,13 @@ TITLES = {
 }
 
 
+SPINNING = ("load", "export", "report")
+"""Stages without a bar that may take long. Not those that time networks: a spinner would disturb them."""
+
+LEAST_BAR, MOST_BAR = 8, 40
+"""Characters of a bar; what stands beside it takes as many as the longest."""
+
+
 class TerminalProgress:
     """Tells what stage runs, how far it is and when it ends; safe to use in any process (`quiet` prints nothing).
 
@@ -44,6 +53,7 @@ class TerminalProgress:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
         self.task: TaskID | None = None
+        self.spinner: Progress | None = None
         self.begun = time.perf_counter()
         self.started: list[float] = []
         """When each stage began that has not ended: stages may hold others."""
@@ -57,19 +67,43 @@ class TerminalProgress:
 
     def announce(self, stage: str) -> None:
         """Print the stage's title."""
+        self._close()
         self.started.append(time.perf_counter())
         self.console.print(f"[bold]{TITLES.get(stage, stage)}[/bold] ...")
+        if stage in SPINNING:
+            self._spin()
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A spinner behind `text` while the block runs, where someone watches; elsewhere nothing."""
+        self._spin(text)
+        try:
+            yield
+        finally:
+            self._close()
+
+    def _spin(self, text: str = "") -> None:
+        """Show that something goes on whose end nobody knows, and for how long it has."""
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        if self.console.is_terminal and not self.console.quiet:
+            columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
+            self.spinner = Progress(*columns, console=self.console, transient=True)
+            self.spinner.add_task(text, total=None)
+            self.spinner.start()
 
     def start(self, stage: str, total: int, done: int) -> None:
         """Open a bar over `total` steps, `done` of which lie behind."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+        self._close()
         self.total, self.steps, self.first, self.begun = total, done, done, time.perf_counter()
         if done:
             self.console.print(f"  resumed after {done} of {total} steps")
         if self.console.is_terminal and not self.console.quiet:
             times = (TimeElapsedColumn(), TextColumn("passed,"), TimeRemainingColumn(), TextColumn("left"))
-            columns = (TextColumn("  {task.percentage:3.0f} %"), BarColumn(), *times)
+            width = max(LEAST_BAR, min(MOST_BAR, self.console.width - MOST_BAR))
+            columns = (TextColumn("  {task.percentage:3.0f} %"), BarColumn(width), *times)
             self.bar = Progress(*columns, console=self.console, transient=True)
             self.task = self.bar.add_task(stage, total=total, completed=done)
             self.bar.start()
@@ -93,9 +127,10 @@ class TerminalProgress:
         self.console.print(f"  [green]done[/green] in {_duration(time.perf_counter() - self.started.pop())}{result}")
 
     def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = self.task = None
+        for shown in (self.spinner, self.bar):
+            if shown is not None:
+                shown.stop()
+        self.spinner = self.bar = self.task = None
 
 
 def _duration(seconds: float) -> str:

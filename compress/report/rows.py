@@ -111,6 +111,12 @@ def paired_ratio(summary: dict[str, Any], backend: str) -> dict[str, float]:
     return {"median": latency_ratio(summary, backend), **(summary.get("latency_spread") or {}).get(backend, {})}
 
 
+def is_faster(summary: dict[str, Any], backend: str) -> bool:
+    """Whether the pruned network is: by all but a tenth of the pairs; in the median where they are not recorded."""
+    ratio = paired_ratio(summary, backend)
+    return wording.verdict(ratio) == "faster" if "p10" in ratio else ratio["median"] < 1
+
+
 def split(summary: dict[str, Any]) -> str:
     """The split on which accuracy was measured, in words."""
     name = summary.get("evaluated_on")
@@ -133,14 +139,19 @@ def warnings(summary: dict[str, Any], *, parity: dict[str, Any] | None = None) -
         )
     found += _latency_warnings(summary)
     for side, name in (("baseline", "unpruned"), ("model", "pruned")):
-        check = (parity or {}).get(side)
-        tolerance = (parity or {}).get("tolerance")
-        if check and tolerance is not None and check["max_rel_diff"] > tolerance:
+        if differs(parity, side):
+            check, tolerance = (parity or {})[side], (parity or {})["tolerance"]
             found.append(
                 f"The exported {name} network differs from PyTorch by {wording.scientific(check['max_rel_diff'])} of "
                 f"its largest output (tolerance {tolerance:g}): do not trust the ONNX file before this is understood."
             )
     return found
+
+
+def differs(parity: dict[str, Any] | None, side: str) -> bool:
+    """Whether the exported network `side`, baseline or model, computes something else than PyTorch."""
+    check, tolerance = (parity or {}).get(side), (parity or {}).get("tolerance")
+    return bool(check and tolerance is not None and check["max_rel_diff"] > tolerance)
 
 
 def _latency_warnings(summary: dict[str, Any]) -> list[str]:

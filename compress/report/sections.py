@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from . import curves, plots, rows, wording
-from .markup import absent, definitions, legend, note, section, tile
+from .markup import absent, definitions, legend, note, section, table, tile
 from .run_contents import RunContents, missing
 
 STAGES = {
@@ -80,9 +80,7 @@ def comparison(run: RunContents) -> str:
         data = f'data-key="{escape(row.key)}" data-before="{before}" data-after="{after}"'
         body.append(f'<tr {data}><th scope="row">{escape(row.label)}</th>{tds}</tr>')
     head = '<tr><td></td><th scope="col">before</th><th scope="col">after</th><th scope="col">change</th></tr>'
-    table = (
-        f'<div class="wide"><table class="comparison"><thead>{head}</thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    shown = table("comparison", head, "".join(body), columns=3)
     notes = [
         "One multiply-add counts as one MAC.",
         *([rows.BACKBONE] if rows.is_detector(run.summary) else []),
@@ -91,7 +89,7 @@ def comparison(run: RunContents) -> str:
     ]
     if run.parity is None:
         notes.append(missing("parity.json", run))
-    return section("Before and after", f'{table}<p class="note">{escape(" ".join(notes))}</p>')
+    return section("Before and after", f'{shown}<p class="note">{escape(" ".join(notes))}</p>')
 
 
 def conditions(run: RunContents) -> str:
@@ -131,11 +129,8 @@ def stages(run: RunContents) -> str:
     head += '<th scope="col">time</th><td></td>'
     total = f'<th scope="row">total</th><td class="file"></td>{"<td></td>" * len(judged)}'
     total += f"<td>{wording.seconds(sum(times.values()))}</td>"
-    table = (
-        f'<table class="stages"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
-        f"<tfoot><tr>{total}<td></td></tr></tfoot></table>"
-    )
-    return section("Stages", f'<div class="wide">{table}</div>')
+    foot = f"<tr>{total}<td></td></tr>"
+    return section("Stages", table("stages", f"<tr>{head}</tr>", "".join(body), columns=0, foot=foot))
 
 
 def rounds(run: RunContents) -> str:
@@ -158,9 +153,9 @@ def rounds(run: RunContents) -> str:
         body.append(f'<tr><th scope="row">{name}</th>{counts}{share}{figures}</tr>')
     titles = ("parameters", "MACs", "share of MACs", *(rows.SHORT[key] for key in judged))
     head = "<td></td>" + "".join(f'<th scope="col">{title}</th>' for title in titles)
-    table = f'<table class="comparison"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     text = "Each round searches, slices and fine-tunes what the one before left; only the last fine-tunes in full."
-    return section("Rounds", f'{note(text)}<div class="wide">{table}</div>')
+    shown = table("comparison", f"<tr>{head}</tr>", "".join(body), columns=len(titles))
+    return section("Rounds", f"{note(text)}{shown}")
 
 
 def _accuracy(summary: dict[str, Any], key: str, stage: str) -> str:

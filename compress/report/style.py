@@ -38,7 +38,9 @@ section { margin-top: 52px; }
   background: var(--warn-page); color: var(--warn); font-size: 0.92rem;
 }
 .warning b { margin-right: 6px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 14px; margin-top: 30px; }
+.tiles {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(160px, 46%), 1fr)); gap: 14px; margin-top: 30px;
+}
 .tile { padding: 14px 16px 13px; border: 1px solid var(--line); border-radius: 10px; background: var(--panel); }
 .what, .from { color: var(--muted); font-size: 0.84rem; }
 .from b { color: var(--ink); font-weight: 550; }
@@ -53,7 +55,8 @@ tbody tr, tfoot tr { border-top: 1px solid var(--line); }
 table small { display: block; color: var(--muted); font-size: 0.8rem; line-height: 1.35; }
 .comparison td { white-space: nowrap; } .comparison td small { white-space: normal; }
 .comparison th[scope="row"] { min-width: 11.5em; }
-.complexity { table-layout: fixed; min-width: 700px; font-size: 0.88rem; }
+.complexity { table-layout: fixed; font-size: 0.88rem; }
+@media (min-width: 641px) { .complexity { min-width: 700px; } }
 .complexity td, .complexity thead th { white-space: nowrap; } .complexity td:last-child { font-weight: 600; }
 .complexity thead tr:first-child > :first-child { width: 30%; }
 .complexity thead tr:first-child > :last-child { width: 13%; }
@@ -83,7 +86,7 @@ tfoot th { font-weight: 600; }
 .track { display: block; height: 8px; border-radius: 2px; background: var(--track); overflow: hidden; }
 .track i { display: block; height: 100%; background: var(--kept); }
 .stages .track { background: none; }
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(310px, 1fr)); gap: 30px 34px; }
+.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(310px, 100%), 1fr)); gap: 30px 34px; }
 figure { margin: 0; min-width: 0; break-inside: avoid; display: flex; flex-direction: column; }
 figure .plot { margin-top: auto; }
 figcaption { font-size: 0.9rem; font-weight: 560; margin-bottom: 4px; }
@@ -100,7 +103,7 @@ figcaption { font-size: 0.9rem; font-weight: 560; margin-bottom: 4px; }
 .plot { display: flex; gap: 8px; padding: 10px 8px 0 0; }
 .plot .gutter { flex: none; overflow: visible; } .plot .area { flex: 1; min-width: 0; overflow: visible; }
 .plot.named { padding-top: 26px; }
-.panels.small { grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 26px 30px; }
+.panels.small { grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); gap: 26px 30px; }
 .panels.small figcaption { font-size: 0.84rem; overflow-wrap: anywhere; }
 .legend + .panels.small { margin-top: 14px; }
 .panels.one { grid-template-columns: minmax(0, 440px); margin-top: 26px; }
@@ -152,7 +155,18 @@ rect.faint { opacity: 0.22; }
 .bars.dense { columns: 3 calc(var(--name) + 12em); column-gap: 34px; font-size: 10.5px; }
 .bars.dense li { grid-template-columns: minmax(0, var(--name)) minmax(30px, 1fr) 5.6em; gap: 9px; padding: 0.5px 0; }
 .bars.dense .track { height: 8px; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 0 34px; margin: 0 0 18px; }
+#latency > .backend { margin-top: 16px; font-size: 0.9rem; font-weight: 560; } .backend + .note { margin: 2px 0 8px; }
+.pairs { list-style: none; margin: 0 0 8px; padding: 0; font-size: 0.8rem; }
+.pairs li { display: grid; grid-template-columns: minmax(0, 17em) minmax(40px, 1fr) 11em; gap: 14px; padding: 3px 0; }
+.pairs .name, .layers tbody th { overflow-wrap: anywhere; } .pairs i, .layers i { font-style: normal; }
+.pairs .two i { display: block; height: 6px; margin: 2px 0; border-radius: 1px; min-width: 1px; }
+.pairs i.pruned { background: var(--pruned); } .pairs i.kept { background: var(--kept); }
+.pairs .of { text-align: right; color: var(--muted); white-space: nowrap; } .pairs .of b { color: var(--ink); }
+.layers { font-size: 0.84rem; margin-top: 8px; } .layers th, .layers td { padding-top: 3px; padding-bottom: 3px; }
+dl {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 0 34px;
+  margin: 0 0 18px;
+}
 dl div {
   display: grid; grid-template-columns: 10.5em minmax(0, 1fr); gap: 14px; padding: 7px 0;
   border-top: 1px solid var(--line);
@@ -166,13 +180,35 @@ pre {
   font: 12px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; white-space: pre-wrap;
   overflow-wrap: anywhere;
 }
+#what-to-do-next p { margin: 18px 0 6px; } #what-to-do-next h2 + p { margin-top: 0; }
+.command { margin-top: 6px; } .command span { display: inline-block; max-width: 100%; vertical-align: top; }
 footer {
   margin-top: 56px; padding-top: 14px; border-top: 1px solid var(--line); color: var(--muted); font-size: 0.8rem;
 }
 @media (max-width: 640px) {
-  main { padding: 28px 16px; } h1 { font-size: 1.6rem; } .comparison td { white-space: normal; }
-  table { font-size: 0.82rem; } .comparison th[scope="row"] { min-width: 0; }
-  .stages .file { display: none; } th, td { padding-left: 10px; }
+  main { padding: 28px 16px; } h1 { font-size: 1.6rem; } th, td { padding-left: 10px; }
+  table { font-size: 0.82rem; } dl div { grid-template-columns: 8em minmax(0, 1fr); }
+  .stages .file, .stages .time, .stages td:last-child { display: none; } .stages tbody th { min-width: 0; }
+  .comparison td, .front td, .stages td { white-space: normal; }
+  .bars li { grid-template-columns: minmax(0, var(--name)) minmax(40px, 1fr) 6.4em; gap: 10px; }
+}
+@media screen and (max-width: 640px) {
+  .pairs li { grid-template-columns: minmax(0, 1fr) max-content; gap: 0 14px; padding: 5px 0; }
+  .pairs .two { grid-column: 1 / -1; grid-row: 2; }
+  .stacked, .stacked thead, .stacked tbody, .stacked tfoot { display: block; }
+  .stacked tr {
+    display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); column-gap: 10px; padding: 7px 0;
+  }
+  .stacked th, .stacked td, .stacked.operators tbody td { padding: 0; min-width: 0; }
+  .stacked th[scope="row"] { grid-column: 1 / -1; padding-bottom: 3px; min-width: 0; font-weight: 560; }
+  .stacked th[scope="row"] i, .stacked th[scope="row"] small { font-weight: 400; }
+  .stacked thead td:first-child { display: none; } .stacked td { text-align: right; }
+  .stacked thead tr { padding: 0 0 4px; }
+  .stacked .mark { grid-column: 1 / -1; text-align: left; } .stacked .mark:empty { display: none; }
+  .complexity { min-width: calc(var(--digits) * 4ch + 6ch + 26px); font-size: 0.7rem; }
+  .complexity thead th { font-size: 0.7rem; } .complexity th[scope="row"] { font-size: 0.8rem; }
+  .complexity tr { grid-template-columns: repeat(4, minmax(0, 1fr)) 6ch; column-gap: 6px; }
+  .complexity thead th[colspan] { grid-column: span 2; } .complexity thead th:last-child { white-space: normal; }
 }
 @media print {
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

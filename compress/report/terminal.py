@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import wording
 from .rows import comparison, headline, judged_by, warnings
 from .run_contents import check_summary
+from .terminal_table import Line, TerminalTable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,27 +29,26 @@ def summary_table(summary: dict[str, Any]) -> Table:
         table = summary_table(summary)
         rich.print(table)
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    return _comparison(summary).table()
 
+
+def _comparison(summary: dict[str, Any]) -> TerminalTable:
     check_summary(summary)
-    title = f"{summary['model']} on {summary['dataset']}, budget: {wording.budget(summary.get('budget'))}"
-    caption = f"{judged_by(summary)}; latency: median (p10, p90, n) in ms per batch"
-    table = Table(title=Text(title), caption=Text(caption), box=box.SIMPLE_HEAD, title_justify="left")
-    table.caption_justify = "left"
-    table.add_column("")
-    for name in ("before", "after", "change"):
-        table.add_column(name, justify="right", no_wrap=True)
+    lines = []
     for row in comparison(summary):
         cells = (row.before, row.before_detail), (row.after, row.after_detail), (row.change, row.change_detail)
-        lines = ("\n".join([text, *detail.split(", ")]).rstrip() for text, detail in cells)
-        table.add_row(Text(row.label), *(Text(line) for line in lines))
-    return table
+        shown = ["\n".join([text, *detail.split(", ")]).rstrip() for text, detail in cells]
+        lines.append(Line(row.label, shown))
+    return TerminalTable(
+        ("before", "after", "change"),
+        lines,
+        title=f"{summary['model']} on {summary['dataset']}, budget: {wording.budget(summary.get('budget'))}",
+        caption=f"{judged_by(summary)}; latency: median (p10, p90, n) in ms per batch",
+    )
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """Print the headline, the before/after table and any warning of a run.
+    """Print the before/after table of a run, as a list where it would not fit, the headline, and any warning.
 
     Args:
         summary: the content of `summary.json`.
@@ -67,8 +67,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     from rich.text import Text
 
     console = console or Console()
-    table = summary_table(summary)
-    console.print(table)
+    _comparison(summary).print(console)
     console.print(Text(headline(summary), style="bold"))
     for warning in warnings(summary):
         console.print(Text(f"warning: {warning}", style="yellow"))

@@ -86,7 +86,7 @@ model = dict(
 SETTINGS = (
     "train.epochs=1", "train.batch_size=2", "train.warmup_epochs=0", "search.epochs=1", "search.batch_size=2",
     "finetune.epochs=1", "finetune.batch_size=2", "data.limit=None", "data.watch=0", "data.evaluate_train=False",
-    "data.input_size=[128,128]", "measure.before_finetune=False",
+    "data.input_size=[128,128]", "measure.before_finetune=False", "measure.layers=False",
 )  # fmt: skip
 """--cfg-options by which RECIPE trains for an epoch on the drawn images."""
 

@@ -277,3 +277,14 @@ def test_a_record_downloads_nothing_by_itself(tmp_path: Path) -> None:
     record(tmp_path, {"name": "x", **VALUES, "data": data})
     assert recorded_recipe(tmp_path, remedy="give one").data.download is False
     assert recorded_recipe(tmp_path, ["data.download=True"], remedy="give one").data.download is True
+
+
+def test_the_record_of_a_run_is_its_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe("width/preresnet20_digits_rarts", ["search.epochs=3", "measure.threads=2"])
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps({"recipe": recipe.to_json(), "checkpoint": {"path": "b", "sha256": "0f"}}))
+    assert load_recipe(file) == recipe
+    assert load_recipe(file, ["search.epochs=4"]).search.epochs == 4
+    file.write_text(json.dumps({"recipe": {**recipe.to_json(), "custom_imports": ["os"]}}))
+    with pytest.raises(UserError, match="only recipes in Python have bases and imports"):
+        load_recipe(file)

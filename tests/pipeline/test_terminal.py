@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from compress.report.progress import TerminalProgress
 
@@ -91,6 +93,48 @@ def test_quiet_progress_prints_nothing(capfd: pytest.CaptureFixture[str]) -> Non
         progress.note("epoch 1/2")
         progress.done("train", {"top1": 50.0})
     assert capfd.readouterr() == ("", "")
+
+
+def watched(width: int = 80) -> TerminalProgress:
+    """Progress in a terminal that is a text in memory."""
+    progress = TerminalProgress()
+    progress.console = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
+    return progress
+
+
+def test_waiting_shows_a_spinner_where_someone_watches_and_takes_it_away(capfd: pytest.CaptureFixture[str]) -> None:
+    with watched() as progress, progress.waiting("Evaluating"):
+        pass
+    text = progress.console.file.getvalue()
+    assert re.search(r"[-|/\\] Evaluating 0:00:0\d", text)
+    assert text.count(HIDE) == text.count(SHOW) == 1
+    assert text.rstrip().endswith(ERASE.rstrip())
+    with TerminalProgress() as plain, plain.waiting("Evaluating"):
+        pass
+    assert capfd.readouterr() == ("", ""), "a pipe gets nothing"
+
+
+def test_stages_without_a_bar_spin_unless_they_time_networks() -> None:
+    shown = {}
+    for stage in ("export", "measure"):
+        with watched() as progress:
+            progress.announce(stage)
+            progress.done(stage, {})
+        shown[stage] = progress.console.file.getvalue()
+    assert HIDE in shown["export"]
+    assert shown["export"].count(HIDE) == shown["export"].count(SHOW)
+    assert HIDE not in shown["measure"]
+
+
+def test_a_bar_takes_the_place_of_a_spinner_and_fits_the_terminal() -> None:
+    with watched(width=50) as progress, progress.waiting("Evaluating"):
+        progress.start("images", 10, 0)
+        progress.advance()
+        assert progress.spinner is None
+        assert progress.bar is not None
+    lines = re.sub(r"\x1b\[[?\d]*\w|\r", "\n", progress.console.file.getvalue()).splitlines()
+    assert any("passed," in line and line.rstrip().endswith("left") for line in lines)
+    assert max(map(len, lines)) <= 50
 
 
 def test_time_left_counts_only_the_steps_of_this_process(capfd: pytest.CaptureFixture[str], monkeypatch) -> None:

@@ -90,7 +90,8 @@ def test_output_tells_the_story(finished) -> None:
     assert len(titles) == 8
     assert any(re.search(r"epoch 1/2  loss .*left$", line) for line in lines)
     assert "pruning ratio 0.4" in result.stdout
-    assert lines[-1] == f"Report: {folder / 'report.html'}"
+    assert lines[-2] == f"Report: {folder / 'report.html'}"
+    assert re.fullmatch(rf"Next: .+: nncompress \w+ {folder}/recipe.json .+", lines[-1])
     assert "\x1b" not in result.stdout
 
 

@@ -271,3 +271,26 @@ def test_the_tool_leaves_a_page(tmp_path, monkeypatch, capsys, report):
     assert run_tool("profile_latency", recipe, "-o", tmp_path / "x.html") != 0
     assert "give the table the suffix .json" in capsys.readouterr().err
     assert not (tmp_path / "x.html").exists()
+
+
+# Layers
+
+
+def test_layers_are_told_before_and_after_in_milliseconds_and_shares(tmp_path):
+    run = make_run(tmp_path)
+    timing = json.loads((run / "latency.json").read_text())
+    rows = [{"name": f"layer{i}.<b>", "before": 0.04, "after": 0.02} for i in range(20)]
+    rows += [{"name": "conv1 + conv2", "before": 0.1, "after": 0.2}, {"name": "rest", "before": 0.1, "after": 0.1}]
+    timing["backends"]["onnxruntime"]["layers"] = rows
+    (run / "latency.json").write_text(json.dumps(timing))
+    page = Page(write_report(run))
+    assert page.unbalanced == []
+    bars = [a["data-layer"] for _, a in page.tags if "data-layer" in a]
+    assert len(bars) == 12
+    assert bars[:3] == ["conv1 + conv2", "rest", "layer0.<b>"]
+    text = page.visible()
+    assert "All layers together take 0.700 of the time that they took; 1 of 22 take more than before, 10.00 %" in text
+    assert "0.0831 \u2192 0.166 ms" in text, "a tenth of the median of 0.8314 ms"
+    assert "All 22 layers in ONNX Runtime" in text
+    assert "between the layers" in text
+    assert "Where the time went" not in Page(write_report(make_run(tmp_path / "other"))).visible()

@@ -140,9 +140,13 @@ def test_extreme_scores_and_a_search_of_one_epoch(tmp_path, scale):
     assert max(places) <= 260
 
 
-def test_same_files_give_the_same_bytes(tmp_path):
-    first = write_report(make_run(tmp_path / "a")).read_bytes()
-    assert write_report(make_run(tmp_path / "b")).read_bytes() == first
+def test_same_files_in_a_folder_of_the_same_name_give_the_same_bytes(tmp_path, monkeypatch):
+    pages = []
+    for name in ("a", "b"):
+        make_run(tmp_path / name / "run")
+        monkeypatch.chdir(tmp_path / name)
+        pages.append(write_report("run").read_bytes())
+    assert pages[0] == pages[1]
 
 
 def test_page_needs_no_torch(tmp_path):

@@ -1,0 +1,97 @@
+"""What the commands write in terminals of any encoding and width: whole, in signs that are there, and uncut."""
+
+import io
+import re
+import sys
+
+import pytest
+from made_up_front import made_up
+from rich.console import Console
+
+from compress.commands.streams import PLAIN, open_streams
+from compress.report import print_summary
+from compress.report.benchmark import print_benchmark
+from compress.report.front_terminal import print_front
+
+SUMMARY = {
+    "format": 1,
+    "model": "preresnet",
+    "dataset": "digits",
+    "params": {"before": 219_370, "after": 140_212},
+    "macs": {"before": 31_021_056, "after": 18_035_712},
+    "top1": {"before": 97.78, "after": 97.5},
+    "parity_max_abs_diff": {"before": 1.9e-6, "after": 1.4e-6},
+    "latency_ms": {
+        "onnxruntime": {
+            "before": {"median": 0.8314, "p10": 0.8121, "p90": 0.9034, "n": 200},
+            "after": {"median": 0.4988, "p10": 0.4821, "p90": 0.5523, "n": 200},
+        }
+    },
+    "latency_ratio": {"onnxruntime": 0.6},
+    "latency_spread": {"onnxruntime": {"p10": 0.9, "p90": 1.2}},
+}
+FRONT = made_up({"kind": "max_drop", "value": 1.0, "least": 94.0, "picked": "macs_ratio_0.5"})
+
+
+def timed(file):
+    times = {"median": 1.2345, "p10": 1.0, "p90": 2.0, "n": 60}
+    return {"file": file, "backend": "onnxruntime", "ms": times, "ratio": times, "bytes": 898_000, "weights": 219_370}
+
+
+BENCHMARK = {
+    "rows": [timed("runs/demo/baseline.onnx"), timed("runs/a_folder_of_a_rather_long_name/model.int8.onnx")],
+    "gpu": None,
+    "device": "CPU",
+    "batch": 1,
+    "threads": 1,
+    "drifted": False,
+}
+PRINTED = {"summary": (print_summary, SUMMARY), "front": (print_front, FRONT), "times": (print_benchmark, BENCHMARK)}
+
+
+def written(monkeypatch, encoding, *texts):
+    """The bytes that commands write in a terminal of `encoding`: of `texts`, then of every table."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    open_streams()
+    for text in texts:
+        print(text)
+    for show, value in PRINTED.values():
+        show(value)
+    stream.flush()
+    return stream.buffer.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "utf-8"])
+def test_every_encoding_gets_signs_that_it_has(monkeypatch, encoding):
+    text = written(monkeypatch, encoding, "".join(PLAIN)).decode(encoding)
+    assert "?" not in text
+    assert "\\x" not in text
+    assert "\\u" not in text
+    minus = "\u2212" if encoding == "utf-8" else "-"
+    assert f"{minus}0.28 points" in text
+    assert f"1.9e{minus}06" in text
+
+
+def test_a_sign_that_has_no_plain_one_is_written_by_its_number(monkeypatch):
+    assert written(monkeypatch, "ascii", "caf\u00e9 \u732b \udcff").startswith(b"caf\\xe9 \\u732b \\udcff")
+
+
+@pytest.mark.parametrize("width", [40, 50, 80, 120])
+@pytest.mark.parametrize("what", PRINTED)
+def test_no_figure_is_cut_however_narrow_the_terminal_is(what, width):
+    show, value = PRINTED[what]
+    console = Console(width=width, record=True, file=io.StringIO(), color_system=None)
+    show(value, console)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "\u2026" not in text
+    figures = {
+        "summary": ("31,021,056", "18,035,712", "1.72 times fewer", "not distinguishable", "Parameters", "p90 0.552"),
+        "front": ("8.00 (0.800)", "parameters", "50.0 M", "picked", "MACs ratio 0.5", "unpruned"),
+        "times": ("219,370", "1.000-2.000", "runs/demo/baseline.onnx", "onnxruntime", "weights"),
+    }[what]
+    joined = re.sub(r"\s+", " ", text)
+    assert [figure for figure in figures if figure not in joined] == []
+    assert len(text.splitlines()) < 60, "names that are folded to a column of letters"
