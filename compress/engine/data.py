@@ -12,11 +12,13 @@ import numpy as np
 
 from ..plan import Count, Range, UserError, Workers, check_settings
 from ..plan.errors import shown
-from .datasets import Augmentation, FileSource, ImageSplit, Source, Transform
+from .datasets import FileSource, ImageSplit, Source
 from .decoding import NOTES
-from .readers import Reading, read_cifar, read_digits, read_imagefolder, read_npz
+from .folders import read_imagefolder
+from .readers import Reading, read_cifar, read_digits, read_npz
 from .sampling import stratified_split
 from .scanning import scan
+from .transforms import Augmentation, Transform
 
 if TYPE_CHECKING:
     from .hooks import Progress
@@ -50,7 +52,8 @@ class DataConfig:
         augment: of the training images, see `Transform`. `auto`: `crop` for digits (they have a handedness),
             `resized_crop` for imagefolder, `crop_flip` otherwise.
         cutout: side in pixels of a square that is erased in every training image, 16 is usual for CIFAR; None: none.
-        holdout: share of the training images that is set aside and evaluated on instead of the test images; 0: none.
+        holdout: share of the training images that is set aside and evaluated on instead of the test images, the same
+            ones whatever the run's seed; 0: none. A data set without test images needs it.
         limit: at most this many images of each split, in the classes' proportions, for short runs; None: all.
         mean: of the channels in units of `uint8 / 255`, where a checkpoint was trained with others than the data
             set's usual ones; None: the usual ones.
@@ -109,11 +112,13 @@ class ImageData:
 
     Args:
         train: images to train on.
-        test: images to evaluate on.
+        test: images to evaluate on, at the end of a stage.
         classes: names, in the order of the labels.
         preprocessing: of evaluation, as the model card records it (docs/formats.md).
         evaluated_on: what `test` is: `test`, or `holdout` (a part of the training data).
         name: of the data set.
+        val: images for the figures after an epoch: the part set aside, or what the data set brings for it; None: none,
+            because test images are not looked at while a network is trained.
         seen: what was special of image files, {key of `decoding.NOTES`: images, `skipped`: files}; empty: nothing.
     """
 
@@ -123,6 +128,7 @@ class ImageData:
     preprocessing: dict[str, Any]
     evaluated_on: str
     name: str
+    val: ImageSplit | None = None
     seen: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -134,14 +140,15 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
 
     Args:
         config: which data, and how they are shown.
-        seed: of the held-out part and of `limit`'s choice; without a limit the test images never depend on it.
+        seed: of `limit`'s choice; without a limit no part depends on it.
         progress: is told of a long look at image files.
 
     Returns:
         Splits whose images are float32 [3, input_size, input_size], normalised.
 
     Raises:
-        UserError: the data are absent or not as they should be, do not fit `input_size`, or are too few for `holdout`.
+        UserError: the data are absent or not as they should be, do not fit `input_size`, are too few for `holdout`, or
+            bring no test images and there is no `holdout`.
 
     Example::
 
@@ -150,10 +157,7 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
     """
     reading = _read(config)
     transform = _transform(config, reading)
-    splits = {"train": _whole(reading.train, transform), "test": _whole(reading.test, transform)}
-    if config.holdout:
-        rest, held_out = stratified_split(splits["train"].labels, config.holdout, seed=seed)
-        splits = {"train": splits["train"].subset(rest), "test": splits["train"].subset(held_out)}
+    splits = _splits(config, reading, transform)
     if config.limit is not None:
         splits = {name: _limited(split, config.limit, seed=seed) for name, split in splits.items()}
     return ImageData(
@@ -169,8 +173,27 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         },
         evaluated_on="holdout" if config.holdout else "test",
         name=reading.name,
+        val=splits["test"] if config.holdout else splits.get("val"),
         seen=_seen(config, reading, splits, progress),
     )
+
+
+def _splits(config: DataConfig, reading: Reading, transform: Transform) -> dict[str, ImageSplit]:
+    """`train`, `test` and, where the data set brings one, `val`; UserError without images for `test`."""
+    train = _whole(reading.train, transform)
+    if config.holdout:
+        # The seed is not the run's: a network trained under another one must not be judged by what it has learnt.
+        rest, held_out = stratified_split(train.labels, config.holdout, seed=0, keys=train.source.keys)
+        return {"train": train.subset(rest), "test": train.subset(held_out)}
+    if reading.test is None:
+        raise UserError(
+            f"no image would judge the network: {config.root} has no val/ or test/ beside train/",
+            argument="holdout",
+            value=config.holdout,
+            remedy="add val/ with a folder for each class, or set holdout=0.1 to set aside a tenth of the images",
+        )
+    parts = {"val": reading.val, "test": reading.test}
+    return {"train": train, **{name: _whole(source, transform) for name, source in parts.items() if source is not None}}
 
 
 def _seen(
@@ -181,7 +204,7 @@ def _seen(
     UserError for one that cannot be read, or has another size than a network takes that nothing is resized for.
     """
     chosen = [
-        (split.source.paths[i], name == "test" or split.transform.augment != "resized_crop", split.transform)
+        (split.source.paths[i], name != "train" or split.transform.augment != "resized_crop", split.transform)
         for name, split in splits.items()
         if isinstance(split.source, FileSource)
         for i in split.ids.tolist()

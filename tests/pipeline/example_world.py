@@ -95,7 +95,7 @@ def settings() -> SearchConfig:
 
 
 def sources(folder: Path) -> FileSource:
-    return FileSource(sorted((folder / "imagenet-20").rglob("*.png")), np.zeros(8, dtype=np.int64))
+    return FileSource(sorted((folder / "imagenet-20").rglob("*.png")), np.zeros(8, dtype=np.int64), folder=folder)
 
 
 def make_names(folder: Path, recipe: Callable[[], Recipe]) -> dict[str, Callable[[], Any]]:
