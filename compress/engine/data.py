@@ -15,6 +15,7 @@ from ..plan.errors import shown
 from .datasets import FileSource, ImageSplit, Source
 from .decoding import NOTES
 from .folders import read_imagefolder
+from .lists import read_csv
 from .readers import Reading, read_cifar, read_digits, read_npz
 from .sampling import stratified_split
 from .scanning import scan
@@ -23,7 +24,7 @@ from .transforms import Augmentation, Transform
 if TYPE_CHECKING:
     from .hooks import Progress
 
-DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder"]
+DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder", "csv"]
 AugmentChoice = Literal["auto", "crop_flip", "crop", "resized_crop", "none"]
 
 Side = Annotated[int, Range(at_least=1, at_most=16384)]
@@ -36,6 +37,7 @@ _AUTO: dict[DataType, Augmentation] = {
     "cifar100": "crop_flip",
     "npz": "crop_flip",
     "imagefolder": "resized_crop",
+    "csv": "resized_crop",
 }
 
 
@@ -45,12 +47,14 @@ class DataConfig:
 
     Args:
         type: `digits` (ships with scikit-learn), `cifar10`, `cifar100` (as torchvision stores them), `npz` or
-            `imagefolder`; see `readers`.
-        root: folder of cifar10, cifar100 and imagefolder, file of npz; unused by digits.
+            `imagefolder` or `csv`; see `readers`, `folders` and `lists`.
+        root: folder of cifar10, cifar100, imagefolder and csv, file of npz; unused by digits.
+        train: of csv, the list in `root` of the images to train on.
+        val: of csv, the list in `root` of the images to evaluate on; None: `holdout` sets some aside.
         input_size: side of the square that the network sees, in pixels.
         resize: side in pixels to which an image's shorter side is scaled before cropping; None: no scaling.
         augment: of the training images, see `Transform`. `auto`: `crop` for digits (they have a handedness),
-            `resized_crop` for imagefolder, `crop_flip` otherwise.
+            `resized_crop` for image files, `crop_flip` otherwise.
         cutout: side in pixels of a square that is erased in every training image, 16 is usual for CIFAR; None: none.
         holdout: share of the training images that is set aside and evaluated on instead of the test images, the same
             ones whatever the run's seed; 0: none. A data set without test images needs it.
@@ -71,6 +75,8 @@ class DataConfig:
 
     type: DataType = "digits"
     root: str | None = None
+    train: str | None = None
+    val: str | None = None
     input_size: Side = 32
     resize: Side | None = None
     augment: AugmentChoice = "auto"
@@ -88,6 +94,11 @@ class DataConfig:
             what = "the path of an .npz file" if self.type == "npz" else "a folder"
             rule = f"type={self.type} reads its images from disk"
             raise UserError(rule, argument="root", value=None, remedy=f"set root to {what}")
+        if self.train is None and self.type == "csv":
+            rule = "type=csv reads a list of images and labels"
+            raise UserError(
+                rule, argument="train", value=None, remedy="set train to the list's name, such as train.csv"
+            )
         if self.resize is not None and self.resize < self.input_size:
             rule = "must be at least input_size"
             raise UserError(rule, argument="resize", value=self.resize, remedy="choose a larger value")
@@ -102,6 +113,7 @@ class DataConfig:
             unused.append("root")
         if self.download and self.type not in ("cifar10", "cifar100"):
             unused.append("download")
+        unused += [name for name in ("train", "val") if getattr(self, name) is not None and self.type != "csv"]
         for name in unused:
             warnings.warn(f"{name} has no effect with type={self.type}", stacklevel=4)
 
@@ -186,11 +198,14 @@ def _splits(config: DataConfig, reading: Reading, transform: Transform) -> dict[
         rest, held_out = stratified_split(train.labels, config.holdout, seed=0, keys=train.source.keys)
         return {"train": train.subset(rest), "test": train.subset(held_out)}
     if reading.test is None:
+        what, add = "has no val/ or test/ beside train/", "add val/ with a folder for each class"
+        if config.type == "csv":
+            what, add = f"has only {config.train}", "give a list of others as val"
         raise UserError(
-            f"no image would judge the network: {config.root} has no val/ or test/ beside train/",
+            f"no image would judge the network: {config.root} {what}",
             argument="holdout",
             value=config.holdout,
-            remedy="add val/ with a folder for each class, or set holdout=0.1 to set aside a tenth of the images",
+            remedy=f"{add}, or set holdout=0.1 to set aside a tenth of the images",
         )
     parts = {"val": reading.val, "test": reading.test}
     return {"train": train, **{name: _whole(source, transform) for name, source in parts.items() if source is not None}}
@@ -234,6 +249,8 @@ def _read(config: DataConfig) -> Reading:
         return read_npz(root)
     if config.type == "imagefolder":
         return read_imagefolder(root)
+    if config.type == "csv":
+        return read_csv(root, str(config.train), config.val)
     return read_cifar(config.type, root, download=config.download)
 
 

@@ -69,6 +69,7 @@ def _parts(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         rule = f"root={root}: no folder {root}; root must hold train/ and val/ (or test/) with a folder for each class"
         raise UserError(rule)
+    check_not_arrow(root)
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir()]
     found = {part: [each for each in folders if each.name.lower() in names] for part, names in _PARTS.items()}
     for part, several in found.items():
@@ -82,6 +83,15 @@ def _parts(root: Path) -> dict[str, Path]:
             "each class"
         )
     return parts or {"train": root}
+
+
+def check_not_arrow(root: Path) -> None:
+    """UserError for a folder that Hugging Face's `datasets` wrote."""
+    if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        raise UserError(
+            f"root={root}: holds a data set as the package datasets saves it, which is not read; save its images as "
+            'files in train/CLASS/ and val/CLASS/, or in one folder with lists of paths and labels (type="csv")'
+        )
 
 
 def _check_same_classes(root: Path, names: dict[str, list[str]], parts: dict[str, Path], part: str) -> None:
