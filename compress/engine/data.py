@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from .lists import read_csv
 from .readers import Reading, read_cifar, read_digits, read_npz
 from .sampling import stratified_split
 from .scanning import scan
-from .transforms import Augmentation, Transform
+from .transforms import Augmentation, Transform, sides_of
 
 if TYPE_CHECKING:
     from .hooks import Progress
@@ -51,7 +51,7 @@ class DataConfig:
         root: folder of cifar10, cifar100, imagefolder and csv, file of npz; unused by digits.
         train: of csv, the list in `root` of the images to train on.
         val: of csv, the list in `root` of the images to evaluate on; None: `holdout` sets some aside.
-        input_size: side of the square that the network sees, in pixels.
+        input_size: of what the network sees, in pixels: the side of a square, or [height, width].
         resize: side in pixels to which an image's shorter side is scaled before cropping; None: no scaling.
         augment: of the training images, see `Transform`. `auto`: `crop` for digits (they have a handedness),
             `resized_crop` for image files, `crop_flip` otherwise.
@@ -59,6 +59,8 @@ class DataConfig:
         holdout: share of the training images that is set aside and evaluated on instead of the test images, the same
             ones whatever the run's seed; 0: none. A data set without test images needs it.
         limit: at most this many images of each split, in the classes' proportions, for short runs; None: all.
+        channels: of the images that the network sees: 1 (grey levels), 3 (RGB) or 4 (RGBA, or a TIFF's four); None:
+            those of an npz file, else 3.
         mean: of the channels in units of `uint8 / 255`, where a checkpoint was trained with others than the data
             set's usual ones; None: the usual ones.
         std: of the channels, likewise; give both or neither.
@@ -77,14 +79,15 @@ class DataConfig:
     root: str | None = None
     train: str | None = None
     val: str | None = None
-    input_size: Side = 32
+    input_size: Side | tuple[Side, Side] = 32
     resize: Side | None = None
     augment: AugmentChoice = "auto"
     cutout: Side | None = None
     holdout: Annotated[float, Range(at_least=0, below=1, remedy="it is a share of the images; choose 0.1")] = 0.0
     limit: Count | None = None
-    mean: tuple[Mean, Mean, Mean] | None = None
-    std: tuple[Deviation, Deviation, Deviation] | None = None
+    channels: Literal[1, 3, 4] | None = None
+    mean: tuple[Mean, ...] | None = None
+    std: tuple[Deviation, ...] | None = None
     num_workers: Workers = 0
     download: bool = False
 
@@ -99,7 +102,7 @@ class DataConfig:
             raise UserError(
                 rule, argument="train", value=None, remedy="set train to the list's name, such as train.csv"
             )
-        if self.resize is not None and self.resize < self.input_size:
+        if self.resize is not None and self.resize < min(sides_of(self.input_size)):
             rule = "must be at least input_size"
             raise UserError(rule, argument="resize", value=self.resize, remedy="choose a larger value")
         if (self.mean is None) != (self.std is None):
@@ -156,7 +159,7 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         progress: is told of a long look at image files.
 
     Returns:
-        Splits whose images are float32 [3, input_size, input_size], normalised.
+        Splits whose images are float32 [channels, height, width], normalised.
 
     Raises:
         UserError: the data are absent or not as they should be, do not fit `input_size`, are too few for `holdout`, or
@@ -167,7 +170,7 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         data = load_data(DataConfig(type="digits"), seed=0)
         x_CHW, label = data.train.train_view(seed=0)[0, 0]
     """
-    reading = _read(config)
+    reading = _in_channels(_read(config), config.channels)
     transform = _transform(config, reading)
     splits = _splits(config, reading, transform)
     if config.limit is not None:
@@ -177,7 +180,7 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         test=splits["test"],
         classes=reading.classes,
         preprocessing={
-            "input_size": [3, config.input_size, config.input_size],
+            "input_size": [len(transform.mean), *transform.sides],
             "resize": config.resize,
             "interpolation": "bilinear",
             "mean": list(transform.mean),
@@ -230,7 +233,8 @@ def _seen(
     for (path, must_fit, transform), (_, _, height, width, _) in zip(chosen, found, strict=True):
         if must_fit:
             transform.check_size(height, width, path)
-    counts = Counter(key for *_, keys in found for key in keys)
+    kept = {"transparent"} if config.channels == 4 else set()
+    counts = Counter(key for *_, keys in found for key in keys if key not in kept)
     skipped = sum(reading.skipped.values())
     said = [f"{counts[key]} of {len(found)} images {words}" for key, words in NOTES.items() if counts[key]]
     if skipped:
@@ -254,12 +258,30 @@ def _read(config: DataConfig) -> Reading:
     return read_cifar(config.type, root, download=config.download)
 
 
+def _in_channels(reading: Reading, channels: int | None) -> Reading:
+    """The images of `reading` with `channels`, or with their own."""
+    parts = {name: getattr(reading, name) for name in ("train", "val", "test")}
+    changed = {name: part.with_channels(channels) for name, part in parts.items() if part is not None}
+    return replace(reading, **changed)
+
+
+def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Statistics of RGB for grey levels or a fourth channel: their mean."""
+    mean = round(sum(values) / len(values), 4)
+    return (mean,) if channels == 1 else (*values, mean)[:channels]
+
+
 def _transform(config: DataConfig, reading: Reading) -> Transform:
-    mean, std = reading.statistics
+    channels = reading.train.channels
+    mean, std = (_of_channels(values, channels) for values in reading.statistics)
     if config.mean is not None and config.std is not None:
         mean, std = config.mean, config.std
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            rule = f"must be a list of {channels} values, one for each channel"
+            raise UserError(rule, argument=name, value=values, remedy="correct it, or set channels")
     # An eighth of the side is NetSlim's 4 pixels at 32 x 32; digits fill their frame, half of it keeps them whole.
-    padding = config.input_size // (16 if config.type == "digits" else 8)
+    padding = min(sides_of(config.input_size)) // (16 if config.type == "digits" else 8)
     augment = _AUTO[config.type] if config.augment == "auto" else config.augment
     statistics = {"mean": tuple(mean), "std": tuple(std)}
     return Transform(config.input_size, config.resize, augment, padding, **statistics, cutout=config.cutout)

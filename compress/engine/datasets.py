@@ -1,6 +1,6 @@
 """Images in memory or in files, shown augmented for training and plain for evaluation.
 
-Shapes: B images of a batch, C = 3 channels (RGB), H x W pixels; N images of a split.
+Shapes: B images of a batch, C channels (1 grey, 3 RGB, 4 RGBA), H x W pixels; N images of a split.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,19 +20,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..plan import UserError
-from .decoding import decode
+from .decoding import decode, grey
 from .sampling import AUGMENT, stream_keys, uniforms
 from .transforms import Transform
 
 
 class Source(Protocol):
-    """Stored images and their labels; `read` returns uint8 batches [B, 3, H, W], one for each run of equal sizes."""
+    """Stored images and their labels; `read` returns uint8 batches [B, C, H, W], one for each run of equal sizes."""
 
     labels: NDArray[np.int64]
 
     @property
+    def channels(self) -> int:
+        """Of an image."""
+        ...
+
+    @property
     def keys(self) -> NDArray[np.int64]:
         """What identifies each image in the data set, int64 [N]."""
+        ...
+
+    def with_channels(self, channels: int | None) -> Source:
+        """The same images with 1, 3 or 4 channels; None: those that they have, of files 3. UserError where they lack
+        some."""
         ...
 
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
@@ -40,7 +51,7 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """Images in memory, from uint8 [N, H, W, 3]."""
+    """Images in memory, from uint8 [N, H, W, C]."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self.images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
@@ -51,18 +62,45 @@ class ArraySource:
         """The images' places."""
         return np.arange(len(self.labels))
 
+    @property
+    def channels(self) -> int:
+        """Of an image."""
+        return self.images.shape[1]
+
+    def with_channels(self, channels: int | None) -> ArraySource:
+        """Grey levels spread over three channels, or those of RGB; UserError for any other change."""
+        if channels is None or channels == self.channels:
+            return self
+        other = copy(self)
+        if (self.channels, channels) == (1, 3):
+            other.images = self.images.expand(-1, 3, -1, -1)
+        elif (self.channels, channels) == (3, 1):
+            other.images = grey(self.images)
+        else:
+            rule = f"the images have {self.channels} channels"
+            raise UserError(rule, argument="channels", value=channels, remedy=f"set channels={self.channels}")
+        return other
+
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
-        """One batch [B, 3, H, W]."""
+        """One batch [B, C, H, W]."""
         return [self.images[torch.from_numpy(ids)]]
 
 
 class FileSource:
     """Images in files, decoded when read, as `decoding` says."""
 
+    channels = 3
+
     def __init__(self, paths: Sequence[Path], labels: NDArray[np.int64], *, folder: Path) -> None:
         self.paths = tuple(str(path) for path in paths)
         self.labels = labels
         self.folder = folder
+
+    def with_channels(self, channels: int | None) -> FileSource:
+        """Files are decoded to any number of channels."""
+        other = copy(self)
+        other.channels = channels or self.channels
+        return other
 
     @property
     def keys(self) -> NDArray[np.int64]:
@@ -71,8 +109,8 @@ class FileSource:
         return np.frombuffer(b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in names), dtype="<i8")
 
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
-        """One batch [1, 3, H, W] for each image; UserError naming the file that cannot be decoded."""
-        return [torch.from_numpy(decode(self.paths[i])[0]).permute(2, 0, 1)[None] for i in ids.tolist()]
+        """One batch [1, C, H, W] for each image; UserError naming the file that cannot be decoded."""
+        return [torch.from_numpy(decode(self.paths[i], self.channels)[0]).permute(2, 0, 1)[None] for i in ids.tolist()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +161,7 @@ class ImageSplit:
 
 
 class TrainView(Dataset[tuple[Tensor, int]]):
-    """`view[index, epoch]`: (float32 [3, H, W], label), augmented by a pure function of (seed, epoch, stored image).
+    """`view[index, epoch]`: (float32 [C, H, W], label), augmented by a pure function of (seed, epoch, stored image).
 
     The image's place in its source is hashed, not the place in the split, so an image is augmented alike whichever
     subset shows it. `__getitems__` fetches a batch at once, with the same results.
@@ -154,7 +192,7 @@ class TrainView(Dataset[tuple[Tensor, int]]):
 
 
 class EvalView(Dataset[tuple[Tensor, int]]):
-    """`view[index]`: (float32 [3, H, W], label), not augmented.
+    """`view[index]`: (float32 [C, H, W], label), not augmented.
 
     Example::
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def _read(root: Path) -> Reading:
         train=sources["train"],
         test=sources.get("test", sources.get("val")),
         val=sources.get("val") if "test" in sources else None,
-        classes=tuple(names["train"]),
+        # Read as UTF-8 whatever the locale says, because they go into files.
+        classes=tuple(class_name(parts["train"], os.fsencode(name)) for name in names["train"]),
         statistics=IMAGENET_STATISTICS,
         skipped=skipped,
     )
@@ -109,8 +111,6 @@ def _class_names(folder: Path) -> list[str]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
         raise UserError(f"{folder}: no class folders; put the images of each class in a folder of its own")
-    for name in names:
-        class_name(folder, name)
     return names
 
 

@@ -93,8 +93,9 @@ def _read(root: Path, name: str) -> Rows:
     try:
         for line, written, label in _cells(path):
             place = f"{path}: line {line}"
-            _check_file(root, written, place, whole)
-            key = os.path.normpath(written)
+            name_here = os.fsdecode(written.encode())  # what the system calls it, whatever the locale says
+            _check_file(root, name_here, place, whole)
+            key = os.path.normpath(name_here)
             if key in rows:
                 raise UserError(f"{place}: {shown(written)} stands in line {rows[key][0]} already; {ONE_LABEL}")
             rows[key] = line, written, label

@@ -23,6 +23,8 @@ CIFAR100_STATISTICS = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DIGITS_STATISTICS = ((0.305,) * 3, (0.323,) * 3)  # of the training images below
 
+CHANNELS = ((), (1,), (3,), (4,))
+"""What may stand behind [N, H, W]."""
 _NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
 
 
@@ -121,7 +123,9 @@ def read_cifar(name: str, root: str, *, download: bool = False) -> Reading:
 
 
 def read_npz(path: str | Path) -> Reading:
-    """A NumPy archive with uint8 `train_images`, `test_images` [N, H, W, 3], integer `*_labels` [N] and `classes`.
+    """A NumPy archive with uint8 `train_images`, `test_images`, integer `*_labels` [N] and `classes`.
+
+    Images are [N, H, W, C] with 1, 3 or 4 channels, or [N, H, W].
 
     No pickled object is ever loaded. 32 x 32 images are normalised as CIFAR-10, others as ImageNet.
 
@@ -142,10 +146,10 @@ def read_npz(path: str | Path) -> Reading:
         )
     names = tuple(class_name(path, name) for name in classes)
     sources = {split: _npz_source(path, split, arrays=arrays, n_classes=len(names)) for split in ("train", "test")}
-    shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
+    shapes = [[*source.images.shape[2:], source.channels] for source in sources.values()]
     if shapes[0] != shapes[1]:
         raise UserError(f"{path}: train_images are {shapes[0]} and test_images {shapes[1]}; store one image size")
-    statistics = CIFAR10_STATISTICS if shapes[0] == [32, 32, 3] else IMAGENET_STATISTICS
+    statistics = CIFAR10_STATISTICS if shapes[0][:2] == [32, 32] else IMAGENET_STATISTICS
     return Reading(path.stem, sources["train"], sources["test"], classes=names, statistics=statistics)
 
 
@@ -161,8 +165,11 @@ def class_name(path: Path, name: Any) -> str:
 
 def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes: int) -> ArraySource:
     images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise UserError(f"{path}: {split}_images is {images.dtype} {list(images.shape)}; store uint8 [N, H, W, 3]")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in CHANNELS:
+        raise UserError(
+            f"{path}: {split}_images is {images.dtype} {list(images.shape)}; store uint8 [N, H, W, 3]; "
+            "1 and 4 channels are read, too"
+        )
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise UserError(
             f"{path}: {split}_labels is {labels.dtype} {list(labels.shape)} for {len(images)} images; "
@@ -175,4 +182,4 @@ def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes
             f"{path}: {split}_labels span {labels.min()}..{labels.max()}, but there are {n_classes} classes; "
             f"number them 0..{n_classes - 1}"
         )
-    return ArraySource(images, labels.astype(np.int64))
+    return ArraySource(images if images.ndim == 4 else images[..., None], labels.astype(np.int64))

@@ -1,6 +1,6 @@
 """From stored pixels to what the network sees: resizing, cropping, augmentation, normalisation.
 
-Shapes: B images of a batch, C = 3 channels (RGB), H x W pixels.
+Shapes: B images of a batch, C channels (1 grey, 3 RGB, 4 RGBA), H x W pixels.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Transform:
     it does, `cutout` comes last: a square around any pixel becomes the mean colour (arXiv 1708.04552).
 
     Args:
-        input_size: side of the square that the network sees, in pixels.
+        input_size: of what the network sees, in pixels: the side of a square, or (height, width).
         resize: side in pixels to which the shorter side is scaled (bilinear, antialiased), or None: the image must
-            already be `input_size` x `input_size`, except under `resized_crop` in training.
+            already be of `input_size`, except under `resized_crop` in training.
         augment: what training does.
         padding: pixels added on every side by `crop` and `crop_flip`.
         mean: of the channels, in units of `uint8 / 255`.
@@ -49,7 +49,7 @@ class Transform:
         x_BCHW = transform.evaluate(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     """
 
-    input_size: int
+    input_size: int | tuple[int, int]
     resize: int | None
     augment: Augmentation
     padding: int
@@ -62,15 +62,20 @@ class Transform:
             import torchvision.transforms.v2  # noqa: F401  (once, here: worker processes inherit it)
 
     @property
+    def sides(self) -> tuple[int, int]:
+        """(height, width) of what the network sees, in pixels."""
+        return sides_of(self.input_size)
+
+    @property
     def draws(self) -> int:
         """How many uniform numbers `train` needs for each image."""
         return _DRAWS[self.augment] + (0 if self.cutout is None else 2)
 
     def evaluate(self, x_BCHW: Tensor) -> Tensor:
-        """uint8 images of one size -> float32 [B, 3, input_size, input_size]; UserError when the size does not fit."""
-        x_BCHW = self._resized(x_BCHW)
-        top, left = (round((side - self.input_size) / 2) for side in x_BCHW.shape[-2:])
-        return self._normalised(x_BCHW[..., top : top + self.input_size, left : left + self.input_size])
+        """uint8 images of one size -> float32 [B, C, *sides]; UserError when the size does not fit."""
+        x_BCHW, (height, width) = self._resized(x_BCHW), self.sides
+        top, left = round((x_BCHW.shape[-2] - height) / 2), round((x_BCHW.shape[-1] - width) / 2)
+        return self._normalised(x_BCHW[..., top : top + height, left : left + width])
 
     def train(self, x_BCHW: Tensor, draws_BK: NDArray[np.float64]) -> Tensor:
         """As `evaluate`, augmented by the uniform numbers [B, draws]; an image's result depends on its own row only."""
@@ -83,43 +88,59 @@ class Transform:
         if self.augment == "none":
             return self.evaluate(x_BCHW)
         if self.augment == "resized_crop":
-            crops = [_resized_crop(x, u, self.input_size) for x, u in zip(x_BCHW, draws_BK, strict=True)]
+            crops = [_resized_crop(x, u, self.sides) for x, u in zip(x_BCHW, draws_BK, strict=True)]
             return self._normalised(torch.stack(crops))
         padded = F.pad(self._resized(x_BCHW), [self.padding] * 4)
-        return self._normalised(_random_crop(padded, draws_BK, self.input_size))
+        return self._normalised(_random_crop(padded, draws_BK, self.sides))
 
     def check_size(self, height: int, width: int, image: str = "an image") -> None:
-        """UserError, naming `image`, when it would have to be resized, which `resize` does not say."""
-        if self.resize is None and (height, width) != (self.input_size, self.input_size):
+        """UserError, naming `image`, unless it has `sides`, or holds them when it is resized as `resize` says."""
+        pixels, wanted = f"{image} has {height} x {width} pixels", self.sides
+        if self.resize is None:
+            if (height, width) != wanted:
+                raise UserError(
+                    f"{pixels} and is not resized",
+                    argument="input_size",
+                    value=self.input_size,
+                    remedy=f"set resize (for instance {round(max(wanted) * 8 / 7)}) or another input_size",
+                )
+            return
+        scaled = tuple(self.resize * side // min(height, width) for side in (height, width))
+        if scaled[0] < wanted[0] or scaled[1] < wanted[1]:
             raise UserError(
-                f"{image} has {height} x {width} pixels and is not resized",
-                argument="input_size",
-                value=self.input_size,
-                remedy=f"set resize (for instance {round(self.input_size * 8 / 7)}) or another input_size",
+                f"{pixels}, {scaled[0]} x {scaled[1]} when resized: fewer than {wanted[0]} x {wanted[1]}",
+                argument="resize",
+                value=self.resize,
+                remedy=f"choose {max(wanted)} or more, or another input_size",
             )
 
     def _resized(self, x_BCHW: Tensor) -> Tensor:
-        if self.resize is not None:
-            from torchvision.transforms.v2 import functional
-
-            return functional.resize(x_BCHW, [self.resize], antialias=True)
         self.check_size(*x_BCHW.shape[-2:])
-        return x_BCHW
+        if self.resize is None:
+            return x_BCHW
+        from torchvision.transforms.v2 import functional
+
+        return functional.resize(x_BCHW, [self.resize], antialias=True)
 
     def _normalised(self, x_BCHW: Tensor) -> Tensor:
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return x_BCHW.float().div_(255).sub_(mean).div_(std)
 
 
-def _random_crop(x_BCHW: Tensor, draws_BK: NDArray[np.float64], size: int) -> Tensor:
-    """Crop `size` x `size` at (row, column) from the first two draws; a third below 1/2 mirrors the image."""
+def sides_of(input_size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of images of `input_size`: the side of a square, or both."""
+    return (input_size, input_size) if isinstance(input_size, int) else input_size
+
+
+def _random_crop(x_BCHW: Tensor, draws_BK: NDArray[np.float64], sides: tuple[int, int]) -> Tensor:
+    """Crop `sides` at (row, column) from the first two draws; a third below 1/2 mirrors the image."""
     x = x_BCHW.numpy()
-    span = np.array(x.shape[-2:]) - size + 1
+    span = np.array(x.shape[-2:]) - sides + 1
     corners = (draws_BK[:, :2] * span).astype(np.int64).tolist()
     flips = (draws_BK[:, 2] < 0.5).tolist() if draws_BK.shape[1] > 2 else [False] * len(x)
-    out = np.empty((*x.shape[:2], size, size), dtype=np.uint8)
+    out = np.empty((*x.shape[:2], *sides), dtype=np.uint8)
     for i, ((top, left), flip) in enumerate(zip(corners, flips, strict=True)):
-        crop = x[i, :, top : top + size, left : left + size]
+        crop = x[i, :, top : top + sides[0], left : left + sides[1]]
         out[i] = crop[:, :, ::-1] if flip else crop
     return torch.from_numpy(out)
 
@@ -132,13 +153,13 @@ def _cut_out(x_BCHW: Tensor, draws_BK: NDArray[np.float64], side: int) -> Tensor
     return x_BCHW
 
 
-def _resized_crop(x_CHW: Tensor, draws_K: NDArray[np.float64], size: int) -> Tensor:
+def _resized_crop(x_CHW: Tensor, draws_K: NDArray[np.float64], sides: tuple[int, int]) -> Tensor:
     """torchvision's RandomResizedCrop and horizontal flip, with the given draws instead of the global generator."""
     from torchvision.transforms.v2 import functional
 
     _, full_height, full_width = x_CHW.shape
     top, left, height, width = _crop_box(full_height, full_width, draws_K[1:].reshape(_ATTEMPTS, 4))
-    crop = functional.resized_crop(x_CHW, top, left, height, width, [size, size], antialias=True)
+    crop = functional.resized_crop(x_CHW, top, left, height, width, list(sides), antialias=True)
     return functional.horizontal_flip(crop) if draws_K[0] < 0.5 else crop
 
 

@@ -1,5 +1,9 @@
 """Folders of images as people have them: what their parts are called, and a part set aside where there is one."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +75,24 @@ def test_one_folder_of_classes_needs_a_part_set_aside(tmp_path, inside):
     assert (len(data.train), len(data.test), data.evaluated_on) == (16, 4, "holdout")
     assert np.bincount(data.test.labels).tolist() == [2, 2]
     assert not names(data.train) & names(data.test)
+
+
+def test_class_names_of_any_script_whatever_the_locale(tmp_path):
+    names = ["a, b; c", "ñandú", "عربي", "数字", "🐢 turtle"]
+    for part in ("train", "val"):
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / part / name / "é.png")
+    code = "import sys, json; from compress.engine.folders import read_imagefolder as read; "
+    code += (
+        "found = read(sys.argv[1]); print(json.dumps([found.classes, found.train.read(found.train.labels)[0].shape]))"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    environment = {**os.environ, **plain, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert json.loads(told) == [names, [1, 3, 4, 4]]
+    assert load(tmp_path, input_size=4).classes == tuple(names)
 
 
 def test_the_part_stays_when_the_folder_moves_and_images_come_and_go(tmp_path):
