@@ -40,7 +40,7 @@ def read_csv(root: str | Path, train: str, val: str | None) -> Reading:
 
     Example::
 
-        reading = read_csv("photos", "train.csv", "val.csv")
+        reading = read_csv("imagenet-20", "train.csv", "val.csv")
     """
     root = Path(root)
     if not root.is_dir():

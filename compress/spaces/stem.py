@@ -17,7 +17,7 @@ def with_channels_of(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> 
 
     Example::
 
-        state, stem = with_channels_of(network.state_dict(), state)
+        state, stem = with_channels_of(network.state_dict(), model.state_dict())
     """
     found = [name for name, weight in own.items() if name in state and _reads_other_channels(weight, state[name])]
     if len(found) != 1:

@@ -209,6 +209,9 @@ def write_files(folder: Path, base: Path, run: Path) -> None:
         (folder / place).mkdir(parents=True)
         for i in (1, 2):
             Image.fromarray(pixels[i]).save(folder / place / f"{i}.png")
+    for part in ("train", "val"):
+        lines = [f"{part}/{name}/1.png,{name}\n" for name in ("cat", "dog")]
+        (folder / f"imagenet-20/{part}.csv").write_text("".join(lines))
     shutil.copytree(folder / "imagenet-20/val", folder / "val")
 
 
