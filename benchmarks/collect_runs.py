@@ -61,7 +61,7 @@ def curve_of(run: Path) -> list[dict[str, Any]]:
     from compress.pipeline.summary import METRICS
 
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    kept = ("epoch", "epochs", "loss", *METRICS)
+    kept = ("epoch", "epochs", "loss", "train_top1", *METRICS)
     return [{key: line[key] for key in kept if key in line} for line in lines]
 
 

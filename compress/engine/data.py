@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from ..plan import Count, Range, UserError, Workers, check_settings
 from ..plan.errors import shown
-from .datasets import Augmentation, FileSource, ImageSplit, Source, Transform
+from .datasets import FileSource, ImageSplit, Source
 from .decoding import NOTES
-from .readers import Reading, read_cifar, read_digits, read_imagefolder, read_npz
+from .folders import read_imagefolder
+from .lists import read_csv
+from .readers import Reading, read_cifar, read_digits, read_npz
 from .sampling import stratified_split
 from .scanning import scan
+from .transforms import Augmentation, Transform, sides_of
 
 if TYPE_CHECKING:
     from .hooks import Progress
 
-DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder"]
+DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder", "csv"]
 AugmentChoice = Literal["auto", "crop_flip", "crop", "resized_crop", "none"]
 
 Side = Annotated[int, Range(at_least=1, at_most=16384)]
@@ -34,6 +37,7 @@ _AUTO: dict[DataType, Augmentation] = {
     "cifar100": "crop_flip",
     "npz": "crop_flip",
     "imagefolder": "resized_crop",
+    "csv": "resized_crop",
 }
 
 
@@ -43,15 +47,20 @@ class DataConfig:
 
     Args:
         type: `digits` (ships with scikit-learn), `cifar10`, `cifar100` (as torchvision stores them), `npz` or
-            `imagefolder`; see `readers`.
-        root: folder of cifar10, cifar100 and imagefolder, file of npz; unused by digits.
-        input_size: side of the square that the network sees, in pixels.
+            `imagefolder` or `csv`; see `readers`, `folders` and `lists`.
+        root: folder of cifar10, cifar100, imagefolder and csv, file of npz; unused by digits.
+        train: of csv, the list in `root` of the images to train on.
+        val: of csv, the list in `root` of the images to evaluate on; None: `holdout` sets some aside.
+        input_size: of what the network sees, in pixels: the side of a square, or [height, width].
         resize: side in pixels to which an image's shorter side is scaled before cropping; None: no scaling.
         augment: of the training images, see `Transform`. `auto`: `crop` for digits (they have a handedness),
-            `resized_crop` for imagefolder, `crop_flip` otherwise.
+            `resized_crop` for image files, `crop_flip` otherwise.
         cutout: side in pixels of a square that is erased in every training image, 16 is usual for CIFAR; None: none.
-        holdout: share of the training images that is set aside and evaluated on instead of the test images; 0: none.
+        holdout: share of the training images that is set aside and evaluated on instead of the test images, the same
+            ones whatever the run's seed; 0: none. A data set without test images needs it.
         limit: at most this many images of each split, in the classes' proportions, for short runs; None: all.
+        channels: of the images that the network sees: 1 (grey levels), 3 (RGB) or 4 (RGBA, or a TIFF's four); None:
+            those of an npz file, else 3.
         mean: of the channels in units of `uint8 / 255`, where a checkpoint was trained with others than the data
             set's usual ones; None: the usual ones.
         std: of the channels, likewise; give both or neither.
@@ -68,14 +77,17 @@ class DataConfig:
 
     type: DataType = "digits"
     root: str | None = None
-    input_size: Side = 32
+    train: str | None = None
+    val: str | None = None
+    input_size: Side | tuple[Side, Side] = 32
     resize: Side | None = None
     augment: AugmentChoice = "auto"
     cutout: Side | None = None
     holdout: Annotated[float, Range(at_least=0, below=1, remedy="it is a share of the images; choose 0.1")] = 0.0
     limit: Count | None = None
-    mean: tuple[Mean, Mean, Mean] | None = None
-    std: tuple[Deviation, Deviation, Deviation] | None = None
+    channels: Literal[1, 3, 4] | None = None
+    mean: tuple[Mean, ...] | None = None
+    std: tuple[Deviation, ...] | None = None
     num_workers: Workers = 0
     download: bool = False
 
@@ -85,7 +97,12 @@ class DataConfig:
             what = "the path of an .npz file" if self.type == "npz" else "a folder"
             rule = f"type={self.type} reads its images from disk"
             raise UserError(rule, argument="root", value=None, remedy=f"set root to {what}")
-        if self.resize is not None and self.resize < self.input_size:
+        if self.train is None and self.type == "csv":
+            rule = "type=csv reads a list of images and labels"
+            raise UserError(
+                rule, argument="train", value=None, remedy="set train to the list's name, such as train.csv"
+            )
+        if self.resize is not None and self.resize < min(sides_of(self.input_size)):
             rule = "must be at least input_size"
             raise UserError(rule, argument="resize", value=self.resize, remedy="choose a larger value")
         if (self.mean is None) != (self.std is None):
@@ -99,6 +116,7 @@ class DataConfig:
             unused.append("root")
         if self.download and self.type not in ("cifar10", "cifar100"):
             unused.append("download")
+        unused += [name for name in ("train", "val") if getattr(self, name) is not None and self.type != "csv"]
         for name in unused:
             warnings.warn(f"{name} has no effect with type={self.type}", stacklevel=4)
 
@@ -109,11 +127,13 @@ class ImageData:
 
     Args:
         train: images to train on.
-        test: images to evaluate on.
+        test: images to evaluate on, at the end of a stage.
         classes: names, in the order of the labels.
         preprocessing: of evaluation, as the model card records it (docs/formats.md).
         evaluated_on: what `test` is: `test`, or `holdout` (a part of the training data).
         name: of the data set.
+        val: images for the figures after an epoch: the part set aside, or what the data set brings for it; None: none,
+            because test images are not looked at while a network is trained.
         seen: what was special of image files, {key of `decoding.NOTES`: images, `skipped`: files}; empty: nothing.
     """
 
@@ -123,6 +143,7 @@ class ImageData:
     preprocessing: dict[str, Any]
     evaluated_on: str
     name: str
+    val: ImageSplit | None = None
     seen: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -134,26 +155,24 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
 
     Args:
         config: which data, and how they are shown.
-        seed: of the held-out part and of `limit`'s choice; without a limit the test images never depend on it.
+        seed: of `limit`'s choice; without a limit no part depends on it.
         progress: is told of a long look at image files.
 
     Returns:
-        Splits whose images are float32 [3, input_size, input_size], normalised.
+        Splits whose images are float32 [channels, height, width], normalised.
 
     Raises:
-        UserError: the data are absent or not as they should be, do not fit `input_size`, or are too few for `holdout`.
+        UserError: the data are absent or not as they should be, do not fit `input_size`, are too few for `holdout`, or
+            bring no test images and there is no `holdout`.
 
     Example::
 
         data = load_data(DataConfig(type="digits"), seed=0)
         x_CHW, label = data.train.train_view(seed=0)[0, 0]
     """
-    reading = _read(config)
+    reading = _in_channels(_read(config), config.channels)
     transform = _transform(config, reading)
-    splits = {"train": _whole(reading.train, transform), "test": _whole(reading.test, transform)}
-    if config.holdout:
-        rest, held_out = stratified_split(splits["train"].labels, config.holdout, seed=seed)
-        splits = {"train": splits["train"].subset(rest), "test": splits["train"].subset(held_out)}
+    splits = _splits(config, reading, transform)
     if config.limit is not None:
         splits = {name: _limited(split, config.limit, seed=seed) for name, split in splits.items()}
     return ImageData(
@@ -161,7 +180,7 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         test=splits["test"],
         classes=reading.classes,
         preprocessing={
-            "input_size": [3, config.input_size, config.input_size],
+            "input_size": [len(transform.mean), *transform.sides],
             "resize": config.resize,
             "interpolation": "bilinear",
             "mean": list(transform.mean),
@@ -169,8 +188,30 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         },
         evaluated_on="holdout" if config.holdout else "test",
         name=reading.name,
+        val=splits["test"] if config.holdout else splits.get("val"),
         seen=_seen(config, reading, splits, progress),
     )
+
+
+def _splits(config: DataConfig, reading: Reading, transform: Transform) -> dict[str, ImageSplit]:
+    """`train`, `test` and, where the data set brings one, `val`; UserError without images for `test`."""
+    train = _whole(reading.train, transform)
+    if config.holdout:
+        # The seed is not the run's: a network trained under another one must not be judged by what it has learnt.
+        rest, held_out = stratified_split(train.labels, config.holdout, seed=0, keys=train.source.keys)
+        return {"train": train.subset(rest), "test": train.subset(held_out)}
+    if reading.test is None:
+        what, add = "has no val/ or test/ beside train/", "add val/ with a folder for each class"
+        if config.type == "csv":
+            what, add = f"has only {config.train}", "give a list of others as val"
+        raise UserError(
+            f"no image would judge the network: {config.root} {what}",
+            argument="holdout",
+            value=config.holdout,
+            remedy=f"{add}, or set holdout=0.1 to set aside a tenth of the images",
+        )
+    parts = {"val": reading.val, "test": reading.test}
+    return {"train": train, **{name: _whole(source, transform) for name, source in parts.items() if source is not None}}
 
 
 def _seen(
@@ -181,7 +222,7 @@ def _seen(
     UserError for one that cannot be read, or has another size than a network takes that nothing is resized for.
     """
     chosen = [
-        (split.source.paths[i], name == "test" or split.transform.augment != "resized_crop", split.transform)
+        (split.source.paths[i], name != "train" or split.transform.augment != "resized_crop", split.transform)
         for name, split in splits.items()
         if isinstance(split.source, FileSource)
         for i in split.ids.tolist()
@@ -192,7 +233,8 @@ def _seen(
     for (path, must_fit, transform), (_, _, height, width, _) in zip(chosen, found, strict=True):
         if must_fit:
             transform.check_size(height, width, path)
-    counts = Counter(key for *_, keys in found for key in keys)
+    kept = {"transparent"} if config.channels == 4 else set()
+    counts = Counter(key for *_, keys in found for key in keys if key not in kept)
     skipped = sum(reading.skipped.values())
     said = [f"{counts[key]} of {len(found)} images {words}" for key, words in NOTES.items() if counts[key]]
     if skipped:
@@ -211,15 +253,35 @@ def _read(config: DataConfig) -> Reading:
         return read_npz(root)
     if config.type == "imagefolder":
         return read_imagefolder(root)
+    if config.type == "csv":
+        return read_csv(root, str(config.train), config.val)
     return read_cifar(config.type, root, download=config.download)
 
 
+def _in_channels(reading: Reading, channels: int | None) -> Reading:
+    """The images of `reading` with `channels`, or with their own."""
+    parts = {name: getattr(reading, name) for name in ("train", "val", "test")}
+    changed = {name: part.with_channels(channels) for name, part in parts.items() if part is not None}
+    return replace(reading, **changed)
+
+
+def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Statistics of RGB for grey levels or a fourth channel: their mean."""
+    mean = round(sum(values) / len(values), 4)
+    return (mean,) if channels == 1 else (*values, mean)[:channels]
+
+
 def _transform(config: DataConfig, reading: Reading) -> Transform:
-    mean, std = reading.statistics
+    channels = reading.train.channels
+    mean, std = (_of_channels(values, channels) for values in reading.statistics)
     if config.mean is not None and config.std is not None:
         mean, std = config.mean, config.std
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != channels:
+            rule = f"must be a list of {channels} values, one for each channel"
+            raise UserError(rule, argument=name, value=values, remedy="correct it, or set channels")
     # An eighth of the side is NetSlim's 4 pixels at 32 x 32; digits fill their frame, half of it keeps them whole.
-    padding = config.input_size // (16 if config.type == "digits" else 8)
+    padding = min(sides_of(config.input_size)) // (16 if config.type == "digits" else 8)
     augment = _AUTO[config.type] if config.augment == "auto" else config.augment
     statistics = {"mean": tuple(mean), "std": tuple(std)}
     return Transform(config.input_size, config.resize, augment, padding, **statistics, cutout=config.cutout)

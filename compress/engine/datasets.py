@@ -1,168 +1,49 @@
 """Images in memory or in files, shown augmented for training and plain for evaluation.
 
-Shapes: B images of a batch, C = 3 channels (RGB), H x W pixels; N images of a split.
+Shapes: B images of a batch, C channels (1 grey, 3 RGB, 4 RGBA), H x W pixels; N images of a split.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
+import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..plan import UserError
-from .decoding import decode
+from .decoding import decode, grey
 from .sampling import AUGMENT, stream_keys, uniforms
-
-Augmentation = Literal["crop_flip", "crop", "resized_crop", "none"]
-
-_ATTEMPTS = 10  # at drawing a resized crop that fits, as torchvision
-_DRAWS = {"none": 0, "crop": 2, "crop_flip": 3, "resized_crop": 4 * _ATTEMPTS + 1}
-
-
-@dataclass(frozen=True)
-class Transform:
-    """From stored pixels to what the network sees.
-
-    Evaluation: resize the shorter side to `resize`, crop the centre, normalise. Training: `crop` pads the (resized)
-    image with `padding` black pixels all round and crops at random; `crop_flip` also mirrors half of the images
-    (NetSlim's recipe, with 4 pixels at 32 x 32); `resized_crop` takes 8 to 100 % of the area at an aspect ratio of 3/4
-    to 4/3, scales it to `input_size` and mirrors half of the images (Inception's recipe, as in torchvision). Whatever
-    it does, `cutout` comes last: a square around any pixel becomes the mean colour (arXiv 1708.04552).
-
-    Args:
-        input_size: side of the square that the network sees, in pixels.
-        resize: side in pixels to which the shorter side is scaled (bilinear, antialiased), or None: the image must
-            already be `input_size` x `input_size`, except under `resized_crop` in training.
-        augment: what training does.
-        padding: pixels added on every side by `crop` and `crop_flip`.
-        mean: of the channels, in units of `uint8 / 255`.
-        std: of the channels, likewise.
-        cutout: side in pixels of the square that training erases, less what of it lies outside; None: none.
-
-    Example::
-
-        transform = Transform(32, None, "crop_flip", 4, mean=(0.5,) * 3, std=(0.25,) * 3)
-        x_BCHW = transform.evaluate(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    """
-
-    input_size: int
-    resize: int | None
-    augment: Augmentation
-    padding: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    cutout: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.resize is not None or self.augment == "resized_crop":
-            import torchvision.transforms.v2  # noqa: F401  (once, here: worker processes inherit it)
-
-    @property
-    def draws(self) -> int:
-        """How many uniform numbers `train` needs for each image."""
-        return _DRAWS[self.augment] + (0 if self.cutout is None else 2)
-
-    def evaluate(self, x_BCHW: Tensor) -> Tensor:
-        """uint8 images of one size -> float32 [B, 3, input_size, input_size]; UserError when the size does not fit."""
-        x_BCHW = self._resized(x_BCHW)
-        top, left = (round((side - self.input_size) / 2) for side in x_BCHW.shape[-2:])
-        return self._normalised(x_BCHW[..., top : top + self.input_size, left : left + self.input_size])
-
-    def train(self, x_BCHW: Tensor, draws_BK: NDArray[np.float64]) -> Tensor:
-        """As `evaluate`, augmented by the uniform numbers [B, draws]; an image's result depends on its own row only."""
-        own = _DRAWS[self.augment]
-        x_BCHW = self._augmented(x_BCHW, draws_BK[:, :own])
-        return x_BCHW if self.cutout is None else _cut_out(x_BCHW, draws_BK[:, own:], self.cutout)
-
-    def _augmented(self, x_BCHW: Tensor, draws_BK: NDArray[np.float64]) -> Tensor:
-        """What `augment` says."""
-        if self.augment == "none":
-            return self.evaluate(x_BCHW)
-        if self.augment == "resized_crop":
-            crops = [_resized_crop(x, u, self.input_size) for x, u in zip(x_BCHW, draws_BK, strict=True)]
-            return self._normalised(torch.stack(crops))
-        padded = F.pad(self._resized(x_BCHW), [self.padding] * 4)
-        return self._normalised(_random_crop(padded, draws_BK, self.input_size))
-
-    def check_size(self, height: int, width: int, image: str = "an image") -> None:
-        """UserError, naming `image`, when it would have to be resized, which `resize` does not say."""
-        if self.resize is None and (height, width) != (self.input_size, self.input_size):
-            raise UserError(
-                f"{image} has {height} x {width} pixels and is not resized",
-                argument="input_size",
-                value=self.input_size,
-                remedy=f"set resize (for instance {round(self.input_size * 8 / 7)}) or another input_size",
-            )
-
-    def _resized(self, x_BCHW: Tensor) -> Tensor:
-        if self.resize is not None:
-            from torchvision.transforms.v2 import functional
-
-            return functional.resize(x_BCHW, [self.resize], antialias=True)
-        self.check_size(*x_BCHW.shape[-2:])
-        return x_BCHW
-
-    def _normalised(self, x_BCHW: Tensor) -> Tensor:
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return x_BCHW.float().div_(255).sub_(mean).div_(std)
-
-
-def _random_crop(x_BCHW: Tensor, draws_BK: NDArray[np.float64], size: int) -> Tensor:
-    """Crop `size` x `size` at (row, column) from the first two draws; a third below 1/2 mirrors the image."""
-    x = x_BCHW.numpy()
-    span = np.array(x.shape[-2:]) - size + 1
-    corners = (draws_BK[:, :2] * span).astype(np.int64).tolist()
-    flips = (draws_BK[:, 2] < 0.5).tolist() if draws_BK.shape[1] > 2 else [False] * len(x)
-    out = np.empty((*x.shape[:2], size, size), dtype=np.uint8)
-    for i, ((top, left), flip) in enumerate(zip(corners, flips, strict=True)):
-        crop = x[i, :, top : top + size, left : left + size]
-        out[i] = crop[:, :, ::-1] if flip else crop
-    return torch.from_numpy(out)
-
-
-def _cut_out(x_BCHW: Tensor, draws_BK: NDArray[np.float64], side: int) -> Tensor:
-    """Zeros, in place, in the square of `side` pixels around (row, column) from two draws, as far as it is inside."""
-    centres = (draws_BK * np.array(x_BCHW.shape[-2:])).astype(np.int64)
-    for x, (row, column) in zip(x_BCHW, (centres - side // 2).tolist(), strict=True):
-        x[:, max(row, 0) : max(row + side, 0), max(column, 0) : max(column + side, 0)] = 0
-    return x_BCHW
-
-
-def _resized_crop(x_CHW: Tensor, draws_K: NDArray[np.float64], size: int) -> Tensor:
-    """torchvision's RandomResizedCrop and horizontal flip, with the given draws instead of the global generator."""
-    from torchvision.transforms.v2 import functional
-
-    _, full_height, full_width = x_CHW.shape
-    top, left, height, width = _crop_box(full_height, full_width, draws_K[1:].reshape(_ATTEMPTS, 4))
-    crop = functional.resized_crop(x_CHW, top, left, height, width, [size, size], antialias=True)
-    return functional.horizontal_flip(crop) if draws_K[0] < 0.5 else crop
-
-
-def _crop_box(height: int, width: int, draws: NDArray[np.float64]) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the first drawn box that fits, else of the largest allowed box in the centre."""
-    for u_area, u_aspect, u_top, u_left in draws.tolist():
-        area = height * width * (0.08 + 0.92 * u_area)
-        aspect = (4 / 3) ** (2 * u_aspect - 1)  # log-uniform in 3/4 .. 4/3
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            return int(u_top * (height - h + 1)), int(u_left * (width - w + 1)), h, w
-    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
-    return (height - h) // 2, (width - w) // 2, h, w
+from .transforms import Transform
 
 
 class Source(Protocol):
-    """Stored images and their labels; `read` returns uint8 batches [B, 3, H, W], one for each run of equal sizes."""
+    """Stored images and their labels; `read` returns uint8 batches [B, C, H, W], one for each run of equal sizes."""
 
     labels: NDArray[np.int64]
+
+    @property
+    def channels(self) -> int:
+        """Of an image."""
+        ...
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """What identifies each image in the data set, int64 [N]."""
+        ...
+
+    def with_channels(self, channels: int | None) -> Source:
+        """The same images with 1, 3 or 4 channels; None: those that they have, of files 3. UserError where they lack
+        some."""
+        ...
 
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
         """The images `ids`, in order."""
@@ -170,27 +51,66 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """Images in memory, from uint8 [N, H, W, 3]."""
+    """Images in memory, from uint8 [N, H, W, C]."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self.images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         self.labels = labels
 
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """The images' places."""
+        return np.arange(len(self.labels))
+
+    @property
+    def channels(self) -> int:
+        """Of an image."""
+        return self.images.shape[1]
+
+    def with_channels(self, channels: int | None) -> ArraySource:
+        """Grey levels spread over three channels, or those of RGB; UserError for any other change."""
+        if channels is None or channels == self.channels:
+            return self
+        other = copy(self)
+        if (self.channels, channels) == (1, 3):
+            other.images = self.images.expand(-1, 3, -1, -1)
+        elif (self.channels, channels) == (3, 1):
+            other.images = grey(self.images)
+        else:
+            rule = f"the images have {self.channels} channels"
+            raise UserError(rule, argument="channels", value=channels, remedy=f"set channels={self.channels}")
+        return other
+
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
-        """One batch [B, 3, H, W]."""
+        """One batch [B, C, H, W]."""
         return [self.images[torch.from_numpy(ids)]]
 
 
 class FileSource:
     """Images in files, decoded when read, as `decoding` says."""
 
-    def __init__(self, paths: Sequence[Path], labels: NDArray[np.int64]) -> None:
+    channels = 3
+
+    def __init__(self, paths: Sequence[Path], labels: NDArray[np.int64], *, folder: Path) -> None:
         self.paths = tuple(str(path) for path in paths)
         self.labels = labels
+        self.folder = folder
+
+    def with_channels(self, channels: int | None) -> FileSource:
+        """Files are decoded to any number of channels."""
+        other = copy(self)
+        other.channels = channels or self.channels
+        return other
+
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """Hashes of the images' paths below `folder`: they stay when the folder moves, or other images come and go."""
+        names = [os.fsencode(os.path.relpath(path, self.folder)) for path in self.paths]
+        return np.frombuffer(b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in names), dtype="<i8")
 
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
-        """One batch [1, 3, H, W] for each image; UserError naming the file that cannot be decoded."""
-        return [torch.from_numpy(decode(self.paths[i])[0]).permute(2, 0, 1)[None] for i in ids.tolist()]
+        """One batch [1, C, H, W] for each image; UserError naming the file that cannot be decoded."""
+        return [torch.from_numpy(decode(self.paths[i], self.channels)[0]).permute(2, 0, 1)[None] for i in ids.tolist()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +161,7 @@ class ImageSplit:
 
 
 class TrainView(Dataset[tuple[Tensor, int]]):
-    """`view[index, epoch]`: (float32 [3, H, W], label), augmented by a pure function of (seed, epoch, stored image).
+    """`view[index, epoch]`: (float32 [C, H, W], label), augmented by a pure function of (seed, epoch, stored image).
 
     The image's place in its source is hashed, not the place in the split, so an image is augmented alike whichever
     subset shows it. `__getitems__` fetches a batch at once, with the same results.
@@ -272,7 +192,7 @@ class TrainView(Dataset[tuple[Tensor, int]]):
 
 
 class EvalView(Dataset[tuple[Tensor, int]]):
-    """`view[index]`: (float32 [3, H, W], label), not augmented.
+    """`view[index]`: (float32 [C, H, W], label), not augmented.
 
     Example::
 

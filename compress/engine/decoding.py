@@ -1,9 +1,10 @@
-"""Image files as 8-bit RGB pixels: one rule for every kind of file, and a word for whatever was changed on the way.
+"""Image files as 8-bit pixels: one rule for every kind of file, and a word for whatever was changed on the way.
 
 8-bit RGB is taken as it is. Everything else becomes it: grey levels and palettes are spread over three channels, other
 colour spaces converted, 16-bit integers scaled by their range, images turned as their EXIF orientation says,
 transparent pixels put on white, and of several frames the first is taken. Floats and wider integers have no range that
-a file would tell, so they are refused.
+a file would tell, so they are refused. Asked for one channel, images become grey levels; asked for four, they keep
+their transparency, or the fourth channel of a TIFF.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..plan import UserError
 from ..plan.errors import reason
@@ -31,6 +34,9 @@ BROKEN = (
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 258
 """Tags of EXIF and of TIFF."""
 
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Channels -> Pillow's name."""
+
 NOTES = {
     "frames": "have several frames (the first is taken)",
     "turned": "are turned as their EXIF orientation says",
@@ -42,8 +48,9 @@ NOTES = {
 """What may be said of images that are not plain 8-bit ones; `decode` gives those that hold."""
 
 
-def decode(path: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """The image file `path` as uint8 [H, W, 3], RGB, and the keys of the NOTES that hold of it.
+def decode(path: str, channels: int = 3) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """The image file `path` as uint8 [H, W, `channels`], and the keys of the NOTES that hold of it: RGB, grey levels
+    (1) or RGBA (4).
 
     Raises UserError, naming the file, when it cannot be decoded, has more than MOST_PIXELS, or numbers without a range.
 
@@ -63,7 +70,8 @@ def decode(path: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
             if _is_deep(image):
                 notes.append("deep")
             image.load()
-            return _pixels(image, path, notes), tuple(notes)
+            pixels = _pixels(image, path, notes, channels)
+            return pixels.reshape(*pixels.shape[:2], channels), tuple(notes)
     except UserError:
         raise
     except (*BROKEN, Image.DecompressionBombError) as error:
@@ -77,7 +85,7 @@ def _is_deep(image: Image) -> bool:
     return maxval or image.mode.startswith("I") or any(";16" in str(arg) for args in layouts for arg in args)
 
 
-def _pixels(image: Image, path: str, notes: list[str]) -> NDArray[np.uint8]:
+def _pixels(image: Image, path: str, notes: list[str], channels: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     turn = _turn(image, notes)
@@ -85,10 +93,17 @@ def _pixels(image: Image, path: str, notes: list[str]) -> NDArray[np.uint8]:
         image = Image.fromarray(_upper_bits(image, path))
     elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         notes.append("colours")
-    if image.has_transparency_data:
+    if image.has_transparency_data and channels != 4:
         image = _on_white(image, notes)
-    image = image.convert("RGB")
+    if (image.mode, channels) != ("RGBX", 4):  # a TIFF's fourth channel, which is no transparency
+        image = image.convert(MODES[channels])
     return np.array(image if turn is None else image.transpose(turn))
+
+
+def grey(images_NCHW: Tensor) -> Tensor:
+    """uint8 [N, 3, H, W] as grey levels [N, 1, H, W]: ITU-R 601's luma, rounded as Pillow does it."""
+    red, green, blue = images_NCHW.to(torch.int32).unbind(1)
+    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).to(torch.uint8)[:, None]
 
 
 def _turn(image: Image, notes: list[str]) -> Any:

@@ -120,7 +120,8 @@ class AtomicCheckpoint(Hook):
 
 def describe(row: dict[str, Any]) -> str:
     """A metrics row as one short line."""
-    shown = [("loss", "loss", ".3f"), ("loss_p", "loss", ".3f"), ("top1", "top-1", ".2f")]
+    shown = [("loss", "loss", ".3f"), ("loss_p", "loss", ".3f"), ("train_top1", "top-1 in training", ".2f")]
+    shown += [("top1", "top-1", ".2f")]
     shown += [("bbox_mAP", "box AP", ".2f"), ("train_bbox_mAP", "in training images", ".2f"), ("zeros", "zeros", "d")]
     parts = [f"{label} {row[key]:{spec}}" for key, label, spec in shown if row.get(key) is not None]
     return f"epoch {row['epoch']}/{row['epochs']}  " + "  ".join(parts)

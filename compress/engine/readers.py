@@ -1,8 +1,7 @@
-"""Read the supported image data sets into sources: digits, CIFAR, .npz files and folders of images."""
+"""Read the supported image data sets into sources: digits, CIFAR and .npz files."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from ..plan import UserError, needs
 from ..plan.errors import shown
 from .archives import read_arrays
-from .datasets import ArraySource, FileSource, Source
+from .datasets import ArraySource, Source
 from .sampling import stratified_split
 
 CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -24,24 +23,31 @@ CIFAR100_STATISTICS = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DIGITS_STATISTICS = ((0.305,) * 3, (0.323,) * 3)  # of the training images below
 
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"})
-_CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
-"""What Windows leaves in folders; other systems hide theirs (.DS_Store, ._1.jpg)."""
+CHANNELS = ((), (1,), (3,), (4,))
+"""What may stand behind [N, H, W]."""
 _NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A data set as it was read: sources of both splits, class names, and (mean, std) of the channels.
+    """A data set as it was read.
 
-    `skipped`: files of a folder that are no images of it, {`hidden` or the suffix: number}.
+    Args:
+        name: of the data set.
+        train: images to train on.
+        test: images that judge the network; None: the data set brings none, and a part of `train` has to.
+        classes: names, in the order of the labels.
+        statistics: (mean, std) of the channels.
+        val: images for the figures after an epoch, where the data set brings some beside `test`.
+        skipped: files of a folder that are no images of it, {`hidden` or the suffix: number}.
     """
 
     name: str
     train: Source
-    test: Source
+    test: Source | None
     classes: tuple[str, ...]
     statistics: tuple[tuple[float, ...], tuple[float, ...]]
+    val: Source | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -117,7 +123,9 @@ def read_cifar(name: str, root: str, *, download: bool = False) -> Reading:
 
 
 def read_npz(path: str | Path) -> Reading:
-    """A NumPy archive with uint8 `train_images`, `test_images` [N, H, W, 3], integer `*_labels` [N] and `classes`.
+    """A NumPy archive with uint8 `train_images`, `test_images`, integer `*_labels` [N] and `classes`.
+
+    Images are [N, H, W, C] with 1, 3 or 4 channels, or [N, H, W].
 
     No pickled object is ever loaded. 32 x 32 images are normalised as CIFAR-10, others as ImageNet.
 
@@ -136,16 +144,16 @@ def read_npz(path: str | Path) -> Reading:
         raise UserError(
             f"{path}: classes has shape {list(classes.shape)}, {classes.dtype}; store a list of class names"
         )
-    names = tuple(_class_name(path, name) for name in classes)
+    names = tuple(class_name(path, name) for name in classes)
     sources = {split: _npz_source(path, split, arrays=arrays, n_classes=len(names)) for split in ("train", "test")}
-    shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
+    shapes = [[*source.images.shape[2:], source.channels] for source in sources.values()]
     if shapes[0] != shapes[1]:
         raise UserError(f"{path}: train_images are {shapes[0]} and test_images {shapes[1]}; store one image size")
-    statistics = CIFAR10_STATISTICS if shapes[0] == [32, 32, 3] else IMAGENET_STATISTICS
+    statistics = CIFAR10_STATISTICS if shapes[0][:2] == [32, 32] else IMAGENET_STATISTICS
     return Reading(path.stem, sources["train"], sources["test"], classes=names, statistics=statistics)
 
 
-def _class_name(path: Path, name: Any) -> str:
+def class_name(path: Path, name: Any) -> str:
     """A class's name as text; UserError where it is none."""
     try:
         text = name.decode() if isinstance(name, bytes) else str(name)
@@ -157,8 +165,11 @@ def _class_name(path: Path, name: Any) -> str:
 
 def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes: int) -> ArraySource:
     images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise UserError(f"{path}: {split}_images is {images.dtype} {list(images.shape)}; store uint8 [N, H, W, 3]")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in CHANNELS:
+        raise UserError(
+            f"{path}: {split}_images is {images.dtype} {list(images.shape)}; store uint8 [N, H, W, 3]; "
+            "1 and 4 channels are read, too"
+        )
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise UserError(
             f"{path}: {split}_labels is {labels.dtype} {list(labels.shape)} for {len(images)} images; "
@@ -171,78 +182,4 @@ def _npz_source(path: Path, split: str, *, arrays: dict[str, NDArray], n_classes
             f"{path}: {split}_labels span {labels.min()}..{labels.max()}, but there are {n_classes} classes; "
             f"number them 0..{n_classes - 1}"
         )
-    return ArraySource(images, labels.astype(np.int64))
-
-
-def read_imagefolder(root: str | Path) -> Reading:
-    """Folders `root/train/CLASS/` and `root/val/CLASS/` of image files; classes are numbered in alphabetical order.
-
-    Files are found, not opened; hidden ones and those of other kinds than images are left out and counted.
-
-    Raises:
-        UserError: a folder is missing, empty or unreadable, or train and val hold different classes.
-
-    Example::
-
-        reading = read_imagefolder("imagenet-20")
-    """
-    root = Path(root)
-    try:
-        return _folders(root)
-    except OSError as error:
-        raise UserError(
-            f"root={root}: cannot be read ({error.strerror}: {error.filename}); correct its rights"
-        ) from None
-
-
-def _folders(root: Path) -> Reading:
-    names = {split: _class_names(root, split) for split in ("train", "val")}
-    for here, other in (("train", "val"), ("val", "train")):
-        only = sorted(set(names[here]) - set(names[other]))
-        if only:
-            shown_names = ", ".join(map(shown, only[:5])) + (", ..." if len(only) > 5 else "")
-            raise UserError(
-                f"{root}: class folders only in {here}: {shown_names}; train and val must hold the same classes"
-            )
-    skipped: Counter[str] = Counter()
-    return Reading(
-        name=root.resolve().name,
-        train=_folder_source(root / "train", names["train"], skipped),
-        test=_folder_source(root / "val", names["val"], skipped),
-        classes=tuple(names["train"]),
-        statistics=IMAGENET_STATISTICS,
-        skipped=skipped,
-    )
-
-
-def _class_names(root: Path, split: str) -> list[str]:
-    folder = root / split
-    if not folder.is_dir():
-        raise UserError(f"root={root}: no folder {folder}; root must hold train/ and val/ with a folder for each class")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise UserError(f"{folder}: no class folders; put the images of each class in a folder of its own")
-    for name in names:
-        _class_name(folder, name)
-    return names
-
-
-def _folder_source(folder: Path, names: list[str], skipped: Counter[str]) -> FileSource:
-    """The images below `folder`; what is left out there is counted in `skipped`."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(names):
-        found = []
-        for path in sorted(path for path in (folder / name).rglob("*") if path.is_file()):
-            inside = path.relative_to(folder / name).parts
-            if any(part.startswith(".") for part in inside) or path.name.lower() in _CLUTTER:
-                skipped["hidden"] += 1
-            elif path.suffix.lower() not in _IMAGE_SUFFIXES:
-                skipped[path.suffix.lower() or "no suffix"] += 1
-            else:
-                found.append(path)
-        if not found:
-            raise UserError(f"{folder / name}: no images; add some ({', '.join(sorted(_IMAGE_SUFFIXES))})")
-        paths += found
-        labels += [label] * len(found)
-    return FileSource(paths, np.array(labels, dtype=np.int64))
+    return ArraySource(images if images.ndim == 4 else images[..., None], labels.astype(np.int64))

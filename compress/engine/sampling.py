@@ -67,7 +67,9 @@ def _as_words(value: int | NDArray[np.int64]) -> NDArray[np.uint64]:
     return np.array([int(value) & _MASK], dtype=np.uint64)
 
 
-def stratified_split(labels: ArrayLike, fraction: float, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def stratified_split(
+    labels: ArrayLike, fraction: float, *, seed: int, keys: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split indices at random so that both parts keep the balance of the classes.
 
     The second part holds `round(fraction * N)` indices; of a class with n members it gets `fraction * n` rounded up
@@ -77,6 +79,8 @@ def stratified_split(labels: ArrayLike, fraction: float, *, seed: int) -> tuple[
         labels: integers [N].
         fraction: share of the second part, between 0 and 1 exclusive.
         seed: decides which members go where.
+        keys: what identifies the members, int64 [N]: where some come or go, the others stay in their part, as far as
+            its size allows; None: their places.
 
     Returns:
         (rest, part): sorted int64 indices, disjoint, together 0..N-1.
@@ -102,7 +106,7 @@ def stratified_split(labels: ArrayLike, fraction: float, *, seed: int) -> tuple[
         )
     classes, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
     takes = _shares(counts, fraction, total=total, tie_keys=stream_keys(seed, TIES, classes.astype(np.int64)))
-    order = np.lexsort((stream_keys(seed, SPLIT, np.arange(len(labels))), members))
+    order = np.lexsort((stream_keys(seed, SPLIT, np.arange(len(labels)) if keys is None else keys), members))
     place = np.empty(len(labels), dtype=np.int64)  # of an image within the shuffled members of its class
     place[order] = np.arange(len(labels)) - (np.cumsum(counts) - counts)[members[order]]
     taken = place < takes[members]

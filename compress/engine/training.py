@@ -78,7 +78,16 @@ class Classifier(Prepared):
         self._teacher = tuple(teachers)  # a tuple keeps it out of the state dict
 
     def forward(self, inputs: Tensor, labels: Tensor, mode: str = "loss") -> dict[str, Tensor]:
-        """Losses of a batch: inputs [B, C, H, W], labels int64 [B]. MMEngine adds up the entries named `loss`."""
+        """Losses of a batch and `train_top1`, how many percent of it are right as they are shown.
+
+        Args:
+            inputs: images [B, C, H, W].
+            labels: int64 [B].
+            mode: MMEngine's.
+
+        Returns:
+            Scalars by name; MMEngine adds up those named `loss`.
+        """
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         # bf16 needs no loss scaling, so autocast is enough on any device; MMEngine's wrapper does fp16.
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext():
@@ -87,6 +96,7 @@ class Classifier(Prepared):
                 with torch.no_grad():
                     teacher_logits = self._teacher[0].to(inputs.device)(inputs)
         losses = {"loss_ce": F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)}
+        losses["train_top1"] = 100 * (logits.argmax(1) == labels).float().mean()
         if others is not None:
             loss = F.cross_entropy(others.float(), labels, label_smoothing=self.label_smoothing)
             losses["loss_auxiliary"] = self.auxiliary_weight * loss

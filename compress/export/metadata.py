@@ -9,8 +9,8 @@ from typing_extensions import TypedDict
 
 Classes = Annotated[list[str], Field(min_length=1)]
 Side = Annotated[int, Field(ge=1, le=65536)]
-Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
-Spreads = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)]
+Channels = Annotated[list[float], Field(min_length=1, max_length=4)]
+Spreads = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=4)]
 
 
 class Preprocessing(TypedDict, total=False):

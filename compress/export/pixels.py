@@ -1,6 +1,6 @@
 """Let an exported network take pixels: normalisation and transposition move into its graph.
 
-Shapes: B images of a batch, H x W pixels, C = 3 channels (RGB).
+Shapes: B images of a batch, H x W pixels, C channels (1 grey, 3 RGB, 4 RGBA).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PREFIX = "pixels_"
 
 
 def export_pixels(source: str | Path, path: str | Path) -> Path:
-    """Write the ONNX file `source`, made to take pixels, at `path`: uint8 (batch, H, W, 3), RGB, of the input's size.
+    """Write the ONNX file `source`, made to take pixels, at `path`: uint8 (batch, H, W, C) of the input's size.
 
     Before the network come a cast to float32, the transposition to NCHW, one multiplication and one addition, with the
     mean and the standard deviation of the file's metadata. They give what `uint8 / 255`, minus mean, over std gives to
     some 1e-7 of the largest value, and are float32 for a float16 or INT8 network too: its own nodes are left as they
     are. Resizing and cropping stay outside. The entry `preprocessing` of the metadata gets `"input": "uint8 NHWC"`.
 
-    Raises UserError when `source` takes pixels already, is a detector, does not take float32 (batch, 3, H, W), or does
+    Raises UserError when `source` takes pixels already, is a detector, does not take float32 (batch, C, H, W), or does
     not tell its preprocessing; further as `read_onnx` does.
 
     Example::
@@ -66,12 +66,12 @@ def _prepend(proto: Any, source: str | Path, preprocessing: Mapping[str, Any]) -
     graph = proto.graph
     tensor, name = graph.input[0].type.tensor_type, graph.input[0].name
     (batch, *size) = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-    if tensor.elem_type != TensorProto.FLOAT or size != preprocessing["input_size"] or size[0] != 3:
+    if tensor.elem_type != TensorProto.FLOAT or size != preprocessing["input_size"]:
         raise UserError(
             f"{source}: takes {TensorProto.DataType.Name(tensor.elem_type).lower()} of shape {size}, prepared for "
-            f"{preprocessing['input_size']}; both must be [3, height, width], of float; export the network again"
+            f"{preprocessing['input_size']}; both must be [channels, height, width], of float; export the network again"
         )
-    mean, std = (np.array(preprocessing[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    mean, std = (np.array(preprocessing[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
     nodes = []
     for key, value in (("scale", 1 / (255 * std)), ("shift", -mean / std)):  # no initializers: those are weights
         constant = numpy_helper.from_array(value.astype(np.float32))
@@ -91,7 +91,7 @@ def _prepend(proto: Any, source: str | Path, preprocessing: Mapping[str, Any]) -
         node.input[:] = [last if given == name else given for given in node.input]
     del graph.node[:]
     graph.node.extend([*nodes, *network])
-    graph.input[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, *size[1:], 3]))
+    graph.input[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, *size[1:], size[0]]))
 
 
 def network_input(images_BCHW: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:

@@ -10,14 +10,15 @@ from mmengine.device import get_device
 from torch import nn
 
 from ..engine.data import DataConfig, ImageData, load_data
+from ..engine.datasets import ImageSplit
 from ..engine.hooks import Progress
 from ..engine.loaders import eval_loader
 from ..engine.settings import TrainConfig
 from ..engine.tasks import Classification
 from ..engine.training import evaluate_top1, train
-from ..measure.accuracy import evaluate_model
+from ..measure.accuracy import OUTPUTS, evaluate_model
 from ..measure.models import open_model
-from ..plan import UserError
+from ..plan import UserError, check_figures
 from ..spaces import Space, TracedSpace, make_space
 from ..tracing import traced
 from .deploying import DEPLOYING, EVAL_BATCH
@@ -59,8 +60,17 @@ class ImageContext(NetworkContext):
         return Classification(self.data)
 
     def watch(self, network: nn.Module) -> dict[str, float]:
-        """Top-1 in percent and loss on the evaluation images, computed on the device; it stays where it was."""
-        return watch_images(network, self.data, num_workers=self.recipe.data.num_workers)
+        """Top-1 in percent and loss on the images for that, if there are any: never on test images."""
+        return self._figures(network, self.data.val)
+
+    def evaluate(self, network: nn.Module) -> dict[str, float]:
+        """Top-1 in percent and loss on the evaluation images, as stages record them; UserError unless finite."""
+        figures = self._figures(network, self.data.test)
+        check_figures(f"evaluation on {self.data.name}", figures, remedy=OUTPUTS)
+        return figures
+
+    def _figures(self, network: nn.Module, split: ImageSplit | None) -> dict[str, float]:
+        return image_figures(network, split, num_workers=self.recipe.data.num_workers)
 
     def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
         """Figures of a run folder's network, an ONNX file or an engine on the evaluation split, in `backend`."""
@@ -92,9 +102,11 @@ def recipe_data(recipe: ImageRecipe, progress: Progress) -> ImageData:
         raise error.of("root").under("data").at("recipe") from None
 
 
-def watch_images(network: nn.Module, data: ImageData, *, num_workers: int) -> dict[str, float]:
-    """Top-1 in percent and loss on the evaluation images, computed on the device; the network stays where it was."""
-    loader = eval_loader(data.test, batch_size=EVAL_BATCH, num_workers=num_workers)
+def image_figures(network: nn.Module, split: ImageSplit | None, *, num_workers: int) -> dict[str, float]:
+    """Top-1 in percent and loss on `split`, computed on the device; the network stays where it was. {} without it."""
+    if split is None:
+        return {}
+    loader = eval_loader(split, batch_size=EVAL_BATCH, num_workers=num_workers)
     home = next(network.parameters()).device
     figures = evaluate_top1(network.to(get_device()), loader)
     network.to(home)

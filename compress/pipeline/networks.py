@@ -16,9 +16,8 @@ from ..engine.penalising import check_latency_table
 from ..engine.settings import TrainConfig
 from ..engine.tasks import Task
 from ..engine.training import Job
-from ..measure.accuracy import OUTPUTS
 from ..measure.latency import check_backends
-from ..plan import UserError, WidthPlan, check_figures, speaking
+from ..plan import UserError, WidthPlan, speaking
 from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, check_reachable
 from ..spaces import SPACES, Card, Space, blocks_of, load_model, load_space, load_state, save_model, sizes
@@ -157,6 +156,10 @@ class NetworkContext(RunContext):
         """Figures of `network` after an epoch, computed on the device; it stays where it was."""
 
     @abstractmethod
+    def evaluate(self, network: nn.Module) -> dict[str, Any]:
+        """Figures of `network` on the evaluation images, as stages record them; it stays where it was."""
+
+    @abstractmethod
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
         """Train `network` in place, as the stage `stage`."""
 
@@ -264,12 +267,6 @@ class NetworkContext(RunContext):
     def seen(self) -> dict[str, dict[str, int]]:
         """What a stage that reads the data first records of them, where image files are not all plain ones."""
         return {"images": dict(self.data.seen)} if self.data.seen else {}
-
-    def evaluate(self, network: nn.Module) -> dict[str, Any]:
-        """Figures of `network` on the evaluation images, as stages record them; UserError when they are not finite."""
-        figures = self.watch(network)
-        check_figures(f"evaluation on {self.data.name}", figures, remedy=OUTPUTS)
-        return figures
 
     def counted(self, network: nn.Module) -> nn.Module:
         """What of `network` runs on one image when MACs are counted; its modules keep their names."""

@@ -8,10 +8,16 @@ from typing import Any
 from .errors import UserError
 
 
-def inside(folder: str | Path, name: Any, *, source: str | Path) -> Path:
+def inside(folder: str | Path, name: Any, *, source: str | Path, remedy: str = "restore the file") -> Path:
     """The path of what the stored file `source` calls `name`: relative, within `folder`, and not through links out.
 
     Nothing has to be there. Raises UserError, beginning with `source`, for any other name.
+
+    Args:
+        folder: that the path stays in.
+        name: relative, of a file in it.
+        source: of the name.
+        remedy: what the user can do about another name.
 
     Example::
 
@@ -22,9 +28,9 @@ def inside(folder: str | Path, name: Any, *, source: str | Path) -> Path:
         f"{source}: {str(name)[:80]!r} must be a path inside {folder}, not absolute, with '..' or by a link out of it"
     )
     if not isinstance(name, str) or not name or "\0" in name:
-        raise UserError(f"{refused}; restore the file")
+        raise UserError(f"{refused}; {remedy}")
     parts = PurePosixPath(name)
     odd = parts.is_absolute() or PureWindowsPath(name).drive or ".." in parts.parts or "\\" in name
     if odd or not (path / name).resolve().is_relative_to(home):
-        raise UserError(f"{refused}; restore the file")
+        raise UserError(f"{refused}; {remedy}")
     return path / name

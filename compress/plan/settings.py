@@ -85,7 +85,7 @@ def build_settings(cls: type, values: Any, path: str = "") -> Any:
 
 def convert(value: Any, hint: Any, path: str) -> Any:
     """`value` as the annotation `hint` has it: a dataclass, Mapping, tuple, Literal or scalar, each maybe optional, or
-    one of some words in its place (`Literal["auto"] | int`).
+    one of some words in its place (`Literal["auto"] | int`), or a tuple (`int | tuple[int, int]`).
 
     Raises UserError, naming `path`, for another type, choice or range.
     """
@@ -94,7 +94,7 @@ def convert(value: Any, hint: Any, path: str) -> Any:
     if union and value is None and type(None) in typing.get_args(base):
         return None
     if union:
-        words, option = _alternatives(base)
+        words, option = _alternatives(base, value)
         if _is_one(value, words):
             return value
         try:
@@ -137,7 +137,7 @@ def check_setting(name: str, value: Any, hint: Any) -> None:
     base, rules = _opened(hint)
     args = typing.get_args(base)
     if typing.get_origin(base) in (typing.Union, types.UnionType):
-        words, option = _alternatives(base)
+        words, option = _alternatives(base, value)
         if not (value is None and type(None) in args) and not _is_one(value, words):
             check_setting(name, value, Annotated[option, *rules] if rules else option)
         return
@@ -170,11 +170,17 @@ def _opened(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return hint, ()
 
 
-def _alternatives(union: Any) -> tuple[tuple[Any, ...], Any]:
-    """The words of `Literal["auto"] | int`, which stand for a value of the one other type, and that type."""
+def _alternatives(union: Any, value: Any) -> tuple[tuple[Any, ...], Any]:
+    """The words of `Literal["auto"] | int`, which stand for a value of the one other type, and that type.
+
+    Of `int | tuple[int, int]` it is the one that `value` looks like.
+    """
     options = [option for option in typing.get_args(union) if option is not type(None)]
     words = [option for option in options if len(options) > 1 and typing.get_origin(option) is Literal]
-    (other,) = (option for option in options if option not in words)
+    others = [option for option in options if option not in words]
+    listed = isinstance(value, list | tuple)
+    several = [each for each in others if (typing.get_origin(_opened(each)[0]) is tuple) == listed]
+    (other,) = several if len(others) > 1 else others
     return tuple(word for option in words for word in typing.get_args(option)), other
 
 

@@ -22,7 +22,7 @@ COLOURS = ("c1", "c2", "c3", "c4", "c5")
 
 
 def figures(rows: list[dict[str, Any]], *, top1_before: float | None) -> list[str]:
-    """One HTML figure per panel that has points; `top1_before` (percent) is drawn as a reference line."""
+    """One HTML figure per panel that has points; `top1_before` (percent, on images set aside) is a reference line."""
     panels = []
     for stage, title in STAGES.items():
         panels.append(_losses(rows, stage=stage, title=f"{title}: loss"))
@@ -32,7 +32,7 @@ def figures(rows: list[dict[str, Any]], *, top1_before: float | None) -> list[st
                 title_zeros = "Search: scores at exactly zero"
                 panels.append(panel_of(rows, stage=stage, key="zeros", title=title_zeros, zero=True))
         reference = None if stage == "train" else top1_before
-        panels.append(panel_of(rows, stage=stage, key="top1", title=f"{title}: top-1 accuracy, %", reference=reference))
+        panels.append(_top1(rows, stage=stage, title=title, reference=reference))
         panels.append(_average_precision(rows, stage=stage, title=f"{title}: box AP, %"))
     return [panel for panel in panels if panel]
 
@@ -69,6 +69,14 @@ def _average_precision(rows: list[dict[str, Any]], *, stage: str, title: str) ->
     named = {"bbox_mAP": "validation images", "train_bbox_mAP": "training images"}
     curves = _named({name: series(rows, stage=stage, key=key) for key, name in named.items()})
     return _figure(curves, title=title, zero=True)
+
+
+def _top1(rows: list[dict[str, Any]], *, stage: str, title: str, reference: float | None) -> str:
+    """Of images that the network is not trained on, where a run evaluated some, and of its training batches."""
+    named = {"top1": "images not trained on", "train_top1": "training batches, augmented"}
+    curves = _named({name: series(rows, stage=stage, key=key) for key, name in named.items()})
+    what = "accuracy" if len(curves) != 1 or curves[0].name == named["top1"] else "of training batches"
+    return _figure(curves, title=f"{title}: top-1 {what}, %", reference=reference)
 
 
 def _named(found: dict[str, list[tuple[float, float]]]) -> list[svg.Curve]:

@@ -16,7 +16,8 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     twice, of which the later row counts.
 
     Args:
-        path: the file; its rows are described in docs/formats.md (losses as logged, `top1` in percent, `seconds`).
+        path: the file; its rows are described in docs/formats.md (losses as logged, `train_top1` and `top1` in percent,
+            `seconds`).
 
     Returns:
         One dictionary per (stage, epoch).

@@ -174,13 +174,15 @@ def training(run: RunContents) -> str:
     """Curves of the search and of the fine-tuning."""
     if run.metrics is None:
         return section("Training curves", absent("metrics.jsonl"))
-    panels = curves.figures(run.metrics, top1_before=(run.summary.get("top1") or {}).get("before"))
+    aside = run.summary.get("evaluated_on") == "holdout"
+    before = (run.summary.get("top1") or {}).get("before") if aside else None
+    panels = curves.figures(run.metrics, top1_before=before)
     text = "One point per epoch"
     watched = ((run.recipe or {}).get("recipe") or {}).get("data", {}).get("watch")
     if watched:
         text += f"; AP on {watched} validation and {watched} training images, evenly chosen"
-    elif not rows.is_detector(run.summary):
-        text += f"; {rows.judged_by(run.summary)}"
+    elif not rows.is_detector(run.summary) and not aside:
+        text += "; test images are looked at when a stage has ended"
     text += "."
     return section("Training curves", f'<div class="panels">{"".join(panels)}</div>{note(text)}')
 

@@ -16,6 +16,7 @@ from .base import Space
 from .card_file import FORMAT, REMEDY, CardFile
 from .given import check_given
 from .states import read_state
+from .stem import with_channels_of
 from .timm_layouts import in_timm_layout, interpolated
 from .weights import check_types
 
@@ -144,7 +145,8 @@ def load_state(
     timm's transformers also take the layouts that timm converts, Microsoft's Swin among them. Their position tables may
     be those of another window or image size: they are interpolated, with a warning.
 
-    Where only the number of classes differs, a UserError says so, or, with `fresh_classifier`, a warning.
+    Where only the number of classes differs, a UserError says so, or, with `fresh_classifier`, a warning. Weights of
+    RGB images are adapted to one channel or four, with a warning.
 
     Args:
         model: takes the weights, in place.
@@ -158,8 +160,8 @@ def load_state(
         network, state = space.build(), read_state("in1k.pth")
         load_state(network, state, source="in1k.pth", classifier=space.classifier, fresh_classifier=True)
     """
-    converted = in_timm_layout(model, state)
     own = model.state_dict()
+    converted, stem = with_channels_of(own, in_timm_layout(model, state))
     classes = _other_classes(own, converted, classifier)
     fitting = {**converted, **{name: value for name, value in own.items() if name.rpartition(".")[0] in classes}}
     layers, (there, here) = ", ".join(classes), next(iter(classes.values()), (0, 0))
@@ -171,6 +173,12 @@ def load_state(
         warnings.warn(
             f"{source}: the classifier ({layers}) has {there} classes there and {here} here, so it keeps its fresh "
             "initialisation; all other weights are the checkpoint's",
+            stacklevel=2,
+        )
+    if stem:
+        done = "summed for 1 channel" if own[stem].shape[1] == 1 else f"repeated and scaled for {own[stem].shape[1]}"
+        warnings.warn(
+            f"{source}: {stem} reads RGB there and was {done}; the network is not exactly the one that was trained",
             stacklevel=2,
         )
     if tables := interpolated(state, converted):

@@ -40,11 +40,11 @@ Scored = Literal["sidt", "vtp"]
 class TransformerSpace(WidthSpace):
     """A timm model called `model`, made with the keyword arguments `options`; timm checkpoints load.
 
-    `input_size`: side of the image in pixels; None: timm's own for this model. `options` are timm's, such as
-    `{"window_size": 4, "patch_size": 2, "embed_dim": 48, "drop_path_rate": 0.2}`: plain values, tuples kept as lists,
-    because they go into model.json. `widths` holds the groups that differ from the original; of an attention or MLP of
-    width 0 a constant is left. Raises UserError for a model of another family, an option timm refuses, a group that
-    does not exist, or a width out of range.
+    `input_size`: side of the image in pixels, or [height, width]; None: timm's own for this model. `options` are
+    timm's, such as `{"window_size": 4, "patch_size": 2, "embed_dim": 48, "drop_path_rate": 0.2}`: plain values, tuples
+    kept as lists, because they go into model.json. `widths` holds the groups that differ from the original; of an
+    attention or MLP of width 0 a constant is left. Raises UserError for a model of another family, an option timm
+    refuses, a group that does not exist, or a width out of range.
 
     Example::
 
@@ -56,7 +56,7 @@ class TransformerSpace(WidthSpace):
     num_classes: int
     model: str
     in_channels: int = 3
-    input_size: int | None = None
+    input_size: int | tuple[int, int] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     scored: Scored = "sidt"
     widths: Mapping[str, int] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class TransformerSpace(WidthSpace):
         check_model(self.name, self.model)
         check_ends(self.num_classes, self.in_channels)
         if self.input_size is not None:
-            check_whole("input_size", self.input_size, least=1, most=MOST_PIXELS, example=224)
+            object.__setattr__(self, "input_size", _checked_size(self.input_size))
         plain = plain_options(self.name, self.options)
         object.__setattr__(self, "options", plain)
         check_options(plain)
@@ -109,7 +109,8 @@ class TransformerSpace(WidthSpace):
         An operator of kind `attention` is the two products of a block's attention: 2 tokens^2 MACs per dimension,
         head and window (table 4.3).
         """
-        if self.input_size is not None and tuple(input_size[1:]) != (self.input_size, self.input_size):
+        sides = (self.input_size,) * 2 if isinstance(self.input_size, int) else self.input_size
+        if sides is not None and tuple(input_size[1:]) != sides:
             raise UserError(
                 f"space.input_size = {self.input_size}: the images have {input_size[1]} x {input_size[2]} pixels; "
                 "set it to the data's input_size"
@@ -139,8 +140,24 @@ class VitSpace(TransformerSpace):
     name = "vit"
 
 
+def _checked_size(size: Any) -> int | tuple[int, int]:
+    """A side in pixels, or both; UserError for anything else."""
+    if isinstance(size, list | tuple) and len(size) == 2:
+        for side in size:
+            check_whole("input_size", side, least=1, most=MOST_PIXELS, example=224)
+        return tuple(size)
+    check_whole("input_size", size, least=1, most=MOST_PIXELS, example=224)
+    return size  # type: ignore[no-any-return]
+
+
 def _create(
-    space: str, name: str, input_size: int | None, options: Mapping[str, Any], *, num_classes: int, in_channels: int
+    space: str,
+    name: str,
+    input_size: int | tuple[int, int] | None,
+    options: Mapping[str, Any],
+    *,
+    num_classes: int,
+    in_channels: int,
 ) -> nn.Module:
     """The unpruned network as timm makes it."""
     import timm
@@ -183,7 +200,9 @@ def _on_meta(space: TransformerSpace) -> nn.Module:
 
 
 @lru_cache(maxsize=32)
-def _groups(space: str, model: str, input_size: int | None, options: str, scored: Scored) -> tuple[Group, ...]:
+def _groups(
+    space: str, model: str, input_size: int | tuple[int, int] | None, options: str, scored: Scored
+) -> tuple[Group, ...]:
     """Groups of the unpruned network; `options` as JSON, because results are kept."""
     with torch.device("meta"):
         network = _create(space, model, input_size, json.loads(options), num_classes=2, in_channels=3)

@@ -18,7 +18,7 @@ from ..engine.tasks import Classification
 from ..pipeline.checks import check_batch
 from ..pipeline.context import RunContext
 from ..pipeline.folder import RunFolder
-from ..pipeline.images import recipe_data, watch_images
+from ..pipeline.images import image_figures, recipe_data
 from ..pipeline.running import alone, start
 from ..pipeline.stage import Figures, Stage
 from ..pipeline.tables import RunTable, record_table, run_table
@@ -118,9 +118,9 @@ class TopologyContext(RunContext):
             self.costs.predict(genotype)
 
     def watch(self, network: nn.Module) -> dict[str, float]:
-        """Figures after an epoch: the supernet's accuracy, and the cell that stands there now."""
+        """Figures after an epoch: the supernet's accuracy on images set aside, and the cell that stands there now."""
         assert isinstance(network, Supernet)
-        figures = watch_images(network, self.data, num_workers=self.recipe.data.num_workers)
+        figures = image_figures(network, self.data.val, num_workers=self.recipe.data.num_workers)
         with torch.no_grad():
             scores = edge_scores(network.weights(torch.device("cpu")))
         genotype = self.discretised(scores)

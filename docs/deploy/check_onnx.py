@@ -2,11 +2,12 @@
 
     python check_onnx.py model.onnx test.npz
 
-The archive holds `test_images`, uint8 [N, H, W, 3] (RGB), and `test_labels`, integers [N]. Images of other kinds become
-such as in training: upright by their EXIF orientation, transparent pixels on white, the upper 8 of 16 bits, the first
-of several frames. Everything else is in the ONNX file: its metadata entry `preprocessing` says how images become the
-network's input. Copy this file to start a deployment of your own; `preprocess` is all that has to be rebuilt in another
-language. Of a file that was exported with `--uint8-input`, only resizing and cropping are left outside.
+The archive holds `test_images`, uint8 [N, H, W, C] (RGB, or the channels that the network was trained on; [N, H, W] are
+grey levels), and `test_labels`, integers [N]. Images of other kinds become such as in training: upright by their EXIF
+orientation, transparent pixels on white, the upper 8 of 16 bits, the first of several frames. Everything else is in the
+ONNX file: its metadata entry `preprocessing` says how images become the network's input. Copy this file to start a
+deployment of your own; `preprocess` is all that has to be rebuilt in another language. Of a file that was exported with
+`--uint8-input`, only resizing and cropping are left outside.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def resize_weights(old: int, new: int) -> np.ndarray:
 
 
 def resize(images: np.ndarray, shorter: int) -> np.ndarray:
-    """uint8 [N, H, W, 3], the shorter side scaled to `shorter` pixels, the aspect ratio kept."""
+    """uint8 [N, H, W, C], the shorter side scaled to `shorter` pixels, the aspect ratio kept."""
     height, width = images.shape[1:3]
     if min(height, width) == shorter:
         return images
@@ -52,14 +53,21 @@ def resize(images: np.ndarray, shorter: int) -> np.ndarray:
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def preprocess(images: np.ndarray, how: dict) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, h, w]: resize, centre crop, scale to 0..1, normalise.
+def spread(images: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 [N, H, W, C]; grey levels, [N, H, W] or [N, H, W, 1], get as many equal channels as the network reads."""
+    images = images[..., None] if images.ndim == 3 else images
+    return np.repeat(images, channels, axis=3) if images.shape[3] == 1 else images
 
-    uint8 [N, h, w, 3], only resized and cropped, for a network that takes pixels.
+
+def preprocess(images: np.ndarray, how: dict) -> np.ndarray:
+    """uint8 [N, H, W, C] -> float32 [N, C, h, w]: resize, centre crop, scale to 0..1, normalise.
+
+    uint8 [N, h, w, C], only resized and cropped, for a network that takes pixels.
     """
+    channels, height, width = how["input_size"]
+    images = spread(images, channels)
     if how["resize"] is not None:
         images = resize(images, how["resize"])
-    _, height, width = how["input_size"]
     top, left = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
     images = images[:, top : top + height, left : left + width]
     if how.get("input") == "uint8 NHWC":
@@ -89,7 +97,7 @@ def main() -> None:
     """Parse the arguments and print the accuracy."""
     parser = argparse.ArgumentParser(description="Top-1 accuracy of an ONNX file with ONNX Runtime and NumPy alone.")
     parser.add_argument("model", help="ONNX file that `nncompress prune` wrote")
-    parser.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, 3], and test_labels [N]")
+    parser.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, C], and test_labels [N]")
     args = parser.parse_args()
     try:
         accuracy, count = top1(args.model, args.archive)

@@ -3,7 +3,7 @@
     python run_tensorrt.py model.engine test.npz
 
 Needs `pip install tensorrt cuda-python numpy` (or tensorrt-rtx) in the version that built the engine, an NVIDIA GPU,
-and `model.engine.json` beside the engine. The archive holds `test_images`, uint8 [N, H, W, 3] (RGB) of the network's
+and `model.engine.json` beside the engine. The archive holds `test_images`, uint8 [N, H, W, C] of the network's
 size, and `test_labels`, integers [N]. Copy this file to start a deployment of your own.
 """
 
@@ -29,8 +29,9 @@ def cuda(result: tuple[Any, ...]) -> Any:
 
 
 def preprocess(images: np.ndarray, how: dict[str, Any]) -> np.ndarray:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]: scale to 0..1, normalise; unchanged for networks that take pixels."""
-    if list(images.shape[1:]) != [*how["input_size"][1:], 3]:
+    """uint8 [N, H, W, C] -> float32 [N, C, H, W]: scale to 0..1, normalise; unchanged for networks that take pixels."""
+    channels, *sides = how["input_size"]
+    if list(images.shape[1:]) != [*sides, channels]:
         raise ValueError(f"images of shape {images.shape[1:]}, but the network takes {how['input_size']}; resize first")
     if how.get("input") == "uint8 NHWC":
         return images
@@ -123,7 +124,7 @@ def main() -> None:
     """Parse the arguments, print the accuracy and the time of a batch."""
     arguments = argparse.ArgumentParser(description="Accuracy and latency of a TensorRT engine, without PyTorch.")
     arguments.add_argument("engine", help="engine of `nncompress export`; its card, ENGINE.json, lies beside it")
-    arguments.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, 3], and test_labels [N]")
+    arguments.add_argument("archive", help=".npz with test_images, uint8 [N, H, W, C], and test_labels [N]")
     arguments.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
     args = arguments.parse_args()
     try:

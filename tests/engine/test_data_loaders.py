@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from compress.engine.data import DataConfig, load_data
-from compress.engine.datasets import ArraySource, FileSource, ImageSplit, Transform, _crop_box
+from compress.engine.datasets import ArraySource, FileSource, ImageSplit
 from compress.engine.loaders import PairLoader, eval_loader, train_loader
 from compress.engine.sampling import AUGMENT, stratified_halves, stream_keys, uniforms
+from compress.engine.transforms import Transform, _crop_box
 from compress.plan import UserError
 
 AUGMENTATIONS = ["crop", "crop_flip", "resized_crop", "none"]
@@ -30,7 +31,7 @@ def file_split(tmp_path) -> ImageSplit:
     for i, path in enumerate(paths):
         Image.fromarray(rng.integers(0, 256, (20 + 4 * i, 40, 3), dtype=np.uint8)).save(path)
     transform = Transform(16, 18, "resized_crop", 2, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
-    return ImageSplit(FileSource(paths, np.arange(6)), np.arange(6), transform)
+    return ImageSplit(FileSource(paths, np.arange(6), folder=tmp_path), np.arange(6), transform)
 
 
 def epoch_of(loader, epoch: int) -> list:

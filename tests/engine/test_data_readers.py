@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from compress.engine.data import DataConfig, load_data
-from compress.engine.readers import read_imagefolder, read_npz
+from compress.engine.folders import read_imagefolder
+from compress.engine.readers import read_npz
 from compress.plan import UserError
 
 
@@ -172,8 +173,10 @@ def test_imagefolder_refuses_unequal_or_missing_folders(folder, tmp_path):
     with pytest.raises(UserError, match="only in val: cat"):
         read_imagefolder(folder)
     shutil.rmtree(folder / "val")
-    with pytest.raises(UserError, match=r"no folder .*val"):
-        read_imagefolder(folder)
+    with pytest.raises(
+        UserError, match=r"holdout = 0.0: no image .* no val/ or test/.*add val/ .*, or set holdout=0.1"
+    ):
+        load_folder(folder)
     (folder / "val").mkdir()
     with pytest.raises(UserError, match="val: no class folders"):
         read_imagefolder(folder)

@@ -14,7 +14,7 @@ from digits_run import RECIPE, ROOT, digits, trained_run
 from onnx import TensorProto, numpy_helper
 from run_tool import run_tool
 
-from compress.engine.datasets import Transform
+from compress.engine.transforms import Transform
 from compress.export import (
     compare_with_onnx,
     export_half,

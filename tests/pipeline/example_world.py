@@ -95,7 +95,7 @@ def settings() -> SearchConfig:
 
 
 def sources(folder: Path) -> FileSource:
-    return FileSource(sorted((folder / "imagenet-20").rglob("*.png")), np.zeros(8, dtype=np.int64))
+    return FileSource(sorted((folder / "imagenet-20").rglob("*.png")), np.zeros(8, dtype=np.int64), folder=folder)
 
 
 def make_names(folder: Path, recipe: Callable[[], Recipe]) -> dict[str, Callable[[], Any]]:
@@ -209,6 +209,9 @@ def write_files(folder: Path, base: Path, run: Path) -> None:
         (folder / place).mkdir(parents=True)
         for i in (1, 2):
             Image.fromarray(pixels[i]).save(folder / place / f"{i}.png")
+    for part in ("train", "val"):
+        lines = [f"{part}/{name}/1.png,{name}\n" for name in ("cat", "dog")]
+        (folder / f"imagenet-20/{part}.csv").write_text("".join(lines))
     shutil.copytree(folder / "imagenet-20/val", folder / "val")
 
 

@@ -42,7 +42,7 @@ def check_run(folder: Path, finished: Path) -> None:
 
     test = load_data(DataConfig(limit=60), seed=0).test
     top1 = evaluate_top1(compress.load(folder), eval_loader(test, batch_size=20))["top1"]
-    assert top1 == json.loads((folder / "summary.json").read_text())["top1"]["after"] == rows[-1]["top1"]
+    assert top1 == json.loads((folder / "summary.json").read_text())["top1"]["after"]
 
 
 def test_train_and_prune(tool, tiny, finished, tmp_path: Path) -> None:

@@ -193,6 +193,8 @@ def test_progress_tells_ap_of_epochs_and_stages(capsys):
     assert capsys.readouterr().out.endswith(" s  box AP 42.75 %  mask AP 38.50 %\n")
     row = {"epoch": 3, "epochs": 8, "loss": 1.5, "bbox_mAP": 12.5, "train_bbox_mAP": 40.125}
     assert describe(row) == "epoch 3/8  loss 1.500  box AP 12.50  in training images 40.12"
+    row = {"epoch": 1, "epochs": 2, "loss": 0.25, "train_top1": 91.125, "top1": 90.0}
+    assert describe(row) == "epoch 1/2  loss 0.250  top-1 in training 91.12  top-1 90.00"
     assert describe({"epoch": 1, "epochs": 2, "loss_p": 2.0, "zeros": 4}) == "epoch 1/2  loss 2.000  zeros 4"
 
 
