@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from compress.costs import count_macs, macs
-from compress.export import export_onnx, onnx_session
+from compress.export import export_onnx, export_pixels, onnx_session
+from compress.export.convert import onnx_metadata
 from compress.plan import UserError, WidthPlan
 from compress.pruning import slice_model
 from compress.spaces import Card, TracedSpace, load_model, make_space, save_model, sizes
@@ -49,9 +50,15 @@ def test_from_slicing_to_a_file_and_back(tmp_path, name, size):
         assert torch.equal(again(images), wanted)
     if name != "swin":  # whose windows are laid out anew in exported files
         return
-    export_onnx(again, tmp_path / "model.onnx", input_size=size)
+    export_onnx(again, tmp_path / "model.onnx", input_size=size, metadata=onnx_metadata(card))
     (logits,) = onnx_session(tmp_path / "model.onnx").run(None, {"images": images.numpy()})
     assert np.abs(logits - wanted.numpy()).max() < 1e-4
+    export_pixels(tmp_path / "model.onnx", tmp_path / "pixels.onnx")
+    bytes_NHWC = np.random.default_rng(0).integers(0, 256, (3, *size[1:], size[0]), dtype=np.uint8)
+    normalised = ((bytes_NHWC.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2)
+    (wanted,) = onnx_session(tmp_path / "model.onnx").run(None, {"images": normalised})
+    (found,) = onnx_session(tmp_path / "pixels.onnx").run(None, {"images": bytes_NHWC})
+    assert np.abs(found - wanted).max() < 1e-4
 
 
 def test_a_transformer_of_another_size_than_the_images_is_refused():

@@ -112,7 +112,8 @@ def odd_text() -> np.ndarray:
         ({"train_labels": np.array([0, 1, 0, 2**64 - 1], np.uint64)}, "train_labels span 0..18446744073709551615"),
         ({"train_images": np.full((4, 5, 5, 3), np.nan)}, "train_images is float64"),
         ({"train_images": np.full((4, 5, 5, 3), 300)}, "train_images is int64"),
-        ({"train_images": np.zeros((4, 5, 5), np.uint8)}, "store uint8 [N, H, W, 3]"),
+        ({"train_images": np.zeros((4, 5), np.uint8)}, "store uint8 [N, H, W, 3]"),
+        ({"train_images": np.zeros((4, 5, 5), np.uint8)}, "store one image size"),
     ],
 )
 def test_arrays_of_wrong_kinds(tmp_path, changes, says):
