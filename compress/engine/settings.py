@@ -51,6 +51,19 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class BaselineConfig(TrainConfig):
+    """Training of the unpruned network, by the settings of `TrainConfig` and one of its own.
+
+    Args:
+        pretrained_lr_factor: where a checkpoint of other classes is adapted, the rate of its weights over that of the
+            fresh classifier, which is the optimiser's; None: 0.1 (1 where the optimiser's rate is one of fine-tuning
+            already); 1: one rate for all; 0: the classifier learns alone.
+    """
+
+    pretrained_lr_factor: Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")] | None = None
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """Distillation from the unpruned network: loss = cross entropy + weight * KL(teacher/T || student/T).
 

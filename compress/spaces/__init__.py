@@ -11,9 +11,10 @@ from .alphas import Alphas, axis_length, norm_scales
 from .any_network import LiveSpace, TracedSpace
 from .base import Space, WidthSpace
 from .blocks import attention_of, narrow_heads, plain_attention
-from .checkpoint import Card, load_card, load_model, load_network, load_space, load_state, save_model, weights_of
+from .checkpoint import Card, load_card, load_model, load_network, load_space, save_model, weights_of
 from .constructors import GIVEN, is_code, is_named, name_code
 from .folding import fold_scores
+from .foreign import load_state
 from .gates import Gate
 from .given import check_given, copied, kind_of
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
