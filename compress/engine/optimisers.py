@@ -66,6 +66,11 @@ def _check_argument(name: str, value: Any, default: Any, *, lr: bool) -> None:
             Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"{name}[{i}]", item, whole=False)
 
 
+def rate_of(settings: Mapping[str, Any]) -> float:
+    """The learning rate of the optimiser that `settings` describe, its default where they have none."""
+    return float(make_optimizer(settings, [nn.Parameter(torch.zeros(2))], name="optimizer").defaults["lr"])
+
+
 @dataclass(frozen=True)
 class Adapted:
     """A pretrained network whose layers `fresh` are new: all its other weights learn at `factor` times their rate."""
