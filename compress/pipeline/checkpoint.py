@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..engine.optimisers import Adapted
 from ..engine.settings import pretrained_factor
+from ..engine.tasks import CrossEntropy
 from ..plan import UserError, sha256
 from ..spaces import (
     SPACES,
@@ -26,7 +27,7 @@ from ..spaces import (
     weights_of,
 )
 from ..spaces.hub_folder import HubFolder, check_architecture, hub_folder
-from ..spaces.naming import looks_like
+from ..spaces.naming import looks_like, shortened
 from ..spaces.weights import RECIPE
 from .checks import check_card
 from .folder import RunFolder
@@ -143,7 +144,7 @@ def fill(c: NetworkContext, space: Space, state: Mapping[str, Tensor]) -> nn.Mod
         classifier=space.classifier,
         fresh_classifier=c.aim == "train",
         ema=c.ema,
-        remedy=remedy_for(space, network.state_dict(), state),
+        remedy=remedy_for(space, network.state_dict(), state) if isinstance(c.task, CrossEntropy) else RECIPE,
     )
     return network
 
@@ -192,10 +193,11 @@ def _differ(there: Collection[float], here: Collection[float]) -> bool:
 
 def remedy_for(space: Space, own: Collection[str], state: Collection[str]) -> str:
     """What helps where weights named as in `state` do not fit a network of `space` with the names `own`."""
-    if sum(name in state for name in own) * 2 > len(own):
+    names, _ = shortened(dict.fromkeys(state), own)
+    if sum(name in names for name in own) * 2 > len(own):
         return RECIPE
-    whose, model = looks_like(state) or ("", "")
-    looks = f"its names look like {whose}'s; " if whose else ""
+    whose, model = looks_like(names) or ("", "")
+    looks = f"its names look like those of {whose}; " if whose else ""
     if isinstance(space, TracedSpace):
         model = model or "resnet50 (timm's), torchvision:resnet50 or my_net.py:make"
         return f"{looks}set space.model to the checkpoint's network, such as {model}"

@@ -183,7 +183,11 @@ def test_a_checkpoint_of_another_family_names_families_and_the_recipe_of_any(tmp
     torch.save(timm.create_model("resnet10t", num_classes=10).state_dict(), tmp_path / "r.pth")
     torch.save(network(1).state_dict(), tmp_path / "p.pth")
     for recipe, file, says in (
-        ("width/mobilenetv2_tiny_imagenet20_rarts", "p.pth", ["a PreResNet's; set the recipe's space", "preresnet, "]),
+        (
+            "width/mobilenetv2_tiny_imagenet20_rarts",
+            "p.pth",
+            ["look like those of a PreResNet; set the recipe's space", "preresnet, "],
+        ),
         ("width/mobilenetv2_tiny_imagenet20_rarts", "p.pth", ["any/classifier with --cfg-options space.model=NAME"]),
         ("any/classifier", "p.pth", ["set space.model to the checkpoint's network, such as "]),
     ):

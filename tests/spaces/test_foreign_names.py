@@ -6,7 +6,7 @@ from small_transformers import PADDED
 from torch import nn
 
 from compress.plan import UserError
-from compress.spaces import PreResNetSpace, load_state
+from compress.spaces import PreResNetSpace, load_state, read_state
 from compress.spaces.naming import looks_like
 
 SPACE = PreResNetSpace(11, 4)
@@ -34,6 +34,19 @@ def test_a_prefix_under_which_all_fits_is_taken_off_and_that_is_said(prefix, mor
     said = load_state(fresh, {**prefixed(prefix, state), **more}, source="net.ckpt").said
     assert said.startswith(f"took '{prefix}' off the names of ")
     assert ("left out 2 others, such as criterion.weight" in said) == bool(more)
+    assert same(fresh.state_dict(), state)
+
+
+def test_a_file_of_lightning(tmp_path):
+    state, fresh = network().state_dict(), network(1)
+    value = {
+        "pytorch-lightning_version": "2.4.0",
+        "epoch": 3,
+        "callbacks": {"EMA": {}},
+        "hyper_parameters": {"lr": 0.1},
+    }
+    torch.save({**value, "state_dict": {**prefixed("net.", state), **MORE}}, tmp_path / "last.ckpt")
+    load_state(fresh, read_state(tmp_path / "last.ckpt"), source="last.ckpt")
     assert same(fresh.state_dict(), state)
 
 
