@@ -204,7 +204,7 @@ def remedy_for(space: Space, own: Collection[str], state: Collection[str]) -> st
     families = ", ".join(name for name in sorted(SPACES) if name != TracedSpace.name)
     return (
         f"{looks}{RECIPE}, or take a recipe of its family ({families}), or for any other network any/classifier with "
-        f"--cfg-options space.model={model or 'NAME'}"
+        f"--cfg-options space.model=NAME{f' ({model}, ...)' if model else ''}"
     )
 
 
