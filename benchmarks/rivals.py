@@ -125,8 +125,7 @@ class Rival:
     @cached_property
     def baseline(self) -> tuple[Any, Any]:
         """The trained network and its space, groups verified on it."""
-        from compress.spaces import TracedSpace
-        from compress.spaces.checkpoint import load_network, load_state
+        from compress.spaces import TracedSpace, load_network, load_state
         from compress.spaces.constructors import is_code, name_code
         from compress.spaces.states import read_state
         from compress.tracing import traced

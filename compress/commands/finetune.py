@@ -14,7 +14,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="F", help="the network: RUN/sliced.safetensors, a card, or a run folder"
     )
-    parser.add_argument("--teacher", metavar="F", help="the unpruned network that finetune.distill learns from")
+    parser.add_argument(
+        "--teacher",
+        metavar="F",
+        help="the unpruned network that finetune.distill learns from (default: baseline of the checkpoint's run)",
+    )
     training_arguments(parser, override="finetune.epochs=4")
 
 
@@ -33,6 +37,7 @@ def main(args: Namespace) -> None:
             progress=progress,
             checkpoint=args.checkpoint,
             teacher=args.teacher,
+            ema=args.ema,
             trust=args.trust_checkpoint,
             resume=args.resume,
             launcher=args.launcher,

@@ -80,6 +80,7 @@ def main(args: Namespace) -> None:
             latency_table=args.latency_table,
             force_table=args.force_latency_table,
             checkpoint=args.checkpoint,
+            ema=args.ema,
             trust=args.trust_checkpoint,
             search_from=args.search_from,
             resume=args.resume,

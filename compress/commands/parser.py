@@ -91,6 +91,17 @@ def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True
 
     if checkpoint:
         parser.add_argument("--trust-checkpoint", action="store_true", help="unpickle the checkpoint: it may run code")
+        weights = parser.add_mutually_exclusive_group()
+        weights.add_argument(
+            "--use-ema",
+            dest="ema",
+            action="store_true",
+            default=None,
+            help="take the checkpoint's averaged weights (EMA): the default where it has both; refused where not",
+        )
+        weights.add_argument(
+            "--no-ema", dest="ema", action="store_false", default=None, help="take its plain weights instead"
+        )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
     parser.add_argument("--launcher", choices=("none", *LAUNCHERS), default="none")
     parser.add_argument(

@@ -79,6 +79,7 @@ def main(args: Namespace) -> None:
                 force_table=args.force_latency_table,
                 latency_kit=args.latency_kit,
                 checkpoint=args.checkpoint,
+                ema=args.ema,
                 trust=args.trust_checkpoint,
                 stage=args.stage,
                 search_from=args.search_from,

@@ -42,6 +42,7 @@ def train(args: Namespace, recipe: Recipe, *, folder: str) -> None:
             args.work_dir or Path("runs") / f"{recipe.name}_{folder}",
             progress=progress,
             checkpoint=args.checkpoint,
+            ema=args.ema,
             trust=args.trust_checkpoint,
             resume=args.resume,
             launcher=args.launcher,

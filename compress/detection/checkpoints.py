@@ -11,6 +11,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..plan import UserError, replacing, write_text
+from ..spaces.naming import shortened
 from .data import CocoData
 from .space import DetectorSpace
 
@@ -54,6 +55,7 @@ def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`state` under MMDetection's names: backbones of the official Swin repository are converted."""
     from mmdet.models.backbones.swin import swin_converter
 
+    state, _ = shortened(state, ("backbone.",))
     own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
     if not any(name.startswith("layers.") for name in own):
         return dict(state)
@@ -64,7 +66,7 @@ def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """The backbone in `state` under a detector's names, where it is a Swin's alone, with or without a classifier."""
-    own = {name.removeprefix("backbone."): value for name, value in state.items()}
+    own = {name.removeprefix("backbone."): value for name, value in shortened(state, ("backbone.",))[0].items()}
     own = {name: value for name, value in own.items() if not name.startswith(("head.", "norm."))}
     if not all(name.startswith(("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm")) for name in own):
         return None

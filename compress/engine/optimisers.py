@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,6 +64,34 @@ def _check_argument(name: str, value: Any, default: Any, *, lr: bool) -> None:
             raise UserError(f"{name} = {brief(value)}: must be a list of {len(default)} numbers, like {list(default)}")
         for i, item in enumerate(value):
             Range(at_least=-MOST_ARGUMENT, at_most=MOST_ARGUMENT).check(f"{name}[{i}]", item, whole=False)
+
+
+def rate_of(settings: Mapping[str, Any]) -> float:
+    """The learning rate of the optimiser that `settings` describe, its default where they have none."""
+    return float(make_optimizer(settings, [nn.Parameter(torch.zeros(2))], name="optimizer").defaults["lr"])
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A pretrained network whose layers `fresh` are new: all its other weights learn at `factor` times their rate."""
+
+    fresh: tuple[str, ...]
+    factor: float
+
+    def optimizer(self, settings: Mapping[str, Any], model: nn.Module, network: nn.Module, *, name: str) -> Optimizer:
+        """As `make_optimizer` for the parameters of `model`, in two groups: the fresh ones come first.
+
+        Args:
+            settings: of the optimiser.
+            model: whose parameters learn; those that are not of `network` are fresh too.
+            network: the pretrained one in it.
+            name: of the settings, for messages.
+        """
+        old = {id(value) for key, value in network.named_parameters() if key.rpartition(".")[0] not in self.fresh}
+        sides = [[value for value in model.parameters() if (id(value) in old) is slow] for slow in (False, True)]
+        optimizer = make_optimizer(settings, [{"params": side} for side in sides], name=name)
+        optimizer.param_groups[1]["lr"] *= self.factor
+        return optimizer
 
 
 def check_optimizer(settings: Mapping[str, Any], *, name: str) -> None:

@@ -11,11 +11,13 @@ import torch
 from ..penalties import PENALTIES, PenaltyType
 from ..plan import Count, Range, Registry, UserError, brief, check_settings
 from ..search import DEFAULT, METHODS, Method
-from .optimisers import MOST_ARGUMENT, check_optimizer
+from .optimisers import MOST_ARGUMENT, check_optimizer, rate_of
 
 Amp = Literal["bf16", "fp16"] | None
 Epochs = Annotated[int, Range(at_least=1, at_most=1_000_000)]
 Warmup = Annotated[int, Range(at_least=0)]
+USUAL_RATE = 0.01
+"""Of SGD on pretrained weights."""
 Smoothing = Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")]
 
 
@@ -48,6 +50,19 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_training(self, "train")
+
+
+@dataclass(frozen=True)
+class BaselineConfig(TrainConfig):
+    """Training of the unpruned network, by the settings of `TrainConfig` and one of its own.
+
+    Args:
+        pretrained_lr_factor: where a checkpoint of other classes is adapted, the rate of its weights over that of the
+            fresh classifier, which is the optimiser's. None: with SGD a tenth at least, and what brings it to 0.01, so
+            that up to this rate all weights learn alike; with other optimisers 1. 0: the classifier learns alone.
+    """
+
+    pretrained_lr_factor: Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")] | None = None
 
 
 @dataclass(frozen=True)
@@ -250,6 +265,14 @@ def make_schedule(config: TrainConfig | SearchConfig) -> list[dict[str, Any]]:
         return [*schedule, {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.1, "by_epoch": True}]
     cosine = {"type": "CosineAnnealingLR", "T_max": epochs - start, "eta_min": 0.0, "begin": start, "end": epochs}
     return [*schedule, {**cosine, "by_epoch": True, "convert_to_iter_based": True}]
+
+
+def pretrained_factor(config: BaselineConfig) -> float:
+    """The rate of a checkpoint's weights over that of a fresh classifier, as set, or as is usual."""
+    if config.pretrained_lr_factor is not None:
+        return config.pretrained_lr_factor
+    rate = rate_of(config.optimizer) if config.optimizer["type"] == "SGD" else USUAL_RATE
+    return 1.0 if rate <= USUAL_RATE else max(0.1, USUAL_RATE / rate)
 
 
 def amp_dtype(amp: str | None) -> torch.dtype | None:

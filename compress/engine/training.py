@@ -26,7 +26,7 @@ from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
-from .optimisers import make_optimizer
+from .optimisers import Adapted, make_optimizer
 from .settings import DistillConfig, FinetuneConfig, TrainConfig, make_schedule
 
 
@@ -131,11 +131,20 @@ def train(
     *,
     evaluate: Callable[[nn.Module], dict[str, float]],
     teacher: nn.Module | None = None,
+    adapted: Adapted | None = None,
 ) -> None:
     """Train `network` in place on `split` for `config.epochs`; saves after every epoch, resumes from the last one.
 
-    `evaluate` gives the figures of the network for the metrics rows. The last epoch's weights stay: none is chosen by
-    its evaluation.
+    The last epoch's weights stay: none is chosen by its evaluation.
+
+    Args:
+        network: trained in place.
+        split: what it is shown.
+        config: of the training.
+        job: its folder and seed.
+        evaluate: figures of the network for the metrics rows.
+        teacher: what `config.distill` distils from.
+        adapted: which of its layers are new, in a pretrained network; None: there are no such two parts.
     """
     loader = training_loader(split, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
     distill = config.distill if isinstance(config, FinetuneConfig) else None
@@ -146,7 +155,11 @@ def train(
         distill=distill,
         bf16=config.amp == "bf16",
     )
-    optimizer = make_optimizer(config.optimizer, model.parameters(), name=f"{job.stage}.optimizer")
+    name = f"{job.stage}.optimizer"
+    if adapted is None:
+        optimizer = make_optimizer(config.optimizer, model.parameters(), name=name)
+    else:
+        optimizer = adapted.optimizer(config.optimizer, model, network, name=name)
     wrapper = optim_wrapper(optimizer, config)
     loop = {"by_epoch": True, "max_epochs": config.epochs}
     run(

@@ -16,7 +16,7 @@ from ..plan import UserError, load_scores
 from ..plan.run_files import recipe_of
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
-from ..spaces.checkpoint import ADAPT
+from ..spaces.foreign import ADAPT
 from .folder import RunFolder, differing
 from .tables import RunTable
 

@@ -39,6 +39,7 @@ def find_front(
     latency_table: str | None = None,
     force_table: bool = False,
     checkpoint: str | None = None,
+    ema: bool | None = None,
     trust: bool = False,
     search_from: str | None = None,
     resume: bool = False,
@@ -59,6 +60,7 @@ def find_front(
             own.
         force_table: take another device's table.
         checkpoint: the trained network; None: the folder's own.
+        ema: of a checkpoint with both, take averaged weights (True) or plain ones; None: the folder's own, or averaged.
         trust: unpickle the checkpoint, which may run code.
         search_from: a run whose search is taken; None: the folder's own.
         resume: go on with the front in the folder.
@@ -82,6 +84,7 @@ def find_front(
         aim="front",
         budget=points[0],
         points=points,
+        ema=ema,
         trust=trust,
         search_from=search_from,
         resume=resume,

@@ -21,6 +21,7 @@ from ..measure.models import open_model
 from ..plan import UserError, check_figures
 from ..spaces import Space, TracedSpace, make_space
 from ..tracing import traced
+from .checkpoint import adapted_as_recorded
 from .deploying import DEPLOYING, EVAL_BATCH
 from .networks import NetworkContext
 from .recipe import Recipe
@@ -79,7 +80,8 @@ class ImageContext(NetworkContext):
 
     def train(self, network: nn.Module, config: TrainConfig, stage: str, *, teacher: nn.Module | None = None) -> None:
         """Train `network` in place, as the stage `stage`."""
-        train(network, self.data.train, config, self.job(stage), evaluate=self.watch, teacher=teacher)
+        adapted = adapted_as_recorded(self) if stage == "train" else None
+        train(network, self.data.train, config, self.job(stage), evaluate=self.watch, teacher=teacher, adapted=adapted)
 
 
 class ImageRecipe(Protocol):

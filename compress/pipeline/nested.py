@@ -21,7 +21,14 @@ def nested(c: NetworkContext, **changes: Any) -> NetworkContext:
     context = copy(c)
     vars(context).pop("baseline", None)  # another file holds it
     block = c.folder.stages.get("load", {}).get("round_to", c.block)
-    alone = {"steps": 1, "trust": False, "checkpoint": str(c.folder / "baseline"), "block": block}
+    alone = {
+        "steps": 1,
+        "trust": False,
+        "ema": None,
+        "averaged": None,
+        "checkpoint": str(c.folder / "baseline"),
+        "block": block,
+    }
     for name, value in {**alone, **changes}.items():
         setattr(context, name, value)
     return context

@@ -20,8 +20,8 @@ from ..measure.latency import check_backends
 from ..plan import UserError, WidthPlan, speaking
 from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, check_reachable
-from ..spaces import SPACES, Card, Space, blocks_of, load_model, load_space, load_state, save_model, sizes
-from .checkpoint import load_checkpoint
+from ..spaces import SPACES, Card, Loaded, Space, blocks_of, load_model, load_space, save_model, sizes
+from .checkpoint import fill, load_checkpoint, recorded_adapted
 from .checks import check_batches, check_budget, check_has_tables, check_searched
 from .context import RunContext
 from .latency_kit import check_latency_kit
@@ -79,6 +79,7 @@ class NetworkContext(RunContext):
     Args:
         checkpoint: weights to start from.
         teacher: the network that fine-tuning alone distils from.
+        ema: of a file with both, averaged weights are asked for (True) or plain ones; None: the averaged.
         trust: pickled checkpoints and version-compatible engines may run the code that they hold.
         search_from: a run whose search is taken.
         steps: rounds in which the network is pruned.
@@ -95,6 +96,7 @@ class NetworkContext(RunContext):
     table: RunTable | None = None
     checkpoint: str | None = None
     teacher: str | None = None
+    ema: bool | None = None
     trust: bool = False
     search_from: str | None = None
     steps: int = 1
@@ -103,6 +105,8 @@ class NetworkContext(RunContext):
     points: tuple[Budget, ...] = ()
     require_speedup: float | None = None
     block: int | None = None
+    loaded: Loaded = field(init=False, default=Loaded())
+    averaged: bool | None = field(init=False, default=None)
 
     untimed: ClassVar[str | None] = None
     """Why no latency tables are measured of such networks; None: they are."""
@@ -236,6 +240,10 @@ class NetworkContext(RunContext):
             return None
         return price(self.table, self.recipe.measure, self.budget, space, self.card(space).input_size)
 
+    def create(self, record: dict[str, Any]) -> None:
+        """As for every run; a new one records at which rates it adapts a checkpoint of other classes."""
+        super().create(recorded_adapted(self, record))
+
     @cached_property
     def baseline(self) -> tuple[nn.Module, Space]:
         """The network of --checkpoint and its space."""
@@ -243,15 +251,7 @@ class NetworkContext(RunContext):
 
     def filled(self, space: Space, state: Mapping[str, Tensor]) -> nn.Module:
         """A network of `space` with the weights `state` of --checkpoint; training alone leaves a classifier fresh."""
-        network = space.build()
-        load_state(
-            network,
-            state,
-            source=f"--checkpoint {self.checkpoint}",
-            classifier=space.classifier,
-            fresh_classifier=self.aim == "train",
-        )
-        return network
+        return fill(self, space, state)
 
     @property
     def settled(self) -> tuple[str, ...]:
@@ -264,9 +264,10 @@ class NetworkContext(RunContext):
         return Card(space.name, space.arch, self.data.classes, self.data.preprocessing, plan_sha256)
 
     @property
-    def seen(self) -> dict[str, dict[str, int]]:
-        """What a stage that reads the data first records of them, where image files are not all plain ones."""
-        return {"images": dict(self.data.seen)} if self.data.seen else {}
+    def seen(self) -> dict[str, Any]:
+        """What a stage that reads them first records: image files that are not plain, and which weights were taken."""
+        images = {"images": dict(self.data.seen)} if self.data.seen else {}
+        return images if self.averaged is None else {**images, "weights": "averaged" if self.averaged else "plain"}
 
     def counted(self, network: nn.Module) -> nn.Module:
         """What of `network` runs on one image when MACs are counted; its modules keep their names."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from ..engine.data import DataConfig
-from ..engine.settings import FinetuneConfig, SearchConfig, TrainConfig
+from ..engine.settings import BaselineConfig, FinetuneConfig, SearchConfig
 from ..export import ExportConfig
 from ..measure import MeasureConfig
 from ..plan import Seed, UserError, brief, build_settings, check_settings
@@ -88,7 +88,7 @@ class Recipe(BaseRecipe):
     name: str
     space: Mapping[str, Any]
     data: DataConfig
-    train: TrainConfig
+    train: BaselineConfig
     search: SearchConfig
     finetune: FinetuneConfig
     select: SelectSection = field(default_factory=SelectSection)

@@ -8,7 +8,7 @@ from typing import Any
 from ..engine.hooks import LAST, Progress
 from ..plan import UserError
 from ..pruning import Budget
-from .checkpoint import checkpoint_record
+from .checkpoint import EMA, checkpoint_record, teacher_beside
 from .checks import check_is_there
 from .folder import RunFolder
 from .images import make_context
@@ -31,6 +31,7 @@ def prune(
     force_table: bool = False,
     latency_kit: str | None = None,
     checkpoint: str | None = None,
+    ema: bool | None = None,
     trust: bool = False,
     stage: str | None = None,
     search_from: str | None = None,
@@ -52,6 +53,7 @@ def prune(
         latency_kit: a folder for the selections that another device, the table's, is to time: the run stops with
             `PausedError` when they are written, and goes on when their times are there.
         checkpoint: the trained network; None: the folder's own.
+        ema: of a checkpoint with both, take averaged weights (True) or plain ones; None: the folder's own, or averaged.
         trust: unpickle the checkpoint, which may run code.
         stage: run this one only.
         search_from: a run whose search is taken; None: the folder's own.
@@ -70,7 +72,14 @@ def prune(
     search_from = str(Path(search_from)) if search_from else found.get("search_from")
     limits = Budget.from_json(found["budget"]) if found and budget is None else budget or Budget()
     context = make_context(
-        recipe, progress, budget=limits, trust=trust, search_from=search_from, resume=goes_on, launcher=launcher
+        recipe,
+        progress,
+        budget=limits,
+        ema=ema,
+        trust=trust,
+        search_from=search_from,
+        resume=goes_on,
+        launcher=launcher,
     )
     context.latency_kit, context.steps = latency_kit, settled_steps(steps, found, recipe, work_dir)
     context.require_speedup = require_speedup
@@ -94,6 +103,7 @@ def train_baseline(
     *,
     progress: Progress,
     checkpoint: str | None = None,
+    ema: bool | None = None,
     trust: bool = False,
     resume: bool = False,
     launcher: str = "none",
@@ -109,6 +119,7 @@ def train_baseline(
         work_dir: the run's folder.
         progress: is told what goes on.
         checkpoint: weights to start from; None: the folder's own, or none.
+        ema: of a checkpoint with both, take averaged weights (True) or plain ones; None: the folder's own, or averaged.
         trust: unpickle the checkpoint, which may run code.
         resume: go on with the run in the folder.
         launcher: what started the processes of this run.
@@ -123,14 +134,19 @@ def train_baseline(
         raise UserError(
             f"--checkpoint {checkpoint}: the run in {work_dir} began without one; leave it away, or give a new folder"
         )
-    context = make_context(recipe, progress, aim="train", trust=trust, resume=resume, launcher=launcher)
+    context = make_context(recipe, progress, aim="train", ema=ema, trust=trust, resume=resume, launcher=launcher)
     record: dict[str, Any] = {"train": recipe.to_json()}
     if checkpoint is not None or "checkpoint" in found:
         folder = RunFolder(work_dir)
         begun = resume and ((folder / "train" / LAST).is_file() or "train" in folder.stages)
-        record["checkpoint"] = checkpoint_record(checkpoint, found, loaded=begun)
+        record["checkpoint"] = checkpoint_record(checkpoint, found, loaded=begun, ema=ema)
         # A network of other widths than the recipe's is built from its checkpoint, whose weights resuming replaces.
         context.checkpoint = None if begun else checkpoint or record["checkpoint"]["path"]
+        context.ema = record["checkpoint"].get("ema")
+    elif ema is not None:
+        raise UserError(
+            f"{EMA[ema]}: says which weights of a checkpoint are taken, and none is given; give --checkpoint"
+        )
     return start(context, work_dir, record)
 
 
@@ -142,6 +158,7 @@ def finetune(
     progress: Progress,
     checkpoint: str | None = None,
     teacher: str | None = None,
+    ema: bool | None = None,
     trust: bool = False,
     resume: bool = False,
     launcher: str = "none",
@@ -155,7 +172,9 @@ def finetune(
         work_dir: the run's folder.
         progress: is told what goes on.
         checkpoint: the network to fine-tune; None: the folder's own.
-        teacher: the network of ours (run folder or card) that `finetune.distill` learns from.
+        teacher: the network of ours (run folder or card) that `finetune.distill` learns from; None: the folder's own,
+            or the unpruned network of the run whose folder holds `checkpoint`.
+        ema: of a checkpoint with both, take averaged weights (True) or plain ones; None: the folder's own, or averaged.
         trust: unpickle the checkpoint, which may run code.
         resume: go on with the run in the folder.
         launcher: what started the processes of this run.
@@ -166,18 +185,16 @@ def finetune(
             network = "runs/demo/sliced.safetensors"
             finetune(recipe, "runs/tuned", checkpoint=network, teacher="runs/base", progress=progress)
     """
-    distills = recipe.finetune.distill is not None
-    if distills != (teacher is not None):
-        raise UserError(
-            "--teacher: missing, finetune.distill needs one; give the unpruned network, or set finetune.distill=None"
-            if distills
-            else f"--teacher {teacher}: finetune.distill is None, so nothing is learnt from it; leave it away"
-        )
+    if teacher is not None and recipe.finetune.distill is None:
+        raise UserError(f"--teacher {teacher}: finetune.distill is None, so nothing is learnt from it; leave it away")
     found = RunFolder.recorded_as("finetune", work_dir) if resume else {}
     if checkpoint is None and not found:
         raise UserError("--checkpoint: missing; give the network to fine-tune, such as RUN/sliced.safetensors")
+    if teacher is None and recipe.finetune.distill is not None:
+        teacher = found.get("teacher", {}).get("path") or teacher_beside(checkpoint or found["checkpoint"]["path"])
+        progress.note(f"--teacher {teacher}, the unpruned network of that run (finetune.distill)")
     context = make_context(
-        recipe, progress, aim="finetune", teacher=teacher, trust=trust, resume=resume, launcher=launcher
+        recipe, progress, aim="finetune", teacher=teacher, ema=ema, trust=trust, resume=resume, launcher=launcher
     )
     record: dict[str, Any] = {"finetune": recipe.to_json()}
     if teacher is not None:
@@ -208,8 +225,9 @@ def give_checkpoint(
 ) -> None:
     """Put the checkpoint into the run's record and context, where one of the stages reads one; UserError without it."""
     if any(CHECKPOINT in stage.reads for stage in context.stages.values()):
-        record["checkpoint"] = checkpoint_record(given, found, loaded=loaded)
+        record["checkpoint"] = checkpoint_record(given, found, loaded=loaded, ema=context.ema)
         context.checkpoint = given or record["checkpoint"]["path"]
+        context.ema = record["checkpoint"].get("ema")
 
 
 def give_table(

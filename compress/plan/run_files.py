@@ -37,11 +37,20 @@ def latency_limit(budget: BudgetFile) -> Limit | None:
     return next((limit for limit in limits if BUDGETS[limit["kind"]].cost == "latency"), None)
 
 
+class Adapted(TypedDict):
+    """Layers of the checkpoint's network that are fresh, and the rate of all others over theirs."""
+
+    fresh: Annotated[list[Name], MinLen(1)]
+    lr_factor: Share
+
+
 class Checkpoint(TypedDict):
-    """Where the weights were and the SHA-256 of the file."""
+    """Where the weights were, the SHA-256 of the file, and whether the user asks for averaged weights or plain ones."""
 
     path: Text
     sha256: Text
+    ema: NotRequired[bool]
+    adapted: NotRequired[Adapted]
 
 
 class TableUsed(TypedDict):

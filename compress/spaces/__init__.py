@@ -11,9 +11,10 @@ from .alphas import Alphas, axis_length, norm_scales
 from .any_network import LiveSpace, TracedSpace
 from .base import Space, WidthSpace
 from .blocks import attention_of, narrow_heads, plain_attention
-from .checkpoint import Card, load_card, load_model, load_network, load_space, load_state, save_model, weights_of
+from .checkpoint import Card, load_card, load_model, load_network, load_space, save_model, weights_of
 from .constructors import GIVEN, is_code, is_named, name_code
 from .folding import fold_scores
+from .foreign import Loaded, load_state
 from .gates import Gate
 from .given import check_given, copied, kind_of
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
@@ -35,7 +36,7 @@ from .operators import (
 from .preresnet import PreResNetSpace
 from .removal import blocks_of, check_whole_blocks, constant_of, members_of, removed, within_blocks
 from .shapes import evaluating, shapes_through
-from .states import read_state
+from .states import read_state, read_weights
 from .stored_groups import group_values
 from .traced import bare_parameters, traced_operators
 from .transformer import SwinSpace, VitSpace
@@ -78,6 +79,7 @@ __all__ = [
     "Group",
     "Layout",
     "LiveSpace",
+    "Loaded",
     "MobileNetV2Space",
     "Operator",
     "PreResNetSpace",
@@ -125,6 +127,7 @@ __all__ = [
     "plain_attention",
     "plain_sides",
     "read_state",
+    "read_weights",
     "removed",
     "rows",
     "save_model",

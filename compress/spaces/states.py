@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,27 @@ from torch import Tensor, nn
 from ..plan import UserError
 from ..plan.errors import reason, shown
 from ..plan.tensors import read_safetensors
+from .averaged import described, sets_of, without_counters
+from .naming import DEEPEST
 from .weights import SLACK_BYTES, SWELL, check_tensors
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
-PREFIXES = ("module.", "_orig_mod.", "model.", "network.")  # the last: of trainings here, last.pth
-DEEPEST = 8
-"""Wrappers, and prefixes, that are taken off one after the other."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What PyTorch's own wrappers (DataParallel, torch.compile) put before names."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict out of a file.
+
+    Args:
+        state: name -> tensor.
+        averaged: whether it is one of averaged weights (EMA); None: the file does not say.
+        said: the line that says which of two sets was taken; "": the file has one.
+    """
+
+    state: dict[str, Tensor]
+    averaged: bool | None = None
+    said: str = ""
 
 
 def read_state(path: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
@@ -32,16 +48,26 @@ def read_state(path: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
 
         state = read_state("cifar10_resnet20.th")
     """
+    return read_weights(path, trust=trust).state
+
+
+def read_weights(path: str | Path, *, trust: bool = False, ema: bool | None = None) -> Weights:
+    """As `read_state`; of a file with plain weights and averaged ones the averaged, unless `ema` is False.
+
+    Raises UserError also where it is, and the file has averaged ones alone.
+    """
     path = Path(path)
     source = f"--checkpoint {path}"
     if not path.is_file():
         raise UserError(f"{source}: no such file; give a .safetensors, a .pth, or a run folder")
     if path.suffix == ".safetensors":
-        state = read_safetensors(path, source=source, remedy="copy it again")
+        weights = Weights(read_safetensors(path, source=source, remedy="copy it again"))
     else:
-        state = _unwrap(_read_pickle(path, trust=trust), source)
-    check_tensors(state, source=source, file_bytes=path.stat().st_size)
-    return state
+        weights = _unwrapped(_read_pickle(path, trust=trust), source, ema is not False)
+    if ema is False and weights.averaged:
+        raise UserError(f"--no-ema: {path} holds averaged weights alone; leave it away")
+    check_tensors(weights.state, source=source, file_bytes=path.stat().st_size)
+    return weights
 
 
 def _read_pickle(path: Path, *, trust: bool) -> Any:
@@ -86,19 +112,29 @@ def _check_claims(path: Path) -> None:
             )
 
 
-def _unwrap(value: Any, source: str) -> dict[str, Tensor]:
+def _unwrapped(value: Any, source: str, ema: bool) -> Weights:
+    """The weights in `value`: averaged ones where there are no others, or both and `ema`."""
+    averaged, said = None, ""
     for _ in range(DEEPEST):
         found = value if isinstance(value, dict) else {}
-        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), dict | nn.Module)), None)
-        if inner is None:
+        plain_key, averaged_key = sets_of(found)
+        key = averaged_key if averaged_key and (ema or not plain_key) else plain_key
+        if key is None:
             break
-        value = inner
+        if averaged_key and not said:
+            averaged = key == averaged_key
+            said = described(plain_key, averaged_key, ema=ema) if plain_key else ""
+        value = found[key]
     if isinstance(value, nn.Module):
         value = value.state_dict()
     items = value.items() if isinstance(value, dict) else ()
     state = {key: each.detach() for key, each in items if isinstance(key, str) and isinstance(each, Tensor)}
     if not state:
         raise UserError(f"{source}: holds no state dict; save one with torch.save(model.state_dict(), path)")
+    return Weights(_without_prefixes(without_counters(state)), averaged, said)
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for _ in range(DEEPEST):
         prefix = next((p for p in PREFIXES if all(name.startswith(p) and name != p for name in state)), None)
         if prefix is None:

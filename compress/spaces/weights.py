@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..plan import UserError
 from ..plan.errors import shown
@@ -19,6 +20,8 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 SWELL, SLACK_BYTES = 20, 1 << 20
 """Tensors of a file may take SWELL times its size in memory, and SLACK_BYTES more: tied ones are stored once."""
+RECIPE = "set the recipe's space section (type, depth or model, classes) to the checkpoint's"
+"""What to do with weights that do not fit."""
 DIVERGED = "give a checkpoint from before its training diverged, or train it again with a lower rate"
 
 
@@ -76,6 +79,51 @@ def check_types(
             _check_gather(name, given, most=streams.get(name, wanted.numel()), source=source)
     if found := ", ".join(f"{count} tensors are {_type(dtype)}" for dtype, count in converted.items() if count):
         warnings.warn(f"{source}: {found}; converted to float32, in which networks compute", stacklevel=4)
+
+
+def load_exactly(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str | Path,
+    streams: Mapping[str, int] | None = None,
+    remedy: str = RECIPE,
+) -> None:
+    """Load `state` into `model`, whose tensors it must have, and no others; UserError where it has not.
+
+    Args:
+        model: takes the weights, in place.
+        state: name -> tensor.
+        source: the file, for messages.
+        streams: as `check_types` takes them.
+        remedy: what helps against weights of another network.
+    """
+    own = model.state_dict()
+    check_fits(own, state, source=source, remedy=remedy)
+    check_types(own, state, source=str(source), streams=streams or {})
+    model.load_state_dict({name: state.get(name, own[name]) for name in own})
+
+
+def check_fits(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, source: str | Path, remedy: str = RECIPE
+) -> None:
+    """UserError unless `state` has the tensors of `own`, but for counters of batches, and no others."""
+    optional = {name for name in own if name.endswith("num_batches_tracked")}
+    missing = [name for name in own if name not in state and name not in optional]
+    unexpected = [name for name in state if name not in own]
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
+    found = [
+        f"{len(keys)} {what}: {', '.join(map(shown, keys[:4]))}{', ...' * (len(keys) > 4)}"
+        for what, keys in parts
+        if keys
+    ]
+    if found:
+        raise UserError(f"{source}: a checkpoint of another architecture; {'; '.join(found)}; {remedy}")
 
 
 def _check_gather(name: str, index: Tensor, *, most: int, source: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,23 @@ def test_the_stage_of_a_run_done_alone_gives_the_same_weights(tool, tiny, pruned
     assert stages["finetune"]["top1"] == whole["finetune"]["top1"]
 
 
+def test_the_unpruned_network_of_the_checkpoints_run_is_the_teacher(
+    tool, tiny, refused: Refused, pruned: Path, tmp_path: Path
+) -> None:
+    folder, sliced = tmp_path / "tuned", pruned / "sliced.safetensors"
+    result = tool("finetune", RECIPE, *tiny(), "--checkpoint", sliced, "--work-dir", folder)
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"  --teacher {pruned / 'baseline'}, the unpruned network of that run")
+    assert sha256(folder / "model.safetensors") == sha256(pruned / "model.safetensors")
+    record = json.loads((folder / "recipe.json").read_text())
+    assert record["teacher"]["sha256"] == sha256(pruned / "baseline.safetensors")
+    again = tool("finetune", RECIPE, *tiny(), "--work-dir", folder, "--resume")  # it has one already
+    assert (again.code, again.stderr) == (0, "")
+    alone = Path(shutil.copy(sliced, tmp_path / "alone.safetensors"))
+    shutil.copy(sliced.with_suffix(".json"), alone.with_suffix(".json"))
+    refused("finetune", RECIPE, *tiny(), "--checkpoint", alone, says=("--teacher: missing", f"{tmp_path} has no"))
+
+
 def test_a_killed_fine_tuning_resumes_to_the_same_weights(tool, tiny, pruned: Path, tmp_path: Path) -> None:
     arguments = [RECIPE, *tiny(finetune__epochs=3, **ALONE), "--checkpoint", pruned / "sliced.safetensors"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -57,7 +75,7 @@ def test_a_killed_fine_tuning_resumes_to_the_same_weights(tool, tiny, pruned: Pa
     ("options", "arguments", "says"),
     [
         (ALONE, [], ("--checkpoint: missing", "sliced.safetensors")),
-        ({}, ["--checkpoint", "sliced"], ("--teacher: missing", "finetune.distill=None")),
+        ({}, ["--checkpoint", "baseline"], ("--teacher: missing", "baseline.safetensors", "finetune.distill=None")),
         (ALONE, ["--checkpoint", "sliced", "--teacher", "baseline"], ("--teacher", "distill is None", "leave it away")),
         ({}, ["--checkpoint", "sliced", "--teacher", "nowhere"], ("--teacher", "nowhere", "no such file")),
     ],

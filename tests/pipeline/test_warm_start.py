@@ -79,7 +79,8 @@ def test_a_checkpoint_of_seven_classes_becomes_one_of_ten_that_can_be_pruned(
         "initialisation; all other weights are the checkpoint's\n"
     )
     record = json.loads((folder / "recipe.json").read_text())
-    assert record["checkpoint"] == {"path": str(seven), "sha256": sha256(seven)}
+    adapted = {"fresh": ["fc"], "lr_factor": 0.1}
+    assert record["checkpoint"] == {"path": str(seven), "sha256": sha256(seven), "adapted": adapted}
     assert load_card(folder).classes == tuple(str(i) for i in range(10))
     pruned = tool(
         "prune", RECIPE, *tiny(), "--checkpoint", folder, "--pruning-ratio", 0.4, "--stage", "load",
