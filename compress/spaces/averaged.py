@@ -59,11 +59,6 @@ def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def described(plain: str, averaged: str, *, ema: bool) -> str:
-    """The line that says which of two sets is taken.
-
-    Example::
-
-        described("model", "model_ema", ema=True)
-    """
+    """The line that says which of two sets is taken."""
     taken, other, flag = ("averaged", "plain", "--no-ema") if ema else ("plain", "averaged", "--use-ema")
     return f"holds plain weights ({plain}) and averaged ones ({averaged}): takes the {taken}; {flag} takes the {other}"

@@ -78,6 +78,8 @@ def test_a_checkpoint_of_seven_classes_becomes_one_of_ten_that_can_be_pruned(
         f"warning: --checkpoint {seven}: the classifier (fc) has 7 classes there and 10 here, so it keeps its fresh "
         "initialisation; all other weights are the checkpoint's\n"
     )
+    said = "adapting: the fresh classifier (fc) learns at the recipe's rate, all other weights at 0.1 of it"
+    assert said in result.stdout
     record = json.loads((folder / "recipe.json").read_text())
     adapted = {"fresh": ["fc"], "lr_factor": 0.1}
     assert record["checkpoint"] == {"path": str(seven), "sha256": sha256(seven), "adapted": adapted}
