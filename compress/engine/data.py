@@ -46,7 +46,7 @@ class DataConfig:
     """A data set and how its images are shown.
 
     Args:
-        type: `digits` (ships with scikit-learn), `cifar10`, `cifar100` (as torchvision stores them), `npz` or
+        type: `digits` (ships with scikit-learn), `cifar10`, `cifar100` (as torchvision stores them), `npz`,
             `imagefolder` or `csv`; see `readers`, `folders` and `lists`.
         root: folder of cifar10, cifar100, imagefolder and csv, file of npz; unused by digits.
         train: of csv, the list in `root` of the images to train on.
@@ -201,7 +201,7 @@ def _splits(config: DataConfig, reading: Reading, transform: Transform) -> dict[
         rest, held_out = stratified_split(train.labels, config.holdout, seed=0, keys=train.source.keys)
         return {"train": train.subset(rest), "test": train.subset(held_out)}
     if reading.test is None:
-        what, add = "has no val/ or test/ beside train/", "add val/ with a folder for each class"
+        what, add = "has no val/ or test/", "add val/ beside train/, with a folder for each class"
         if config.type == "csv":
             what, add = f"has only {config.train}", "give a list of others as val"
         raise UserError(
