@@ -58,7 +58,8 @@ def add_layers(
             rounds = min(config.repeats, MOST_ROUNDS)
             own = profiled_in_turn(backend, given[backend.takes], images, threads=config.threads, rounds=rounds)
             operators = _united(*(space.operators(input_size) for _, space in (before, after)))
-            latency["backends"][name]["layers"] = rows_of(operators, *(part for part, _ in own))
+            if rows := rows_of(operators, *(part for part, _ in own)):
+                latency["backends"][name]["layers"] = rows
 
 
 def _profiled(
@@ -80,7 +81,7 @@ def rows_of(
 
         rows_of(space.operators(size), {"conv1": 3.0, "rest": 1.0}, {"conv1": 2.0})[0]  # 0.75 before, 0.5 after
     """
-    total, known = sum(before.values()), {op.name for op in operators}
+    total, known = sum(before.values()) or 1.0, {op.name for op in operators}
     found = [
         (JOINT.join(op.name for op in block.operators), block.regions)
         for block in components(operators, [before, after])

@@ -15,7 +15,7 @@ from ..export import INPUT_NAME
 from ..export.session import session_options
 from ..plan import Rule, read_stored
 from ..plan.kinds import Text
-from .owners import optimised_owners
+from .owners import REST, optimised_owners
 from .profiling import steady_mean
 
 KERNEL = "_kernel_time"
@@ -89,5 +89,6 @@ def _operator_us(profile: str, owners: Mapping[str, str], calls: int) -> dict[st
     Path(profile).unlink()
     operators: dict[str, np.ndarray] = {}
     for node, us in nodes.items():
-        operators[owners[node]] = operators.get(owners[node], 0) + np.array(us[-calls:], dtype=float)
+        owner = owners.get(node, REST)  # nodes of a graph within a node are nobody's
+        operators[owner] = operators.get(owner, 0) + np.array(us[-calls:], dtype=float)
     return {name: steady_mean(us) for name, us in operators.items()}

@@ -95,6 +95,9 @@ def network_of(
     if backend.takes == "module":
         return timed
     proto, modules = onnx_graph(timed, input_size=input_size, batch=space.timed_batch)
-    name_by_owner(proto.graph, layers_in(proto.graph, modules, timed, {op.name for op in space.operators(input_size)}))
+    graph = proto.graph
+    if not any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        # Graphs within nodes would go on calling tensors by their old names: those networks are timed as one.
+        name_by_owner(graph, layers_in(graph, modules, timed, {op.name for op in space.operators(input_size)}))
     file.write_bytes(proto.SerializeToString())
     return file

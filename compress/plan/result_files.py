@@ -58,7 +58,7 @@ class LayerRow(TypedDict):
     """A layer, or several that an engine runs as one: shares of the time of all layers of the unpruned network."""
 
     name: Text
-    before: Share
+    before: Amount
     after: Amount
 
 

@@ -204,6 +204,7 @@ footer {
   .stacked th[scope="row"] i, .stacked th[scope="row"] small { font-weight: 400; }
   .stacked thead td:first-child { display: none; } .stacked td { text-align: right; }
   .stacked thead tr { padding: 0 0 4px; }
+  .comparison small { overflow-wrap: anywhere; }
   .stacked .mark { grid-column: 1 / -1; text-align: left; } .stacked .mark:empty { display: none; }
   .complexity { min-width: calc(var(--digits) * 4ch + 6ch + 26px); font-size: 0.7rem; }
   .complexity thead th { font-size: 0.7rem; } .complexity th[scope="row"] { font-size: 0.8rem; }

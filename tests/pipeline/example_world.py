@@ -159,6 +159,10 @@ def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
         "measure.kit.weights:SharedWeights": {"folder": lambda: folder / "networks"},
         "measure.openvino_profiling:CountedNetwork": networks | {"images": lambda: images(1).numpy(), "owners": dict},
         "measure.profiling:CallTimer": networks | {"networks": lambda: widths_of(folder)},
+        "measure.layers:add_layers": {
+            "latency": lambda: {"backends": {"onnxruntime": {}}},
+            "small_space": lambda: SPACE.with_widths(plan().widths),
+        },
         "measure.sliced:sliced_ratio": {
             "backend": lambda: BACKENDS.find("pytorch"), "small_space": lambda: SPACE.with_widths(plan().widths),
         },

@@ -40,6 +40,7 @@ SLOW = (
     "pipeline.front:find_front",
     "measure.plan_timer:PlanTimer",
     "measure.graphs:WidthGraphs",
+    "measure.layers:add_layers",
     "measure.profiling:Profiler",
 )
 """Examples of ten seconds and more, for `make test-slow`: what they do, other tests do as well."""

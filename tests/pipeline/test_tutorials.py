@@ -53,6 +53,9 @@ def test_a_foreign_checkpoint(cifar, monkeypatch):
     assert summary["macs"]["before"] == 40_551_040
     assert 0.45 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.5
     assert (cifar / "half_int8.onnx").exists()
+    timing = json.loads((cifar / "runs/half/latency.json").read_text())
+    assert len(timing["backends"]["onnxruntime"]["layers"]) > 10
+    assert "Where the time went" in (cifar / "runs/half/report.html").read_text()
 
 
 def test_the_benchmark_has_the_same_architecture():
