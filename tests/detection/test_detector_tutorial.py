@@ -11,6 +11,7 @@ from followed import follow
 pytest.importorskip("mmdet")
 
 
+@pytest.mark.slow
 def test_a_detector_on_coco(tmp_path, monkeypatch, capsys):
     draw_coco(tmp_path / "coco", {"train2017": 4, "val2017": 2})
     config = write_config(tmp_path / "small.py", tmp_path / "coco")

@@ -106,6 +106,7 @@ def test_published_weights(tmp_path, monkeypatch):
     assert 0.4 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.5
 
 
+@pytest.mark.slow
 def test_a_swin(tmp_path, monkeypatch, capsys):
     small = [*QUICK, "data.limit=100", "train.warmup_epochs=0", "finetune.warmup_epochs=0"]
     small += ["measure.before_finetune=False", "export.parity_images=20"]
