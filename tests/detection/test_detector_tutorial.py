@@ -9,6 +9,7 @@ from drawn_coco import draw_coco, options_of, write_config
 from followed import follow
 
 pytest.importorskip("mmdet")
+import compress.detection  # noqa: F401  before MMDetection's data sets, which the drawing asks for classes
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import shlex
 import numpy as np
 import pytest
 import torch
-from followed import BOTH, QUICK, TUTORIALS, follow, run, shown
+from followed import BOTH, QUICK, TUTORIALS, check_commands, follow, run, shown
 from run_tool import importable
 
 from compress.spaces import constructors
@@ -116,6 +116,11 @@ def test_a_swin(tmp_path, monkeypatch, capsys):
     blocks = [line for line in capsys.readouterr().out.splitlines() if " heads of " in line]
     assert [line.split()[0] for line in blocks] == ["2", "2", "4", "4"]
     assert all(int(line.split()[3]) <= 16 and int(line.split()[5]) <= 256 for line in blocks)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in TUTORIALS.glob("*.md")))
+def test_every_command_of_a_page_has_its_arguments_and_recipe(page):
+    check_commands(page)
 
 
 def test_every_page_is_followed():
