@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --progress-bar off $(if $(WHEELHOUSE),--no-index --find-links $(WHEELHOUSE))
 COLLECT := $(PIP) wheel --progress-bar off --wheel-dir wheelhouse --find-links wheelhouse
 # Both of torch and torchvision: where the first index is not reached, PyPI has them.
-CPU_TORCH := --no-deps --retries 1 --extra-index-url $(CPU_WHEELS) $$(grep -E "^torch(vision)?==" requirements.txt)
+CPU_TORCH := --no-deps --retries 1 --timeout 30 --extra-index-url $(CPU_WHEELS) $$(grep -E "^torch(vision)?==" requirements.txt)
 # One process a core; a folder of tests, with what it prepares, stays in one of them.
 PARALLEL := -n 2 --dist loadgroup
 

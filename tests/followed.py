@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -89,14 +89,22 @@ def run(words: list[str]) -> None:
     assert not code, words
 
 
-def check_unrun(text: str) -> None:
-    """What a page shows and says that it was not run: our commands in it have these arguments and recipes at least."""
+def check_unrun(text: str, files: Collection[str] = ()) -> None:
+    """Our commands in `text` have these arguments, and their recipes are the package's, or among `files`."""
     for words in commands(text):
         if words and words[0] == "nncompress":
             assert words[1] in COMMANDS
             given = command_parser(words[1], program="nncompress").parse_args(words[2:])
             recipe = getattr(given, "recipe", None)
-            assert recipe is None or (ROOT / f"recipes/{recipe}.py").is_file(), words
+            assert recipe is None or recipe in files or (ROOT / f"recipes/{recipe}.py").is_file(), words
+
+
+def check_commands(page: str) -> None:
+    """As `check_unrun`, of everything that `page` shows, run or not."""
+    blocks = FENCED.findall((TUTORIALS / page).read_text())
+    for language, _, text in blocks:
+        if language != "python":
+            check_unrun(text, {name for _, name, _ in blocks})
 
 
 def shown(page: str, file: str) -> str:

@@ -47,7 +47,7 @@ def broken(path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", map(named, PAGES))
+@pytest.mark.parametrize("page", [*map(named, PAGES)])
 def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
     assert broken(ROOT / page) == []
 

@@ -48,6 +48,8 @@ def test_every_extra_has_its_list_and_every_list_its_place() -> None:
     makefile, page = (ROOT / "Makefile").read_text(), (ROOT / "docs/installing.md").read_text()
     assert [file for file in FILES if f"-r {file}" not in makefile or f"-r {file}" not in page] == []
     assert {*re.findall(r"requirements[\w-]*\.txt", makefile + page)} == {*FILES}
+    told = dict(re.findall(r"\b(torch(?:vision)?)==([\w.]+)", page))
+    assert told == {name: pins("requirements.txt")[name] for name in ("torch", "torchvision")}
 
 
 def test_no_package_is_in_two_lists() -> None:

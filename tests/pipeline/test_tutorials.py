@@ -8,7 +8,7 @@ import shlex
 import numpy as np
 import pytest
 import torch
-from followed import BOTH, QUICK, TUTORIALS, follow, run, shown
+from followed import BOTH, QUICK, TUTORIALS, check_commands, follow, run, shown
 from run_tool import importable
 
 from compress.spaces import constructors
@@ -109,6 +109,7 @@ def test_published_weights(tmp_path, monkeypatch):
     assert 0.4 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.5
 
 
+@pytest.mark.slow
 def test_a_swin(tmp_path, monkeypatch, capsys):
     small = [*QUICK, "data.limit=100", "train.warmup_epochs=0", "finetune.warmup_epochs=0"]
     small += ["measure.before_finetune=False", "export.parity_images=20"]
@@ -118,6 +119,11 @@ def test_a_swin(tmp_path, monkeypatch, capsys):
     blocks = [line for line in capsys.readouterr().out.splitlines() if " heads of " in line]
     assert [line.split()[0] for line in blocks] == ["2", "2", "4", "4"]
     assert all(int(line.split()[3]) <= 16 and int(line.split()[5]) <= 256 for line in blocks)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in TUTORIALS.glob("*.md")))
+def test_every_command_of_a_page_has_its_arguments_and_recipe(page):
+    check_commands(page)
 
 
 def test_every_page_is_followed():

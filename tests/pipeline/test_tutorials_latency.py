@@ -21,6 +21,7 @@ RECIPES = {"train": SMALL, "prune": SMALL, "profile": ["space.depth=11"]}
 FEW = ["--rounds", "4", "--warmup", "0.01"]
 
 
+@pytest.mark.slow
 def test_a_budget_in_milliseconds(tmp_path, monkeypatch, capsys):
     def settle(words):
         if words[1] == "profile":
