@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,7 +23,9 @@ def add_arguments(parser: Parser) -> None:
     int8.add_argument(
         "--activations", choices=("uint8", "int8"), help="uint8 for x86 (default), int8 for ARM and TensorRT"
     )
-    int8.add_argument("--reduce-range", action="store_true", help="7-bit weights, for x86 processors without VNNI")
+    int8.add_argument(
+        "--reduce-range", action=BooleanOptionalAction, help="7-bit weights, or 8 for processors that all have VNNI"
+    )
     int8.add_argument("--cfg-options", nargs="+", action="extend", metavar="K=V", help="overrides: data.root=FOLDER")
     engines = parser.add_argument_group("engines")
     engines.add_argument("--batch", metavar="MIN:OPT:MAX", help="images of one call (default: 1:1:16)")
@@ -88,9 +90,7 @@ def engine_config(args: Namespace) -> Any:
 def int8_options(args: Namespace) -> dict[str, Any] | None:
     """What the arguments say of INT8, by name; None for all other targets, which take nothing of it."""
     names = ("calibration_images", "calibration", "activations", "reduce_range", "cfg_options")
-    given = {name: value for name in names if (value := getattr(args, name))}
-    if args.calibration_images is not None:
-        given["calibration_images"] = args.calibration_images
+    given = {name: value for name in names if (value := getattr(args, name)) not in (None, [])}
     if args.to != "ort-int8":
         refuse(args, given, "--to ort-int8")
         return None

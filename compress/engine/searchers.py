@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from ..penalties import Penalty
 from ..search import Iteration, Logs, ProbingLoss, ScoreSource, Site
 from ..spaces import Space, fold_scores
+from .layout import laid_out
 from .penalising import make_penalty
 from .settings import SearchConfig, amp_dtype, make_method, method_of, penalty_of
 from .tasks import CrossEntropy, Objective
@@ -57,7 +58,7 @@ class SearchModel(Prepared):
         self.penalty = penalty or make_penalty(config, space, input_size=input_size)
         self.register_buffer("sum_of_steps", torch.zeros((), dtype=torch.float64))
         for name in self.method.weight_sets:
-            self.add_module(name, deepcopy(network).to(memory_format=torch.channels_last))
+            self.add_module(name, laid_out(deepcopy(network)))
         assert self.method.source is not None, "a method that only scores is no search"
         site = Site(self.method.name, self.settings, space, input_size)
         self.source: ScoreSource = self.method.source.of([self.weights(name) for name in self.method.weight_sets], site)
@@ -172,7 +173,7 @@ class SearchModel(Prepared):
 
         Of two weight sets those of `search.weights`: one of them, or their mean.
         """
-        network = space.build().to(self.sum_of_steps.device).to(memory_format=torch.channels_last)
+        network = laid_out(space.build().to(self.sum_of_steps.device))
         state = self.watched().state_dict()
         if self.averaged:
             w = self.weights("w").state_dict()

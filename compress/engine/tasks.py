@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .data import ImageData
+from .layout import shown_to
 from .loaders import ImageLoader
 from .optimisers import make_optimizer
 from .sampling import stratified_halves
@@ -55,9 +55,8 @@ class CrossEntropy:
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor], *, label_smoothing: float = 0.0) -> Tensor:
         """Cross entropy in float32, mean over the batch."""
-        device = next(network.parameters()).device
-        logits = network(batch[0].to(device).contiguous(memory_format=torch.channels_last))
-        return F.cross_entropy(logits.float(), batch[1].to(device), label_smoothing=label_smoothing)
+        logits = network(shown_to(network, batch[0])).float()
+        return F.cross_entropy(logits, batch[1].to(logits.device), label_smoothing=label_smoothing)
 
     def optimizer(
         self, settings: Mapping[str, Any], network: nn.Module, parameters: Sequence[nn.Parameter], *, name: str

@@ -24,6 +24,7 @@ from .datasets import ImageSplit
 from .extras import Progressing, auxiliary_of
 from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
+from .layout import laid_out, shown_to
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
 from .optimisers import Adapted, make_optimizer
@@ -67,14 +68,14 @@ class Classifier(Prepared):
         bf16: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = laid_out(network)
         auxiliary = auxiliary_of(network)
         self.auxiliary = None if auxiliary is None else auxiliary.head
         self.auxiliary_weight = 0.0 if auxiliary is None else auxiliary.weight
         self.label_smoothing = label_smoothing
         self.distill = distill
         self.bf16 = bf16
-        teachers = [] if teacher is None else [teacher.eval().to(memory_format=torch.channels_last)]
+        teachers = [] if teacher is None else [laid_out(teacher.eval())]
         self._teacher = tuple(teachers)  # a tuple keeps it out of the state dict
 
     def forward(self, inputs: Tensor, labels: Tensor, mode: str = "loss") -> dict[str, Tensor]:
@@ -88,7 +89,7 @@ class Classifier(Prepared):
         Returns:
             Scalars by name; MMEngine adds up those named `loss`.
         """
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = shown_to(self.network, inputs)
         # bf16 needs no loss scaling, so autocast is enough on any device; MMEngine's wrapper does fp16.
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext():
             logits, others = self._logits(inputs)
@@ -255,12 +256,12 @@ def evaluate_top1(network: nn.Module, loader: Any) -> dict[str, float]:
 
         evaluate_top1(model, eval_loader(data.test, batch_size=256))["top1"]
     """
-    training, device = network.training, next(network.parameters()).device
+    training = network.training
     network.eval()
     correct = total = 0
     loss = 0.0
     for images, labels in loader:
-        logits = network(images.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+        logits = network(shown_to(network, images)).float().cpu()
         correct += int((logits.argmax(1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         total += len(labels)

@@ -44,8 +44,8 @@ class Int8Config:
             Kullback-Leibler divergence), `percentile` (99.999 % of them).
         activations: `uint8` suits x86 processors, `int8` (with zero at 0) ARM processors and TensorRT, which takes no
             others.
-        reduce_range: weights of 7 bits, for x86 processors without VNNI, where the sum of two products of `uint8` and
-            `int8` can overflow 16 bits.
+        reduce_range: weights of 7 bits: on x86 processors without VNNI the sum of two products of `uint8` and `int8`
+            overflows 16 bits otherwise. None: with `uint8` activations, so that a file is right on every processor.
 
     Raises UserError for other values.
 
@@ -56,10 +56,15 @@ class Int8Config:
 
     calibration: Calibration = "minmax"
     activations: Activations = "uint8"
-    reduce_range: bool = False
+    reduce_range: bool | None = None
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    @property
+    def seven_bits(self) -> bool:
+        """Whether weights have 7 bits."""
+        return self.activations == "uint8" if self.reduce_range is None else self.reduce_range
 
 
 def quantize_int8(
@@ -129,7 +134,7 @@ def _record(config: Int8Config, *, images: int, operators: list[str]) -> dict[st
         "activations": config.activations,
         "biases": "float32" if config.activations == "int8" else "int32",
         "per_channel": True,
-        "reduce_range": config.reduce_range,
+        "reduce_range": config.seven_bits,
         "calibration": config.calibration,
         "calibration_images": images,
         "operators": operators,
@@ -163,7 +168,7 @@ def _quantise(
             quant_format=ort.QuantFormat.QDQ,
             op_types_to_quantize=operators,
             per_channel=True,
-            reduce_range=config.reduce_range,
+            reduce_range=config.seven_bits,
             activation_type=ort.QuantType.QInt8 if symmetric else ort.QuantType.QUInt8,
             weight_type=ort.QuantType.QInt8,
             calibrate_method=ort.CalibrationMethod[methods[config.calibration]],

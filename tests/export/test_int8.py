@@ -135,7 +135,7 @@ def test_logits_stay_close_and_ranges_cover_the_images(small, batches, calibrati
 
 
 def test_each_channel_has_its_scale_and_zero_is_zero(small, batches, tmp_path):
-    proto = onnx.load(quantize_int8(small, tmp_path / "q.onnx", batches))
+    proto = onnx.load(quantize_int8(small, tmp_path / "q.onnx", batches, config=Int8Config(reduce_range=False)))
     weights, scales = initializer(proto, "4.weight_quantized"), initializer(proto, "4.weight_scale")
     assert weights.dtype == np.int8
     assert scales.shape == (4,)
@@ -144,6 +144,17 @@ def test_each_channel_has_its_scale_and_zero_is_zero(small, batches, tmp_path):
     assert not initializer(proto, "4.weight_zero_point").any()
     assert initializer(proto, "images_zero_point").dtype == np.uint8
     assert {e.key for e in proto.metadata_props} == {"a", "quantization"}
+
+
+@pytest.mark.parametrize(
+    ("activations", "given", "largest"), [("uint8", None, 64), ("uint8", False, 127), ("int8", None, 127)]
+)
+def test_products_of_bytes_fit_16_bits_on_every_x86_processor(small, batches, tmp_path, activations, given, largest):
+    config = Int8Config(activations=activations, reduce_range=given)
+    proto = onnx.load(quantize_int8(small, tmp_path / "q.onnx", batches, config=config))
+    assert np.abs(initializer(proto, "4.weight_quantized")).max() == largest
+    record = json.loads({e.key: e.value for e in proto.metadata_props}["quantization"])
+    assert record["reduce_range"] is (largest == 64)
 
 
 def test_other_processors(small, batches, tmp_path):
@@ -164,7 +175,7 @@ def optimised(path, target):
 
 def test_float32_biases_keep_integer_operators_and_answers(small, batches, tmp_path):
     """Of `int8` activations, for TensorRT: the classifier's bias is added behind it, convolutions keep theirs."""
-    config = Int8Config(activations="int8")
+    config = Int8Config(activations="int8", reduce_range=True)  # the answers are this processor's
     path = quantize_int8(small, tmp_path / "q.onnx", batches, config=config)
     proto, full = onnx.load(path), onnx.load(small)
     assert json.loads({e.key: e.value for e in proto.metadata_props}["quantization"])["biases"] == "float32"
@@ -287,7 +298,7 @@ def test_bad_config(options):
         (["FOLDER", "--to", "ort-int8", "--batch", "1:2:3", "-o", "OUT/m.onnx"],
          "--to ort-int8: batch has a meaning for engines only; leave it out"),
         (["FOLDER", "--to", "onnx", "--calibration-images", "0", "--reduce-range", "-o", "OUT/m.onnx"],
-         "--to onnx: reduce_range, calibration_images has a meaning for --to ort-int8 only; leave it out"),
+         "--to onnx: calibration_images, reduce_range has a meaning for --to ort-int8 only; leave it out"),
         (["OUT", "--to", "ort-int8", "-o", "OUT/m.onnx"],
          "OUT: no recipe.json in OUT, which would name its data; give the folder of a run"),
         (["FOLDER", "--to", "ort-int8", "-o", "OUT/m.onnx", "--cfg-options", "data.input_size=8", "data.resize=8"],
