@@ -107,7 +107,7 @@ class DataConfig:
             raise UserError(rule, argument="resize", value=self.resize, remedy="choose a larger value")
         if (self.mean is None) != (self.std is None):
             rule = f"belongs together with std = {self.std}"
-            raise UserError(rule, argument="mean", value=self.mean, remedy="give both or neither")
+            raise UserError(rule, argument="mean", value=self.mean and list(self.mean), remedy="give both or neither")
         self._warn_unused()
 
     def _warn_unused(self) -> None:
@@ -279,7 +279,7 @@ def _transform(config: DataConfig, reading: Reading) -> Transform:
     for name, values in (("mean", mean), ("std", std)):
         if len(values) != channels:
             rule = f"must be a list of {channels} values, one for each channel"
-            raise UserError(rule, argument=name, value=values, remedy="correct it, or set channels")
+            raise UserError(rule, argument=name, value=list(values), remedy="correct it, or set channels")
     # An eighth of the side is NetSlim's 4 pixels at 32 x 32; digits fill their frame, half of it keeps them whole.
     padding = min(sides_of(config.input_size)) // (16 if config.type == "digits" else 8)
     augment = _AUTO[config.type] if config.augment == "auto" else config.augment

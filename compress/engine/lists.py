@@ -142,7 +142,7 @@ def _check_file(root: Path, name: str, place: str, whole: set[str]) -> None:
     if folder not in whole or not stat.S_ISREG(mode):
         path = inside(root, name, source=place, remedy="write paths relative to it, with /")
         if not path.is_file():
-            raise UserError(f"{place}: no image {shown(path)}; {remedy}")
+            raise UserError(f"{place}: {root} has no image {shown(name)}; {remedy}")
         whole.add(folder)
 
 

@@ -148,7 +148,7 @@ def read_npz(path: str | Path) -> Reading:
     sources = {split: _npz_source(path, split, arrays=arrays, n_classes=len(names)) for split in ("train", "test")}
     shapes = [[*source.images.shape[2:], source.channels] for source in sources.values()]
     if shapes[0] != shapes[1]:
-        raise UserError(f"{path}: train_images are {shapes[0]} and test_images {shapes[1]}; store one image size")
+        raise UserError(f"{path}: train_images are {shapes[0]} and test_images {shapes[1]}; store images of one shape")
     statistics = CIFAR10_STATISTICS if shapes[0][:2] == [32, 32] else IMAGENET_STATISTICS
     return Reading(path.stem, sources["train"], sources["test"], classes=names, statistics=statistics)
 

@@ -72,7 +72,7 @@ def test_a_list_alone_needs_a_part_set_aside(root):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("9.png,cat", r"line 1: no image .*9\.png; correct the line, or call the columns path and label"),
+        ("9.png,cat", r"line 1: .*photos has no image 9\.png; correct the line, or call the columns path and label"),
         ("../outside.png,cat", r"line 1: '\.\./outside\.png' must be a path inside .*photos, not absolute"),
         ("/etc/hostname,cat", "line 1: '/etc/hostname' must be a path inside"),
         ("link.png,cat", "line 1: 'link.png' must be a path inside .* by a link out of it"),

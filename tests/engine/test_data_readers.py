@@ -63,7 +63,7 @@ def test_npz_of_another_size_uses_imagenet_statistics(tmp_path):
         ({"train_labels": None, "classes": None}, "no array train_labels, classes"),
         ({"train_images": np.zeros((12, 32, 32, 3))}, "train_images is float64"),
         ({"test_images": np.zeros((6, 3, 32, 32), np.uint8)}, r"test_images is uint8 \[6, 3, 32, 32\]"),
-        ({"test_images": np.zeros((6, 16, 16, 3), np.uint8)}, "one image size"),
+        ({"test_images": np.zeros((6, 16, 16, 3), np.uint8)}, "images of one shape"),
         ({"test_labels": np.zeros(5, np.int64)}, r"test_labels is int64 \[5\] for 6 images"),
         ({"test_labels": np.zeros(6)}, "test_labels is float64"),
         ({"train_labels": np.arange(12)}, r"train_labels span 0\.\.11.*0\.\.2"),

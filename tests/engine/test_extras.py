@@ -73,7 +73,7 @@ def test_the_auxiliary_head_adds_to_the_loss_and_is_no_part_of_the_network():
     losses = model(x, labels)
     logits, features = network.with_features(x)
     expected = 0.4 * F.cross_entropy(model.auxiliary(features), labels, label_smoothing=0.1)
-    assert losses.keys() == {"loss_ce", "loss_auxiliary"}
+    assert losses.keys() == {"loss_ce", "loss_auxiliary", "train_top1"}
     assert losses["loss_auxiliary"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert losses["loss_ce"].item() == pytest.approx(F.cross_entropy(logits, labels, label_smoothing=0.1).item())
     assert {*network.state_dict()} == names

@@ -113,7 +113,7 @@ def odd_text() -> np.ndarray:
         ({"train_images": np.full((4, 5, 5, 3), np.nan)}, "train_images is float64"),
         ({"train_images": np.full((4, 5, 5, 3), 300)}, "train_images is int64"),
         ({"train_images": np.zeros((4, 5), np.uint8)}, "store uint8 [N, H, W, 3]"),
-        ({"train_images": np.zeros((4, 5, 5), np.uint8)}, "store one image size"),
+        ({"train_images": np.zeros((4, 5, 5), np.uint8)}, "store images of one shape"),
     ],
 )
 def test_arrays_of_wrong_kinds(tmp_path, changes, says):

@@ -93,7 +93,7 @@ def test_the_auxiliary_head_reads_the_second_reduction_of_a_narrow_network_too(l
     for each in (space, narrow):
         network = each.build()
         losses = Classifier(network)(torch.randn(3, 3, 32, 32), torch.arange(3))
-        assert losses.keys() == {"loss_ce", "loss_auxiliary"}
+        assert losses.keys() == {"loss_ce", "loss_auxiliary", "train_top1"}
     assert {*space.build().state_dict()} == {*plain.build().state_dict()}
     assert plain.build().make_auxiliary() is None
     head = space.build().make_auxiliary().head
