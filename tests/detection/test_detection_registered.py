@@ -91,6 +91,7 @@ def test_registries_import_nothing_while_a_section_is_built():
     assert "this" not in sys.modules
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # in the sources that are read
 def test_every_registered_class_that_opens_something_is_known():
     """Of a new MMDetection as well: what calls such a function is refused, or opens only what is left out."""
     found = set()
