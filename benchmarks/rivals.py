@@ -140,15 +140,8 @@ class Rival:
         else:
             network = bare.build()
             load_state(network, read_state(self.args.checkpoint), source=self.args.checkpoint)
-        network = network.to(memory_format=self.memory).eval()
+        network.eval()
         return network, traced(bare, self.size, network=network)
-
-    @cached_property
-    def memory(self) -> Any:
-        """How training lays out its tensors: some are a quarter faster channels last; nothing else depends on it."""
-        import torch
-
-        return getattr(torch, self.protocol["memory_format"])
 
     def cell(self, name: str, trial: dict[str, Any], budget: str) -> dict[str, Any]:
         """Prune by one method with the settings `trial` under `budget`, fine-tune, and judge."""
@@ -265,14 +258,7 @@ class Rival:
         config = build_settings(FinetuneConfig, self.protocol["finetune"], "finetune")
         teacher = self.baseline[0] if config.distill is not None else None
         with self.job("finetune", name) as job:
-            train(
-                network.to(memory_format=self.memory),
-                self.data.train,
-                config,
-                job,
-                evaluate=lambda _: {},
-                teacher=teacher,
-            )
+            train(network, self.data.train, config, job, evaluate=lambda _: {}, teacher=teacher)
 
     def evaluate(self, network: Any) -> float:
         """Top-1 in percent."""

@@ -24,7 +24,7 @@ from .datasets import ImageSplit
 from .extras import Progressing, auxiliary_of
 from .finite import FiniteOnly
 from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
-from .layout import laid_out, shown_to
+from .layout import laid_out, layout_of
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
 from .optimisers import Adapted, make_optimizer
@@ -68,7 +68,8 @@ class Classifier(Prepared):
         bf16: bool = False,
     ) -> None:
         super().__init__()
-        self.network = laid_out(network)
+        self.layout = layout_of(network)
+        self.network = network.to(memory_format=self.layout)
         auxiliary = auxiliary_of(network)
         self.auxiliary = None if auxiliary is None else auxiliary.head
         self.auxiliary_weight = 0.0 if auxiliary is None else auxiliary.weight
@@ -89,7 +90,7 @@ class Classifier(Prepared):
         Returns:
             Scalars by name; MMEngine adds up those named `loss`.
         """
-        inputs = shown_to(self.network, inputs)
+        inputs = inputs.contiguous(memory_format=self.layout)
         # bf16 needs no loss scaling, so autocast is enough on any device; MMEngine's wrapper does fp16.
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext():
             logits, others = self._logits(inputs)
@@ -256,12 +257,12 @@ def evaluate_top1(network: nn.Module, loader: Any) -> dict[str, float]:
 
         evaluate_top1(model, eval_loader(data.test, batch_size=256))["top1"]
     """
-    training = network.training
+    training, device, layout = network.training, next(network.parameters()).device, layout_of(network)
     network.eval()
     correct = total = 0
     loss = 0.0
     for images, labels in loader:
-        logits = network(shown_to(network, images)).float().cpu()
+        logits = network(images.to(device).contiguous(memory_format=layout)).float().cpu()
         correct += int((logits.argmax(1) == labels).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
         total += len(labels)

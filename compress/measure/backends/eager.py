@@ -51,16 +51,18 @@ class Eager(LayerBackend):
     def _open_run(self, path: Path) -> Session:
         import torch
 
+        from ...engine.layout import layout_of
         from ...spaces import load_model
         from ..session import Session
 
         module, _, card = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        module = module.to(device).to(memory_format=torch.channels_last)  # as training evaluates
+        layout = layout_of(module)  # as training evaluates
+        module = module.to(device).to(memory_format=layout)
         return Session(
             path,
             self.name,
-            lambda images: partial(module, images.to(device, memory_format=torch.channels_last)),
+            lambda images: partial(module, images.to(device, memory_format=layout)),
             device=device,
             shape=card.input_size,
             tells=lambda: (card.classes, card.preprocessing),
