@@ -19,9 +19,14 @@ import numpy as np
 
 from ..plan import UserError
 from ..spaces import Operator, Present, channels_at, members_of, plain_sides, without_sums
-from .multiple_choice import Choices, Undecided, keep, promising, smallest, solve, undominated
+from .choices import Choices, keep, undominated
+from .elimination import Elimination, Pair
+from .grids import FINER, around, coarse, every
+from .highs import Undecided
+from .multiple_choice import MOST_ENTRIES, solve
 from .one_limit import solve_one
 from .pools import split
+from .refusal import SLACK, named, refusal
 
 Widths = dict[str, int]
 Prices = Callable[[Operator, Sequence[int], Sequence[int]], np.ndarray]
@@ -30,8 +35,6 @@ Prices = Callable[[Operator, Sequence[int], Sequence[int]], np.ndarray]
 MOST_COMBINATIONS = 20_000
 MOST_OF_A_BLOCK = 2_000_000
 """Of the groups of a residual block, which choose together whatever their number is."""
-SLACK = 1e-6
-"""HiGHS keeps a limit to 1e-6 of it: it is told one that is smaller by as much."""
 ROUNDING = 1e-12
 """What sums of costs may differ by for the order in which they are added; of score, what counts as equal."""
 
@@ -64,7 +67,8 @@ def best_widths(
     """The `allowed` width of every group with which the kept channels hold the most score, under all `limits`.
 
     The score held is the largest there is. Where HiGHS looks for it, it is so to 1e-4 of it (unless that stops after
-    MOST_NODES), but for 1e-6 of each limit, which stays unused.
+    MOST_NODES), but for 1e-6 of each limit, which stays unused; where groups that share operators have very many widths
+    it is the largest among those of a coarse grid, then among those around what was found there (`grids`).
 
     Args:
         values: {group: [C]}, its channels' scores, best first: a group of width w keeps the first w. The order of the
@@ -87,6 +91,28 @@ def best_widths(
     widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
     operators = [part for op in operators for part in without_sums(op)]
     together = [sorted(names) for names in members_of(blocks or {}) if any(0 in widths[name] for name in names)]
+    many = [
+        names for names in _components(operators, widths, together) if _combinations(names, widths) > MOST_COMBINATIONS
+    ]
+    steps = coarse(widths, chain(*many), lambda grids: _entries(operators, grids, many) <= MOST_ENTRIES)
+    grids = {name: every(own, steps[name]) for name, own in widths.items()}
+    best = _best(values, operators, limits, grids, together, known)
+    while any(step > 1 for step in steps.values()):
+        steps = {name: max(step // FINER, 1) for name, step in steps.items() if step > 1}
+        grids |= {name: around(widths[name], best[name], step) for name, step in steps.items()}
+        best = _best(values, operators, limits, grids, together, best)
+    return {name: best[name] for name in values}
+
+
+def _best(
+    values: Mapping[str, Sequence[float]],
+    operators: Sequence[Operator],
+    limits: Sequence[Limit],
+    widths: Mapping[str, Sequence[int]],
+    together: Sequence[Sequence[str]],
+    known: Widths | None,
+) -> Widths:
+    """The best of `widths`, or those `known` where they hold as much."""
     classes, owner = _classes({name: values[name] for name in widths}, operators, widths, together)
     pairs, fixed = _priced(operators, limits, widths, classes, owner)
     room = np.array([limit.most for limit in limits], dtype=float) - fixed
@@ -95,34 +121,29 @@ def best_widths(
     except Undecided:
         if known is None:
             rule = f"could not be decided whether any widths keep {'it' if len(limits) == 1 else 'them'}"
-            raise UserError(f"{_named(limits)}: {rule}; raise select.round_to, so that there are fewer") from None
+            raise UserError(f"{named(limits)}: {rule}; raise select.round_to, so that there are fewer") from None
         chosen = None
     if chosen is None:
         if known is None:
             lower = "select.round_to" if together else "select.floor or select.round_to"
-            raise UserError(_refusal(classes, pairs, fixed, limits, room * (1 - SLACK), lower))
+            raise UserError(refusal(classes, pairs, fixed, limits, room * (1 - SLACK), lower))
         return dict(known)
     picked = [zip(each.names, each.widths[k], strict=True) for each, k in zip(classes, chosen, strict=True)]
     found = {name: int(width) for pairs in picked for name, width in pairs}
     if known is not None and _held(values, known) >= (1 - len(classes) * ROUNDING) * _held(values, found):
         return dict(known)
-    return {name: found[name] for name in values}
+    return found
 
 
-def _chosen(classes: list[Choices], pairs: dict[tuple[int, int], np.ndarray], room: np.ndarray) -> list[int] | None:
+def _chosen(classes: list[Choices], pairs: dict[Pair, np.ndarray], room: np.ndarray) -> list[int] | None:
     """The combination of each class, which cost at most `room` [limits]; None where none do. Raises Undecided."""
     if len(room) == 1 and not pairs:
         return solve_one(classes, float(room[0]) * (1 - ROUNDING))
-    most = room * (1 - SLACK)
     if pairs:
-        solution = solve(classes, pairs, [each.score for each in classes], most)
-        return None if solution is None else solution.chosen
+        return solve(classes, pairs, room * (1 - SLACK))
     parts, write_back = split(classes)
-    pooled = [part.as_choices() for part in parts]
-    left = [part.only(kept) for part, kept in zip(parts, promising(pooled, most), strict=True)]
-    pooled = [part.as_choices() for part in left]
-    solution = solve(pooled, pairs, [each.score for each in pooled], most)
-    return None if solution is None else write_back([*zip(left, solution.chosen, strict=True)])
+    chosen = solve([part.as_choices() for part in parts], {}, room * (1 - SLACK))
+    return None if chosen is None else write_back([*zip(parts, chosen, strict=True)])
 
 
 def _held(values: Mapping[str, Sequence[float]], widths: Widths) -> float:
@@ -139,23 +160,46 @@ def _classes(
 
     A part is a group, or those groups of a residual block, `together`, that may only be emptied together.
     """
-    joined = {name: [name] for name in values}
+    held = {name: np.concatenate([[0.0], np.cumsum(v)])[widths[name]] for name, v in values.items()}
+    own = {name: names for names in together for name in names}
+    classes: list[Choices] = []
+    for names in _components(operators, widths, together):
+        parts = list({id(part): part for part in (own.get(name, [name]) for name in names)}.values())
+        whole = _combinations(names, widths) <= MOST_COMBINATIONS
+        for part in [names] if whole else parts:
+            inside = [[part.index(name) for name in each] for each in parts if {*each} <= {*part} and len(each) > 1]
+            classes.append(_choices(part, widths, held, inside))
+    return classes, {name: i for i, each in enumerate(classes) for name in each.names}
+
+
+def _components(
+    operators: Sequence[Operator], widths: Mapping[str, Sequence[int]], together: Sequence[Sequence[str]]
+) -> list[list[str]]:
+    """The groups that share operators, or a residual block, in blocks."""
+    joined = {name: [name] for name in widths}
     for pair in chain(*(pairwise(names) for names in together), (_named_sides(op, widths) for op in operators)):
         one, other = (joined.get(str(name)) for name in pair)
         if one is not None and other is not None and one is not other:
             one.extend(other)
             for name in other:
                 joined[name] = one
-    held = {name: np.concatenate([[0.0], np.cumsum(v)])[widths[name]] for name, v in values.items()}
-    own = {name: names for names in together for name in names}
-    classes: list[Choices] = []
-    for names in {id(found): found for found in joined.values()}.values():
-        parts = list({id(part): part for part in (own.get(name, [name]) for name in names)}.values())
-        whole = math.prod(len(widths[name]) for name in names) <= MOST_COMBINATIONS
-        for part in [names] if whole else parts:
-            inside = [[part.index(name) for name in each] for each in parts if {*each} <= {*part} and len(each) > 1]
-            classes.append(_choices(part, widths, held, inside))
-    return classes, {name: i for i, each in enumerate(classes) for name in each.names}
+    return list({id(found): found for found in joined.values()}.values())
+
+
+def _combinations(names: Sequence[str], widths: Mapping[str, Sequence[int]]) -> int:
+    return math.prod(len(widths[name]) for name in names)
+
+
+def _entries(
+    operators: Sequence[Operator], widths: Mapping[str, Sequence[int]], blocks: Sequence[Sequence[str]]
+) -> int:
+    """How many sums are looked at together when `blocks` of groups that share operators choose."""
+    place = {name: i for i, name in enumerate(chain(*blocks))}
+    sides = (
+        (place.get(str(one)), place.get(str(other))) for one, other in (_named_sides(op, widths) for op in operators)
+    )
+    pairs = {(i, j) for i, j in sides if i is not None and j is not None and i != j}
+    return Elimination([len(widths[name]) for name in place], pairs).entries
 
 
 def _choices(
@@ -165,8 +209,7 @@ def _choices(
     together: Sequence[Sequence[int]],
 ) -> Choices:
     """All combinations of the groups' widths, but for those that empty some columns out of `together` and not all."""
-    n = math.prod(len(widths[name]) for name in names)
-    if n > MOST_OF_A_BLOCK:
+    if (n := _combinations(names, widths)) > MOST_OF_A_BLOCK:
         raise UserError(
             f"select.floor = 0: the groups of the residual block with {names[0]!r} have {n:,} combinations of widths; "
             "raise select.round_to, so that there are fewer"
@@ -204,14 +247,14 @@ def _priced(
     widths: Mapping[str, Sequence[int]],
     classes: list[Choices],
     owner: Mapping[str, int],
-) -> tuple[dict[tuple[int, int], np.ndarray], np.ndarray]:
+) -> tuple[dict[Pair, np.ndarray], np.ndarray]:
     """Give every class its combinations' costs, and drop those that another one beats.
 
     Returns the costs of pairs of classes, and those that no choice changes, [limits].
     """
     for each in classes:
         each.costs = np.zeros((len(each.score), len(limits)))
-    pairs: dict[tuple[int, int], np.ndarray] = {}
+    pairs: dict[Pair, np.ndarray] = {}
     fixed = np.array([limit.rest for limit in limits], dtype=float)
     for op in operators:
         _add_prices(op, limits, widths, classes, owner, pairs, fixed)
@@ -226,7 +269,7 @@ def _add_prices(
     widths: Mapping[str, Sequence[int]],
     classes: Sequence[Choices],
     owner: Mapping[str, int],
-    pairs: dict[tuple[int, int], np.ndarray],
+    pairs: dict[Pair, np.ndarray],
     fixed: np.ndarray,
 ) -> None:
     """Add what `op` costs to its class's combinations, to its pair of classes, or to what no choice changes."""
@@ -255,39 +298,3 @@ def _add_prices(
         linked = linked.swapaxes(0, 1)
     pair = (owners[0], owners[1])
     pairs[pair] = pairs.get(pair, 0.0) + linked
-
-
-def _refusal(
-    classes: Sequence[Choices],
-    pairs: Mapping[tuple[int, int], np.ndarray],
-    fixed: np.ndarray,
-    limits: Sequence[Limit],
-    most: np.ndarray,
-    lower: str,
-) -> str:
-    """The limit that no choice keeps, with the least that it could be; else that they cannot be kept together.
-
-    `lower` are the settings that leave more choices when they are lower.
-    """
-    for j, limit in enumerate(limits):
-        least, proven = smallest(classes, pairs, fixed, j)
-        if len(limits) == 1 or least > fixed[j] + most[j]:
-            reached = f"no widths {'' if proven else 'were found that '}take less than {_up(least):.6g}{limit.unit}"
-            remedy = "raise it to that, or lower" if _up(least) < limit.whole else "lower"
-            return (
-                f"{limit.name}: out of reach; allowed are {limit.most:.6g}{limit.unit}, and with this floor and "
-                f"rounding {reached}; {remedy} {lower}"
-            )
-    return (
-        f"{_named(limits)}: no widths found that keep them together, though each alone could be kept; raise one of them"
-    )
-
-
-def _named(limits: Sequence[Limit]) -> str:
-    return " and ".join(limit.name for limit in limits)
-
-
-def _up(value: float) -> float:
-    """Rounded up to four digits, and by more than SLACK, so that the value named can be chosen."""
-    step = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
-    return math.ceil(value * (1 + 2 * SLACK) / step) * step

@@ -6,98 +6,101 @@ Classes are whatever chooses together; pairs of classes may have costs that depe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, NamedTuple
+from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 
-GAP = 1e-4
-"""HiGHS stops when no choice can hold more than the one found by this share."""
-MOST_NODES = 1000
-"""Or after so many nodes of its tree, with what it has found: where costs are coarse stairs, proofs take longest."""
+from .ascent import climbed, filled
+from .choices import Choices, Linked, keep
+from .elimination import Elimination, Pair
+from .highs import GAP, Undecided, by_highs
+
+MOST_ENTRIES = 50_000
+"""Bounds are found where no more sums than this are looked at together."""
+MOST_VARIABLES = 5_000
+"""Of pairs, that HiGHS is given without a bound: it takes seconds for as many."""
 
 
-class Undecided(Exception):
-    """HiGHS stopped after MOST_NODES without a choice: there may be one or none."""
+class Relaxed(NamedTuple):
+    """The `bound` on what a choice can hold, a `known` choice, and the `multipliers` [limits] that tell of both."""
+
+    bound: float
+    known: list[int] | None
+    multipliers: np.ndarray
+    order: Elimination
 
 
-class Solution(NamedTuple):
-    """One combination of each class; `proven` unless HiGHS stopped after MOST_NODES: then a better one may exist."""
+def solve(classes: Sequence[Choices], pairs: Mapping[Pair, np.ndarray], most: np.ndarray) -> list[int] | None:
+    """The combination of each class with the largest sum of scores within `most` [limits]; None if there is none.
 
-    chosen: list[int]
-    proven: bool
-
-
-@dataclass
-class Choices:
-    """Groups that choose together: their combinations of widths [K, groups], score [K] and costs [K, limits]."""
-
-    names: tuple[str, ...]
-    widths: np.ndarray
-    score: np.ndarray
-    costs: np.ndarray = field(init=False)
-
-
-def _linked(pairs: Mapping[tuple[int, int], np.ndarray], i: int) -> list[np.ndarray]:
-    """What each combination of class `i` costs with every one of the classes that it forms pairs with: [K, ...]."""
-    first = [table.reshape(len(table), -1) for (s, _), table in pairs.items() if s == i]
-    return first + [table.swapaxes(0, 1).reshape(table.shape[1], -1) for (_, t), table in pairs.items() if t == i]
-
-
-def keep(classes: Sequence[Choices], pairs: dict[tuple[int, int], np.ndarray], i: int, kept: np.ndarray) -> None:
-    """Leave class `i` the combinations `kept` alone."""
-    each = classes[i]
-    each.widths, each.score, each.costs = each.widths[kept], each.score[kept], each.costs[kept]
-    for (s, t), table in pairs.items():
-        if i in (s, t):
-            pairs[s, t] = table[kept] if s == i else table[:, kept]
-
-
-def undominated(classes: Sequence[Choices], pairs: Mapping[tuple[int, int], np.ndarray], i: int) -> np.ndarray:
-    """The combinations of class `i` that no other one equals or beats in score and in every cost, pairs' included."""
-    costs = np.concatenate([classes[i].costs, *_linked(pairs, i)], axis=1)
-    order = np.lexsort((*costs.T[::-1], -classes[i].score))  # best score first, then cheapest
-    if costs.shape[1] == 1:
-        cost = costs[order, 0]
-        cheaper: np.ndarray = order[np.concatenate([[True], cost[1:] < np.minimum.accumulate(cost)[:-1]])]
-        return cheaper
-    front = np.empty_like(costs)
-    found: list[int] = []
-    for k in order:
-        if not (front[: len(found)] <= costs[k]).all(axis=1).any():
-            front[len(found)] = costs[k]
-            found.append(int(k))
-    return np.array(found)
-
-
-def promising(classes: Sequence[Choices], most: np.ndarray) -> list[np.ndarray]:
-    """The combinations of each class that can be in a choice at least as good as one that is known.
-
-    For multipliers l >= 0, f(l) = sum over classes of max(score - l cost) + l most bounds every choice that keeps the
-    limits; a combination that falls short of its class's maximum by more than f(l) minus a known choice's score is out.
+    The sum is the largest but for GAP. HiGHS looks among the combinations that the bound of `relaxed` leaves, and not
+    at all where a choice is known that comes up to it. Where too many classes depend on one another for a bound, and
+    are too many for HiGHS, the choice is a good one (`ascent.climbed`), without a proof. Raises Undecided.
     """
-    multipliers, bound = _dual(classes, most)
-    reduced = [each.score - each.costs @ multipliers for each in classes]
-    known = _known(classes, most, multipliers)
-    if known is None:
-        return [np.arange(len(found)) for found in reduced]
-    room = bound - known + 1e-9 * abs(bound)
-    return [np.flatnonzero(found >= found.max() - room) for found in reduced]
+    linked, order = Linked(classes, pairs), Elimination([len(each.score) for each in classes], pairs)
+    known, left = None, [np.arange(len(each.score)) for each in classes]
+    if order.entries <= MOST_ENTRIES:
+        found = relaxed(linked, most, order)
+        known = found.known
+        if known is not None and linked.score(known) >= (1 - GAP) * found.bound:
+            return known
+        left = promising(linked, most, found)
+    elif sum(table[..., 0].size for table in pairs.values()) > MOST_VARIABLES:
+        known = climbed(linked, most)
+        if known is not None:
+            return filled(linked, most, known)
+    few, tables = [copy(each) for each in classes], dict(pairs)
+    for i, kept in enumerate(left):
+        keep(few, tables, i, kept)
+    try:
+        solution = by_highs(few, tables, [each.score for each in few], most)
+    except Undecided:
+        if known is None:
+            raise
+        return known
+    return None if solution is None else [int(kept[k]) for kept, k in zip(left, solution.chosen, strict=True)]
 
 
-def _dual(classes: Sequence[Choices], most: np.ndarray) -> tuple[np.ndarray, float]:
+def relaxed(linked: Linked, most: np.ndarray, order: Elimination) -> Relaxed:
+    """What multipliers tell of the best choice within `most` [limits]: how much it can hold, and a good one.
+
+    For multipliers l >= 0, f(l) = max of (score - l cost) + l most bounds every choice that keeps the limits; the
+    smallest such bound is found by cutting planes.
+    """
+    multipliers, bound = _dual(linked, most, order)
+    return Relaxed(bound, _known(linked, most, multipliers, order), multipliers, order)
+
+
+def promising(linked: Linked, most: np.ndarray, found: Relaxed) -> list[np.ndarray]:
+    """The combinations of each class that can be in a choice at least as good as the known one of `found`.
+
+    A combination is out with which f(l) of the best multipliers is less than what the known choice holds.
+    """
+    marginals = found.order.marginals(*_reduced(linked, found.multipliers))
+    if found.known is None:
+        return [np.arange(len(each)) for each in marginals]
+    least = linked.score(found.known) - found.multipliers @ most - 1e-9 * abs(found.bound)
+    return [np.flatnonzero(each >= min(least, each.max())) for each in marginals]
+
+
+def _reduced(linked: Linked, multipliers: np.ndarray) -> tuple[list[np.ndarray], dict[Pair, np.ndarray]]:
+    """Scores less what the combinations cost at `multipliers`: of classes [K], and of pairs [K_s, K_t]."""
+    own = [each.score - each.costs @ multipliers for each in linked.classes]
+    return own, {pair: -(table @ multipliers) for pair, table in linked.pairs.items()}
+
+
+def _dual(linked: Linked, most: np.ndarray, order: Elimination) -> tuple[np.ndarray, float]:
     """The multipliers [limits] of the smallest bound f(l), and the bound, by cutting planes."""
     from scipy.optimize import linprog
 
     unit = np.where(most > 0, most, 1.0)
     cuts: list[tuple[float, np.ndarray]] = []
     best, multipliers, at = np.inf, np.zeros(len(most)), np.zeros(len(most))
-    top = sum(float(each.score.max()) for each in classes)
+    top = sum(float(each.score.max()) for each in linked.classes)
     for _ in range(60):
-        chosen = [int((each.score - each.costs @ (at / unit)).argmax()) for each in classes]
-        score = sum(float(each.score[k]) for each, k in zip(classes, chosen, strict=True))
-        left = (most - np.sum([each.costs[k] for each, k in zip(classes, chosen, strict=True)], axis=0)) / unit
+        chosen = order.best(*_reduced(linked, at / unit))
+        score, left = linked.score(chosen), (most - linked.cost(chosen)) / unit
         if score + left @ at < best:
             best, multipliers = score + float(left @ at), at
         cuts.append((score, left))
@@ -114,116 +117,27 @@ def _dual(classes: Sequence[Choices], most: np.ndarray) -> tuple[np.ndarray, flo
     return multipliers / unit, best
 
 
-def _known(classes: Sequence[Choices], most: np.ndarray, multipliers: np.ndarray) -> float | None:
-    """The score of a good choice within the limits: the bound's, made cheaper until it fits, then filled up."""
+def _known(linked: Linked, most: np.ndarray, multipliers: np.ndarray, order: Elimination) -> list[int] | None:
+    """A good choice within the limits: the bound's, made cheaper until it fits, then filled up; None if none fits."""
     for factor in (1.0, 1.001, 1.01, 1.05, 1.2, 2.0, 10.0, 1e3):
-        chosen = [int((each.score - factor * each.costs @ multipliers).argmax()) for each in classes]
-        left = most - np.sum([each.costs[k] for each, k in zip(classes, chosen, strict=True)], axis=0)
-        if (left >= 0).all():
+        chosen = order.best(*_reduced(linked, factor * multipliers))
+        if (linked.cost(chosen) <= most).all():
             break
     else:
         return None
-    while True:
-        best, found = 0.0, None
-        for i, each in enumerate(classes):
-            gain = np.where((each.costs - each.costs[chosen[i]] <= left).all(axis=1), each.score, -np.inf)
-            k = int(gain.argmax())
-            if gain[k] - each.score[chosen[i]] > best:
-                best, found = float(gain[k] - each.score[chosen[i]]), (i, k)
-        if found is None:
-            return sum(float(each.score[k]) for each, k in zip(classes, chosen, strict=True))
-        i, k = found
-        left = left - classes[i].costs[k] + classes[i].costs[chosen[i]]
-        chosen[i] = k
+    return filled(linked, most, chosen)
 
 
 def smallest(
-    classes: Sequence[Choices],
-    pairs: Mapping[tuple[int, int], np.ndarray],
-    fixed: np.ndarray,
-    j: int,
+    classes: Sequence[Choices], pairs: Mapping[Pair, np.ndarray], fixed: np.ndarray, j: int
 ) -> tuple[float, bool]:
     """The least that the network can cost of limit `j`, and whether that is proven or only the least that was found."""
     if not pairs:
         return float(fixed[j] + sum(each.costs[:, j].min() for each in classes)), True
     none = np.full(len(fixed), np.inf)
-    found = solve(classes, pairs, [-each.costs[:, j] for each in classes], none, pair_cost=j)
+    found = by_highs(classes, pairs, [-each.costs[:, j] for each in classes], none, pair_cost=j)
     assert found is not None, "one choice of each class is always allowed"
     chosen = found.chosen
     own = sum(each.costs[k, j] for each, k in zip(classes, chosen, strict=True))
     linked = sum(table[chosen[s], chosen[t], j] for (s, t), table in pairs.items())
     return float(fixed[j] + own + linked), found.proven
-
-
-def _choosing(
-    starts: np.ndarray, pairs: Mapping[tuple[int, int], np.ndarray], n_pairs: int
-) -> list[tuple[Any, float, float]]:
-    """(rows, least, most) over all variables: one choice of each class, and pairs that agree with both sides."""
-    from scipy.sparse import csr_array, hstack, identity, kron
-
-    counts, n = np.diff(starts), int(starts[-1])
-    places = (np.repeat(np.arange(len(counts)), counts), np.arange(n))
-    rows: list[tuple[Any, float, float]] = [(csr_array((np.ones(n), places), shape=(len(counts), n + n_pairs)), 1, 1)]
-    at = n
-    for (s, t), table in pairs.items():
-        a, b = table.shape[:2]
-        for side, size, sums in (
-            (s, a, kron(identity(a), np.ones((1, b)))),
-            (t, b, kron(np.ones((1, a)), identity(b))),
-        ):
-            row = [
-                csr_array((size, int(starts[side]))),
-                -identity(size),
-                csr_array((size, at - int(starts[side]) - size)),
-            ]
-            rows.append((hstack([*row, sums, csr_array((size, n + n_pairs - at - a * b))]), 0, 0))
-        at += a * b
-    return rows
-
-
-def solve(
-    classes: Sequence[Choices],
-    pairs: Mapping[tuple[int, int], np.ndarray],
-    gains: Sequence[np.ndarray],
-    most: np.ndarray,
-    *,
-    pair_cost: int | None = None,
-) -> Solution | None:
-    """One choice of each class with the largest sum of `gains` whose costs are at most `most` [limits]; None if none.
-
-    Raises Undecided.
-
-    With `pair_cost` the costs of pairs of that limit count against the gains. Choices are binary variables; a pair's
-    variables [K_s, K_t] are 1 where both are chosen: their sums over either side equal the other side's choices.
-    """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import csr_array, vstack
-
-    starts = np.cumsum([0, *map(len, gains)])
-    n, n_pairs = int(starts[-1]), sum(table[..., 0].size for table in pairs.values())
-    constraints = [LinearConstraint(*each) for each in _choosing(starts, pairs, n_pairs)]
-    flat = [table.reshape(-1, table.shape[-1]) for table in pairs.values()]
-    costs = np.concatenate([*(each.costs for each in classes), *flat])
-    rows = [j for j in range(len(most)) if np.isfinite(most[j])]
-    if rows:
-        if (most[rows] <= 0).any():
-            return None
-        constraints.append(LinearConstraint(vstack([csr_array(costs[:, [j]].T / most[j]) for j in rows]), -np.inf, 1))
-    loss = -np.concatenate([*gains, np.zeros(n_pairs)])
-    if pair_cost is not None:
-        loss[n:] += np.concatenate([table[:, pair_cost] for table in flat])
-    result = milp(
-        loss / max(np.abs(loss).max(), 1e-300),
-        integrality=np.concatenate([np.ones(n), np.zeros(n_pairs)]),
-        bounds=Bounds(0, 1),
-        constraints=constraints,
-        # With pairs HiGHS's presolve is slow, and has lost the best choice (HiGHS of SciPy 1.17.1).
-        options={"mip_rel_gap": GAP, "node_limit": MOST_NODES, "presolve": not pairs},
-    )
-    if result.status == 2:  # infeasible
-        return None
-    if result.x is not None:
-        return Solution([int(result.x[start:end].argmax()) for start, end in pairwise(starts)], result.status == 0)
-    if result.status == 1 or "limit reached" in result.message:  # SciPy has no status of its own for nodes
-        raise Undecided
-    raise RuntimeError(f"HiGHS: {result.message}")

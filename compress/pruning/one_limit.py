@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .multiple_choice import Choices
+from .choices import Choices
 from .pools import Part, split
 
 RESOLUTION = 1e-12

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .multiple_choice import Choices
+from .choices import Choices
 
 FEWEST = 4
 """Classes of fewer combinations are left as they are: parts of them would be no smaller."""

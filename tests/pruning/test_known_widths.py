@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compress.pruning import knapsack
+from compress.pruning import knapsack, refusal
 from compress.pruning.knapsack import Limit, best_widths
 from compress.spaces import Operator
 
@@ -44,6 +44,6 @@ def test_known_widths_stay_where_none_are_found():
 
 
 def test_amounts_that_are_named_can_be_chosen():
-    assert knapsack._up(0.0) == 0.0
+    assert refusal._up(0.0) == 0.0
     for value in (1e-7, 0.12341, 5.0, 123456.0):
-        assert value * (1 + knapsack.SLACK) < knapsack._up(value) <= value * 1.0011
+        assert value * (1 + knapsack.SLACK) < refusal._up(value) <= value * 1.0011

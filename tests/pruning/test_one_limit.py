@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from compress.pruning import one_limit
-from compress.pruning.multiple_choice import Choices, undominated
+from compress.pruning.choices import Choices, undominated
 from compress.pruning.one_limit import solve_one
 from compress.pruning.pools import split
 

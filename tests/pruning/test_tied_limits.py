@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from compress.pruning import knapsack
-from compress.pruning.multiple_choice import GAP, Choices, keep, promising, solve, undominated
+from compress.pruning.choices import Choices, keep, undominated
+from compress.pruning.highs import GAP, by_highs
 from compress.pruning.pools import split
 
 
@@ -48,9 +49,7 @@ def costs(classes, chosen):
 def apart(classes, room):
     """What HiGHS takes of the classes as they are."""
     most = room * (1 - knapsack.SLACK)
-    for i, kept in enumerate(promising(classes, most)):
-        keep(classes, {}, i, kept)
-    found = solve(classes, {}, [each.score for each in classes], most)
+    found = by_highs(classes, {}, [each.score for each in classes], most)
     return None if found is None else [(int(each.widths[k, 0])) for each, k in zip(classes, found.chosen, strict=True)]
 
 
