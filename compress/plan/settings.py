@@ -114,6 +114,8 @@ def convert(value: Any, hint: Any, path: str) -> Any:
         return value
     if origin is not Literal:
         value = _scalar(value, base, path)
+    elif value is None and "none" in typing.get_args(base):
+        value = "none"  # an override's `key=none` is read as None
     check_setting(path, value, Annotated[base, *rules] if rules else base)
     return value
 

@@ -52,6 +52,14 @@ def test_none_is_for_optional_keys_only() -> None:
         convert(None, Inner)
 
 
+def test_none_is_the_choice_of_that_name() -> None:
+    """`--cfg-options data.augment=none` is read as None."""
+    assert convert(None, Literal["crop", "none"]) == "none"
+    assert convert(None, Literal["crop", "none"] | None) is None
+    with pytest.raises(UserError, match=r"^section\.key = None: must be one of 'crop'"):
+        convert(None, Literal["crop"])
+
+
 def test_whole_numbers_serve_as_floats_but_not_the_other_way_round() -> None:
     assert convert(3, float) == 3.0
     assert type(convert(3, float)) is float
