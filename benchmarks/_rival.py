@@ -235,11 +235,13 @@ class Rival:
         return slice_model(found.network.eval(), self.baseline[1], plan)[0]
 
     def at_latency(self, make: Callable[[float], Any], target: float) -> tuple[Any, dict[str, float]]:
-        """The network of `make` whose measured latency is `target` of the baseline's, and its ratio."""
+        """The network of `make` whose measured latency is `target` of the baseline's, and its ratio: as it was found,
+        and measured once more, because the one that was closest has luck in its first."""
         limits = self.protocol.get("latency", {})
         within, measurements = limits.get("within", WITHIN), limits.get("measurements", MEASUREMENTS)
         small, ratio = at_latency(make, target, self.latency_ratio, within=within, measurements=measurements)
-        return small, {"latency_ratio": round(ratio, 4)}
+        again = self.latency_ratio(small)
+        return small, {"latency_ratio": round(again, 4), "latency_ratio_found": round(ratio, 4)}
 
     def latency_ratio(self, small: Any) -> float:
         """Median of paired ratios in ONNX Runtime, one image, one thread."""

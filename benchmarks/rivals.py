@@ -78,7 +78,7 @@ def shorten(values: dict[str, Any]) -> None:
     """An epoch of few images everywhere."""
     values["data"]["limit"] = 256
     for section in ("search", "finetune", "baseline"):
-        values.get(section, {})["epochs"] = 1
+        values.get(section, {}).update(epochs=1, warmup_epochs=0)
 
 
 def rival_of(args: argparse.Namespace, protocol: Protocol, seed: int, holdout: float) -> Rival:
