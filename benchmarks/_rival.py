@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from _harness import ROOT
+from _protocol import digest
 from _torch_pruning import MEASUREMENTS, WITHIN, at_latency, at_macs, cutter, regularised
 
 
@@ -54,11 +55,14 @@ class Rival:
 
     @property
     def stem(self) -> Path:
-        """Of the files of the comparison's own baseline."""
-        return self.work / f"baseline {self.seed} holdout {self.holdout:g}"
+        """Of the files of the comparison's own baseline, named by what it is trained by."""
+        of = digest({key: self.protocol[key] for key in ("space", "baseline", "data")})[:12]
+        return self.work / f"baseline {self.seed} holdout {self.holdout:g} {of}"
 
     def train_baseline(self) -> None:
         """Train the unpruned network of this seed, unless its files are there."""
+        import torch
+
         from compress.engine.settings import TrainConfig
         from compress.engine.training import train
         from compress.plan import build_settings
@@ -66,22 +70,15 @@ class Rival:
 
         if self.stem.with_name(f"{self.stem.name}.json").exists():
             return
-        import torch
-
         torch.manual_seed(self.seed)
-        space = make_space(*self.named_space)
+        own = dict(self.protocol["space"])
+        space = make_space(own.pop("type"), {**own, "num_classes": len(self.data.classes)})
         network = space.build()
         config = build_settings(TrainConfig, self.protocol["baseline"], "baseline")
         with self.job("train", "baseline") as job:
             train(network, self.data.train, config, job, evaluate=lambda _: {})
         self.stem.parent.mkdir(parents=True, exist_ok=True)
         save_model(self.stem, network, Card(space.name, space.arch, self.data.classes, {"input_size": self.size}))
-
-    @property
-    def named_space(self) -> tuple[str, dict[str, Any]]:
-        """Name and arguments of the protocol's space."""
-        own = dict(self.protocol["space"])
-        return own.pop("type"), {**own, "num_classes": len(self.data.classes)}
 
     def trained(self) -> tuple[Any, Any]:
         """The comparison's own baseline; UserError before it is trained."""
