@@ -63,9 +63,9 @@ class NoisyModel:
         rarts_step(self.sets, self.method, L1(0.0))
 
 
-def descent(eta: float, **more: float) -> MakeOptimizer:
-    """Makes SGD at the rate `eta`; `more` are momentum and weight_decay."""
-    return lambda parameters: torch.optim.SGD(parameters, lr=eta, **more)
+def descent(eta: float, *, momentum: float = 0.0, weight_decay: float = 0.0) -> MakeOptimizer:
+    """Makes SGD at the rate `eta`."""
+    return lambda parameters: torch.optim.SGD(parameters, lr=eta, momentum=momentum, weight_decay=weight_decay)
 
 
 def score_shift(method: Rarts, *, eta: float, noise: float) -> float:
