@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
+import rivals  # noqa: E402
+from _protocol import Protocol  # noqa: E402
 from _rival import Rival  # noqa: E402
 from rivals import apart, verdicts  # noqa: E402
 
@@ -90,3 +93,28 @@ def test_the_primary_figure_is_told_from_descriptive_ones():
     assert said[0]["verdict"].startswith("ours is behind other: -1.00 points of top-1")
     assert verdicts(VALUES, "macs-0.5", found)[0]["figure"] == "descriptive"
     assert verdicts(VALUES, "macs-0.5", {"ours": cells((50, 0.5)), "other": {9: {"top1": 1}}}) == []
+
+
+def test_what_is_gathered_are_intervals_verdicts_and_a_figure_of_every_budget(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    protocol = Protocol.load(ROOT / "benchmarks/rivals_preresnet20.json")
+    names, folder, saved = ["rarts fused", "random"], tmp_path / "results" / "own", {}
+    folder.mkdir(parents=True)
+    for place, name in enumerate(names):
+        for seed in (1, 2, 3):
+            cell = {
+                "macs_ratio": 0.25,
+                "params_ratio": 0.3,
+                "sliced": 10.0,
+                "top1": 60.0 - 9 * place + seed,
+                "seconds": 1,
+            }
+            file = folder / f"macs-0.25 {name} {seed}.json"
+            file.write_text(json.dumps({**cell, "protocol_sha256": protocol.hash}))
+    monkeypatch.setattr(rivals, "save_results", lambda name, rows, **more: saved.update(name=name, rows=rows, **more))
+    rivals.gather(Namespace(quick=False), folder, protocol, names)
+    assert [row["top1"] for row in saved["rows"]] == ["62.000 [59.516, 64.484]", "53.000 [50.516, 55.484]"]
+    assert saved["verdicts"][0]["verdict"].startswith("rarts fused is ahead of random: +9.00 points of top-1")
+    assert saved["verdicts"][0]["figure"] == "primary"
+    assert (folder.parent / "own_macs-0.25.svg").read_text().startswith("<?xml")
+    assert "ahead of random" in capsys.readouterr().out.replace("\n", " ")
