@@ -25,6 +25,8 @@ from _harness import ROOT
 REQUIRED = ("methods", "tuning", "budgets", "seeds", "stopping", "primary", "data", "search", "select", "finetune")
 READ_LATER = {"purpose", "fixed", "caveat", "estimate", "baselines", "budgets", "seeds", "stopping", "primary"}
 """Keys that no trial depends on, nor on a key with a space in it, which is prose."""
+LAID_OUT = {"memory_format"}
+"""Of older protocols: how tensors lie in memory, which the engine chooses now. It changes seconds alone."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Protocol:
                 )
 
     def _settings_at(self, file: Path) -> str | None:
-        """Of a trial without a hash of its own: that of the protocol as it was when git was given the trial."""
+        """Of a file without a hash of its own: that of the protocol as it was when git was given the file."""
         folder = self.path.resolve().parent
         added = git(folder, "log", "--diff-filter=A", "--format=%H", "-1", "--", str(file.resolve()))
         then = added and git(folder, "show", f"{added.strip()}:./{self.path.name}")
@@ -125,11 +127,12 @@ class Protocol:
         return best, trials[best]
 
     def check_cells(self, cells: Sequence[tuple[Path, dict[str, Any]]]) -> None:
-        """UserError where a cell was made under another state of the file."""
+        """UserError where a cell was made under another state of the file; one without a hash, under other settings."""
         from compress.plan import UserError
 
         for file, cell in cells:
-            if cell.get("protocol_sha256") != self.hash:
+            own = cell.get("protocol_sha256")
+            if own != self.hash if own else self._settings_at(file) != self.settings_hash:
                 raise UserError(
                     f"{file.name}: was made under another state of {self.path.name}, which no figure may choose; take "
                     "the change back, or make the cells anew under a new name"
@@ -138,7 +141,7 @@ class Protocol:
 
 def settings_hash(values: dict[str, Any]) -> str:
     """Of the keys of a protocol that trials depend on; notes within `tuning` are prose."""
-    kept = {key: value for key, value in values.items() if key not in READ_LATER and " " not in key}
+    kept = {key: value for key, value in values.items() if key not in READ_LATER | LAID_OUT and " " not in key}
     kept["tuning"] = {key: value for key, value in values["tuning"].items() if key != "note"}
     return digest(kept)
 

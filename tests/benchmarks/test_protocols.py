@@ -145,6 +145,18 @@ def test_cells_are_gathered_under_the_protocol_that_made_them(comparison):
         changed.check_cells([cell])
 
 
+def test_an_older_cell_without_a_hash_is_held_to_the_settings_that_git_had_with_it(comparison):
+    file = comparison.folder / "macs-0.5 ours 1.json"
+    kept(file, lambda: {"top1": 1.0})
+    with pytest.raises(UserError, match="another state"):
+        comparison.protocol.check_cells([(file, {})])
+    comparison.commit()
+    comparison.protocol.check_cells([(file, {})])
+    changed = comparison.write({**VALUES, "search": {"epochs": 3}})
+    with pytest.raises(UserError, match="another state"):
+        changed.check_cells([(file, {})])
+
+
 def test_trials_of_every_budget_where_the_protocol_has_them(comparison):
     own = comparison.write({**VALUES, "tuning": {"seed": 7, "holdout": 0.2}})
     found = [own.trial_file(Path(), name, number, budget).name for name, number, _, budget in own.trials(["ours"])]
