@@ -196,3 +196,18 @@ def narrow_choices(target):
         for logits in choices.logits:
             logits.copy_(torch.tensor([np.log(1.5), 0.0]))
     return choices
+
+
+def test_the_macs_loss_slopes_as_the_difference_quotient_of_the_expected_cost():
+    choices = narrow_choices(0.9)  # far above what is found, so descent widens
+    choices.double()
+    cost, h = MacsLoss(SPACE, SPACE.operators(INPUT), choices), 1e-5
+    cost().backward()
+    for logits in choices.logits:
+        for i, slope in enumerate(logits.grad):
+            values = []
+            for shift in (h, -2 * h, h):
+                with torch.no_grad():
+                    logits[i] += shift
+                values.append(cost().item())
+            assert slope.item() == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-6)
