@@ -20,7 +20,7 @@ from _torch_pruning import MEASUREMENTS, WITHIN, at_latency, at_macs, cutter, re
 class Rival:
     """Everything that is pruned with one seed: data, the baseline, what has been searched already.
 
-    `work` keeps the baselines that a comparison trains itself; a foreign `checkpoint` needs none. Test images are what
+    `work` keeps the baselines that comparisons train themselves; a foreign `checkpoint` needs none. Test images are what
     `evaluate` judges by, unless a share `holdout` of the training images is.
     """
 
@@ -55,7 +55,7 @@ class Rival:
 
     @property
     def stem(self) -> Path:
-        """Of the files of the comparison's own baseline, named by what it is trained by."""
+        """Of the files of the comparison's own baseline, which all of the same training share."""
         of = digest({key: self.protocol[key] for key in ("space", "baseline", "data")})[:12]
         return self.work / f"baseline {self.seed} holdout {self.holdout:g} {of}"
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _harness import print_rows, save_results
+from _harness import ROOT, print_rows, save_results
 from _protocol import Protocol, folder_of, kept
 from _rival import Rival
 from _seeds import draw, interval, p_value, paired, verdict
@@ -82,8 +82,7 @@ def shorten(values: dict[str, Any]) -> None:
 
 
 def rival_of(args: argparse.Namespace, protocol: Protocol, seed: int, holdout: float) -> Rival:
-    work = folder_of(args.protocol, quick=True)
-    return Rival(protocol.values, args.data, args.checkpoint, work, seed, holdout)
+    return Rival(protocol.values, args.data, args.checkpoint, ROOT / "runs" / "baselines", seed, holdout)
 
 
 def seeds_of(args: argparse.Namespace, protocol: Protocol) -> list[tuple[int, float]]:
