@@ -20,7 +20,7 @@ from _torch_pruning import MEASUREMENTS, WITHIN, at_latency, at_macs, cutter, re
 class Rival:
     """Everything that is pruned with one seed: data, the baseline, what has been searched already.
 
-    `work` keeps the baselines that comparisons train themselves; a foreign `checkpoint` needs none. Test images are what
+    `work` keeps the baselines that comparisons train; a foreign `checkpoint` needs none. Test images are what
     `evaluate` judges by, unless a share `holdout` of the training images is.
     """
 
