@@ -7,11 +7,31 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+
+def check_rivals(name: str, *packages: str) -> None:
+    """Stop where one of `packages`, rivals that the result NAME.json has rows of, is not installed.
+
+    A benchmark leaves out the rows of what is missing: its result must not replace one that has them.
+    """
+    path = results_file(name)
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing and path.exists():
+        raise SystemExit(
+            f"{path.name}: has rows of {missing[0]}, which is not installed here; install it, or take --quick, which "
+            "writes nothing"
+        )
+
+
+def results_file(name: str) -> Path:
+    """Where the result NAME lies."""
+    return ROOT / "benchmarks" / "results" / f"{name}.json"
 
 
 def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
@@ -27,7 +47,7 @@ def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     dirty = subprocess.run(
         [*git, "status", "--porcelain", "--", "compress"], capture_output=True, text=True, check=True
     )
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    path = results_file(name)
     head = {
         "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
         "commit": commit.stdout.strip() + (" with changes" if dirty.stdout.strip() else ""),

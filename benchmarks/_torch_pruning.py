@@ -71,16 +71,23 @@ def at_macs(cut: Callable[[float], Any], target: float, size: tuple[int, int, in
     return best
 
 
-def at_latency(make: Callable[[float], Any], target: float, measure: Callable[[Any], float]) -> tuple[Any, float]:
+def at_latency(
+    make: Callable[[float], Any],
+    target: float,
+    measure: Callable[[Any], float],
+    *,
+    within: float = WITHIN,
+    measurements: int = MEASUREMENTS,
+) -> tuple[Any, float]:
     """The network of `make`, share of the MACs -> network, whose `measure`d latency is `target` of the whole one's."""
     low, high, best = 0.0, 1.0, None
     share = target
-    for _ in range(MEASUREMENTS):
+    for _ in range(measurements):
         small = make(share)
         ratio = measure(small)
         if best is None or abs(ratio - target) < abs(best[1] - target):
             best = (small, ratio)
-        if abs(ratio - target) <= WITHIN * target:
+        if abs(ratio - target) <= within * target:
             break
         low, high = (low, share) if ratio > target else (share, high)
         share = (low + high) / 2

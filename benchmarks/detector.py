@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_rows, save_results
+from _harness import ROOT, check_rivals, print_rows, save_results
 from swin_latency import uniform_plan
 
 RECIPE = ROOT / "recipes" / "detection" / "mmdet" / "cascade_mask_rcnn_swin_t_coco.py"
@@ -147,6 +147,8 @@ def examine(args: argparse.Namespace, name: str, ratio: float, dataset: Any, ima
 
 
 def main(args: argparse.Namespace) -> None:
+    if not args.quick:
+        check_rivals("detector", "tensorrt_rtx")
     import torch
 
     from compress.detection.stages import detector_feed

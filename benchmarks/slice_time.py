@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from _harness import print_rows, save_results
+from _harness import check_rivals, print_rows, save_results
 
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
@@ -82,6 +82,8 @@ def seconds(call: Callable[[], Any]) -> float | str:
 
 
 def main(args: argparse.Namespace) -> None:
+    if not args.quick:
+        check_rivals("slice_time", "torch_pruning")
     import torch
 
     torch.set_num_threads(1)

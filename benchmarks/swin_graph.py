@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_rows, save_results
+from _harness import ROOT, check_rivals, print_rows, save_results
 from swin_latency import MODEL, uniform_plan
 
 SIZE = (3, 224, 224)
@@ -98,6 +98,8 @@ def nodes(path: Path) -> tuple[int, int]:
 
 
 def main(args: argparse.Namespace) -> None:
+    if not args.quick:
+        check_rivals("swin_graph", "onnxslim")
     import numpy as np
     import torch
 

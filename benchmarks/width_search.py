@@ -1,6 +1,7 @@
 """Every search method on PreResNet-20 and CIFAR-10, at equal MACs, over seeds, with and without distillation.
 
-`--tune` compares settings on held-out training images instead of test images, at one seed.
+`--tune` compares settings on held-out training images instead of test images, at one seed. Its settings were chosen
+after a table of test images had been seen, so it reads no more of them: new comparisons go by a protocol (rivals.py).
 """
 
 from __future__ import annotations
@@ -151,6 +152,11 @@ def figures(cells: Cells, name: str, args: argparse.Namespace) -> dict[str, Any]
 
 
 def main(args: argparse.Namespace) -> None:
+    if not (args.tune or args.gather or args.quick):
+        raise SystemExit(
+            "width_search.py: its settings were chosen after a table of test images had been seen; take --tune or "
+            "--gather, and compare on test images by a protocol (rivals.py)"
+        )
     names = args.methods or list(TRIALS if args.tune else METHODS)
     options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
     options += ["data.holdout=0.2"] if args.tune else []

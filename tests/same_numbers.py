@@ -25,7 +25,7 @@ from tool_runs import TINY
 HERE = Path(__file__).resolve().parent
 METHODS = (
     "rarts", "darts1", "darts2", "milenas1", "tas", "joint", "netslim", "rvsm", "grouplasso", "random", "magnitude",
-    "taylor",
+    "taylor", "wdpruning",
 )  # fmt: skip
 SWIN = (
     "dict(_delete_=True, type='swin', model='swin_tiny_patch4_window7_224', input_size=32, options=dict("

@@ -77,7 +77,7 @@ class SearchModel(Prepared):
             return self._step(data, optim_wrapper)
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the search its epoch: in the first ones its scores may be held."""
+        """Tell the search its epoch: in the first ones its scores may be held, and a method may change over them."""
         self.epoch = epoch
 
     def _step(self, data: Any, optim_wrapper: OptimWrapperDict) -> Logs:
@@ -97,6 +97,7 @@ class SearchModel(Prepared):
                 parameters=self.parameter_sets(),
                 optimizers=optim_wrapper,
                 average=average_gradients,
+                progress=self.epoch / self.config.epochs,
             )
         )
         if self.config.fixed_scale:

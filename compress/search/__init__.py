@@ -20,6 +20,7 @@ from .scorers import (
 )
 from .sources import Filters, Gates, Scales, ScoreSource, Site
 from .tas import MacsLoss, Tas, WidthChoices, tas_step
+from .wdpruning import Excess, KeepLargest, Thresholds, WdPruning, wdpruning_step
 
 __all__ = [
     "DEFAULT",
@@ -27,11 +28,13 @@ __all__ = [
     "Bilevel",
     "Darts1",
     "Darts2",
+    "Excess",
     "Filters",
     "Gates",
     "GroupLasso",
     "Iteration",
     "Joint",
+    "KeepLargest",
     "Logs",
     "Loss",
     "MacsLoss",
@@ -52,7 +55,9 @@ __all__ = [
     "Split",
     "Tas",
     "Taylor",
+    "Thresholds",
     "TwoSets",
+    "WdPruning",
     "WidthChoices",
     "apply_gradients",
     "channel_rows",
@@ -71,4 +76,5 @@ __all__ = [
     "rvsm_step",
     "tas_step",
     "taylor_scores",
+    "wdpruning_step",
 ]

@@ -20,7 +20,8 @@ class Iteration:
     """What one iteration of a search offers its method.
 
     `loss("u", "p")` is the loss of the weight set u on the present batch of D_p; its half is None where the method does
-    not halve D. `parameters` and `optimizers` are those of the weight sets and of `alpha`.
+    not halve D. `parameters` and `optimizers` are those of the weight sets and of `alpha`; `progress` is the share of
+    the epochs that are over.
     """
 
     settings: Any
@@ -31,6 +32,7 @@ class Iteration:
     parameters: Mapping[str, list[nn.Parameter]]
     optimizers: Mapping[str, Optimizer]
     average: Average = alone
+    progress: float = 0.0
 
     def sets(self) -> dict[str, Any]:
         """Parameters, optimisers (`opt_w`) and `average` by name, as the classes that steps act on have them."""

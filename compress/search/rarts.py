@@ -26,7 +26,8 @@ class Rarts:
     """lambda (`lam`) weighs the auxiliary loss, `beta` ties u to w, `order` is the order of updates.
 
     `gauss-seidel` is the thesis's Algorithm 2: four passes over half batches; alpha sees the new w and u. `fused` takes
-    alpha's gradient from the same two passes as w's and u's: half the cost, the same equilibria (2.19).
+    alpha's gradient from the same two passes as w's and u's: half the cost, and on full batches (SGD, no weight decay)
+    the same equilibria (2.19). On mini-batches the thesis's order is biased by O(eta), see `order_bias`.
     """
 
     lam: float = 1.0

@@ -1,8 +1,13 @@
 """TAS: transformable architecture search (Dong and Yang, arXiv 1905.09717) for widths.
 
 Every group chooses among candidate widths with probabilities softmax(alpha_group). Two candidates are sampled by Gumbel
-softmax; their feature maps, brought to equal length by channel-wise interpolation, are added with the sampled
-weights. Weights descend the training loss, alpha the validation loss plus the cost of the expected widths.
+softmax, whose temperature falls from 10 to 0.1; their feature maps, brought to equal length by channel-wise
+interpolation, are added with the sampled weights. Weights descend the training loss, alpha the validation loss plus the
+cost of the expected widths, whose sign says whether the network that alpha would give now costs too much or too little.
+
+What differs from the paper: widths alone are searched, not depths; the two are drawn in proportion to the probabilities
+at temperature 1, not at the present one, and by each reader of a group for itself; the weights go on to slicing, where
+the paper trains the found network anew.
 """
 
 from __future__ import annotations
@@ -26,13 +31,15 @@ from .sources import ScoreSource, Site
 
 @dataclass(frozen=True)
 class Tas:
-    """`ratios`: candidate widths as shares of the full ones (the paper's: 0.3 to 1.0); `target`: share of the MACs
-    aimed at; `cost_weight`: of the FLOPs loss; `tau`: Gumbel temperature."""
+    """`ratios`: candidate widths as shares of the full ones (0.3 to 1.0 in the published code); `target`: share of the
+    MACs aimed at; `cost_weight`: of the FLOPs loss; `tau`: Gumbel temperature of the first epoch, which falls linearly
+    to `tau_end` (the paper's: 10 and 0.1)."""
 
     ratios: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     target: float = 0.5
     cost_weight: float = 2.0
-    tau: float = 5.0
+    tau: float = 10.0
+    tau_end: float = 0.1
 
     def __post_init__(self) -> None:
         if not isinstance(self.ratios, tuple | list) or len(self.ratios) < 2:
@@ -42,6 +49,11 @@ class Tas:
         check_number("search.method.target", self.target, above=0, at_most=1)
         check_number("search.method.cost_weight", self.cost_weight, at_least=0)
         check_number("search.method.tau", self.tau, above=0)
+        check_number("search.method.tau_end", self.tau_end, above=0, at_most=self.tau)
+
+    def temperature(self, progress: float) -> float:
+        """Of the Gumbel softmax when `progress`, a share of the epochs, is over."""
+        return self.tau + (self.tau_end - self.tau) * progress
 
 
 class WidthChoices(nn.Module, ScoreSource):
@@ -53,7 +65,7 @@ class WidthChoices(nn.Module, ScoreSource):
 
     def __init__(self, groups: Sequence[Group], method: Tas) -> None:
         super().__init__()
-        self.groups, self.method = tuple(groups), method
+        self.groups, self.method, self.tau = tuple(groups), method, method.tau
         self.widths = {g.name: [max(1, round(g.size * ratio)) for ratio in method.ratios] for g in groups}
         self.logits = nn.ParameterList(torch.zeros(len(method.ratios)) for _ in groups)
 
@@ -83,6 +95,12 @@ class WidthChoices(nn.Module, ScoreSource):
         """Mean width of each group, scalars, differentiable."""
         return {name: (p * p.new_tensor(self.widths[name])).sum() for name, p in self.probabilities().items()}
 
+    def chosen_widths(self) -> dict[str, int]:
+        """The most probable width of each group: what the search would end with now. Of equals the widest."""
+        return {
+            name: max(zip(p.tolist(), self.widths[name], strict=True))[1] for name, p in self.probabilities().items()
+        }
+
     def scores(self, values: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
         """Probability that the chosen width covers channel i, {group: float32 [C]}: falls with i. Selection breaks
         ties by index, so the first channels stay."""
@@ -110,7 +128,7 @@ class WidthChoices(nn.Module, ScoreSource):
             x, *rest = args
             if not module.training:
                 return args  # evaluated at full width: a sample would make the accuracy noise
-            return (mix_widths(x, self.widths[name], self.logits[i], self.method.tau), *rest)
+            return (mix_widths(x, self.widths[name], self.logits[i], self.tau), *rest)
 
         return hook
 
@@ -145,7 +163,8 @@ def tas_step(s: Bilevel, cost: Callable[[], Tensor]) -> Logs:
 
 
 class MacsLoss:
-    """TAS's FLOPs loss: + log E[MACs] above the target, - log E[MACs] below, 0 within 5 % of it."""
+    """TAS's FLOPs loss: log E[MACs] where the network that the scores would give now costs more than 1.05 of the
+    target, - log E[MACs] where it costs less than 0.95, 0 between. E is over the candidates' probabilities."""
 
     def __init__(self, space: Space, operators: Sequence[Operator], choices: WidthChoices) -> None:
         self.operators, self.choices = operators, choices
@@ -157,13 +176,14 @@ class MacsLoss:
         widths: Mapping[str, Tensor] = self.choices.expected_widths()
         share = macs(self.operators, widths) / self.full
         assert isinstance(share, Tensor)
-        value = float(share.detach())
+        value = macs(self.operators, self.choices.chosen_widths()) / self.full
         sign = 1 if value > 1.05 * method.target else -1 if value < 0.95 * method.target else 0
         return method.cost_weight * sign * share.log()
 
 
 def _step(it: Iteration) -> Logs:
     assert isinstance(it.source, WidthChoices)
+    it.source.tau = it.settings.temperature(it.progress)
     return tas_step(Bilevel.of(it), it.source.cost)
 
 

@@ -32,7 +32,7 @@ class Alphas(nn.Module):
         for group in self.groups:
             self.register_parameter(_key(group.name), nn.Parameter(torch.ones(group.size)))
 
-    def __getitem__(self, group: str) -> nn.Parameter:
+    def __getitem__(self, group: str) -> Tensor:
         return self.get_parameter(_key(group))
 
     def scores(self) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ def stepped(method, **changes):
         ({"type": "darts2"}, {"w": 1}),
         ({"type": "milenas1"}, {"w": 2}),
         ({"type": "tas"}, {"w": 2}),
-        *(({"type": kind}, {"w": 1}) for kind in ("joint", "netslim", "rvsm", "grouplasso")),
+        *(({"type": kind}, {"w": 1}) for kind in ("joint", "netslim", "rvsm", "grouplasso", "wdpruning")),
     ],
     ids=lambda x: "-".join(map(str, x.values())),
 )

@@ -31,6 +31,7 @@ APPLICABLE = [
     {"type": "joint"},
     {"type": "rvsm", "penalty": "l1"},
     {"type": "rvsm", "penalty": "l0"},
+    {"type": "wdpruning"},
     {"type": "random"},
     {"type": "magnitude"},
     {"type": "taylor", "batches": 1},

@@ -22,8 +22,11 @@ CODE = (f"{MARK}.py", {"type": "subprocess.call", "args": f"touch {MARK}", "shel
 """Values that ask for code."""
 METHODS = {
     "preresnet20_digits_rarts": ("search.penalty=latency", f"search.latency_table={MARK}.json"),
-    "preresnet20_digits_tas": ("search.method={'ratios': [0.3, 1.0], 'target': 0.5, 'cost_weight': 2.0, 'tau': 5.0}",),
+    "preresnet20_digits_tas": (
+        "search.method={'ratios': [0.3, 1.0], 'target': 0.5, 'cost_weight': 2.0, 'tau': 5.0, 'tau_end': 0.1}",
+    ),
     "preresnet20_digits_rvsm": ("search.method={'penalty': 'l1', 'beta': 1.0}",),
+    "preresnet20_digits_wdpruning": ("search.method={'target': 0.5, 'start': 3.0, 'multiplier_rate': 10.0}",),
     "preresnet20_digits_taylor": ("search.method={'batches': 20, 'latency_weight': 0.0}",),
     "preresnet20_digits_magnitude": ("search.method={'p': 2}",),
     "preresnet20_digits_darts2": ("search.method={'xi': 0.1, 'epsilon': 0.01}",),

@@ -29,7 +29,7 @@ def test_rvsm_makes_zeros_by_its_own_penalty_if_that_has_a_weight():
         check(method={"type": "rvsm"}, gamma=0.0)
 
 
-@pytest.mark.parametrize("name", ["tas", "random", "magnitude", "taylor"])
+@pytest.mark.parametrize("name", ["tas", "random", "magnitude", "taylor", "wdpruning"])
 def test_methods_without_a_penalty_make_none_and_are_offered_none(name):
     with pytest.raises(UserError, match=r"no score exactly zero.*give pruning_ratio$"):
         check(method={"type": name}, penalty="proximal")

@@ -21,9 +21,9 @@ def config(name, **changes):
     return SearchConfig(**{"epochs": 1, "method": {"type": name}, **changes})
 
 
-def test_there_are_twelve_and_the_default_is_one():
+def test_there_are_thirteen_and_the_default_is_one():
     assert set(METHODS) == GATED | {
-        "tas", "netslim", "rvsm", "grouplasso", "random", "magnitude", "taylor",
+        "tas", "netslim", "rvsm", "grouplasso", "random", "magnitude", "taylor", "wdpruning",
     }  # fmt: skip
     assert config(DEFAULT).method == SearchConfig(epochs=1).method
     assert {name for name, method in METHODS.items() if method.source is Gates} == GATED
@@ -45,7 +45,7 @@ def test_a_run_records_every_setting_defaults_included(name):
 def test_the_penalty_that_acts_is_the_one_recorded(name, penalty):
     settings = config(name, penalty=penalty)
     acting = method_of(settings).penalised_by(make_method(settings), penalty_of(settings))
-    expected = {"rvsm": "l1", **dict.fromkeys(("tas", "random", "magnitude", "taylor"))}
+    expected = {"rvsm": "l1", **dict.fromkeys(("tas", "random", "magnitude", "taylor", "wdpruning"))}
     assert acting == expected.get(name, penalty)
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from compress.costs import macs
+from compress.engine.searchers import SearchModel
+from compress.engine.settings import SearchConfig
 from compress.plan import UserError
 from compress.search import Bilevel, MacsLoss, Tas, WidthChoices, tas_step
 from compress.search.tas import interpolate_channels, mix_widths
@@ -43,23 +45,43 @@ def test_tas_scores_are_survival_probabilities_and_fall_with_the_index():
 
 
 def test_macs_loss_pushes_towards_the_target_from_both_sides():
-    operators = SPACE.operators(INPUT)
-    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.25, 1.0), target=0.5))
-    cost = MacsLoss(SPACE, operators, choices)
-
-    def share():
-        return float(macs(operators, choices.expected_widths()).detach()) / macs(operators, sizes(SPACE.groups))
-
-    for start in (-4.0, 4.0):
+    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.25, 0.5, 1.0), target=0.5))
+    cost = MacsLoss(SPACE, SPACE.operators(INPUT), choices)
+    for start, sign in (((0.0, 0.0, 2.0), 1), ((2.0, 0.0, 0.0), -1)):
         with torch.no_grad():
             for logits in choices.logits:
-                logits.copy_(torch.tensor([0.0, start]))
-        optimiser = torch.optim.Adam(choices.parameters(), lr=0.1)
-        for _ in range(200):
-            optimiser.zero_grad()
-            cost().backward()
-            optimiser.step()
-        assert share() == pytest.approx(0.5, abs=0.06)
+                logits.copy_(torch.tensor(start))
+        choices.zero_grad()
+        cost().backward()
+        for logits in choices.logits:
+            assert sign * float(logits.grad[2]) > 0, "descent lowers what costs too much"
+            assert sign * float(logits.grad[0]) < 0
+
+
+def test_the_temperature_falls_linearly_from_the_first_epoch():
+    method = Tas()
+    assert [method.temperature(done) for done in (0.0, 0.5, 1.0)] == pytest.approx([10.0, 5.05, 0.1])
+
+
+def test_a_search_lowers_the_temperature_of_its_samples_epoch_by_epoch():
+    torch.manual_seed(0)
+    config = SearchConfig(epochs=4, method={"type": "tas", "tau": 8.0, "tau_end": 4.0})
+    model = SearchModel(SPACE.build(), SPACE, config, input_size=INPUT)
+    batch, optimizers, seen = (torch.randn(4, *INPUT), torch.arange(4)), model.optimizers(), []
+    for epoch in range(4):
+        model.set_epoch(epoch)
+        model.train_step({"p": batch, "a": batch}, optimizers)
+        seen.append(model.source.tau)
+    assert seen == [8.0, 7.0, 6.0, 5.0]
+
+
+def test_the_most_probable_widths_are_those_of_the_found_network():
+    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.25, 0.5, 1.0)))
+    name = SPACE.groups[0].name
+    assert choices.chosen_widths() == sizes(SPACE.groups), "at even chances nothing is pruned"
+    with torch.no_grad():
+        choices.logits[0].copy_(torch.tensor([0.0, 0.1, -0.1]))
+    assert choices.chosen_widths()[name] == SPACE.groups[0].size // 2
 
 
 def test_tas_refuses_ratios_it_cannot_choose_from():
@@ -158,10 +180,34 @@ def test_a_step_descends_the_weights_then_the_scores_at_the_new_weights():
 def test_the_macs_loss_is_the_logarithm_of_the_share_and_zero_near_the_target():
     operators = SPACE.operators(INPUT)
     for target, sign in ((0.9, -1), (0.2, 1)):
-        method = Tas(ratios=(0.5, 1.0), target=target, cost_weight=3.0)
-        choices = WidthChoices(SPACE.groups, method)
+        choices = narrow_choices(target)
         share = float(macs(operators, choices.expected_widths()).detach()) / macs(operators, sizes(SPACE.groups))
         assert MacsLoss(SPACE, operators, choices)().item() == pytest.approx(3 * sign * np.log(share), rel=1e-5)
+    found = macs(operators, choices.chosen_widths()) / macs(operators, sizes(SPACE.groups))
+    assert found < 0.8 * share, "the band is about what the search would end with, not about the mean"
     for factor, zero in ((1.06, False), (1.04, True), (0.96, True), (0.94, False)):
-        near = WidthChoices(SPACE.groups, Tas(ratios=(0.5, 1.0), target=share / factor))
-        assert (MacsLoss(SPACE, operators, near)().item() == 0) == zero, factor
+        assert (MacsLoss(SPACE, operators, narrow_choices(found / factor))().item() == 0) == zero, factor
+
+
+def narrow_choices(target):
+    """Half the width with probability 3/5, the whole else."""
+    choices = WidthChoices(SPACE.groups, Tas(ratios=(0.5, 1.0), target=target, cost_weight=3.0))
+    with torch.no_grad():
+        for logits in choices.logits:
+            logits.copy_(torch.tensor([np.log(1.5), 0.0]))
+    return choices
+
+
+def test_the_macs_loss_slopes_as_the_difference_quotient_of_the_expected_cost():
+    choices = narrow_choices(0.9)  # far above what is found, so descent widens
+    choices.double()
+    cost, h = MacsLoss(SPACE, SPACE.operators(INPUT), choices), 1e-5
+    cost().backward()
+    for logits in choices.logits:
+        for i, slope in enumerate(logits.grad):
+            values = []
+            for shift in (h, -2 * h, h):
+                with torch.no_grad():
+                    logits[i] += shift
+                values.append(cost().item())
+            assert slope.item() == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-6)

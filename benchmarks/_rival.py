@@ -1,0 +1,297 @@
+"""One seed of a comparison by protocol: the unpruned network, what every method makes of it, and its figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from _harness import ROOT
+from _protocol import digest
+from _torch_pruning import MEASUREMENTS, WITHIN, at_latency, at_macs, cutter, regularised
+
+
+@dataclass
+class Rival:
+    """Everything that is pruned with one seed: data, the baseline, what has been searched already.
+
+    `work` keeps the baselines that comparisons train; a foreign `checkpoint` needs none. Test images are what
+    `evaluate` judges by, unless a share `holdout` of the training images is.
+    """
+
+    protocol: dict[str, Any]
+    root: str
+    checkpoint: str | None
+    work: Path
+    seed: int
+    holdout: float
+
+    def __post_init__(self) -> None:
+        self.searched: dict[str, Any] = {}
+
+    @cached_property
+    def data(self) -> Any:
+        """Training images, and what is judged on: test images, or those set aside."""
+        from compress.engine.data import DataConfig, load_data
+
+        config = DataConfig(root=self.root, holdout=self.holdout, **self.protocol["data"])
+        return load_data(config, seed=self.seed)
+
+    @cached_property
+    def size(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        side = self.protocol["data"]["input_size"]
+        return (3, side, side)
+
+    @cached_property
+    def baseline(self) -> tuple[Any, Any]:
+        """The trained network and its space: the comparison's own of this seed, or a foreign checkpoint's."""
+        return self.trained() if "baseline" in self.protocol else self.foreign()
+
+    @property
+    def stem(self) -> Path:
+        """Of the files of the comparison's own baseline, which all of the same training share."""
+        of = digest({key: self.protocol[key] for key in ("space", "baseline", "data")})[:12]
+        return self.work / f"baseline {self.seed} holdout {self.holdout:g} {of}"
+
+    def train_baseline(self) -> None:
+        """Train the unpruned network of this seed, unless its files are there."""
+        import torch
+
+        from compress.engine.settings import TrainConfig
+        from compress.engine.training import train
+        from compress.plan import build_settings
+        from compress.spaces import Card, make_space, save_model
+
+        if self.stem.with_name(f"{self.stem.name}.json").exists():
+            return
+        torch.manual_seed(self.seed)
+        own = dict(self.protocol["space"])
+        space = make_space(own.pop("type"), {**own, "num_classes": len(self.data.classes)})
+        network = space.build()
+        config = build_settings(TrainConfig, self.protocol["baseline"], "baseline")
+        with self.job("train", "baseline") as job:
+            train(network, self.data.train, config, job, evaluate=lambda _: {})
+        self.stem.parent.mkdir(parents=True, exist_ok=True)
+        save_model(self.stem, network, Card(space.name, space.arch, self.data.classes, {"input_size": self.size}))
+
+    def trained(self) -> tuple[Any, Any]:
+        """The comparison's own baseline; UserError before it is trained."""
+        from compress.plan import UserError
+        from compress.spaces import load_model
+
+        if not self.stem.with_name(f"{self.stem.name}.json").exists():
+            raise UserError(f"{self.stem.name}: is not trained yet; run --train first, which all methods share")
+        network, space, _ = load_model(self.stem)
+        return network, space
+
+    def foreign(self) -> tuple[Any, Any]:
+        """A foreign checkpoint's network, groups verified on it."""
+        from compress.plan import UserError
+        from compress.spaces import TracedSpace, load_network, load_state
+        from compress.spaces.constructors import is_code, name_code
+        from compress.spaces.states import read_state
+        from compress.tracing import traced
+
+        if self.checkpoint is None:
+            raise UserError("--checkpoint: is missing; give the trained network that this protocol prunes")
+        model = self.protocol["model"]
+        if is_code(model):
+            model = str(ROOT / model)
+            name_code(model)
+        bare = TracedSpace(num_classes=len(self.data.classes), model=model)
+        if Path(self.checkpoint).is_dir():
+            network = load_network(self.checkpoint, bare)
+        else:
+            network = bare.build()
+            load_state(network, read_state(self.checkpoint), source=self.checkpoint)
+        network.eval()
+        return network, traced(bare, self.size, network=network)
+
+    def cell(self, name: str, trial: dict[str, Any], budget: str) -> dict[str, Any]:
+        """Prune by one method with the settings `trial` under `budget`, fine-tune, and judge."""
+        from compress.costs import count_macs, count_params
+
+        kind, _, value = budget.partition("-")
+        make = self.maker(name, trial, float(value))
+        small, more = (make(float(value)), {}) if kind == "macs" else self.at_latency(make, float(value))
+        network = self.baseline[0]
+        ratios = {
+            f"{key}_ratio": round(count(small) / count(network), 4)
+            for key, count in (("macs", lambda n: count_macs(n, self.size)), ("params", count_params))
+        }
+        sliced = deepcopy(small)
+        self.finetune(small, name, more_epochs=self.later(name))
+        # Once, when all has been trained.
+        return {"trial": trial, **ratios, **more, "sliced": self.evaluate(sliced), "top1": self.evaluate(small)}
+
+    def maker(self, name: str, trial: dict[str, Any], target: float) -> Callable[[float], Any]:
+        """Share of the MACs that may stay -> the network that the method leaves; `target` is the budget's share."""
+        settings = {**self.protocol["methods"][name], **trial}
+        if settings.get("method", {}).get("target") == "budget":
+            settings["method"] = {**settings["method"], "target": target}
+        if settings["by"] == "torch-pruning":
+            network = self.once(name, trial, lambda: self.prepared(name, settings))
+            cut = cutter(network, settings, **self.limits, round_to=self.protocol["select"]["round_to"])
+            return lambda share: at_macs(cut, share, self.size)
+        found = self.once(name, {**trial, **settings}, lambda: self.search(name, settings))
+        return lambda share: self.sliced(found, settings.get("select", {}), share)
+
+    def once(self, name: str, trial: dict[str, Any], compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, once for all trials and budgets that differ in the selection alone."""
+        key = json.dumps([name, {k: v for k, v in trial.items() if k in ("search", "reg", "method")}])
+        if key not in self.searched:
+            self.searched[key] = compute()
+        return self.searched[key]
+
+    def search(self, name: str, settings: dict[str, Any]) -> Any:
+        """Scores, and the network with the scores folded in."""
+        from compress.engine.searching import search
+        from compress.engine.tasks import Classification
+
+        network, space = self.start(name), self.baseline[1]
+        with self.job("search", name) as job:
+            task = Classification(self.data)
+            return search(deepcopy(network), space, task, self.config(settings), job, evaluate=lambda _: {})
+
+    def prepared(self, name: str, settings: dict[str, Any]) -> Any:
+        """The network that torch-pruning cuts: the trained one, or with a group lasso trained on."""
+        from compress.engine.tasks import Classification
+
+        if "reg" not in settings:
+            return self.start(name)
+        config, task = self.config(settings), Classification(self.data)
+        with self.job("search", name) as job:
+            return regularised(self.baseline[0], settings, task, config, job, **self.limits)
+
+    def only_scores(self, name: str) -> bool:
+        """Whether a method trains nothing of its own."""
+        from compress.search import METHODS
+
+        method = self.protocol["methods"][name]
+        if method["by"] == "torch-pruning":
+            return all("reg" not in trial for trial in method["trials"])
+        return METHODS[method["method"]["type"]].step is None
+
+    def start(self, name: str) -> Any:
+        """What a method begins with: the baseline, which methods that only score train on for as long as a search
+        trains, where the protocol's `scorers` is "train, score"."""
+        if not self.only_scores(name) or self.protocol.get("scorers") != "train, score":
+            return self.baseline[0]
+        return self.once("trained on", {}, self.trained_on)
+
+    def later(self, name: str) -> int:
+        """By how many epochs a method that only scores fine-tunes longer: as many as a search has, where `scorers` is
+        "score, train"."""
+        longer = self.only_scores(name) and self.protocol.get("scorers") == "score, train"
+        return self.protocol["search"]["epochs"] if longer else 0
+
+    def trained_on(self) -> Any:
+        """The baseline after as many epochs and images a step as a search has, at its weights' rates."""
+        from compress.engine.settings import TrainConfig
+        from compress.engine.training import train
+        from compress.plan import build_settings
+
+        search = self.protocol["search"]
+        own = {key: search[key] for key in ("epochs", "optimizer", "amp", "schedule") if key in search}
+        config = build_settings(TrainConfig, {**own, "batch_size": 2 * search["batch_size"]}, "search")
+        network = deepcopy(self.baseline[0])
+        with self.job("train", "trained on") as job:
+            train(network, self.data.train, config, job, evaluate=lambda _: {})
+        return network.eval()
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What torch-pruning is told of the network."""
+        return {"size": self.size, "classes": len(self.data.classes), "ignored": self.protocol["ignored_layers"]}
+
+    def config(self, settings: dict[str, Any]) -> Any:
+        """Of a search."""
+        from compress.engine.settings import SearchConfig
+        from compress.plan import build_settings
+        from compress.search import METHODS
+
+        values = {**self.protocol["search"], **settings.get("search", {})}
+        if "method" in settings:
+            values["method"] = settings["method"]
+            if self.protocol.get("equal_steps") and not METHODS[settings["method"]["type"]].halves:
+                values["batch_size"] *= 2  # one of each half is a step of the others
+        return build_settings(SearchConfig, values, "search")
+
+    def sliced(self, found: Any, select: dict[str, Any], share: float) -> Any:
+        """What is left when `share` of the MACs may stay."""
+        from compress.pruning import Budget, SelectConfig, plan_for, slice_model
+
+        config = SelectConfig(**{**self.protocol["select"], **select})
+        plan = plan_for(self.baseline[1], found.scores, Budget("macs_ratio", share), config, input_size=self.size)
+        return slice_model(found.network.eval(), self.baseline[1], plan)[0]
+
+    def at_latency(self, make: Callable[[float], Any], target: float) -> tuple[Any, dict[str, float]]:
+        """The network of `make` whose measured latency is `target` of the baseline's, and its ratio: as it was found,
+        and measured once more, because the one that was closest has luck in its first."""
+        limits = self.protocol.get("latency", {})
+        within, measurements = limits.get("within", WITHIN), limits.get("measurements", MEASUREMENTS)
+        small, ratio = at_latency(make, target, self.latency_ratio, within=within, measurements=measurements)
+        again = self.latency_ratio(small)
+        return small, {"latency_ratio": round(again, 4), "latency_ratio_found": round(ratio, 4)}
+
+    def latency_ratio(self, small: Any) -> float:
+        """Median of paired ratios in ONNX Runtime, one image, one thread."""
+        import numpy as np
+
+        from compress.export import INPUT_NAME
+        from compress.measure import interleaved, summarise_ratio
+
+        x = np.zeros((1, *self.size), np.float32)
+        sessions = {"before": self.whole, "after": self.session(small)}
+        calls = {name: lambda s=s: s.run(None, {INPUT_NAME: x}) for name, s in sessions.items()}
+        samples = interleaved(calls, repeats=self.protocol.get("latency", {}).get("repeats", 60))
+        return float(summarise_ratio(samples["before"], samples["after"])["median"])
+
+    @cached_property
+    def whole(self) -> Any:
+        """The baseline in ONNX Runtime."""
+        return self.session(self.baseline[0])
+
+    def session(self, network: Any) -> Any:
+        """`network` in ONNX Runtime, on one thread."""
+        from compress.export import export_onnx, onnx_session
+        from compress.plan import scratch
+
+        with scratch() as folder:
+            export_onnx(deepcopy(network), folder / "network.onnx", input_size=self.size)
+            return onnx_session(folder / "network.onnx", threads=1)
+
+    def finetune(self, network: Any, name: str, *, more_epochs: int) -> None:
+        """In place, for every method alike."""
+        from compress.engine.settings import FinetuneConfig
+        from compress.engine.training import train
+        from compress.plan import build_settings
+
+        values = self.protocol["finetune"]
+        config = build_settings(FinetuneConfig, {**values, "epochs": values["epochs"] + more_epochs}, "finetune")
+        teacher = self.baseline[0] if config.distill is not None else None
+        with self.job("finetune", name) as job:
+            train(network, self.data.train, config, job, evaluate=lambda _: {}, teacher=teacher)
+
+    def evaluate(self, network: Any) -> float:
+        """Top-1 in percent."""
+        from compress.engine.loaders import eval_loader
+        from compress.engine.training import evaluate_top1
+
+        return round(evaluate_top1(network, eval_loader(self.data.test, batch_size=250))["top1"], 4)
+
+    @contextmanager
+    def job(self, stage: str, name: str) -> Iterator[Any]:
+        """A stage of training, of which nothing is kept."""
+        from compress.engine.training import Job
+        from compress.plan import scratch
+        from compress.report.progress import TerminalProgress
+
+        with scratch() as folder, TerminalProgress(quiet=True) as progress:
+            yield Job(folder, folder / "metrics.jsonl", stage, self.seed, progress)

@@ -1,0 +1,120 @@
+"""What methods of a comparison get alike: images a step, epochs of training, the budget that a search aims at."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "benchmarks"))
+
+import rivals  # noqa: E402
+from _protocol import Protocol  # noqa: E402
+from _rival import Rival  # noqa: E402
+from rivals import apart, verdicts  # noqa: E402
+
+
+def rival(tmp_path, **changes):
+    values = json.loads((ROOT / "benchmarks/rivals_preresnet20.json").read_text())
+    return Rival({**values, **changes}, "", None, tmp_path, 1, 0.0)
+
+
+@pytest.fixture
+def stubbed(tmp_path, monkeypatch):
+    """A comparison whose networks are words."""
+    monkeypatch.setattr(Rival, "baseline", ("baseline", "space"))
+    monkeypatch.setattr(Rival, "trained_on", lambda self: "trained on")
+    return lambda order: rival(tmp_path, scorers=order)
+
+
+def test_a_batch_of_each_half_is_a_step_of_the_methods_that_have_one_batch(tmp_path):
+    ours = rival(tmp_path)
+    methods = {name: method for name, method in ours.protocol["methods"].items() if name != "tas"}  # aims at a budget
+    sizes = {name: ours.config({**method, **method["trials"][0]}).batch_size for name, method in methods.items()}
+    whole = {"joint l1", "netslim", "group lasso", "taylor", "magnitude", "random"}
+    assert {name for name, size in sizes.items() if size == 128} == whole
+    assert {name for name, size in sizes.items() if size == 64} == methods.keys() - whole
+    plain = rival(tmp_path, equal_steps=False)
+    assert plain.config({**methods["joint l1"], **methods["joint l1"]["trials"][0]}).batch_size == 64
+
+
+@pytest.mark.parametrize("order", ["train, score", "score, train"])
+def test_methods_that_only_score_train_as_long_as_a_search_before_it_or_after_it(stubbed, order):
+    ours = stubbed(order)
+    epochs = ours.protocol["search"]["epochs"]
+    for name in ours.protocol["methods"]:
+        scores = name in ("taylor", "magnitude", "random")
+        assert ours.only_scores(name) == scores
+        before = scores and order == "train, score"
+        assert ours.start(name) == ("trained on" if before else "baseline")
+        assert ours.later(name) == (epochs if scores and not before else 0)
+
+
+def test_torch_prunings_magnitude_only_scores_and_its_group_norm_trains(tmp_path):
+    values = json.loads((ROOT / "benchmarks/rivals_lite0.json").read_text())
+    ours = Rival(values, "", None, tmp_path, 1, 0.0)
+    assert ours.only_scores("torch-pruning magnitude")
+    assert not ours.only_scores("torch-pruning group norm")
+
+
+def test_a_search_that_aims_at_a_cost_aims_at_the_budget(stubbed, monkeypatch):
+    ours, aimed = stubbed("train, score"), []
+    monkeypatch.setattr(Rival, "search", lambda self, name, settings: aimed.append(settings["method"]["target"]))
+    trial = ours.protocol["methods"]["tas"]["trials"][0]
+    for budget in (0.4, 0.25, 0.4):
+        ours.maker("tas", trial, budget)
+    assert aimed == [0.4, 0.25], "one search a budget"
+
+
+VALUES = {
+    "primary": {"figure": "top1", "budget": "latency-0.5", "method": "ours", "against": ["other"]},
+    "latency": {"within": 0.01},
+}
+
+
+def cells(*figures):
+    return {seed: {"top1": top1, "latency_ratio": ratio} for seed, (top1, ratio) in enumerate(figures)}
+
+
+def test_latencies_that_are_not_equal_allow_no_verdict():
+    ours, other = cells((50, 0.5), (52, 0.504)), cells((40, 0.5), (41, 0.52))
+    (far,) = verdicts(VALUES, "latency-0.5", {"ours": ours, "other": other})
+    assert far["verdict"] == "ours and other are not at equal latency: up to 4.0 % from the budget, 1 % are allowed."
+    assert apart(VALUES, "latency-0.5", list(ours.values())) == ""
+    assert apart(VALUES, "macs-0.5", list(other.values())) == "", "MACs have no such budget"
+
+
+def test_the_primary_figure_is_told_from_descriptive_ones():
+    found = {name: cells((50 + place, 0.5), (51 + place, 0.5)) for place, name in enumerate(("ours", "other", "third"))}
+    said = verdicts(VALUES, "latency-0.5", found)
+    assert [each["figure"] for each in said] == ["primary", "descriptive"]
+    assert said[0]["verdict"].startswith("ours is behind other: -1.00 points of top-1")
+    assert verdicts(VALUES, "macs-0.5", found)[0]["figure"] == "descriptive"
+    assert verdicts(VALUES, "macs-0.5", {"ours": cells((50, 0.5)), "other": {9: {"top1": 1}}}) == []
+
+
+def test_what_is_gathered_are_intervals_verdicts_and_a_figure_of_every_budget(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    protocol = Protocol.load(ROOT / "benchmarks/rivals_preresnet20.json")
+    names, folder, saved = ["rarts fused", "random"], tmp_path / "results" / "own", {}
+    folder.mkdir(parents=True)
+    for place, name in enumerate(names):
+        for seed in (1, 2, 3):
+            cell = {
+                "macs_ratio": 0.25,
+                "params_ratio": 0.3,
+                "sliced": 10.0,
+                "top1": 60.0 - 9 * place + seed,
+                "seconds": 1,
+            }
+            file = folder / f"macs-0.25 {name} {seed}.json"
+            file.write_text(json.dumps({**cell, "protocol_sha256": protocol.hash}))
+    monkeypatch.setattr(rivals, "save_results", lambda name, rows, **more: saved.update(name=name, rows=rows, **more))
+    rivals.gather(Namespace(quick=False), folder, protocol, names)
+    assert [row["top1"] for row in saved["rows"]] == ["62.000 [59.516, 64.484]", "53.000 [50.516, 55.484]"]
+    assert saved["verdicts"][0]["verdict"].startswith("rarts fused is ahead of random: +9.00 points of top-1")
+    assert saved["verdicts"][0]["figure"] == "primary"
+    assert (folder.parent / "own_macs-0.25.svg").read_text().startswith("<?xml")
+    assert "ahead of random" in capsys.readouterr().out.replace("\n", " ")
