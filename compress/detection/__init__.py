@@ -20,7 +20,8 @@ warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning
 with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
     needs("mmdet.datasets", package="MMDetection", extra="detection", what="a detector")
 
-from .run import DetectionContext, DetectionRecipe  # noqa: E402
+from .recipe import DetectionRecipe  # noqa: E402
+from .run import DetectionContext  # noqa: E402
 from .space import DetectorSpace  # noqa: E402
 from .swin import SlicedSwinTransformer  # noqa: E402
 
