@@ -37,6 +37,12 @@ def load_config(path: Any) -> Config:
         raise UserError(f"{name}: must be MMDetection's config in Python; give a .py file")
     if missing := [key for key in ("model", "train_dataloader", "val_dataloader") if key not in config]:
         raise UserError(f"recipe: space.config {path}: has no {', '.join(missing)}; give a whole detector's config")
+    test = config.model.get("test_cfg") or {}
+    if "panoptic_fusion_head" in config.model and not test.get("instance_on"):
+        raise UserError(
+            f"recipe: space.config {path}: model.test_cfg.instance_on is not True, so that it finds no objects, "
+            "which AP is of; set it to True"
+        )
     return config
 
 

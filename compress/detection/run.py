@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from torch import Tensor, nn
 
 from ..engine.settings import TrainConfig
@@ -21,7 +21,7 @@ from ..pipeline.networks import NetworkContext
 from ..pipeline.stage import Stage
 from ..plan import UserError
 from ..spaces import Card, Space, load_card
-from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, write_mmdetection
+from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, is_narrower, write_mmdetection
 from .config_file import load_config, pretrained
 from .data import CocoData, evenly, head_classes
 from .evaluation import average_precision, detect
@@ -31,6 +31,7 @@ from .files import evaluate_file
 from .recipe import TRAINING, DetectionRecipe
 from .space import BackboneAlone, DetectorSpace
 from .stages import DEPLOYING
+from .strength import strength_note
 from .task import DetectionTask, DetectorTraining
 
 PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_pos_embed")
@@ -91,6 +92,9 @@ class DetectionContext(NetworkContext):
         super().check(stages)
         if not is_main_process():
             return
+        note = strength_note(self.recipe.search, len(self.data.train), get_world_size())
+        if "search" in stages and not self.copies and note:
+            self.progress.note(note)
         if "export" in stages and self.unexported:
             warnings.warn(f"stages export and measure will be left out: {self.unexported}", stacklevel=2)
         if "train" in stages and not self.resume and self.checkpoint is None and (lost := pretrained(self.config)):
@@ -206,7 +210,7 @@ class DetectionContext(NetworkContext):
         """As for every run; training alone also takes a backbone without the rest."""
         alone = backbone_of(state) if self.aim == "train" else None
         if alone is None:
-            return super().filled(space, in_mmdetection_layout(state))
+            return self._filled_whole(space, in_mmdetection_layout(state))
         fresh = space.build().state_dict()
         heads = {name: value for name, value in fresh.items() if not name.startswith(PRETRAINED)}
         if is_main_process():
@@ -215,6 +219,17 @@ class DetectionContext(NetworkContext):
                 stacklevel=2,
             )
         return super().filled(space, {**heads, **alone})
+
+    def _filled_whole(self, space: Space, state: Mapping[str, Tensor]) -> nn.Module:
+        try:
+            return super().filled(space, state)
+        except UserError:
+            if not is_narrower(state, self.full_space):
+                raise
+            raise UserError(
+                f"--checkpoint {self.checkpoint}: of a pruned detector, and narrower than space.config; set "
+                "space.config to the config that it was trained by, such as model.py of the run that pruned it"
+            ) from None
 
 
 def _card(path: Path) -> Card | None:
