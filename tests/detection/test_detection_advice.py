@@ -21,14 +21,14 @@ def search(**changes):
 
 
 def test_an_unusual_strength_is_told_with_a_gamma_that_makes_it_usual():
-    """12 epochs of 500 images in halves, two at a time: 1500 steps, whose rates sum to 75, and momentum makes it 750."""
+    """12 epochs of 500 images in halves, two at a time: 1500 steps, whose rates sum to 75; momentum makes it 750."""
     note = strength_note(search(), 500, 1)
     assert note == (
-        "search.gamma = 0.001: 1500 steps make a search of strength 0.75, usual is 3 to 7; search.gamma=0.0047 makes it "
-        "3.5 (docs/method.md)"
+        "search.gamma = 0.001: 1500 steps make a search of strength 0.75, usual is 3 to 7; search.gamma=0.0047 makes "
+        "it 3.5 (docs/method.md)"
     )
     assert strength_note(search(gamma=0.0047), 500, 1) is None
-    assert "375 steps" in strength_note(search(), 500, 4)
+    assert "372 steps" in strength_note(search(), 500, 4)
     assert "strength 22" in strength_note(search(batch_size=16), 118287, 1), "all of COCO at the same gamma"
     assert "3000 steps" in strength_note(search(method={"type": "joint"}, gamma=1e-4), 500, 1), "no halves"
 
@@ -55,9 +55,9 @@ def test_it_is_told_before_anything_is_trained(config_file, coco, network, tmp_p
     context = make_context(
         load_recipe(RECIPE, options_of(config_file, coco)), Silent(), checkpoint=str(tmp_path / "twin.pth")
     )
-    context.check(["load"])
+    context.check(["finetune"])
     assert told == []
-    context.check(["load", "search"])
+    context.check(["search"])
     assert len(told) == 1
     assert told[0].startswith(
         "search.gamma = 0.03: 2 steps make a search of strength 0.15, usual is 3 to 7; search.gamma="
