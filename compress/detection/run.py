@@ -213,6 +213,7 @@ class DetectionContext(NetworkContext):
             return self._filled_whole(space, in_mmdetection_layout(state))
         fresh = space.build().state_dict()
         heads = {name: value for name, value in fresh.items() if not name.startswith(PRETRAINED)}
+        alone = {name: value for name, value in alone.items() if name in fresh or name.startswith(PRETRAINED)}
         if is_main_process():
             warnings.warn(
                 f"--checkpoint {self.checkpoint}: holds a backbone alone; the weights of all else are random",
