@@ -1,7 +1,8 @@
 """What MMEngine's training checkpoints hold beside weights, read as nothing.
 
 `epoch_12.pth` of MMDetection 3 keeps its logs: HistoryBuffers, with NumPy's arrays and numbers, and the methods of
-HistoryBuffer that Python 2's pickles name by `getattr`. None of these is imported or called when such a file is read.
+HistoryBuffer that pickles of protocol 2 name by `getattr`; and parts of its config. None of these is imported or called
+when such a file is read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Nothing:
 NUMPY = ("_reconstruct", "scalar")
 LOGS = (
     "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmengine.config.config.ConfigDict",
     "builtins.getattr",
     "numpy.dtype",
     "numpy.ndarray",

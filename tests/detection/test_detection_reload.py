@@ -79,6 +79,7 @@ def test_the_config_reads_the_recipes_data(finished, coco):
         assert config[part].dataset.data_root == str(coco)
     for part in ("val_evaluator", "test_evaluator"):
         assert config[part].ann_file == str(coco / "annotations/instances_val2017.json")
+    assert config.data_root == str(coco), "what MMDetection's tools and further configs build on"
     assert config.custom_imports["imports"] == ["compress.detection"]
     widths = config.model.backbone.head_dims
     assert [len(stage) for stage in widths] == [2, 2, 2, 2]

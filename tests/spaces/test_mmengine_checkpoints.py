@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -72,8 +73,13 @@ def test_epochs_of_a_real_training_are_read_without_trust(trained):
     assert not torch.equal(averaged.state["fc.weight"], plain["fc.weight"])
 
 
-def test_arrays_and_numbers_of_numpy_beside_the_weights_are_no_obstacle(tmp_path):
-    meta = {"palette": np.zeros((2, 3), np.uint8), "best": np.float32(3), "when": np.datetime64(0, "s")}
+def test_arrays_and_numbers_of_numpy_and_parts_of_configs_beside_the_weights_are_no_obstacle(tmp_path):
+    meta = {
+        "dataset_meta": ConfigDict(a=1),
+        "palette": np.zeros((2, 3), np.uint8),
+        "best": np.float32(3),
+        "when": np.datetime64(0, "s"),
+    }
     torch.save({"state_dict": {"w": torch.ones(2)}, "meta": meta}, tmp_path / "net.pth")
     assert torch.equal(read_state(tmp_path / "net.pth")["w"], torch.ones(2))
 
