@@ -92,9 +92,10 @@ class DetectionContext(NetworkContext):
         super().check(stages)
         if not is_main_process():
             return
-        note = strength_note(self.recipe.search, len(self.data.train), get_world_size())
-        if "search" in stages and not self.copies and note:
-            self.progress.note(note)
+        if "search" in stages and not self.copies:
+            note = strength_note(self.recipe.search, len(self.data.train), get_world_size())
+            if note is not None:
+                self.progress.note(note)
         if "export" in stages and self.unexported:
             warnings.warn(f"stages export and measure will be left out: {self.unexported}", stacklevel=2)
         if "train" in stages and not self.resume and self.checkpoint is None and (lost := pretrained(self.config)):
