@@ -1,5 +1,6 @@
 """From a pruned detector back: MMDetection's training of it, a second pruning, and its backbone in another detector."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ def test_the_unpruned_config_does_not_take_it_and_says_which_does(epoch, config_
     assert "\n" not in str(told.value)
 
 
+def test_a_run_and_its_own_pruned_config_do_not_go_together(pruned, coco):
+    folder, _ = pruned
+    with pytest.raises(
+        UserError, match=r"--checkpoint .*: its widths are counted from the unpruned config, .*model\.pth"
+    ):
+        baseline(folder / "model.py", coco, folder)
+
+
 @pytest.mark.parametrize("source", ["MMDetection's checkpoint", "the run's folder"])
 def test_a_pruned_detector_is_pruned_again(pruned, epoch, config_file, coco, tmp_path, source):
     """Exactly: the masked network is the sliced one. Its config builds it in MMDetection, whatever it was made of."""
@@ -95,8 +104,6 @@ def test_a_pruned_detector_is_pruned_again(pruned, epoch, config_file, coco, tmp
 
 def masked_backbone(network, space, plan):
     """The backbone with the plan's channels set to zero at their readers."""
-    from copy import deepcopy
-
     masked = deepcopy(network)
     state = masked.state_dict()
     for group in space.groups:

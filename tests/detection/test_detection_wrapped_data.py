@@ -9,7 +9,9 @@ import pytest
 from drawn_coco import annotation_file, draw_coco
 
 pytest.importorskip("mmdet")
+from compress.detection.config_file import DATALOADERS
 from compress.detection.data import Augmented, CocoData, DetectionData
+from compress.detection.datasets import datasets_in
 from compress.plan import UserError
 
 # MMDetection comes after the operators that compress.detection installs.
@@ -125,9 +127,8 @@ def test_all_of_the_config_follows_the_data(wrapped, coco):
     """`data_root` at the top level too, by which MMDetection's tools find images."""
     config = wrapped(joined)
     config.data_root = "data/coco/"
-    for part in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        for inner in ([config[part].dataset.datasets[0], config[part].dataset.datasets[1].dataset]
-                      if part == "train_dataloader" else [config[part].dataset]):  # fmt: skip
+    for part in DATALOADERS:
+        for inner in datasets_in(config[part].dataset):
             inner.data_root = "data/coco/"
     config.val_evaluator.ann_file = "data/coco/annotations/instances_val2017.json"
     moved = CocoData(config, DetectionData(root=str(coco))).config
