@@ -25,7 +25,8 @@ def strength_note(search: SearchConfig, images: int, processes: int) -> str | No
     if not method.takes(penalty_of(search)) or not search.gamma:
         return None
     steps = search.epochs * ((images // 2 if method.halves else images) // (search.batch_size * processes))
-    travelled = L1(1.0, penalty).strength(settings.get("lr", 1e-3) * steps / 2, settings.get("momentum", 0.0))
+    acting = L1(1.0, "proximal" if penalty == "proximal" else "subgradient")
+    travelled = acting.strength(settings.get("lr", 1e-3) * steps / 2, settings.get("momentum", 0.0))
     if not travelled or USUAL[0] <= (strength := search.gamma * travelled) <= USUAL[1]:
         return None
     return (
