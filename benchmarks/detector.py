@@ -49,8 +49,8 @@ def detector() -> tuple[Any, Any]:
     import torch
 
     from compress.detection import DetectorSpace
+    from compress.detection.config_file import load_config
     from compress.detection.data import head_classes
-    from compress.detection.run import load_config
 
     model = load_config(str(RECIPE)).model.to_dict()
     model["test_cfg"]["rpn"]["max_per_img"] = PROPOSALS
@@ -66,8 +66,8 @@ def detector() -> tuple[Any, Any]:
 
 def photographs(data: str, side: int) -> Any:
     """Validation images as the config's test pipeline shows them, their longer side scaled to `side`."""
+    from compress.detection.config_file import load_config
     from compress.detection.data import CocoData, DetectionData
-    from compress.detection.run import load_config
 
     config = load_config(str(RECIPE))
     next(step for step in config.val_dataloader.dataset.pipeline if step["type"] == "Resize")["scale"] = (side, side)

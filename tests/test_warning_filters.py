@@ -31,6 +31,7 @@ def test_what_this_project_warns_of_is_an_error_and_nothing_is_ignored_wholesale
         ("torch.jit._trace", "`torch.jit.trace` is deprecated. Please switch.", FutureWarning, False),
         ("torch.jit._trace", "`torch.jit.trace` forgets things", FutureWarning, True),
         ("mmdet.models", "To copy construct from a tensor, it is recommended", UserWarning, False),
+        ("torch.functional", "torch.meshgrid: in an upcoming release, it will be", UserWarning, False),
         ("timm.layers", "To copy construct from a tensor, it is recommended", UserWarning, True),
     ],
 )

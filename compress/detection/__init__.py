@@ -17,10 +17,12 @@ install()
 # MMDetection asks for an optional package, and its mask heads copy tensors as PyTorch advises against, image by image.
 warnings.filterwarnings("ignore", "faster_coco_eval is not installed", UserWarning, module="mmdet")
 warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, module="mmdet")
+warnings.filterwarnings("ignore", "torch.meshgrid. in an upcoming release", UserWarning, module="torch")
 with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
     needs("mmdet.datasets", package="MMDetection", extra="detection", what="a detector")
 
-from .run import DetectionContext, DetectionRecipe  # noqa: E402
+from .recipe import DetectionRecipe  # noqa: E402
+from .run import DetectionContext  # noqa: E402
 from .space import DetectorSpace  # noqa: E402
 from .swin import SlicedSwinTransformer  # noqa: E402
 

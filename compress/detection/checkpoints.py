@@ -28,10 +28,19 @@ INERT = (
 """Keys of a model section, beside those of losses, by which networks with the same weights may differ."""
 
 
+DIMS = ("model.backbone.head_dims", "model.backbone.mlp_dims")
+"""Where a pruned config has its widths."""
+
+
 def check_same_model(theirs: Any, ours: Mapping[str, Any]) -> None:
     """UserError, which names the first differences, unless two model sections are of one architecture."""
     there, here = dict(_leaves(theirs, "model")), dict(_leaves(ours, "model"))
     odd = [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]
+    if odd and all(key in DIMS for key in odd):
+        raise UserError(
+            "its widths are counted from the unpruned config, and space.config is a pruned one; give the config that "
+            "the run was made with, or MMDetection's checkpoint (model.pth)"
+        )
     if odd:
         shown = ", ".join(f"{key} = {there.get(key)!r} there, {here.get(key)!r} here" for key in sorted(odd)[:3])
         more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
@@ -49,6 +58,17 @@ def _leaves(section: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.{i}")
     else:
         yield path, section
+
+
+def is_narrower(state: Mapping[str, Tensor], space: DetectorSpace) -> bool:
+    """Whether `state` is of a detector of `space` whose backbone was pruned."""
+    own = space.empty().state_dict()
+    odd = [name for name, value in own.items() if name in state and state[name].shape != value.shape]
+    return (
+        own.keys() == state.keys()
+        and bool(odd)
+        and all(name.startswith("backbone.") and state[name].numel() < own[name].numel() for name in odd)
+    )
 
 
 def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

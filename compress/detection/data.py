@@ -17,12 +17,23 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..engine.data import Side
 from ..engine.loaders import quiet_worker
 from ..plan import Range, UserError, Workers, check_settings, read_stored
 from .coco_file import MOST_BYTES, InstancesFile
+from .config_file import move_data
+from .datasets import (
+    WRAPPERS,
+    annotations_of,
+    check_images,
+    checked_datasets,
+    classes_of,
+    datasets_in,
+    images_of,
+    kind_of,
+)
 
 
 @dataclass(frozen=True)
@@ -77,13 +88,13 @@ class CocoData:
         if settings.root is not None:
             move_data(self.config, settings.root)
         for side, part in (("train", "train_dataloader"), ("val", "val_dataloader")):
-            dataset = self.config[part].dataset
-            if dataset.get("type") != "CocoDataset":
-                raise UserError(
-                    f"space.config: its {part} reads a {dataset.get('type')!r}; only CocoDataset is supported, in the "
-                    "format of COCO's instances files"
-                )
-            check_annotations(_annotations(dataset), _images(dataset), self.config.model, _classes(dataset), side)
+            for one in checked_datasets(self.config, part):
+                check_annotations(annotations_of(one), images_of(one), self.config.model, classes_of(one), side)
+        if (settings.watch or settings.evaluate_train) and len(self._training_files) > 1:
+            raise UserError(
+                f"data.{'watch' if settings.watch else 'evaluate_train'}: AP of the training images needs one "
+                f"annotation file, and the config's train_dataloader reads {len(self._training_files)}; leave it away"
+            )
 
     @cached_property
     def train(self) -> Any:
@@ -98,10 +109,14 @@ class CocoData:
     @cached_property
     def train_evaluation(self) -> Any:
         """Training images as the validation images are shown."""
-        own, shown = self.config.train_dataloader.dataset, self.config.val_dataloader.dataset
-        return self._built(
-            ConfigDict({**shown, "ann_file": own.ann_file, "data_prefix": own.data_prefix, "data_root": own.data_root})
-        )
+        own, *_ = self._training_files.values()
+        read = {key: own[key] for key in ("ann_file", "data_prefix", "data_root") if key in own}
+        return self._built(ConfigDict({**self.config.val_dataloader.dataset, **read}))
+
+    @property
+    def _training_files(self) -> dict[Path, Any]:
+        """Annotation file -> a section that reads it, for all that is trained on."""
+        return {annotations_of(one): one for one in datasets_in(self.config.train_dataloader.dataset)}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -131,24 +146,9 @@ class CocoData:
             dataset = DATASETS.build(deepcopy(config))
             dataset.full_init()
         if self.settings.limit is not None and self.settings.limit < len(dataset):
-            return dataset.get_subset(evenly(len(dataset), self.settings.limit))
+            chosen = evenly(len(dataset), self.settings.limit)
+            return Subset(dataset, chosen) if kind_of(config) in WRAPPERS else dataset.get_subset(chosen)
         return dataset
-
-
-def move_data(config: Config, root: str) -> None:
-    """Let all of `config` read from `root` what it reads from its data sets' `data_root`, MMDetection's tests too."""
-    old = set()
-    for part in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        dataset = (config.get(part) or {}).get("dataset") or {}
-        if dataset.get("type") == "CocoDataset":
-            old.add(str(dataset.get("data_root") or ""))
-            dataset["data_root"] = root
-    for part in ("val_evaluator", "test_evaluator"):
-        found = config.get(part) or []
-        for evaluator in found if isinstance(found, list) else [found]:
-            file = str(evaluator.get("ann_file") or "")
-            if start := next((start for start in old if start and file.startswith(start)), None):
-                evaluator["ann_file"] = str(Path(root) / file.removeprefix(start).lstrip("/"))
 
 
 def evenly(total: int, n: int) -> list[int]:
@@ -166,11 +166,9 @@ def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[st
     except UserError as error:
         raise error.at("data.root") from None
     names = [category["name"] for category in value["categories"]]
-    first = value["images"][0]["file_name"]
     masks = all("segmentation" in annotation for annotation in value["annotations"])
-    if not (images / first).is_file():
-        raise UserError(f"data.root: {images / first} is missing, which {file.name} names; restore the {side} images")
-    if "mask_head" in model.get("roi_head", {}) and not masks:
+    check_images(images, [image["file_name"] for image in value["images"]], file=file, side=side)
+    if ("mask_head" in model.get("roi_head", {}) or "panoptic_head" in model) and not masks:
         raise UserError(
             f"data.root: annotations of {file} have no 'segmentation', which the model's mask head is trained on; use "
             "COCO's instances files, or a detector without masks"
@@ -202,25 +200,13 @@ def _numbers_of_classes(section: Any) -> Iterator[Any]:
     if isinstance(section, dict):
         if "num_classes" in section and section.get("type") != "RPNHead":
             yield section["num_classes"]
+        if "num_things_classes" in section:  # of MaskFormer and Mask2Former
+            yield section["num_things_classes"] + section.get("num_stuff_classes", 0)
         for value in section.values():
             yield from _numbers_of_classes(value)
     elif isinstance(section, list | tuple):
         for value in section:
             yield from _numbers_of_classes(value)
-
-
-def _annotations(dataset: Any) -> Path:
-    return Path(dataset.get("data_root") or "") / dataset.ann_file
-
-
-def _classes(dataset: Any) -> list[str]:
-    from mmdet.datasets import CocoDataset
-
-    return list((dataset.get("metainfo") or {}).get("classes") or CocoDataset.METAINFO["classes"])
-
-
-def _images(dataset: Any) -> Path:
-    return Path(dataset.get("data_root") or "") / dataset.data_prefix.get("img", "")
 
 
 class EpochLoader:

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from torch import Tensor, nn
 
 from ..engine.settings import TrainConfig
 from ..engine.training import run
-from ..measure import MeasureConfig
 from ..pipeline.images import CONTEXTS
 from ..pipeline.networks import NetworkContext
-from ..pipeline.recipe import RECIPES, Recipe
-from ..pipeline.recipe_file import PYTHON, run_python
 from ..pipeline.stage import Stage
 from ..plan import UserError
 from ..spaces import Card, Space, load_card
-from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, write_mmdetection
-from .data import CocoData, DetectionData, evenly, head_classes
+from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, is_narrower, write_mmdetection
+from .config_file import load_config, pretrained
+from .data import CocoData, evenly, head_classes
 from .evaluation import average_precision, detect
 from .export.convert import CANDIDATES
 from .export.supported import check_detector, check_sizes
 from .files import evaluate_file
-from .space import FAULTS, BackboneAlone, DetectorSpace
+from .recipe import TRAINING, DetectionRecipe
+from .space import BackboneAlone, DetectorSpace
 from .stages import DEPLOYING
+from .strength import strength_note
 from .task import DetectionTask, DetectorTraining
 
 PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_pos_embed")
@@ -39,44 +39,6 @@ PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_po
 
 FIGURES = ("bbox_mAP", "segm_mAP", "bbox_mAP_50", "segm_mAP_50", "per_category")
 """What stages record of a detector's average precision."""
-
-TRAINING = ("train", "search", "finetune")
-"""Sections of a recipe that train."""
-
-
-@dataclass(frozen=True)
-class DetectionRecipe(Recipe):
-    """A run on an MMDetection detector: `space` is {"type": "detector", "config": its config file}.
-
-    Detectors are exported for one image, timed in ONNX Runtime, compared on at most 24 of `export.parity_images`, and
-    trained by their config's losses. Raises UserError for settings that would need anything else.
-    """
-
-    data: DetectionData  # type: ignore[assignment]
-    measure: MeasureConfig = field(default_factory=lambda: MeasureConfig(backends=("onnxruntime",)))
-
-    runs = ("space.config",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.measure.backends != ("onnxruntime",) or self.measure.batch != 1:
-            raise UserError(
-                f"measure.backends = {list(self.measure.backends)}, batch = {self.measure.batch}: detectors are "
-                "exported for one image and timed in ONNX Runtime; set measure.backends to ['onnxruntime'] and batch "
-                "to 1"
-            )
-        if self.finetune.distill is not None:
-            raise UserError("finetune.distill: detectors are fine-tuned without a teacher; leave it away")
-        for section in TRAINING:
-            if smoothing := getattr(self, section).label_smoothing:
-                raise UserError(
-                    f"{section}.label_smoothing = {smoothing}: a detector's losses are its config's; leave it away"
-                )
-
-    def check_space(self) -> None:
-        """UserError for a setting that a detector does not have: its config has them all."""
-        if more := [key for key in self.space if key not in ("type", "config")]:
-            raise UserError(f"space.{more[0]}: a detector has no such setting; it has type, config")
 
 
 @dataclass
@@ -130,6 +92,10 @@ class DetectionContext(NetworkContext):
         super().check(stages)
         if not is_main_process():
             return
+        if "search" in stages and not self.copies:
+            note = strength_note(self.recipe.search, len(self.data.train), get_world_size())
+            if note is not None:
+                self.progress.note(note)
         if "export" in stages and self.unexported:
             warnings.warn(f"stages export and measure will be left out: {self.unexported}", stacklevel=2)
         if "train" in stages and not self.resume and self.checkpoint is None and (lost := pretrained(self.config)):
@@ -245,15 +211,27 @@ class DetectionContext(NetworkContext):
         """As for every run; training alone also takes a backbone without the rest."""
         alone = backbone_of(state) if self.aim == "train" else None
         if alone is None:
-            return super().filled(space, in_mmdetection_layout(state))
+            return self._filled_whole(space, in_mmdetection_layout(state))
         fresh = space.build().state_dict()
         heads = {name: value for name, value in fresh.items() if not name.startswith(PRETRAINED)}
+        alone = {name: value for name, value in alone.items() if name in fresh or name.startswith(PRETRAINED)}
         if is_main_process():
             warnings.warn(
                 f"--checkpoint {self.checkpoint}: holds a backbone alone; the weights of all else are random",
                 stacklevel=2,
             )
         return super().filled(space, {**heads, **alone})
+
+    def _filled_whole(self, space: Space, state: Mapping[str, Tensor]) -> nn.Module:
+        try:
+            return super().filled(space, state)
+        except UserError:
+            if not is_narrower(state, self.full_space):
+                raise
+            raise UserError(
+                f"--checkpoint {self.checkpoint}: of a pruned detector, and narrower than space.config; set "
+                "space.config to the config that it was trained by, such as model.py of the run that pruned it"
+            ) from None
 
 
 def _card(path: Path) -> Card | None:
@@ -265,38 +243,4 @@ def _card(path: Path) -> Card | None:
     return card if card.space == DetectorSpace.name else None
 
 
-def load_config(path: Any) -> Config:
-    """The MMDetection config file `path`; UserError when it is missing, broken, or no detector's."""
-    if not isinstance(path, str) or not (path.startswith("mmdet::") or Path(path).is_file()):
-        raise UserError(
-            f"recipe: space.config = {path!r}: no such file; give an MMDetection config, or one that it brings along "
-            "as 'mmdet::swin/NAME.py'"
-        )
-    name = f"recipe: space.config {path}"
-    if path.startswith("mmdet::"):
-        try:
-            from mmengine.hub import get_config
-
-            config = get_config(path)
-        except (*FAULTS, SyntaxError, OSError, NameError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{name}: cannot be read ({type(error).__name__}: {reason}); correct its name") from None
-    elif path.endswith(PYTHON):
-        config = run_python(Path(path), name)
-    else:
-        raise UserError(f"{name}: must be MMDetection's config in Python; give a .py file")
-    if missing := [key for key in ("model", "train_dataloader", "val_dataloader") if key not in config]:
-        raise UserError(f"recipe: space.config {path}: has no {', '.join(missing)}; give a whole detector's config")
-    return config
-
-
-def pretrained(config: Config) -> str | None:
-    """The weights that MMDetection would load before training by `config`."""
-    model, backbone = config.model, config.model.backbone
-    named = [part.get("init_cfg") for part in (backbone, model)]
-    files = [found.get("checkpoint") for found in named if isinstance(found, dict)]
-    return next((file for file in (*files, backbone.get("pretrained"), config.get("load_from")) if file), None)
-
-
-RECIPES[DetectorSpace.name] = DetectionRecipe
 CONTEXTS[DetectorSpace.name] = DetectionContext

@@ -54,6 +54,8 @@ def export_detectors(c: DetectionContext, figures: Figures) -> None:
         export_detector(network, file, input_size=size, form=form, opset=config.opset, metadata=metadata)
         parity[name] = compare_detections(network, file, images, unmatched_share=UNMATCHED_SHARE)
         parity[name]["max_abs_diff"] = parity[name]["max_score_diff"]
+        if not parity[name]["n_detections"]:
+            c.progress.note(f"{name}.onnx: PyTorch finds no object in these images, so that nothing was compared")
     write_json(c.folder / "parity.json", parity)
 
 

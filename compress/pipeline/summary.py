@@ -54,6 +54,7 @@ def pruning_summary(c: NetworkContext, common: Figures) -> Figures:
         **_predicted(plan.record.get("latency")),
         "parity_max_abs_diff": parity
         and {"before": parity["baseline"]["max_abs_diff"], "after": parity["model"]["max_abs_diff"]},
+        **_detections(parity),
         **_methods(c, stages),
         "budget": plan.record["budget"],
         "pruned_ratio": plan.record["pruned_ratio"],
@@ -78,6 +79,14 @@ def _metrics(stages: Mapping[str, Any]) -> Figures:
             figures[name] = {"before": stages["load"][name], "after": stages["finetune"][name]}
             figures[f"{name}_stages"] = {"searched": stages["search"][name], "sliced": stages["slice"][name]}
     return figures
+
+
+def _detections(parity: Mapping[str, Any] | None) -> Figures:
+    """Of detectors, the detections that were compared: without one, parity says nothing; else nothing."""
+    if not parity or "n_detections" not in parity["model"]:
+        return {}
+    sides = {"before": "baseline", "after": "model"}
+    return {"parity_detections": {side: parity[name].get("n_detections", 0) for side, name in sides.items()}}
 
 
 def _not_faster(speed: Mapping[str, Any] | None) -> Figures:

@@ -7,7 +7,7 @@ from typing import Annotated, NotRequired
 from annotated_types import MinLen
 from typing_extensions import TypedDict
 
-from .kinds import EXTRA, Amount, Milliseconds, Name, Number, Percent, Ratio, Seconds, Share, Text, Versions
+from .kinds import EXTRA, Amount, Count, Milliseconds, Name, Number, Percent, Ratio, Seconds, Share, Text, Versions
 from .plan_file import Counts, Residual, Step, path_fault
 from .result_files import Times
 from .run_files import BudgetFile, RoundLeft, latency_limit
@@ -54,6 +54,13 @@ class AmountPair(TypedDict):
 
     before: Amount
     after: Amount
+
+
+class CountPair(TypedDict):
+    """Numbers of things before and after."""
+
+    before: Count
+    after: Count
 
 
 class Prediction(TypedDict):
@@ -112,6 +119,7 @@ class Summary(TypedDict):
     predicted_latency_ms: NotRequired[MillisecondsPair]
     prediction: NotRequired[Annotated[Prediction, Rule(path_fault)]]
     parity_max_abs_diff: NotRequired[AmountPair | None]
+    parity_detections: NotRequired[CountPair]
     seconds: NotRequired[dict[Name, Seconds]]
     seed: NotRequired[int | None]
     search: NotRequired[SearchSummary]

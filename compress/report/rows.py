@@ -145,7 +145,19 @@ def warnings(summary: dict[str, Any], *, parity: dict[str, Any] | None = None) -
                 f"The exported {name} network differs from PyTorch by {wording.scientific(check['max_rel_diff'])} of "
                 f"its largest output (tolerance {tolerance:g}): do not trust the ONNX file before this is understood."
             )
-    return found
+    return found + _nothing_compared(summary)
+
+
+def _nothing_compared(summary: dict[str, Any]) -> list[str]:
+    """What to know of detectors that detected nothing in the images on which their files were compared."""
+    counts = summary.get("parity_detections") or {}
+    silent = [name for side, name in (("before", "unpruned"), ("after", "pruned")) if counts.get(side) == 0]
+    if not silent:
+        return []
+    return [
+        f"The {' and the '.join(silent)} network found no object in the images that its ONNX file was compared on, so "
+        "its parity says nothing: compare it on images with objects (export.parity_images takes more), or train longer."
+    ]
 
 
 def differs(parity: dict[str, Any] | None, side: str) -> bool:

@@ -16,6 +16,7 @@ from ..plan import UserError
 from ..plan.errors import reason, shown
 from ..plan.tensors import read_safetensors
 from .averaged import described, sets_of, without_counters
+from .inert import without_logs
 from .naming import DEEPEST
 from .weights import SLACK_BYTES, SWELL, check_tensors
 
@@ -41,7 +42,8 @@ class Weights:
 def read_state(path: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
     """The state dict in a .safetensors, .pth, .pt or .th file, wrappers and 'module.' prefixes removed.
 
-    Pickles are read with weights_only=True; with `trust` they may run code, so only for files whose author you trust.
+    Pickles are read with weights_only=True, and MMEngine's logs in them as nothing; with `trust` they may run code, so
+    only for files whose author you trust.
     Raises UserError when the file is missing, corrupt, refused, or holds no state dict, and as `check_tensors`.
 
     Example::
@@ -77,7 +79,8 @@ def _read_pickle(path: Path, *, trust: bool) -> Any:
     broken = (pickle.UnpicklingError, EOFError, OSError, BadZipFile, RuntimeError, ValueError, LookupError, TypeError)
     try:
         _check_claims(path)
-        return torch.load(path, map_location="cpu", weights_only=not trust)
+        with without_logs():
+            return torch.load(path, map_location="cpu", weights_only=not trust)
     except UserError:
         raise
     except (ImportError, AttributeError) as error:
@@ -86,10 +89,11 @@ def _read_pickle(path: Path, *, trust: bool) -> Any:
             "alone"
         ) from None
     except (*broken, ArithmeticError, AssertionError, MemoryError, SystemError, struct.error, zlib.error) as error:
-        if named := re.search(r"GLOBAL (\S+)", str(error)):
+        if named := re.search(r"GLOBAL (\S+)|(call) reduce for unrecognized", str(error)):
+            what = shown(named[1] or named[2])
             raise UserError(
-                f"--checkpoint {path}: refused, it holds more than weights ({shown(named[1])}); if you trust its "
-                "author, add --trust-checkpoint, which may run code from the file"
+                f"--checkpoint {path}: refused, it holds more than weights ({what}); if you trust its author, add "
+                "--trust-checkpoint, which may run code from the file"
             ) from None
         if isinstance(error, pickle.UnpicklingError) and not trust:
             hint = "; copy it again, or if it was not written by torch.save and you trust its author, add "

@@ -85,6 +85,8 @@ def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
     how = json.loads(metadata["preprocessing"])
     with np.load(archive, allow_pickle=False) as arrays:
         images, labels = arrays["test_images"], arrays["test_labels"]
+    if not len(images):
+        raise ValueError(f"{archive}: test_images holds no image")
     (entry,) = session.get_inputs()
     hits = 0
     for start in range(0, len(images), batch):

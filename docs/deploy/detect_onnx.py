@@ -15,7 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -98,7 +98,7 @@ def arguments(model: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("image", help="JPEG or PNG")
     parser.add_argument("--score", type=float, default=0.3, help="print objects of at least this score (0.3)")
     parser.add_argument("--masks", metavar="FILE", help="write them to this .npz: masks bool [n, h, w], boxes, ...")
-    parser.add_argument("--repeat", type=int, metavar="N", help="also time N calls of the network")
+    parser.add_argument("--repeat", type=calls, metavar="N", help="also time N calls of the network")
     return parser
 
 
@@ -106,8 +106,21 @@ def read(path: str) -> np.ndarray:
     """The image at `path`, uint8 [h, w, 3], BGR; the program ends where there is none."""
     image = cv2.imread(path)
     if image is None:
-        sys.exit(f"error: {path}: no image that OpenCV can read")
+        fail(f"{path}: no image that OpenCV can read")
     return image
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with one line and code 2, as for wrong arguments."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def calls(text: str) -> int:
+    """A number of calls of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
+    return int(text)
 
 
 def show(found: dict[str, np.ndarray], metadata: dict[str, str], args: argparse.Namespace) -> None:
@@ -119,7 +132,10 @@ def show(found: dict[str, np.ndarray], metadata: dict[str, str], args: argparse.
         print(f"{name:<16} {score:.3f}  {' '.join(f'{x:7.1f}' for x in box)}")
     print(f"{int(shown.sum())} objects")
     if args.masks:
-        np.savez_compressed(args.masks, **{name: values[shown] for name, values in found.items()})
+        try:
+            np.savez_compressed(args.masks, **{name: values[shown] for name, values in found.items()})
+        except OSError as error:
+            fail(f"--masks {args.masks}: cannot be written ({error.strerror})")
 
 
 def show_times(times_ms: list[float]) -> None:
@@ -133,7 +149,14 @@ def main() -> None:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    refused = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile)
+    refused = (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoSuchFile,
+        state.NotImplemented,
+    )
     parser = arguments("ONNX file that export_detector wrote", "Objects in an image, by a detector's ONNX file.")
     parser.add_argument(
         "--threads", type=int, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
@@ -147,9 +170,8 @@ def main() -> None:
         if "detector" not in session.get_modelmeta().custom_metadata_map:
             raise ValueError("no detector's file; a run of a detector leaves one as model.onnx")
         found = detect(session, image)
-    except (OSError, ValueError, *refused) as error:
-        print(f"error: {args.model}:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+    except (OSError, KeyError, ValueError, *refused) as error:
+        fail(f"{args.model}: {error}")
     show(found, session.get_modelmeta().custom_metadata_map, args)
     if args.repeat:
         show_times(latency(session, image, repeat=args.repeat))

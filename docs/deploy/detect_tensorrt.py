@@ -9,10 +9,8 @@ file. Copy the three to start a deployment of your own.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-from detect_onnx import arguments, objects, read, show, show_times
+from detect_onnx import arguments, fail, objects, read, show, show_times
 from run_tensorrt import Network
 
 WARMUP = 3
@@ -49,8 +47,7 @@ def main() -> None:
     try:
         found, metadata, times_ms = find(args.model, image, args.repeat or 0, trust=args.trust_engine)
     except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        fail(str(error))
     show(found, metadata, args)
     if times_ms:
         show_times(times_ms)

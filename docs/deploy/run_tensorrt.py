@@ -137,6 +137,8 @@ def main() -> None:
         (into,), (out,) = ([entry["name"] for entry in entries] for entries in (model.inputs, model.outputs))
         with np.load(args.archive, allow_pickle=False) as arrays:
             images, labels = preprocess(arrays["test_images"], how), arrays["test_labels"]
+        if not len(images):
+            raise ValueError(f"{args.archive}: test_images holds no image")
         hits, times_ms = 0, []
         for start in range(0, len(images), model.largest):
             found, ms = model.run({into: images[start : start + model.largest]})

@@ -220,7 +220,7 @@ def test_annotations(refused, changed, checkpoint):
 def test_images_and_folders(refused, changed, tmp_path):
     root = changed(lambda value: None)
     shutil.rmtree(root / "val2017")
-    refused("train", root=root, says=("data.root", "val2017", "is missing", "restore the val images"))
+    refused("train", root=root, says=("data.root", "val2017", "4 of the 4 images", "restore the val images"))
     refused(
         "train", root=tmp_path / "nowhere", says=("data.root", "instances_train2017.json", "missing", "COCO's folder")
     )

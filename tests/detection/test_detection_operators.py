@@ -162,6 +162,25 @@ def test_the_focal_loss_stays_finite():
 
 
 @needs_stand_in
+def test_deformable_attention_and_its_gradients_are_those_of_mmcv_in_pytorch():
+    """On CUDA MMCV calls the operator; on the CPU it computes in PyTorch, by automatic differentiation."""
+    from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction, multi_scale_deformable_attn_pytorch
+
+    torch.manual_seed(0)
+    shapes, starts = torch.tensor([[4, 5], [2, 3]]), torch.tensor([0, 20])
+    given = [torch.randn(2, 26, 3, 8), torch.rand(2, 7, 3, 2, 4, 2), torch.rand(2, 7, 3, 2, 4)]
+    ours, theirs = ([tensor.clone().requires_grad_() for tensor in given] for _ in range(2))
+    out = MultiScaleDeformableAttnFunction.apply(ours[0], shapes, starts, ours[1], ours[2], 64)
+    expected = multi_scale_deformable_attn_pytorch(theirs[0], shapes, theirs[1], theirs[2])
+    assert torch.equal(out, expected)
+    weights = torch.randn_like(out)
+    for result in (out, expected):
+        (result * weights).sum().backward()
+    assert all(torch.equal(one.grad, other.grad) for one, other in zip(ours, theirs, strict=True))
+    assert min(float(tensor.grad.abs().sum()) for tensor in ours) > 0
+
+
+@needs_stand_in
 def test_an_absent_operator_complains_when_it_is_called():
     from mmcv.ops import softmax_focal_loss  # importing it is fine
 

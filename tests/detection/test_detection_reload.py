@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn_coco import write_config
+from drawn_coco import RECIPE, Silent, options_of, write_config
 
 pytest.importorskip("mmdet")
 import mmdet
@@ -16,6 +16,8 @@ import mmdet
 from compress.detection.data import CocoData, DetectionData
 from compress.detection.run import load_config, write_mmdetection
 from compress.export.convert import write_onnx
+from compress.pipeline.images import make_context
+from compress.pipeline.recipe import load_recipe
 from compress.plan import UserError
 from compress.pruning import Budget, SelectConfig, select, slice_model
 from compress.search import random_scores
@@ -77,6 +79,7 @@ def test_the_config_reads_the_recipes_data(finished, coco):
         assert config[part].dataset.data_root == str(coco)
     for part in ("val_evaluator", "test_evaluator"):
         assert config[part].ann_file == str(coco / "annotations/instances_val2017.json")
+    assert config.data_root == str(coco), "what MMDetection's tools and further configs build on"
     assert config.custom_imports["imports"] == ["compress.detection"]
     widths = config.model.backbone.head_dims
     assert [len(stage) for stage in widths] == [2, 2, 2, 2]
@@ -103,7 +106,7 @@ def test_a_fresh_process_finds_the_detector_and_so_does_mmdetection(finished, co
 
 
 @pytest.mark.slow
-def test_mmdetections_own_test_and_training(finished, tmp_path):
+def test_mmdetections_own_test_and_training_and_the_way_back(finished, coco, tmp_path):
     folder, network, data = finished
     files = (folder / "model.py", folder / "model.pth")
     run(
@@ -135,6 +138,9 @@ def test_mmdetections_own_test_and_training(finished, tmp_path):
     (log,) = work.glob("*/vis_data/scalars.json")
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert any("coco/bbox_mAP" in row for row in rows)
+    recipe = load_recipe(RECIPE, options_of(files[0], coco))
+    back, _ = make_context(recipe, Silent(), checkpoint=str(work / "epoch_1.pth")).baseline
+    assert all(torch.equal(value, state[name]) for name, value in back.state_dict().items())
 
 
 def test_the_export_of_classifiers_refuses_a_detectors_folder(finished, tmp_path):

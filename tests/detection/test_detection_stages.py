@@ -32,7 +32,7 @@ def test_exported_files_know_their_classes_and_rounding_may_decide_a_few_detecti
 
     def compared(network, file, images, *, unmatched_share):
         calls.append((file.name, unmatched_share))
-        return {"n_unmatched": 1, "max_score_diff": 0.0}
+        return {"n_detections": 3 if "baseline" in file.name else 0, "n_unmatched": 1, "max_score_diff": 0.0}
 
     def exported(network, file, *, metadata, **options):
         assert json.loads(metadata["classes"]) == list(data.classes)
@@ -41,8 +41,10 @@ def test_exported_files_know_their_classes_and_rounding_may_decide_a_few_detecti
 
     monkeypatch.setattr(stages, "export_detector", exported)
     monkeypatch.setattr(stages, "compare_detections", compared)
-    figures = {}
+    figures, noted = {}, []
+    monkeypatch.setattr(Silent, "note", lambda self, text: noted.append(text), raising=False)
     stages.export_detectors(context, figures)
+    assert [text.partition(".onnx: PyTorch finds no object")[0] for text in noted[1:]] == ["model", "model_plugin_free"]
     assert figures["fitting"] == {"images": 4, "of": 4}
     assert calls == [(f"{name}.onnx", 0.02) for name in ("baseline", "model", "model_plugin_free")]
     assert json.loads((context.folder / "parity.json").read_text())["model"]["n_unmatched"] == 1

@@ -1,6 +1,7 @@
 """The page and the terminal of a detector's run: AP in place of accuracy, pictures within the page, categories."""
 
 import base64
+import io
 import json
 import re
 
@@ -37,6 +38,19 @@ def test_ap_too_low_to_compare_is_warned_of(tmp_path, before, warned):
     text = "too low for its change to say what pruning costs; that on the training images says more."
     assert (text in page.visible()) == warned
     assert "Box AP \u00b10 unchanged" in page.visible()  # the tile
+
+
+@pytest.mark.parametrize(
+    ("counts", "who"),
+    [((0, 0), "The unpruned and the pruned network"), ((40, 0), "The pruned network"), ((40, 38), None)],
+)
+def test_parity_without_a_detection_is_warned_of(tmp_path, counts, who):
+    run = detector(tmp_path, parity_detections=dict(zip(("before", "after"), counts, strict=True)))
+    text = f"{who} found no object in the images that its ONNX file was compared on, so its parity says nothing"
+    assert (text in Page(write_report(run)).visible()) == (who is not None)
+    with io.StringIO() as out:
+        print_summary(json.loads((run / "summary.json").read_text()), Console(file=out, width=400))
+        assert (f"warning: {text}" in out.getvalue()) == (who is not None)
 
 
 def test_parity_is_of_detections(tmp_path):

@@ -1,0 +1,57 @@
+"""docs/deploy/detect_onnx.py ends with 0 only if all is done, and with 2 and one line for what its user can mend."""
+
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "docs/deploy/detect_onnx.py"
+
+
+@pytest.fixture
+def image(coco):
+    return str(next((coco / "val2017").iterdir()))
+
+
+def ended(monkeypatch, capsys, *arguments):
+    """Exit code and error lines of the script."""
+    monkeypatch.setattr(sys, "argv", ["detect_onnx.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    return end.value.code, capsys.readouterr().err.splitlines()
+
+
+def test_what_is_wrong_with_the_files_is_one_line(image, tmp_path, monkeypatch, capsys):
+    (tmp_path / "bad.onnx").write_bytes(b"no graph")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    for model, picture, says in (
+        (tmp_path / "none.onnx", image, "none.onnx"),
+        (tmp_path / "bad.onnx", image, "bad.onnx"),
+        (tmp_path / "bad.onnx", tmp_path / "bad.jpg", "bad.jpg: no image that OpenCV can read"),
+        (tmp_path / "bad.onnx", tmp_path / "none.jpg", "none.jpg: no image that OpenCV can read"),
+    ):
+        code, lines = ended(monkeypatch, capsys, model, picture)
+        assert code == 2
+        assert len([line for line in lines if line.startswith("error: ")]) == 1
+        assert says in lines[-1]
+
+
+@pytest.mark.parametrize("repeat", ["0", "-3", "many"])
+def test_numbers_of_calls_are_checked(image, tmp_path, monkeypatch, capsys, repeat):
+    code, lines = ended(monkeypatch, capsys, tmp_path / "none.onnx", image, f"--repeat={repeat}")
+    assert code == 2
+    assert "--repeat" in lines[-1]
+    assert "whole number of at least 1" in lines[-1]
+
+
+def test_masks_that_cannot_be_written_are_an_error(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPT))
+    found = {"scores": np.ones(1), "labels": np.zeros(1, int), "boxes": np.zeros((1, 4))}
+    file = tmp_path / "nowhere/masks.npz"
+    with pytest.raises(SystemExit) as end:
+        script["show"](found, {}, SimpleNamespace(score=0.3, masks=str(file)))
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: --masks {file}: cannot be written (No such file or directory)\n"
