@@ -30,6 +30,7 @@ from .evaluation import average_precision, detect
 from .export.convert import CANDIDATES
 from .export.supported import check_detector, check_sizes
 from .files import evaluate_file
+from .sizes import check_fitting
 from .space import FAULTS, BackboneAlone, DetectorSpace
 from .stages import DEPLOYING
 from .task import DetectionTask, DetectorTraining
@@ -85,6 +86,8 @@ class DetectionContext(NetworkContext):
 
     recipe: DetectionRecipe
 
+    unlearnt = ("input_size", "scale")
+
     @property
     def deploying(self) -> Sequence[Stage[Self]]:
         """Whole-detector ONNX files, timed on a validation image, and pictures for the report."""
@@ -128,6 +131,8 @@ class DetectionContext(NetworkContext):
     def check(self, stages: Sequence[str]) -> None:
         """As for every run; warns, on the first process, of what will be left out or has no effect."""
         super().check(stages)
+        if stages and "export" in self.stages and not self.unexported:
+            check_fitting(self.data)
         if not is_main_process():
             return
         if "export" in stages and self.unexported:
