@@ -16,6 +16,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
     parser.add_argument("--uint8-input", action="store_true", help="take pixels, uint8 NHWC; normalise in the graph")
+    parser.add_argument(
+        "--input-size", type=int, nargs=2, metavar=("H", "W"), help="of a detector's images (default: the run's)"
+    )
     network_argument(parser)
     int8 = parser.add_argument_group("ort-int8", "8-bit integers for ONNX Runtime, from a run folder")
     int8.add_argument("--calibration-images", type=int, metavar="N", help="training images to measure (default: 256)")
@@ -50,21 +53,18 @@ def main(args: Namespace) -> None:
     if int8 is not None:
         export_int8(args, **int8)
         return
+    size = args.input_size and (args.input_size[0], args.input_size[1])
+    options = {"fp16": args.fp16, "uint8_input": args.uint8_input, "input_size": size}
     if config is None:
         with TerminalProgress() as progress, progress.waiting("Exporting to ONNX"):
-            write_onnx(args.source, args.output, fp16=args.fp16, uint8_input=args.uint8_input)
-        print(f"ONNX: {args.output}")
+            written = write_onnx(args.source, args.output, **options)
+        for file in written:
+            print(f"ONNX: {file}")
         return
     with TerminalProgress() as progress:
-        onnx = export_engine(
-            args.source,
-            args.output,
-            config=config,
-            fp16=args.fp16,
-            uint8_input=args.uint8_input,
-            progress=progress,
-        )
-    print(f"Engine: {args.output} (from {onnx})")
+        built = export_engine(args.source, args.output, config=config, progress=progress, **options)
+    for engine, onnx in built.items():
+        print(f"Engine: {engine} (from {onnx})")
 
 
 def engine_config(args: Namespace) -> Any:
@@ -94,7 +94,7 @@ def int8_options(args: Namespace) -> dict[str, Any] | None:
     if args.to != "ort-int8":
         refuse(args, given, "--to ort-int8")
         return None
-    refuse(args, ["fp16"] if args.fp16 else [], "the other targets")
+    refuse(args, [name for name in ("fp16", "input_size") if getattr(args, name)], "the other targets")
     return given
 
 

@@ -23,6 +23,7 @@ from ..engine.data import Side
 from ..engine.loaders import quiet_worker
 from ..plan import Range, UserError, Workers, check_settings, read_stored
 from .coco_file import MOST_BYTES, InstancesFile
+from .sizes import scale_of
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class CocoData:
         own = self.config.model.data_preprocessor
         return {
             "input_size": [3, *self.settings.input_size],
+            "scale": scale_of(self.config.val_dataloader.dataset.pipeline),
             "mean": list(own.mean),
             "std": list(own.std),
             "rgb": bool(own.get("bgr_to_rgb", False)),

@@ -1,20 +1,19 @@
-"""Which images a detector's files take: two forms of one size, and what the test pipeline makes of the images."""
+"""Which images a detector's files take, and how large the test pipeline makes them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..export.forms import Size, orientation
 from ..plan import UserError
 
 if TYPE_CHECKING:
     from .data import CocoData
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
 
 STEP = 32
 """What sides of an exported detector are multiples of."""
@@ -23,19 +22,14 @@ MOST_PIXELS = 1 << 30
 """Of an image that OpenCV reads."""
 
 
+def inside(shown: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether an image `shown` at (height, width) is no larger than `size`."""
+    return shown[0] <= size[0] and shown[1] <= size[1]
+
+
 def fits(shown: Sequence[int], size: Sequence[int]) -> bool:
-    """Whether an image `shown` at (height, width) is no larger than `size`, or than `size` lying on its other side."""
-    return max(shown) <= max(size) and min(shown) <= min(size)
-
-
-def forms(size: Size) -> list[Size]:
-    """`size`, and the same for images of the other orientation; a square takes both."""
-    return [size] if size[0] == size[1] else [size, (size[1], size[0])]
-
-
-def orientation(size: Sequence[int]) -> str:
-    """ "portrait" where (height, width) stands upright, else "landscape"."""
-    return "portrait" if size[0] > size[1] else "landscape"
+    """Whether an image `shown` at (height, width) is no larger than `size`, or than `size` turned."""
+    return inside(sorted(shown), sorted(size))
 
 
 def check_fitting(data: CocoData) -> None:
@@ -85,8 +79,8 @@ def _resizing() -> tuple[type, ...]:
     return Resize, Pad, ResizeShortestEdge
 
 
-def scale_of(pipeline: Sequence[Mapping[str, Any]]) -> Size | None:
-    """(long, short): the sides within which a test `pipeline` scales every image, its aspect ratio kept.
+def scale_of(pipeline: Sequence[Mapping[str, Any]]) -> list[int] | None:
+    """[long, short]: the sides within which a test `pipeline` scales every image, its aspect ratio kept.
 
     None where it does something else.
     """
@@ -95,4 +89,17 @@ def scale_of(pipeline: Sequence[Mapping[str, Any]]) -> Size | None:
         return None
     scale = changing[0].get("scale")
     sides = [scale, scale] if isinstance(scale, int) else list(scale or ())
-    return (max(sides), min(sides)) if len(sides) == 2 else None
+    return [max(sides), min(sides)] if len(sides) == 2 else None
+
+
+def shown_within(data: CocoData, scale: Sequence[int] | None) -> Any:
+    """The validation images of `data`, scaled within `scale` (long, short) where the test pipeline tells its own."""
+    from .data import CocoData
+
+    if scale is None or scale_of(data.config.val_dataloader.dataset.pipeline) in (None, list(scale)):
+        return data.test
+    config = deepcopy(data.config)
+    for step in config.val_dataloader.dataset.pipeline:
+        if step["type"] == "Resize":
+            step["scale"] = tuple(scale)
+    return CocoData(config, data.settings).test

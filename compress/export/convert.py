@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from ..engine.datasets import ImageSplit
 from ..engine.loaders import eval_loader
 from ..engine.sampling import stratified_split
 from ..plan import UserError, replacing, scratch
-from ..spaces import Card, load_model
+from ..spaces import Card, load_model, load_space
 from .agreement import check_agrees
 from .half import export_half
 from .int8 import CHUNK, Int8Config, quantize_int8
@@ -39,32 +40,71 @@ def onnx_metadata(card: Card) -> dict[str, str]:
     }
 
 
-def write_onnx(source: str | Path, path: str | Path, *, fp16: bool = False, uint8_input: bool = False) -> Path:
-    """Write the network in the run folder or the ONNX file `source` as an ONNX file at `path`.
+def write_onnx(
+    source: str | Path,
+    path: str | Path,
+    *,
+    fp16: bool = False,
+    uint8_input: bool = False,
+    input_size: tuple[int, int] | None = None,
+    plugin_free: bool = False,
+) -> list[Path]:
+    """Write the network in the run folder or the ONNX file `source` as an ONNX file at `path`; returns what is written.
 
-    `fp16` as in `export_half`, `uint8_input` as in `export_pixels`. Raises UserError as they do, when `path` is
-    `source` or has another extension, and where `source` is already what is asked for.
+    A detector's run gives a second file, for images of the other orientation (`other_form`). Raises UserError as
+    `export_half` and `export_pixels` do, when `path` is `source` or has another extension, where `source` is already
+    what is asked for, and for an `input_size` of what is no detector's run.
+
+    Args:
+        source: a run folder or an ONNX file.
+        path: the file to write.
+        fp16: as in `export_half`.
+        uint8_input: as in `export_pixels`.
+        input_size: (h, w) of a detector's images; None: the run's.
+        plugin_free: a detector is for TensorRT.
+
+    Example::
+
+        write_onnx("runs/demo", "small.onnx", fp16=True)
     """
     source, path = Path(source), Path(path)
     if path.suffix != ".onnx":
         raise UserError(f"{path}: must end in .onnx")
     if source.suffix == ".onnx":
+        if input_size is not None:
+            raise UserError(f"{source}: an ONNX file keeps its size; --input-size is for the folder of a run")
         if not (fp16 or uint8_input):
             raise UserError(f"{source}: is an ONNX file already; --fp16 or --uint8-input makes another of it")
         check_other(path, source)
     with scratch() as folder:
+        made = {path: source}
         if source.suffix != ".onnx":
-            model, space, card = load_model(source)
-            if not space.classifier:
-                raise UserError(f"{source}: a {card.space}, whose run has exported it; give one of its .onnx files")
-            source = _export(model, card, folder / "model.onnx")
-        if fp16:
-            source = export_half(source, folder / "half.onnx")
-        if uint8_input:  # last, so that the normalisation is float32
-            source = export_pixels(source, folder / "pixels.onnx")
-        with replacing(path) as tmp:
-            shutil.copyfile(source, tmp)
-    return path
+            made = _of_run(source, path, folder, input_size=input_size, plugin_free=plugin_free)
+        for target, file in made.items():
+            file = export_half(file, folder / f"half_{target.name}") if fp16 else file
+            # Last, so that the normalisation is float32.
+            made[target] = export_pixels(file, folder / f"pixels_{target.name}") if uint8_input else file
+        for target, file in made.items():
+            with replacing(target) as tmp:
+                shutil.copyfile(file, tmp)
+    return list(made)
+
+
+def _of_run(
+    source: Path, path: Path, folder: Path, *, input_size: tuple[int, int] | None, plugin_free: bool
+) -> dict[Path, Path]:
+    """The network of the run folder `source` as ONNX files in `folder`, by what they are to be beside `path`."""
+    model, space, card = load_model(source)
+    written = space.export(model, card, folder / path.name, input_size=input_size, plugin_free=plugin_free)
+    if written is None and input_size is not None:
+        raise UserError(
+            f"is for detectors; {source} holds a {card.space}, which takes images of its own size",
+            argument="--input-size",
+            value=" ".join(map(str, input_size)),
+            remedy="leave it out",
+        )
+    files = [_export(model, card, folder / path.name)] if written is None else written
+    return {path.with_name(file.name): file for file in files}
 
 
 def _export(model: nn.Module, card: Card, path: Path) -> Path:
@@ -138,12 +178,14 @@ def export_engine(
     config: EngineConfig,
     fp16: bool = False,
     uint8_input: bool = False,
+    input_size: tuple[int, int] | None = None,
     progress: Progress | None = None,
-) -> Path:
-    """Build the engine of a run folder or an ONNX file at `path`; returns the ONNX file that it was built from.
+) -> dict[Path, Path]:
+    """Build the engine of a run folder or an ONNX file at `path`; returns it with the ONNX file that it was built from.
 
-    That is `source` itself, or, where it has to be made, a file beside the engine: `model.engine.onnx`. After a failure
-    both are as they were. Raises as `write_onnx` and `build_engine` do.
+    That is `source` itself, or, where it has to be made, a file beside the engine: `model.engine.onnx`. A detector's
+    run gives a second engine, for images of the other orientation (`other_form`). After a failure the engine that it
+    befell and its file are as they were. Raises as `write_onnx` and `build_engine` do.
 
     Args:
         source: a run folder or an ONNX file.
@@ -151,6 +193,7 @@ def export_engine(
         config: of the engine.
         fp16: float16, with float32 where it matters.
         uint8_input: take pixels, as `export_pixels` has it.
+        input_size: (h, w) of a detector's images; None: the run's.
         progress: is told how far the build is.
 
     Example::
@@ -161,17 +204,27 @@ def export_engine(
 
     load_backend(config.backend)  # known before minutes are spent
     source, path = Path(source), Path(path)
-    if source.suffix == ".onnx" and not (fp16 or uint8_input):
+    if source.suffix == ".onnx" and not (fp16 or uint8_input or input_size):
         build_engine(source, path, config=config, progress=progress)
-        return source
-    kept = path.with_name(f"{path.name}.onnx")
-    check_other(kept, source)
+        return {path: source}
+    check_other(path.with_name(f"{path.name}.onnx"), source)
+    options = {"fp16": fp16, "uint8_input": uint8_input, "input_size": input_size}
+    built = {}
     with scratch() as folder:
-        made = write_onnx(source, folder / kept.name, fp16=fp16, uint8_input=uint8_input)
-        try:
-            build_engine(made, path, config=config, progress=progress)
-        except UserError as error:  # in the user's words: the file made on the way is gone
-            raise UserError(str(error).replace(str(made), str(source))) from error
-        with replacing(kept) as tmp:
-            shutil.copyfile(made, tmp)
-    return kept
+        for made in write_onnx(source, folder / f"{path.stem}.onnx", plugin_free=True, **options):
+            engine = path.with_name(f"{made.stem}{path.suffix}")
+            built[engine] = kept = engine.with_name(f"{engine.name}.onnx")
+            try:
+                build_engine(made, engine, config=_of_batch(config, source), progress=progress)
+            except UserError as error:  # in the user's words: the file made on the way is gone
+                raise UserError(str(error).replace(str(made), str(source))) from error
+            with replacing(kept) as tmp:
+                shutil.copyfile(made, tmp)
+    return built
+
+
+def _of_batch(config: EngineConfig, source: Path) -> EngineConfig:
+    """`config`, where it has the default batch sizes for the only one that the network of the run `source` takes."""
+    only = load_space(source).timed_batch if source.suffix != ".onnx" else None
+    default = next(each.default for each in fields(config) if each.name == "batch")
+    return replace(config, batch=(only,) * 3) if only and config.batch == default else config

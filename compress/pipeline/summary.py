@@ -54,6 +54,7 @@ def pruning_summary(c: NetworkContext, common: Figures) -> Figures:
         **_predicted(plan.record.get("latency")),
         "parity_max_abs_diff": parity
         and {"before": parity["baseline"]["max_abs_diff"], "after": parity["model"]["max_abs_diff"]},
+        **({"files": stages["export"]["files"]} if "files" in stages["export"] else {}),
         **_methods(c, stages),
         "budget": plan.record["budget"],
         "pruned_ratio": plan.record["pruned_ratio"],

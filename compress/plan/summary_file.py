@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired
 
-from annotated_types import MinLen
+from annotated_types import Len, MinLen
 from typing_extensions import TypedDict
 
-from .kinds import EXTRA, Amount, Milliseconds, Name, Number, Percent, Ratio, Seconds, Share, Text, Versions
+from .kinds import EXTRA, Amount, Milliseconds, Name, Number, Percent, Ratio, Seconds, Share, Side, Text, Versions
 from .plan_file import Counts, Residual, Step, path_fault
 from .result_files import Times
 from .run_files import BudgetFile, RoundLeft, latency_limit
@@ -112,6 +112,7 @@ class Summary(TypedDict):
     predicted_latency_ms: NotRequired[MillisecondsPair]
     prediction: NotRequired[Annotated[Prediction, Rule(path_fault)]]
     parity_max_abs_diff: NotRequired[AmountPair | None]
+    files: NotRequired[dict[Name, Annotated[list[Side], Len(2, 2)]]]
     seconds: NotRequired[dict[Name, Seconds]]
     seed: NotRequired[int | None]
     search: NotRequired[SearchSummary]

@@ -3,8 +3,9 @@
     python detect_onnx.py detector.onnx photo.jpg --masks masks.npz
 
 Everything else is in the file: its metadata entry `preprocessing` says how an image becomes the network's input, and
-`detector` at which probability a pixel belongs to a mask. Copy this file to start a deployment of your own; `prepare`
-and `paste` are all that has to be rebuilt in another language.
+`detector` at which probability a pixel belongs to a mask. An upright image goes to detector_portrait.onnx, if that lies
+beside detector.onnx. Copy this file to start a deployment of your own; `prepare` and `paste` are all that has to be
+rebuilt in another language.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,7 +27,8 @@ def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple
     """uint8 [h, w, 3], BGR -> `images` float32 [1, 3, H, W], `image_size` [1, 2], and the scales of x and y."""
     _, height, width = how["input_size"]
     h, w = image.shape[:2]
-    factor = min(height / h, width / w)
+    long, short = how.get("scale") or (math.inf, math.inf)
+    factor = min(height / h, width / w, long / max(h, w), short / min(h, w))
     h_new, w_new = int(h * factor + 0.5), int(w * factor + 0.5)
     scaled = cv2.resize(image, (w_new, h_new), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if how["channel_order"] == "RGB":
@@ -34,6 +37,35 @@ def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple
     padded = np.full((1, 3, height, width), how["pad_value"], np.float32)
     padded[0, :, :h_new, :w_new] = scaled.transpose(2, 0, 1)
     return padded, np.array([[h_new, w_new]], np.float32), (w_new / w, h_new / h)
+
+
+def beside(path: str, how: dict, image: np.ndarray) -> str | None:
+    """The file of the same network for images that stand, or lie, as this one does; None: `path` is the right one."""
+    (_, height, width), (h, w) = how["input_size"], image.shape[:2]
+    if height == width or h == w or (height > width) == (h > w):
+        return None
+    own, other = ("portrait", "landscape") if height > width else ("landscape", "portrait")
+    file = Path(path)
+    stem = file.stem.removesuffix(f"_{own}") if file.stem.endswith(f"_{own}") else f"{file.stem}_{other}"
+    return str(file.with_name(stem + file.suffix))
+
+
+def chosen(path: str, metadata: dict[str, str], image: np.ndarray, tell: Callable[[str], dict[str, str]]) -> str:
+    """The file for the image: `path`, of these metadata, or the one `beside` it, whose metadata `tell` reads.
+
+    Raises ValueError where that is of another network.
+    """
+    other = beside(path, json.loads(metadata["preprocessing"]), image)
+    if other is None:
+        return path
+    if not Path(other).is_file():
+        shape = " x ".join(map(str, image.shape[:2]))
+        print(f"warning: {other} is not there, so the image of {shape} is made small for {path}", file=sys.stderr)
+        return path
+    here, there = (json.loads(each.get("detector", "{}")).get("weights_sha256") for each in (metadata, tell(other)))
+    if here != there:
+        raise ValueError(f"{other} is of another network; export both again, or move it away")
+    return other
 
 
 def taps(length: int, start: float, end: float, cells: int) -> np.ndarray:
@@ -142,10 +174,17 @@ def main() -> None:
     image = read(args.image)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
+    sessions: dict[str, Any] = {}
+
+    def metadata(path: str) -> dict[str, str]:
+        sessions[path] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return dict(sessions[path].get_modelmeta().custom_metadata_map)
+
     try:
-        session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
-        if "detector" not in session.get_modelmeta().custom_metadata_map:
+        told = metadata(args.model)
+        if "detector" not in told:
             raise ValueError("no detector's file; a run of a detector leaves one as model.onnx")
+        session = sessions[chosen(args.model, told, image, metadata)]
         found = detect(session, image)
     except (OSError, ValueError, *refused) as error:
         print(f"error: {args.model}:", " ".join(str(error).split()), file=sys.stderr)

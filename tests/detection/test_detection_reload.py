@@ -15,8 +15,6 @@ import mmdet
 
 from compress.detection.data import CocoData, DetectionData
 from compress.detection.run import load_config, write_mmdetection
-from compress.export.convert import write_onnx
-from compress.plan import UserError
 from compress.pruning import Budget, SelectConfig, select, slice_model
 from compress.search import random_scores
 from compress.spaces import Card, save_model
@@ -135,9 +133,3 @@ def test_mmdetections_own_test_and_training(finished, tmp_path):
     (log,) = work.glob("*/vis_data/scalars.json")
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert any("coco/bbox_mAP" in row for row in rows)
-
-
-def test_the_export_of_classifiers_refuses_a_detectors_folder(finished, tmp_path):
-    with pytest.raises(UserError, match="a detector, whose run has exported it; give one"):
-        write_onnx(finished[0], tmp_path / "out.onnx")
-    assert list(tmp_path.iterdir()) == []

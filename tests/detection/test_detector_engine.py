@@ -196,10 +196,12 @@ def test_fake_detect_tensorrt_refuses_in_one_line(deploy, engine, coco, monkeypa
 
 
 @needs_no_gpu
-def test_detect_tensorrt_without_a_gpu_is_one_line(coco):
+def test_detect_tensorrt_without_a_gpu_is_one_line(coco, tmp_path):
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     image = str(next((coco / "val2017").iterdir()))
-    command = [sys.executable, "docs/deploy/detect_tensorrt.py", "m.engine", image]
+    told = {"metadata": {"detector": "{}", "preprocessing": json.dumps(HOW)}}
+    (tmp_path / "m.engine.json").write_text(json.dumps(told))
+    command = [sys.executable, "docs/deploy/detect_tensorrt.py", str(tmp_path / "m.engine"), image]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: CUDA: cudaError")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def export_detector(
     form: str = "onnxruntime",
     max_detections: int | None = None,
     candidates: int = CANDIDATES,
+    scale: Sequence[int] | None = None,
     opset: int = 18,
     metadata: dict[str, str] | None = None,
 ) -> Path:
@@ -59,6 +61,8 @@ def export_detector(
             `sampling_ratio=0` (as many as the box needs), with a warning, because results then differ.
         max_detections: K; None: the config's `max_per_img`.
         candidates: see `DetectorGraph`.
+        scale: (long, short), the sides within which images are scaled, if `input_size` takes them so: for the file's
+            entry `preprocessing`. None: images are scaled as large as `input_size` takes them.
         opset: of ONNX.
         metadata: joins the file's own entries `preprocessing` and `detector` (JSON).
 
@@ -77,7 +81,8 @@ def export_detector(
     graph = DetectorGraph(copied, input_size=size, form=form, max_detections=count, candidates=candidates).eval()
     if _substitutes(graph, form):
         warnings.warn(SAMPLED, stacklevel=2)
-    own = {"preprocessing": _preprocessing(network, size), "detector": _settings(graph, form)}
+    own = {"preprocessing": _preprocessing(network, size, scale), "detector": _settings(graph, form)}
+    own["detector"]["weights_sha256"] = _sha256(network)
     entries = {**{key: json.dumps(value) for key, value in own.items()}, **(metadata or {})}
     return _write(_traced(graph, size, opset=opset), path, entries)
 
@@ -133,14 +138,15 @@ def _traced(graph: DetectorGraph, size: tuple[int, int, int], *, opset: int) -> 
     return proto
 
 
-def _preprocessing(network: Any, size: tuple[int, int, int]) -> dict[str, Any]:
+def _preprocessing(network: Any, size: tuple[int, int, int], scale: Sequence[int] | None) -> dict[str, Any]:
     """How an image as OpenCV reads it (uint8, BGR) becomes `images`."""
     found = network.data_preprocessor
     order = "RGB" if found._channel_conversion else "BGR"
     mean, std = (getattr(found, name, None) for name in ("mean", "std"))
     return {
         "input_size": list(size),
-        "resize": "into input_size, bilinear, aspect ratio kept, upper left",
+        "scale": scale and [min(scale[0], max(size[1:])), min(scale[1], min(size[1:]))],
+        "resize": "within scale (long, short) and input_size, bilinear, aspect ratio kept, upper left",
         "channel_order": order,
         "mean": [0.0] * 3 if mean is None else mean.flatten().tolist(),
         "std": [1.0] * 3 if std is None else std.flatten().tolist(),
@@ -159,6 +165,15 @@ def _settings(graph: DetectorGraph, form: str) -> dict[str, Any]:
         "mask_threshold": cfg.get("mask_thr_binary", 0.5) if graph.mask_heads else None,
         "fixed_sampling": FIXED_RATIO if _substitutes(graph, form) else None,
     }
+
+
+def _sha256(network: nn.Module) -> str:
+    """Hex SHA-256 of a network's weights: that of the file for the other orientation is the same."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _substitutes(graph: DetectorGraph, form: str) -> bool:
