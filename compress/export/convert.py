@@ -162,6 +162,8 @@ def check_int8(source: str | Path, path: str | Path, *, images: int) -> None:
         raise UserError(f"{path}: must end in .onnx")
     if images < 1:
         raise UserError(f"--calibration-images {images}: must be at least 1; 256 is the default")
+    if not (space := load_space(source)).classifier:
+        raise UserError(f"--to ort-int8: {source} holds a {space.name}, which stays float; use --to onnx, or --fp16")
 
 
 def calibration_images(train: ImageSplit, images: int, *, seed: int) -> ImageSplit:

@@ -151,11 +151,14 @@ def test_a_file_alone_and_one_beside_another_networks(file, context, script, coc
     )
 
 
-def test_other_sizes_are_refused_in_one_line(file, tmp_path, capsys):
+def test_what_is_not_exported_is_refused_in_one_line(file, tmp_path, capsys):
+    run, onnx_file = (file.parent, "--to"), (file, "--to", "onnx", "--input-size")
     for arguments, says in (
-        ((file.parent, "--input-size", 100, 128), "input_size = (3, 100, 128): must be (3, height, width), both multi"),
-        ((file, "--input-size", 96, 128), f"{file}: an ONNX file keeps its size; --input-size is for the folder of"),
+        ((*run, "onnx", "--input-size", 100, 128), "input_size = (3, 100, 128): must be (3, height, width), both multi"),
+        ((*onnx_file, 96, 128), f"{file}: an ONNX file keeps its size; --input-size is for the folder of"),
+        ((*run, "ort-int8"), f"--to ort-int8: {file.parent} holds a detector, which stays float; use --to onnx"),
+        ((*run, "ort-int8", "--input-size", 96, 128), "--to ort-int8: input_size has a meaning for the other targets"),
     ):
-        assert run_tool("export", *arguments, "--to", "onnx", "-o", tmp_path / "x.onnx") == 2
+        assert run_tool("export", *arguments, "-o", tmp_path / "x.onnx") == 2
         assert capsys.readouterr().err.startswith(f"error: {says}")
     assert list(tmp_path.iterdir()) == []
