@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from .backends import engine_backends
 from .parser import Parser, network_argument, take_network
@@ -17,7 +17,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
     parser.add_argument("--uint8-input", action="store_true", help="take pixels, uint8 NHWC; normalise in the graph")
     parser.add_argument(
-        "--input-size", type=int, nargs=2, metavar=("H", "W"), help="of a detector's images (default: the run's)"
+        "--input-size", nargs="+", metavar="H W", help="of a detector's images, or: any (default: the run's)"
     )
     network_argument(parser)
     int8 = parser.add_argument_group("ort-int8", "8-bit integers for ONNX Runtime, from a run folder")
@@ -53,8 +53,7 @@ def main(args: Namespace) -> None:
     if int8 is not None:
         export_int8(args, **int8)
         return
-    size = args.input_size and (args.input_size[0], args.input_size[1])
-    options = {"fp16": args.fp16, "uint8_input": args.uint8_input, "input_size": size}
+    options = {"fp16": args.fp16, "uint8_input": args.uint8_input, "input_size": input_size(args.input_size)}
     if config is None:
         with TerminalProgress() as progress, progress.waiting("Exporting to ONNX"):
             written = write_onnx(args.source, args.output, **options)
@@ -85,6 +84,20 @@ def engine_config(args: Namespace) -> Any:
         return EngineConfig(backend=args.to, **given)
     refuse(args, given, "engines")
     return None
+
+
+def input_size(given: Sequence[str] | None) -> tuple[int, int] | Literal["any"] | None:
+    """["800", "1344"] -> (800, 1344); ["any"] -> "any"."""
+    from ..plan import UserError
+
+    if given is None:
+        return None
+    if list(given) == ["any"]:
+        return "any"
+    if len(given) != 2 or not all(side.isascii() and side.isdigit() and len(side) < 6 for side in given):
+        rule, remedy = "must be height and width in pixels, or: any", "give for example 800 1344"
+        raise UserError(rule, argument="--input-size", value=" ".join(given), remedy=remedy)
+    return int(given[0]), int(given[1])
 
 
 def int8_options(args: Namespace) -> dict[str, Any] | None:

@@ -59,12 +59,12 @@ def evaluate_file(c: DetectionContext, source: str | Path, *, threads: int) -> d
 
 
 class Exported(NamedTuple):
-    """A whole detector in a file: `size` (height, width) of what it takes, the `scale` (long, short) of its images and
-    the SHA-256 of its `weights`, where it tells them; `run` by names of inputs and outputs."""
+    """A whole detector in a file: `size` (height, width) of what it takes, None: any; the `scale` (long, short) of its
+    images and the SHA-256 of its `weights`, where it tells them; `run` by names of inputs and outputs."""
 
     path: Path
     backend: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     scale: list[int] | None
     weights: str | None
     run: Callable[[Mapping[str, np.ndarray]], Mapping[str, Tensor]]
@@ -80,11 +80,13 @@ class Told(TypedDict):
 def open_forms(path: Path, *, threads: int, trust: bool) -> list[Exported]:
     """The detector at `path`, and the same for images of the other orientation where that lies beside it."""
     first = open_detector(path, threads=threads, trust=trust)
+    if first.size is None or first.size[0] == first.size[1] or first.weights is None:
+        return [first]
     beside = other_form(path, first.size)
-    if first.size[0] == first.size[1] or first.weights is None or not beside.is_file():
+    if not beside.is_file():
         return [first]
     other = open_detector(beside, threads=threads, trust=trust)
-    if (other.size[::-1], other.scale, other.weights) != (first.size, first.scale, first.weights):
+    if (other.size, other.scale, other.weights) != (first.size[::-1], first.scale, first.weights):
         raise UserError(f"{beside}: is not {path} for the other orientation; export both again, or move it away")
     return [first, other]
 
@@ -115,7 +117,8 @@ def open_detector(path: Path, *, threads: int, trust: bool) -> Exported:
         for name in ("preprocessing", "detector")
     )
     height, width = shapes["images"][2:]
-    return Exported(path, backend, (height, width), how.get("scale"), settings.get("weights_sha256"), run)
+    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    return Exported(path, backend, size, how.get("scale"), settings.get("weights_sha256"), run)
 
 
 def detect_exported(exported: Sequence[Exported], dataset: Any, c: DetectionContext) -> Detections:
@@ -128,14 +131,14 @@ def detect_exported(exported: Sequence[Exported], dataset: Any, c: DetectionCont
     found = Detections([])
     for sample in (dataset[i] for i in range(len(dataset))):
         info, shown = sample["data_samples"], sample["inputs"].shape[1:]
-        taking = [each for each in exported if inside(shown, each.size)]
+        taking = [each for each in exported if each.size is None or inside(shown, each.size)]
         if not taking:
-            sizes = " or ".join(f"{h} x {w}" for h, w in (each.size for each in exported))
+            sizes = " or ".join(f"{h} x {w}" for h, w in (each.size for each in exported if each.size))
             raise UserError(
                 f"{exported[0].path}: takes images up to {sizes}, and {info.img_path} has {shown[0]} x {shown[1]}; "
                 "`nncompress export RUN --input-size` makes files of another size, for both orientations"
             )
-        form = max(taking, key=lambda each: orientation(each.size) == orientation(shown))
+        form = max(taking, key=lambda each: orientation(each.size or shown) == orientation(shown))
         given = {name: values[0] for name, values in form.run(detector_feed(network, sample, form.size)).items()}
         given = {name: values[given["scores"] > 0] for name, values in given.items()}
         boxes = given["boxes"] / given["boxes"].new_tensor(info.scale_factor).repeat(2)

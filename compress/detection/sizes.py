@@ -32,6 +32,11 @@ def fits(shown: Sequence[int], size: Sequence[int]) -> bool:
     return inside(sorted(shown), sorted(size))
 
 
+def padded_size(height: int, width: int) -> Size:
+    """What an image is padded to for a file of any size."""
+    return height + -height % STEP, width + -width % STEP
+
+
 def check_fitting(data: CocoData) -> None:
     """UserError unless every validation image fits `data.input_size`, one way or the other.
 
@@ -46,7 +51,7 @@ def check_fitting(data: CocoData) -> None:
     if not odd:
         return
     name, (height, width) = Path(infos[odd[0]]["img_path"]).name, shown[odd[0]]
-    short, long = (-(-max(pick(sides) for sides in shown) // STEP) * STEP for pick in (min, max))
+    short, long = padded_size(max(map(min, shown)), max(map(max, shown)))
     needed = (short, long) if orientation(size) == "landscape" else (long, short)
     raise UserError(
         f"{len(odd)} of {len(shown)} validation images are larger after the config's test pipeline, such as {name} "

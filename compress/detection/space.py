@@ -112,10 +112,10 @@ class DetectorSpace(WidthSpace):
         return TimedDetector(network, input_size)
 
     def export(self, network: nn.Module, card: Card, path: Path, **options: Any) -> list[Path]:
-        """The whole detector, for images of both orientations; UserError where `export_forms` refuses it."""
+        """The whole detector, for images of both orientations; UserError where it is not exported."""
         from .export.forms import export_network
 
-        return list(export_network(network, card, path, **options))
+        return export_network(network, card, path, **options)
 
 
 class BackboneAlone(nn.Module):

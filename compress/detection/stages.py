@@ -22,7 +22,7 @@ from ..plan import UserError, write_json
 from ..spaces import load_model
 from .export import compare_detections, export_detector, forms
 from .pictures import write_categories, write_predictions
-from .sizes import inside
+from .sizes import inside, padded_size
 
 if TYPE_CHECKING:
     from .run import DetectionContext
@@ -123,12 +123,14 @@ def measure_detectors(c: DetectionContext, figures: Figures) -> None:
     write_json(c.folder / "latency.json", record)
 
 
-def detector_feed(network: Any, sample: dict[str, Any], size: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """What an exported detector of `size` (height, width) takes for one `sample` of MMDetection's test pipeline."""
+def detector_feed(network: Any, sample: dict[str, Any], size: tuple[int, ...] | None) -> dict[str, np.ndarray]:
+    """What an exported detector of `size` (height, width; None: any) takes for one `sample` of MMDetection's test
+    pipeline."""
     with torch.no_grad():
         data = network.data_preprocessor({key: [sample[key]] for key in ("inputs", "data_samples")})
     height, width = data["data_samples"][0].img_shape
     image = data["inputs"][:, :, :height, :width]
+    size = size or padded_size(height, width)
     padded = F.pad(image, (0, size[1] - width, 0, size[0] - height), value=float(network.data_preprocessor.pad_value))
     return {"images": padded.numpy(), "image_size": np.array([[height, width]], np.float32)}
 

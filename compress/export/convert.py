@@ -14,7 +14,7 @@ from ..engine.datasets import ImageSplit
 from ..engine.loaders import eval_loader
 from ..engine.sampling import stratified_split
 from ..plan import UserError, replacing, scratch
-from ..spaces import Card, load_model, load_space
+from ..spaces import Card, InputSize, load_model, load_space
 from .agreement import check_agrees
 from .half import export_half
 from .int8 import CHUNK, Int8Config, quantize_int8
@@ -46,7 +46,7 @@ def write_onnx(
     *,
     fp16: bool = False,
     uint8_input: bool = False,
-    input_size: tuple[int, int] | None = None,
+    input_size: InputSize | None = None,
     plugin_free: bool = False,
 ) -> list[Path]:
     """Write the network in the run folder or the ONNX file `source` as an ONNX file at `path`; returns what is written.
@@ -60,7 +60,7 @@ def write_onnx(
         path: the file to write.
         fp16: as in `export_half`.
         uint8_input: as in `export_pixels`.
-        input_size: (h, w) of a detector's images; None: the run's.
+        input_size: (h, w) of a detector's images, or "any", in one file for ONNX Runtime; None: the run's.
         plugin_free: a detector is for TensorRT.
 
     Example::
@@ -91,7 +91,7 @@ def write_onnx(
 
 
 def _of_run(
-    source: Path, path: Path, folder: Path, *, input_size: tuple[int, int] | None, plugin_free: bool
+    source: Path, path: Path, folder: Path, *, input_size: InputSize | None, plugin_free: bool
 ) -> dict[Path, Path]:
     """The network of the run folder `source` as ONNX files in `folder`, by what they are to be beside `path`."""
     model, space, card = load_model(source)
@@ -100,7 +100,7 @@ def _of_run(
         raise UserError(
             f"is for detectors; {source} holds a {card.space}, which takes images of its own size",
             argument="--input-size",
-            value=" ".join(map(str, input_size)),
+            value=input_size if input_size == "any" else " ".join(map(str, input_size)),
             remedy="leave it out",
         )
     files = [_export(model, card, folder / path.name)] if written is None else written
@@ -180,7 +180,7 @@ def export_engine(
     config: EngineConfig,
     fp16: bool = False,
     uint8_input: bool = False,
-    input_size: tuple[int, int] | None = None,
+    input_size: InputSize | None = None,
     progress: Progress | None = None,
 ) -> dict[Path, Path]:
     """Build the engine of a run folder or an ONNX file at `path`; returns it with the ONNX file that it was built from.

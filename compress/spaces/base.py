@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from torch import nn
 
@@ -17,6 +17,10 @@ from .removal import without_removed
 
 if TYPE_CHECKING:
     from .checkpoint import Card
+
+
+InputSize = tuple[int, int] | Literal["any"]
+"""(height, width) in pixels of what an exported network takes."""
 
 
 class Space(Protocol):
@@ -68,11 +72,11 @@ class Space(Protocol):
         """
 
     def export(
-        self, network: nn.Module, card: Card, path: Path, *, input_size: tuple[int, int] | None, plugin_free: bool
+        self, network: nn.Module, card: Card, path: Path, *, input_size: InputSize | None, plugin_free: bool
     ) -> list[Path] | None:
         """Write `network` as ONNX files of its own kind, the first at `path`; None: it is exported as classifiers are.
 
-        They take images of `input_size` (h, w), or what the `card` says; `plugin_free`, they are for TensorRT.
+        They take images of `input_size`, or of what the `card` says; `plugin_free`, they are for TensorRT.
         """
 
     def check_trained(self, input_size: tuple[int, int, int]) -> None:

@@ -25,11 +25,13 @@ import numpy as np
 
 def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """uint8 [h, w, 3], BGR -> `images` float32 [1, 3, H, W], `image_size` [1, 2], and the scales of x and y."""
-    _, height, width = how["input_size"]
     h, w = image.shape[:2]
-    long, short = how.get("scale") or (math.inf, math.inf)
+    _, height, width = how["input_size"] or (3, math.inf, math.inf)
+    long, short = how.get("scale") or ((math.inf, math.inf) if how["input_size"] else (max(h, w), min(h, w)))
     factor = min(height / h, width / w, long / max(h, w), short / min(h, w))
     h_new, w_new = int(h * factor + 0.5), int(w * factor + 0.5)
+    if how["input_size"] is None:  # the file takes any size, of these steps
+        height, width = (n + -n % how["size_divisor"] for n in (h_new, w_new))
     scaled = cv2.resize(image, (w_new, h_new), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if how["channel_order"] == "RGB":
         scaled = scaled[:, :, ::-1]
@@ -41,7 +43,7 @@ def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple
 
 def beside(path: str, how: dict, image: np.ndarray) -> str | None:
     """The file of the same network for images that stand, or lie, as this one does; None: `path` is the right one."""
-    (_, height, width), (h, w) = how["input_size"], image.shape[:2]
+    (_, height, width), (h, w) = how["input_size"] or (3, 0, 0), image.shape[:2]
     if height == width or h == w or (height > width) == (h > w):
         return None
     own, other = ("portrait", "landscape") if height > width else ("landscape", "portrait")

@@ -18,6 +18,7 @@ import onnx
 
 from compress.detection import DetectorSpace
 from compress.detection.evaluation import average_precision, detect
+from compress.detection.export import compare_detections
 from compress.detection.files import detect_exported, evaluate_file, open_forms
 from compress.detection.sizes import shown_within
 from compress.export.forms import other_form
@@ -151,10 +152,39 @@ def test_a_file_alone_and_one_beside_another_networks(file, context, script, coc
     )
 
 
+def test_a_file_of_any_size_finds_what_pytorch_finds(file, network, context, script, tmp_path, monkeypatch, capsys):
+    """It is padded as MMDetection pads: 128 x 98 pixels to 128 x 128, 73 x 128 to 96 x 128."""
+    path = tmp_path / "any.onnx"
+    assert run_tool("export", file.parent, "--to", "onnx", "--input-size", "any", "-o", path) == 0
+    assert capsys.readouterr().out == f"ONNX: {path}\n"
+    assert run_tool("export", path, "--to", "onnx", "--fp16", "-o", tmp_path / "half.onnx") == 2
+    assert "fp16: this ONNX network computes its anchors, which float16 would round" in capsys.readouterr().err
+    how = entry(path, "preprocessing")
+    assert (how["input_size"], how["scale"], how["size_divisor"]) == (None, [128, 128], 32)
+    samples = [context.data.test[i] for i in range(4)]
+    assert {sample["data_samples"].img_shape for sample in samples} == {(96, 128), (128, 96), (128, 98), (73, 128)}
+    compared = compare_detections(network[0], path, samples)
+    assert compared["n_detections"] > 40
+    assert compared["max_score_diff"] < 1e-4
+    figures = evaluate_file(context, path, threads=1)
+    wanted = detect(network[0], context.data.test)
+    assert figures["per_category"] == average_precision(wanted, context.data.test.ann_file)["per_category"]
+    image, out = samples[2]["data_samples"].img_path, tmp_path / "found.npz"
+    monkeypatch.setattr(sys, "argv", ["detect_onnx.py", str(path), image, "--score", "0", "--masks", str(out)])
+    script.main()
+    wanted_scores = [each["score"] for each in wanted.boxes if each["image_id"] == 27]
+    with np.load(out) as found:
+        np.testing.assert_allclose(sorted(found["scores"]), sorted(wanted_scores), atol=1e-4)
+
+
 def test_what_is_not_exported_is_refused_in_one_line(file, tmp_path, capsys):
     run, onnx_file = (file.parent, "--to"), (file, "--to", "onnx", "--input-size")
     for arguments, says in (
-        ((*run, "onnx", "--input-size", 100, 128), "input_size = (3, 100, 128): must be (3, height, width), both multi"),
+        (
+            (*run, "onnx", "--input-size", 100, 128),
+            "input_size = (3, 100, 128): must be (3, height, width), both multi",
+        ),
+        ((*run, "onnx", "--input-size", 96), "--input-size 96: must be height and width in pixels, or: any; give for"),
         ((*onnx_file, 96, 128), f"{file}: an ONNX file keeps its size; --input-size is for the folder of"),
         ((*run, "ort-int8"), f"--to ort-int8: {file.parent} holds a detector, which stays float; use --to onnx"),
         ((*run, "ort-int8", "--input-size", 96, 128), "--to ort-int8: input_size has a meaning for the other targets"),

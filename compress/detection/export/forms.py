@@ -9,7 +9,9 @@ from torch import nn
 
 from ...export.convert import onnx_metadata
 from ...export.forms import Size, other_form
-from ...spaces import Card
+from ...plan import UserError
+from ...spaces import Card, InputSize
+from .any_size import export_any_size
 from .convert import export_detector
 
 
@@ -36,15 +38,15 @@ def export_forms(network: nn.Module, path: str | Path, *, input_size: Size, **op
 
 
 def export_network(
-    network: nn.Module, card: Card, path: Path, *, input_size: Size | None = None, plugin_free: bool = False
-) -> dict[Path, Size]:
-    """`export_forms` of a run's network, by its `card`.
+    network: nn.Module, card: Card, path: Path, *, input_size: InputSize | None = None, plugin_free: bool = False
+) -> list[Path]:
+    """`export_forms` of a run's network, by its `card`, or `export_any_size`; returns what is written.
 
     Args:
         network: of the run.
         card: its card.
         path: the file to write.
-        input_size: (h, w); None: the card's.
+        input_size: (h, w) or "any"; None: the card's.
         plugin_free: for TensorRT.
 
     Example::
@@ -52,9 +54,13 @@ def export_network(
         network, _, card = load_model("runs/det")
         export_network(network, card, Path("small.onnx"), input_size=(480, 800))  # and small_portrait.onnx
     """
-    _, height, width = card.input_size
+    if input_size == "any":
+        if plugin_free:
+            raise UserError("must be two sides, for TensorRT", argument="--input-size", value="any", remedy="give H W")
+        return [export_any_size(network, path, **metadata_of(card))]
     form = "plugin-free" if plugin_free else "onnxruntime"
-    return export_forms(network, path, input_size=input_size or (height, width), form=form, **metadata_of(card))
+    _, height, width = card.input_size
+    return list(export_forms(network, path, input_size=input_size or (height, width), form=form, **metadata_of(card)))
 
 
 def metadata_of(card: Card) -> dict[str, Any]:
