@@ -31,7 +31,9 @@ def add_arguments(parser: Parser) -> None:
     )
     int8.add_argument("--cfg-options", nargs="+", action="extend", metavar="K=V", help="overrides: data.root=FOLDER")
     engines = parser.add_argument_group("engines")
-    engines.add_argument("--batch", metavar="MIN:OPT:MAX", help="images of one call (default: 1:1:16)")
+    engines.add_argument(
+        "--batch", metavar="MIN:OPT:MAX", help="images of one call (default: 1:1:16); a detector's: 4:4:4"
+    )
     engines.add_argument("--workspace", type=float, metavar="GIB", help="device memory the builder may use")
     engines.add_argument("--timing-cache", metavar="F", help="kernel timings to read and write (tensorrt)")
     engines.add_argument("--compute-capability", nargs="+", default=[], metavar="CC", help="8.6 8.9 (tensorrt-rtx)")
@@ -55,8 +57,9 @@ def main(args: Namespace) -> None:
         return
     options = {"fp16": args.fp16, "uint8_input": args.uint8_input, "input_size": input_size(args.input_size)}
     if config is None:
+        only = batch(args.batch)[0] if args.batch else 1
         with TerminalProgress() as progress, progress.waiting("Exporting to ONNX"):
-            written = write_onnx(args.source, args.output, **options)
+            written = write_onnx(args.source, args.output, batch=only, **options)
         for file in written:
             print(f"ONNX: {file}")
         return
@@ -79,6 +82,8 @@ def engine_config(args: Namespace) -> Any:
         "version_compatible": args.version_compatible,
         "verbose": args.verbose,
     }
+    if args.to == "onnx" and given["batch"] and len({*given["batch"]}) == 1:
+        del given["batch"]  # of a detector's file
     given = {name: value for name, value in given.items() if value not in (None, False, ())}
     if args.to in engine_backends():
         return EngineConfig(backend=args.to, **given)

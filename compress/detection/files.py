@@ -19,6 +19,7 @@ from ..plan import UserError
 from ..plan.kinds import Side
 from ..spaces import load_model
 from .evaluation import Detections, add_detections, average_precision, detect
+from .export.parity import repeated
 from .sizes import inside, shown_within
 from .stages import detector_feed
 
@@ -59,11 +60,12 @@ def evaluate_file(c: DetectionContext, source: str | Path, *, threads: int) -> d
 
 
 class Exported(NamedTuple):
-    """A whole detector in a file: `size` (height, width) of what it takes, None: any; the `scale` (long, short) of its
-    images and the SHA-256 of its `weights`, where it tells them; `run` by names of inputs and outputs."""
+    """A whole detector in a file: `batch` images of `size` (height, width; None: any) of one call, the `scale` (long,
+    short) of its images and the SHA-256 of its `weights`, where it tells them; `run` by names of inputs and outputs."""
 
     path: Path
     backend: str
+    batch: int
     size: tuple[int, int] | None
     scale: list[int] | None
     weights: str | None
@@ -116,9 +118,9 @@ def open_detector(path: Path, *, threads: int, trust: bool) -> Exported:
         entry_value(f"{path}: metadata entry {name}", metadata.get(name, "{}"), Told, "export the detector again")
         for name in ("preprocessing", "detector")
     )
-    height, width = shapes["images"][2:]
+    batch, _, height, width = shapes["images"]
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-    return Exported(path, backend, size, how.get("scale"), settings.get("weights_sha256"), run)
+    return Exported(path, backend, batch, size, how.get("scale"), settings.get("weights_sha256"), run)
 
 
 def detect_exported(exported: Sequence[Exported], dataset: Any, c: DetectionContext) -> Detections:
@@ -139,7 +141,8 @@ def detect_exported(exported: Sequence[Exported], dataset: Any, c: DetectionCont
                 "`nncompress export RUN --input-size` makes files of another size, for both orientations"
             )
         form = max(taking, key=lambda each: orientation(each.size or shown) == orientation(shown))
-        given = {name: values[0] for name, values in form.run(detector_feed(network, sample, form.size)).items()}
+        feed = repeated(detector_feed(network, sample, form.size), form.batch)
+        given = {name: values[0] for name, values in form.run(feed).items()}
         given = {name: values[given["scores"] > 0] for name, values in given.items()}
         boxes = given["boxes"] / given["boxes"].new_tensor(info.scale_factor).repeat(2)
         instances = InstanceData(bboxes=boxes, scores=given["scores"], labels=given["labels"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -48,6 +48,7 @@ def write_onnx(
     uint8_input: bool = False,
     input_size: InputSize | None = None,
     plugin_free: bool = False,
+    batch: int = 1,
 ) -> list[Path]:
     """Write the network in the run folder or the ONNX file `source` as an ONNX file at `path`; returns what is written.
 
@@ -62,6 +63,7 @@ def write_onnx(
         uint8_input: as in `export_pixels`.
         input_size: (h, w) of a detector's images, or "any", in one file for ONNX Runtime; None: the run's.
         plugin_free: a detector is for TensorRT.
+        batch: number of images that a detector takes in one call; a classifier takes any.
 
     Example::
 
@@ -71,15 +73,17 @@ def write_onnx(
     if path.suffix != ".onnx":
         raise UserError(f"{path}: must end in .onnx")
     if source.suffix == ".onnx":
-        if input_size is not None:
-            raise UserError(f"{source}: an ONNX file keeps its size; --input-size is for the folder of a run")
+        if input_size is not None or batch != 1:
+            flag = "--batch" if input_size is None else "--input-size"
+            raise UserError(f"{source}: an ONNX file keeps its size and batch; {flag} is for the folder of a run")
         if not (fp16 or uint8_input):
             raise UserError(f"{source}: is an ONNX file already; --fp16 or --uint8-input makes another of it")
         check_other(path, source)
     with scratch() as folder:
         made = {path: source}
         if source.suffix != ".onnx":
-            made = _of_run(source, path, folder, input_size=input_size, plugin_free=plugin_free)
+            options = {"input_size": input_size, "plugin_free": plugin_free, "batch": batch}
+            made = _of_run(source, path, folder, **options)
         for target, file in made.items():
             file = export_half(file, folder / f"half_{target.name}") if fp16 else file
             # Last, so that the normalisation is float32.
@@ -90,19 +94,13 @@ def write_onnx(
     return list(made)
 
 
-def _of_run(
-    source: Path, path: Path, folder: Path, *, input_size: InputSize | None, plugin_free: bool
-) -> dict[Path, Path]:
+def _of_run(source: Path, path: Path, folder: Path, **options: Any) -> dict[Path, Path]:
     """The network of the run folder `source` as ONNX files in `folder`, by what they are to be beside `path`."""
     model, space, card = load_model(source)
-    written = space.export(model, card, folder / path.name, input_size=input_size, plugin_free=plugin_free)
-    if written is None and input_size is not None:
-        raise UserError(
-            f"is for detectors; {source} holds a {card.space}, which takes images of its own size",
-            argument="--input-size",
-            value=input_size if input_size == "any" else " ".join(map(str, input_size)),
-            remedy="leave it out",
-        )
+    written = space.export(model, card, folder / path.name, **options)
+    if written is None and (options["input_size"] is not None or options["batch"] != 1):
+        flag = "--batch" if options["input_size"] is None else "--input-size"
+        raise UserError(f"{flag}: is for detectors; {source} holds a {card.space}, whose file says both; leave it out")
     files = [_export(model, card, folder / path.name)] if written is None else written
     return {path.with_name(file.name): file for file in files}
 
@@ -210,14 +208,17 @@ def export_engine(
         build_engine(source, path, config=config, progress=progress)
         return {path: source}
     check_other(path.with_name(f"{path.name}.onnx"), source)
-    options = {"fp16": fp16, "uint8_input": uint8_input, "input_size": input_size}
+    options: dict[str, Any] = {"fp16": fp16, "uint8_input": uint8_input, "input_size": input_size}
     built = {}
     with scratch() as folder:
-        for made in write_onnx(source, folder / f"{path.stem}.onnx", plugin_free=True, **options):
+        if (batch := _batch(config, source)) is not None:
+            config = replace(config, batch=(batch, batch, batch))
+            options |= {"batch": batch, "plugin_free": True}
+        for made in write_onnx(source, folder / f"{path.stem}.onnx", **options):
             engine = path.with_name(f"{made.stem}{path.suffix}")
             built[engine] = kept = engine.with_name(f"{engine.name}.onnx")
             try:
-                build_engine(made, engine, config=_of_batch(config, source), progress=progress)
+                build_engine(made, engine, config=config, progress=progress)
             except UserError as error:  # in the user's words: the file made on the way is gone
                 raise UserError(str(error).replace(str(made), str(source))) from error
             with replacing(kept) as tmp:
@@ -225,8 +226,14 @@ def export_engine(
     return built
 
 
-def _of_batch(config: EngineConfig, source: Path) -> EngineConfig:
-    """`config`, where it has the default batch sizes for the only one that the network of the run `source` takes."""
-    only = load_space(source).timed_batch if source.suffix != ".onnx" else None
+def _batch(config: EngineConfig, source: Path) -> int | None:
+    """The number of images that a file of the run `source` is to take; None: it takes any."""
+    if source.suffix == ".onnx" or load_space(source).timed_batch is None:
+        return None
     default = next(each.default for each in fields(config) if each.name == "batch")
-    return replace(config, batch=(only,) * 3) if only and config.batch == default else config
+    low, _, high = (1, 1, 1) if config.batch == default else config.batch
+    if low != high:
+        shown = ":".join(map(str, config.batch))
+        rule, remedy = "a detector's file takes one number of images", f"give {high}:{high}:{high}"
+        raise UserError(rule, argument="--batch", value=shown, remedy=remedy)
+    return low

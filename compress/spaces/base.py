@@ -72,11 +72,11 @@ class Space(Protocol):
         """
 
     def export(
-        self, network: nn.Module, card: Card, path: Path, *, input_size: InputSize | None, plugin_free: bool
+        self, network: nn.Module, card: Card, path: Path, *, input_size: InputSize | None, plugin_free: bool, batch: int
     ) -> list[Path] | None:
         """Write `network` as ONNX files of its own kind, the first at `path`; None: it is exported as classifiers are.
 
-        They take images of `input_size`, or of what the `card` says; `plugin_free`, they are for TensorRT.
+        They take `batch` images of `input_size`, or of what the `card` says; `plugin_free`, they are for TensorRT.
         """
 
     def check_trained(self, input_size: tuple[int, int, int]) -> None:

@@ -86,9 +86,12 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int], threshold: 
 
 def detect(session: Any, image: np.ndarray) -> dict[str, np.ndarray]:
     """What the network of an `onnxruntime.InferenceSession` finds in an image; see `objects`."""
-    names = [entry.name for entry in session.get_outputs()]
+    names, batch = [entry.name for entry in session.get_outputs()], session.get_inputs()[0].shape[0]
 
     def network(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        feed = {
+            name: np.repeat(values, batch, 0) for name, values in feed.items()
+        }  # of which `objects` reads the first
         return dict(zip(names, session.run(names, feed), strict=True))
 
     return objects(network, session.get_modelmeta().custom_metadata_map, image)
@@ -117,10 +120,11 @@ def objects(
 def latency(session: Any, image: np.ndarray, *, repeat: int) -> list[float]:
     """Milliseconds of each of `repeat` calls of the network alone, after three that do not count."""
     images, image_size, _ = prepare(image, json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"]))
-    times = []
+    batch, times = session.get_inputs()[0].shape[0], []
+    feed = {"images": images.repeat(batch, 0), "image_size": image_size.repeat(batch, 0)}
     for _ in range(repeat + 3):
         start = time.perf_counter()
-        session.run(None, {"images": images, "image_size": image_size})
+        session.run(None, feed)
         times.append(1000 * (time.perf_counter() - start))
     return times[3:]
 

@@ -10,17 +10,19 @@ import pytest
 import torch
 from drawn_coco import RECIPE, ROOT, SIZES, Silent, options_of
 from run_tool import run_tool
-from whole_detectors import model_section, spread
+from whole_detectors import model_section, prepared, spread
 
 pytest.importorskip("mmdet")
 pytest.importorskip("onnxruntime")
+import cv2
 import onnx
 
 from compress.detection import DetectorSpace
 from compress.detection.evaluation import average_precision, detect
-from compress.detection.export import compare_detections
+from compress.detection.export import FORMS, DetectorGraph, compare_detections, convert
 from compress.detection.files import detect_exported, evaluate_file, open_forms
 from compress.detection.sizes import shown_within
+from compress.export import onnx_session
 from compress.export.forms import other_form
 from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
@@ -177,6 +179,47 @@ def test_a_file_of_any_size_finds_what_pytorch_finds(file, network, context, scr
         np.testing.assert_allclose(sorted(found["scores"]), sorted(wanted_scores), atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def four(network, data):
+    """Four images padded to 128 x 128 [4, 3, 128, 128], and their own sizes [4, 2]."""
+    shown = [prepared(network[0], data.test[i], (128, 128))[:2] for i in range(4)]
+    return tuple(torch.cat(parts) for parts in zip(*shown, strict=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_four_images_of_one_call_are_found_what_each_is_found_alone(form, network, four):
+    settings = {"form": form, "max_detections": 20, "candidates": 2000}
+    graph = DetectorGraph(convert.prepared(network[0]), input_size=(3, 128, 128), **settings).eval()
+    with torch.inference_mode():
+        together = graph(*four)
+        alone = [graph(images, size) for images, size in zip(*(part.split(1) for part in four), strict=True)]
+    assert together[0].shape == (4, 20, 4)
+    assert (together[1] > 0).sum() > 40
+    assert not torch.allclose(together[1][0], together[1][1])
+    for found, each in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.cat(each), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_file_of_four_images_of_one_call(file, network, four, context, script, tmp_path):
+    path = tmp_path / "four.onnx"
+    arguments = ("--to", "onnx", "--input-size", 128, 128, "--batch", "4:4:4", "-o", path)
+    assert run_tool("export", file.parent, *arguments) == 0
+    samples = [context.data.test[i] for i in range(4)]
+    assert compare_detections(network[0], path, samples)["n_unmatched"] == 0
+    session = onnx_session(path)
+    names = [each.name for each in session.get_outputs()]
+    feed = {"images": four[0].numpy(), "image_size": four[1].numpy()}
+    together = dict(zip(names, session.run(names, feed), strict=True))
+    for i, sample in enumerate(samples):
+        one = {name: values[[i] * 4] for name, values in feed.items()}
+        for name, values in zip(names, session.run(names, one), strict=True):
+            np.testing.assert_allclose(values[0], together[name][i], atol=1e-4)
+        found = script.detect(session, cv2.imread(sample["data_samples"].img_path))
+        assert len(found["scores"]) == int((together["scores"][i] > 0).sum())
+    assert evaluate_file(context, path, threads=1)["n_images"] == 4
+
+
 def test_what_is_not_exported_is_refused_in_one_line(file, tmp_path, capsys):
     run, onnx_file = (file.parent, "--to"), (file, "--to", "onnx", "--input-size")
     for arguments, says in (
@@ -185,7 +228,12 @@ def test_what_is_not_exported_is_refused_in_one_line(file, tmp_path, capsys):
             "input_size = (3, 100, 128): must be (3, height, width), both multi",
         ),
         ((*run, "onnx", "--input-size", 96), "--input-size 96: must be height and width in pixels, or: any; give for"),
-        ((*onnx_file, 96, 128), f"{file}: an ONNX file keeps its size; --input-size is for the folder of"),
+        (
+            (*run, "onnx", "--input-size", "any", "--batch", "4:4:4"),
+            "--batch 4: must be 1, for images of any size; give",
+        ),
+        ((*run, "tensorrt-rtx", "--batch", "1:2:4"), "--batch 1:2:4: a detector's file takes one number of images; gi"),
+        ((*onnx_file, 96, 128), f"{file}: an ONNX file keeps its size and batch; --input-size is"),
         ((*run, "ort-int8"), f"--to ort-int8: {file.parent} holds a detector, which stays float; use --to onnx"),
         ((*run, "ort-int8", "--input-size", 96, 128), "--to ort-int8: input_size has a meaning for the other targets"),
     ):

@@ -38,7 +38,13 @@ def export_forms(network: nn.Module, path: str | Path, *, input_size: Size, **op
 
 
 def export_network(
-    network: nn.Module, card: Card, path: Path, *, input_size: InputSize | None = None, plugin_free: bool = False
+    network: nn.Module,
+    card: Card,
+    path: Path,
+    *,
+    input_size: InputSize | None = None,
+    plugin_free: bool = False,
+    batch: int = 1,
 ) -> list[Path]:
     """`export_forms` of a run's network, by its `card`, or `export_any_size`; returns what is written.
 
@@ -48,6 +54,7 @@ def export_network(
         path: the file to write.
         input_size: (h, w) or "any"; None: the card's.
         plugin_free: for TensorRT.
+        batch: number of images of one call.
 
     Example::
 
@@ -57,10 +64,13 @@ def export_network(
     if input_size == "any":
         if plugin_free:
             raise UserError("must be two sides, for TensorRT", argument="--input-size", value="any", remedy="give H W")
+        if batch != 1:
+            raise UserError("must be 1, for images of any size", argument="--batch", value=batch, remedy="give H W")
         return [export_any_size(network, path, **metadata_of(card))]
     form = "plugin-free" if plugin_free else "onnxruntime"
     _, height, width = card.input_size
-    return list(export_forms(network, path, input_size=input_size or (height, width), form=form, **metadata_of(card)))
+    options = {"form": form, "batch": batch, **metadata_of(card)}
+    return list(export_forms(network, path, input_size=input_size or (height, width), **options))
 
 
 def metadata_of(card: Card) -> dict[str, Any]:

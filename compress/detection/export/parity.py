@@ -70,12 +70,12 @@ def compare_detections(
     settings = json.loads(session.get_modelmeta().custom_metadata_map.get("detector", "{}"))
     if not settings:
         raise UserError(f"{path}: no detector of this project; export_detector writes one")
-    size = session.get_inputs()[0].shape[2:]
+    batch, _, *size = session.get_inputs()[0].shape
     reference = _reference(network, settings)
     entry, n_both, first = dict(NOTHING), 0, ""
     for sample in samples:
         described, feed = _predicted(reference, sample, size, path)
-        found = zip(session.get_outputs(), session.run(None, feed), strict=True)
+        found = zip(session.get_outputs(), session.run(None, repeated(feed, batch)), strict=True)
         given = {output.name: torch.from_numpy(values[0]) for output, values in found}
         name = described.metainfo.get("img_path") or f"number {entry['n_images']}"
         faults = _compare(entry, described.pred_instances, given, shape=described.img_shape)
@@ -107,6 +107,11 @@ def _predicted(
         images = F.pad(images, (0, width - w, 0, height - h), value=float(reference.data_preprocessor.pad_value))
         (described,) = reference.predict(images, [described], rescale=False)
     return described, {"images": images.numpy(), "image_size": np.array([[h, w]], np.float32)}
+
+
+def repeated(feed: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+    """The `feed` of one image as a file for `batch` images takes it."""
+    return {name: np.repeat(values, batch, 0) for name, values in feed.items()}
 
 
 def _reference(network: nn.Module, settings: dict[str, Any]) -> Any:
