@@ -32,7 +32,8 @@ class DetectionData:
 
     Args:
         root: folder of the data in place of the config's `data_root`.
-        input_size: sides (height, width) in pixels that exported networks take, and that costs are counted at.
+        input_size: sides (height, width) in pixels that exported networks take, in a second file turned; costs are
+            counted at it.
         limit: at most this many training and validation images, evenly spread, for short runs; None: all.
         watch: training and validation images whose AP is computed after every epoch, evenly spread; 0: none.
         evaluate_train: compute the AP on the training images too, after every stage.

@@ -65,7 +65,7 @@ def chosen(path: str, metadata: dict[str, str], image: np.ndarray, tell: Callabl
         print(f"warning: {other} is not there, so the image of {shape} is made small for {path}", file=sys.stderr)
         return path
     here, there = (json.loads(each.get("detector", "{}")).get("weights_sha256") for each in (metadata, tell(other)))
-    if here != there:
+    if here is None or here != there:
         raise ValueError(f"{other} is of another network; export both again, or move it away")
     return other
 

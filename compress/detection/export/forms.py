@@ -55,11 +55,6 @@ def export_network(
         input_size: (h, w) or "any"; None: the card's.
         plugin_free: for TensorRT.
         batch: number of images of one call.
-
-    Example::
-
-        network, _, card = load_model("runs/det")
-        export_network(network, card, Path("small.onnx"), input_size=(480, 800))  # and small_portrait.onnx
     """
     if input_size == "any":
         if plugin_free:
