@@ -99,8 +99,8 @@ def input_size(given: Sequence[str] | None) -> tuple[int, int] | Literal["any"] 
         return None
     if list(given) == ["any"]:
         return "any"
-    if len(given) != 2 or not all(side.isascii() and side.isdigit() and len(side) < 6 for side in given):
-        rule, remedy = "must be height and width in pixels, or: any", "give for example 800 1344"
+    if len(given) != 2 or not {*given} <= {str(side) for side in range(32, 8193, 32)}:
+        rule, remedy = "must be height and width, multiples of 32 up to 8192, or: any", "give for example 800 1344"
         raise UserError(rule, argument="--input-size", value=" ".join(given), remedy=remedy)
     return int(given[0]), int(given[1])
 

@@ -19,7 +19,7 @@ import onnx
 
 from compress.detection import DetectorSpace
 from compress.detection.evaluation import average_precision, detect
-from compress.detection.export import FORMS, DetectorGraph, compare_detections, convert
+from compress.detection.export import FORMS, DetectorGraph, any_size, compare_detections, convert
 from compress.detection.files import detect_exported, evaluate_file, open_forms
 from compress.detection.sizes import shown_within
 from compress.export import onnx_session
@@ -154,6 +154,19 @@ def test_a_file_alone_and_one_beside_another_networks(file, context, script, coc
     )
 
 
+def test_a_graph_of_any_size_computes_what_that_of_its_size_does(network, data):
+    """At 128 x 96 every map is padded to whole windows, in at least one direction."""
+    settings = {"form": "onnxruntime", "max_detections": 20, "candidates": 2000}
+    free = any_size.AnySizeGraph(any_size.free(network[0]), input_size=any_size.EXAMPLE, **settings).eval()
+    for i, size in ((0, (96, 128)), (1, (128, 96)), (2, (128, 128))):
+        graph = DetectorGraph(convert.prepared(network[0]), input_size=(3, *size), **settings).eval()
+        given = prepared(network[0], data.test[i], size)[:2]
+        with torch.inference_mode():
+            for found, wanted in zip(free(*given), graph(*given), strict=True):
+                torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_a_file_of_any_size_finds_what_pytorch_finds(file, network, context, script, tmp_path, monkeypatch, capsys):
     """It is padded as MMDetection pads: 128 x 98 pixels to 128 x 128, 73 x 128 to 96 x 128."""
     path = tmp_path / "any.onnx"
@@ -225,9 +238,9 @@ def test_what_is_not_exported_is_refused_in_one_line(file, tmp_path, capsys):
     for arguments, says in (
         (
             (*run, "onnx", "--input-size", 100, 128),
-            "input_size = (3, 100, 128): must be (3, height, width), both multi",
+            "--input-size 100 128: must be height and width, multiples of 32",
         ),
-        ((*run, "onnx", "--input-size", 96), "--input-size 96: must be height and width in pixels, or: any; give for"),
+        ((*run, "onnx", "--input-size", 96), "--input-size 96: must be height and width, multiples of 32 up to"),
         (
             (*run, "onnx", "--input-size", "any", "--batch", "4:4:4"),
             "--batch 4: must be 1, for images of any size; give",
