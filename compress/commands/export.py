@@ -17,7 +17,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
     parser.add_argument("--uint8-input", action="store_true", help="take pixels, uint8 NHWC; normalise in the graph")
     parser.add_argument(
-        "--input-size", nargs="+", metavar="H W", help="of a detector's images, or: any (default: the run's)"
+        "--input-size", nargs="+", metavar=("H", "W"), help="of a detector's images, or: any (default: the run's)"
     )
     network_argument(parser)
     int8 = parser.add_argument_group("ort-int8", "8-bit integers for ONNX Runtime, from a run folder")
