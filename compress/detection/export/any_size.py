@@ -79,10 +79,16 @@ def free(network: Any, *, opset: int = 18) -> Any:
     backbone = copied.backbone
     strides = [module.sampler.stride[0] for module in backbone.modules() if hasattr(module, "sampler")]
     patch = getattr(getattr(backbone, "patch_embed", None), "projection", None)
-    if patch is None or STEP % math.prod([patch.stride[0], *strides]) or getattr(backbone, "use_abs_pos_embed", False):
+    two_stages = getattr(network, "with_roi_head", False)
+    if (
+        not two_stages
+        or patch is None
+        or STEP % math.prod([patch.stride[0], *strides])
+        or getattr(backbone, "use_abs_pos_embed", False)
+    ):
         raise UserError(
-            "network: only detectors with a Swin whose maps halve, without a table of absolute positions, are exported "
-            "for images of any size; give an input size"
+            "network: only detectors with two stages and a Swin whose maps halve, without a table of absolute "
+            "positions, are exported for images of any size; give an input size"
         )
     for module in copied.modules():
         if isinstance(module, SlicedWindowMSA):
