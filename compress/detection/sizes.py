@@ -69,9 +69,9 @@ def shown_size(dataset: Any, size: Size) -> Size:
             f"recipe: data.root: an image of {size[0]} x {size[1]} is larger than OpenCV reads; correct its size"
         )
     results: dict[str, Any] = {"img": np.zeros(size, np.uint8), "img_shape": size, "ori_shape": size}
-    for step in dataset.pipeline.transforms:
-        if isinstance(step, _resizing()):
-            results = step(results)
+    steps: list[Any] = [step for step in dataset.pipeline.transforms if isinstance(step, _resizing())]
+    for step in steps:
+        results = step(results)
     height, width = results["img"].shape[:2]
     return int(height), int(width)
 
