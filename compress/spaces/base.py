@@ -76,7 +76,13 @@ class Space(Protocol):
     ) -> list[Path] | None:
         """Write `network` as ONNX files of its own kind, the first at `path`; None: it is exported as classifiers are.
 
-        They take `batch` images of `input_size`, or of what the `card` says; `plugin_free`, they are for TensorRT.
+        Args:
+            network: one of this space.
+            card: its card.
+            path: the first file.
+            input_size: of the images; None: what the card says.
+            plugin_free: for TensorRT.
+            batch: number of images of one call.
         """
 
     def check_trained(self, input_size: tuple[int, int, int]) -> None:

@@ -17,13 +17,8 @@ from .convert import export_detector
 
 def export_forms(network: nn.Module, path: str | Path, *, input_size: Size, **options: Any) -> dict[Path, Size]:
     """Write `network` at `path` for images of `input_size` (h, w), and beside it (`other_form`) for those that lie or
-    stand the other way; a square takes both. Returns the files with their sizes.
-
-    Args:
-        network: as in `export_detector`, which writes them.
-        path: the file to write.
-        input_size: (h, w).
-        options: `export_detector`'s other arguments.
+    stand the other way; a square takes both. `options` are `export_detector`'s others. Returns the files with their
+    sizes.
 
     Example::
 
