@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from .backends import engine_backends
 from .parser import Parser, network_argument, take_network
@@ -16,6 +16,9 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="F", help="file to write; engines get F.json beside")
     parser.add_argument("--fp16", action="store_true", help="float16, with float32 where it matters")
     parser.add_argument("--uint8-input", action="store_true", help="take pixels, uint8 NHWC; normalise in the graph")
+    parser.add_argument(
+        "--input-size", nargs="+", metavar=("H", "W"), help="of a detector's images, or: any (default: the run's)"
+    )
     network_argument(parser)
     int8 = parser.add_argument_group("ort-int8", "8-bit integers for ONNX Runtime, from a run folder")
     int8.add_argument("--calibration-images", type=int, metavar="N", help="training images to measure (default: 256)")
@@ -28,7 +31,9 @@ def add_arguments(parser: Parser) -> None:
     )
     int8.add_argument("--cfg-options", nargs="+", action="extend", metavar="K=V", help="overrides: data.root=FOLDER")
     engines = parser.add_argument_group("engines")
-    engines.add_argument("--batch", metavar="MIN:OPT:MAX", help="images of one call (default: 1:1:16)")
+    engines.add_argument(
+        "--batch", metavar="MIN:OPT:MAX", help="images of one call (default: 1:1:16); a detector's: 4:4:4"
+    )
     engines.add_argument("--workspace", type=float, metavar="GIB", help="device memory the builder may use")
     engines.add_argument("--timing-cache", metavar="F", help="kernel timings to read and write (tensorrt)")
     engines.add_argument("--compute-capability", nargs="+", default=[], metavar="CC", help="8.6 8.9 (tensorrt-rtx)")
@@ -50,21 +55,18 @@ def main(args: Namespace) -> None:
     if int8 is not None:
         export_int8(args, **int8)
         return
+    options = {"fp16": args.fp16, "uint8_input": args.uint8_input, "input_size": input_size(args.input_size)}
     if config is None:
+        only = batch(args.batch)[0] if args.batch else 1
         with TerminalProgress() as progress, progress.waiting("Exporting to ONNX"):
-            write_onnx(args.source, args.output, fp16=args.fp16, uint8_input=args.uint8_input)
-        print(f"ONNX: {args.output}")
+            written = write_onnx(args.source, args.output, batch=only, **options)
+        for file in written:
+            print(f"ONNX: {file}")
         return
     with TerminalProgress() as progress:
-        onnx = export_engine(
-            args.source,
-            args.output,
-            config=config,
-            fp16=args.fp16,
-            uint8_input=args.uint8_input,
-            progress=progress,
-        )
-    print(f"Engine: {args.output} (from {onnx})")
+        built = export_engine(args.source, args.output, config=config, progress=progress, **options)
+    for engine, onnx in built.items():
+        print(f"Engine: {engine} (from {onnx})")
 
 
 def engine_config(args: Namespace) -> Any:
@@ -80,11 +82,27 @@ def engine_config(args: Namespace) -> Any:
         "version_compatible": args.version_compatible,
         "verbose": args.verbose,
     }
+    if args.to == "onnx" and given["batch"] and len({*given["batch"]}) == 1:
+        del given["batch"]  # of a detector's file
     given = {name: value for name, value in given.items() if value not in (None, False, ())}
     if args.to in engine_backends():
         return EngineConfig(backend=args.to, **given)
     refuse(args, given, "engines")
     return None
+
+
+def input_size(given: Sequence[str] | None) -> tuple[int, int] | Literal["any"] | None:
+    """["800", "1344"] -> (800, 1344); ["any"] -> "any"."""
+    from ..plan import UserError
+
+    if given is None:
+        return None
+    if list(given) == ["any"]:
+        return "any"
+    if len(given) != 2 or not {*given} <= {str(side) for side in range(32, 8193, 32)}:
+        rule, remedy = "must be height and width, multiples of 32 up to 8192, or: any", "give for example 800 1344"
+        raise UserError(rule, argument="--input-size", value=" ".join(given), remedy=remedy)
+    return int(given[0]), int(given[1])
 
 
 def int8_options(args: Namespace) -> dict[str, Any] | None:
@@ -94,7 +112,7 @@ def int8_options(args: Namespace) -> dict[str, Any] | None:
     if args.to != "ort-int8":
         refuse(args, given, "--to ort-int8")
         return None
-    refuse(args, ["fp16"] if args.fp16 else [], "the other targets")
+    refuse(args, [name for name in ("fp16", "input_size") if getattr(args, name)], "the other targets")
     return given
 
 

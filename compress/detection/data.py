@@ -34,6 +34,7 @@ from .datasets import (
     images_of,
     kind_of,
 )
+from .sizes import scale_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class DetectionData:
 
     Args:
         root: folder of the data in place of the config's `data_root`.
-        input_size: sides (height, width) in pixels that exported networks take, and that costs are counted at.
+        input_size: sides (height, width) in pixels that exported networks take, in a second file turned; costs are
+            counted at it.
         limit: at most this many training and validation images, evenly spread, for short runs; None: all.
         watch: training and validation images whose AP is computed after every epoch, evenly spread; 0: none.
         evaluate_train: compute the AP on the training images too, after every stage.
@@ -129,6 +131,7 @@ class CocoData:
         own = self.config.model.data_preprocessor
         return {
             "input_size": [3, *self.settings.input_size],
+            "scale": scale_of(self.config.val_dataloader.dataset.pipeline),
             "mean": list(own.mean),
             "std": list(own.std),
             "rgb": bool(own.get("bgr_to_rgb", False)),

@@ -29,6 +29,7 @@ from .export.convert import CANDIDATES
 from .export.supported import check_detector, check_sizes
 from .files import evaluate_file
 from .recipe import TRAINING, DetectionRecipe
+from .sizes import check_fitting
 from .space import BackboneAlone, DetectorSpace
 from .stages import DEPLOYING
 from .strength import strength_note
@@ -46,6 +47,8 @@ class DetectionContext(NetworkContext):
     """What the stages of a detector's run are given."""
 
     recipe: DetectionRecipe
+
+    unlearnt = ("input_size", "scale")
 
     @property
     def deploying(self) -> Sequence[Stage[Self]]:
@@ -90,6 +93,8 @@ class DetectionContext(NetworkContext):
     def check(self, stages: Sequence[str]) -> None:
         """As for every run; warns, on the first process, of what will be left out or has no effect."""
         super().check(stages)
+        if stages and "export" in self.stages and not self.unexported:
+            check_fitting(self.data)
         if not is_main_process():
             return
         if "search" in stages and not self.copies:

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..plan import UserError, brief
-from ..spaces import SPACES, Group, Operator, WidthSpace
+from ..spaces import SPACES, Card, Group, Operator, WidthSpace
 from ..spaces.arguments import check_ends, check_widths
 from ..spaces.traced import bare_parameters, traced_operators
 from .registered import checked, registered_only
@@ -109,6 +110,12 @@ class DetectorSpace(WidthSpace):
         from .export.timing import TimedDetector
 
         return TimedDetector(network, input_size)
+
+    def export(self, network: nn.Module, card: Card, path: Path, **options: Any) -> list[Path]:
+        """The whole detector, for images of both orientations; UserError where it is not exported."""
+        from .export.forms import export_network
+
+        return export_network(network, card, path, **options)
 
 
 class BackboneAlone(nn.Module):

@@ -11,7 +11,7 @@ from mmengine.device import get_device
 from torch.nn import functional as F
 
 from ..export import onnx_session
-from ..export.convert import onnx_metadata
+from ..export.forms import orientation
 from ..measure.latency import compare_calls, latency_record
 from ..measure.layers import add_layers
 from ..pipeline.deploying import DEPLOYING as OF_IMAGES
@@ -20,8 +20,9 @@ from ..pipeline.stage import Figures, Stage
 from ..pipeline.stages import BASELINE, MODEL
 from ..plan import UserError, write_json
 from ..spaces import load_model
-from .export import compare_detections, export_detector
+from .export import compare_detections, export_detector, forms
 from .pictures import write_categories, write_predictions
+from .sizes import inside, padded_size
 
 if TYPE_CHECKING:
     from .run import DetectionContext
@@ -37,25 +38,33 @@ UNMATCHED_SHARE = 0.02
 
 
 def export_detectors(c: DetectionContext, figures: Figures) -> None:
-    """baseline, model -> baseline.onnx, model.onnx, model_plugin_free.onnx, parity.json."""
+    """baseline, model -> baseline.onnx, model.onnx, model_plugin_free.onnx, parity.json.
+
+    Unless `data.input_size` is square, each of the last two has another beside it for images of the other orientation.
+    """
     if _left_out(c, figures):
         return
-    config, size = c.recipe.export, (3, *c.recipe.data.input_size)
-    images, seen = fitting(c.data.test, size[1:], min(config.parity_images, PARITY_IMAGES))
-    figures["fitting"] = {"images": len(images), "of": seen}
-    c.progress.note(f"data.input_size {size[1:]}: {len(images)} of {seen} validation images are not larger")
+    config, size = c.recipe.export, c.recipe.data.input_size
     parity: dict[str, Any] = {"opset": config.opset}
+    written: dict[str, list[int]] = {}
     files = {"baseline": ("baseline", "onnxruntime"), "model": ("model", "onnxruntime")}
     for name, (source, form) in {**files, PLUGIN_FREE: ("model", "plugin-free")}.items():
         network, _, card = load_model(c.folder / source)
-        metadata = onnx_metadata(card)
-        del metadata["preprocessing"]  # the exporter's own tells of padding too
+        options = {**forms.metadata_of(card), "form": form, "opset": config.opset}
         file = c.folder / f"{name}.onnx"
-        export_detector(network, file, input_size=size, form=form, opset=config.opset, metadata=metadata)
-        parity[name] = compare_detections(network, file, images, unmatched_share=UNMATCHED_SHARE)
-        parity[name]["max_abs_diff"] = parity[name]["max_score_diff"]
-        if not parity[name]["n_detections"]:
-            c.progress.note(f"{name}.onnx: PyTorch finds no object in these images, so that nothing was compared")
+        if name == "baseline":  # for comparison alone
+            made = {export_detector(network, file, input_size=(3, *size), **options): size}
+        else:
+            made = forms.export_forms(network, file, input_size=size, **options)
+        for each, taken in made.items():
+            images = fitting(c.data.test, taken, min(config.parity_images, PARITY_IMAGES))
+            parity[each.stem] = compare_detections(network, each, images, unmatched_share=UNMATCHED_SHARE)
+            parity[each.stem]["max_abs_diff"] = parity[each.stem]["max_score_diff"]
+            if not parity[each.stem]["n_detections"]:
+                c.progress.note(f"{each.name}: PyTorch finds no object in these images, so that nothing was compared")
+            written[each.name] = list(taken)
+    figures["files"] = written
+    c.progress.note("; ".join(f"{name} takes {h} x {w}" for name, (h, w) in written.items()))
     write_json(c.folder / "parity.json", parity)
 
 
@@ -67,26 +76,36 @@ def _left_out(c: DetectionContext, figures: Figures) -> bool:
     return bool(c.unexported)
 
 
-def fitting(dataset: Any, size: tuple[int, ...], n: int) -> tuple[list[Any], int]:
-    """Up to `n` images of a `dataset` in test mode, in a fixed random order, that are not larger than `size` (h, w);
-    and how many had to be looked at.
+def fitting(dataset: Any, size: tuple[int, int], n: int) -> list[Any]:
+    """Up to `n` images of a `dataset` in test mode, in a fixed random order, for a file that takes `size` (h, w).
 
-    Raises UserError when none is that small.
+    They lie or stand as the file's do. Where there is none of this kind, others are turned by their diagonal.
     """
     chosen: list[Any] = []
-    seen = 0
+    others: list[Any] = []
     for i in np.random.default_rng(0).permutation(len(dataset)).tolist():
-        sample, seen = dataset[i], seen + 1
-        if all(side <= most for side, most in zip(sample["inputs"].shape[1:], size, strict=True)):
+        sample = dataset[i]
+        shown = sample["inputs"].shape[1:]
+        if inside(shown, size) and (orientation(shown) == orientation(size) or size[0] == size[1]):
             chosen.append(sample)
+        elif len(others) < n and inside(shown[::-1], size):
+            others.append(_turned(sample))
         if len(chosen) >= n:
             break
-    if not chosen:
-        raise UserError(
-            f"recipe: data.input_size = {size}: every validation image is larger after the config's test pipeline; "
-            "raise it to the pipeline's scale, in multiples of 32"
-        )
-    return chosen, seen
+    if found := chosen or others:
+        return found
+    raise UserError(
+        f"recipe: data.input_size = {size}: every validation image file is larger after the config's test pipeline "
+        "than its annotations say; correct height and width there"
+    )
+
+
+def _turned(sample: dict[str, Any]) -> dict[str, Any]:
+    """`sample` with rows in place of columns."""
+    described = sample["data_samples"].clone()
+    sides = {key: getattr(described, key)[::-1] for key in ("img_shape", "ori_shape", "scale_factor")}
+    described.set_metainfo(sides)
+    return {"inputs": sample["inputs"].transpose(1, 2), "data_samples": described}
 
 
 def measure_detectors(c: DetectionContext, figures: Figures) -> None:
@@ -94,7 +113,7 @@ def measure_detectors(c: DetectionContext, figures: Figures) -> None:
     if _left_out(c, figures):
         return
     config, size = c.recipe.measure, (3, *c.recipe.data.input_size)
-    (image,), _ = fitting(c.data.test, size[1:], 1)
+    (image,) = fitting(c.data.test, c.recipe.data.input_size, 1)
     (before, space, _), (after, small_space, _) = (load_model(c.folder / name) for name in ("baseline", "model"))
     feed = detector_feed(after, image, size[1:])
     pair = {
@@ -106,12 +125,14 @@ def measure_detectors(c: DetectionContext, figures: Figures) -> None:
     write_json(c.folder / "latency.json", record)
 
 
-def detector_feed(network: Any, sample: dict[str, Any], size: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """What an exported detector of `size` (height, width) takes for one `sample` of MMDetection's test pipeline."""
+def detector_feed(network: Any, sample: dict[str, Any], size: tuple[int, ...] | None) -> dict[str, np.ndarray]:
+    """What an exported detector of `size` (height, width; None: any) takes for one `sample` of MMDetection's test
+    pipeline."""
     with torch.no_grad():
         data = network.data_preprocessor({key: [sample[key]] for key in ("inputs", "data_samples")})
     height, width = data["data_samples"][0].img_shape
     image = data["inputs"][:, :, :height, :width]
+    size = size or padded_size(height, width)
     padded = F.pad(image, (0, size[1] - width, 0, size[0] - height), value=float(network.data_preprocessor.pad_value))
     return {"images": padded.numpy(), "image_size": np.array([[height, width]], np.float32)}
 

@@ -51,7 +51,9 @@ def exported_metadata(
     kinds = {"classes": Classes, "preprocessing": Preprocessing}
     if not kinds.keys() <= metadata.keys():
         raise UserError(f"{source}: its metadata do not tell classes and preprocessing; {remedy}")
-    found = {key: _value(f"{source}: metadata entry {key}", metadata[key], kind, remedy) for key, kind in kinds.items()}
+    found = {
+        key: entry_value(f"{source}: metadata entry {key}", metadata[key], kind, remedy) for key, kind in kinds.items()
+    }
     preprocessing = found["preprocessing"]
     claims = preprocessing.get("input") == PIXELS
     if claims != pixels:
@@ -64,7 +66,7 @@ def exported_metadata(
     return tuple(found["classes"]), preprocessing
 
 
-def _value(source: str, text: str, kind: Any, remedy: str) -> Any:
+def entry_value(source: str, text: str, kind: Any, remedy: str) -> Any:
     """The JSON `text` of an entry of the metadata, checked to be of `kind`."""
     from pydantic_core import from_json
 

@@ -25,7 +25,8 @@ def half_model(proto: Any) -> Any:
     `Cast` nodes stand at the borders. Of a detector what follows the first choice of the best boxes (TopK), or depends
     on a second input, stays in float32 but for WEIGHTED: float16 rounds coordinates and indices beyond 2048, and areas
     are beyond its largest number. The result is checked (`onnx.checker`, with shape
-    inference). Raises UserError when the network is quantised, takes pixels, or has no float32 weights.
+    inference). Raises UserError when the network is quantised, takes pixels or images of any size, or has no float32
+    weights.
 
     Example::
 
@@ -41,6 +42,10 @@ def half_model(proto: Any) -> Any:
         raise UserError("fp16: this ONNX network is float16 already; leave the option out")
     if takes_pixels(proto):
         raise UserError("fp16: this ONNX network takes pixels (uint8); give the float32 one that it was made from")
+    if any(axis.dim_param for axis in proto.graph.input[0].type.tensor_type.shape.dim[1:]):
+        raise UserError(
+            "fp16: this ONNX network computes its anchors, which float16 would round; give --input-size H W"
+        )
     source = type(proto)()
     source.CopyFrom(proto)
     chosen = _after_choices(source.graph)

@@ -144,7 +144,7 @@ def onnx_graph(
         opset=opset,
         inputs=[INPUT_NAME],
         outputs=[OUTPUT_NAME],
-        free=batch is None,
+        dynamic_shapes=({0: torch.export.Dim("batch")},) if batch is None else None,
         refusal=lambda reason: (
             f"model: {type(model).__name__} cannot be exported to ONNX ({reason}); its forward must be traceable by "
             "torch.export, with no branch on tensor values; rewrite that part of forward"
@@ -184,7 +184,7 @@ def trace_onnx(
     opset: int,
     inputs: Sequence[str],
     outputs: Sequence[str],
-    free: bool = False,
+    dynamic_shapes: tuple[Any, ...] | None = None,
     refusal: Callable[[str], str],
 ) -> Any:
     """Trace `network`, a copy of its own, with torch.export and translate; returns an `onnx.ModelProto`.
@@ -197,7 +197,7 @@ def trace_onnx(
         examples: its arguments.
         opset: of ONNX.
         inputs, outputs: names.
-        free: the first axis of its only argument is a batch of any size.
+        dynamic_shapes: which axes of its arguments are of any size, as torch.export has them; None: none.
         refusal: the message of the UserError where it cannot be traced, from the reason.
     """
     chatter = io.StringIO()
@@ -212,7 +212,7 @@ def trace_onnx(
                 opset_version=opset,
                 input_names=[*inputs],
                 output_names=[*outputs],
-                dynamic_shapes=({0: torch.export.Dim("batch")},) if free else None,
+                dynamic_shapes=dynamic_shapes,
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:

@@ -94,7 +94,7 @@ def attend(
     if mask_W1NN is None:
         logits = logits + bias_1HNN
     else:
-        shape = (-1, len(mask_W1NN), heads, area, area)
+        shape = (-1, mask_W1NN.shape[0], heads, area, area)
         logits = (logits.reshape(shape) + (bias_1HNN + mask_W1NN)).reshape(-1, heads, area, area)
     return (logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, -1, heads * head_dim)
 

@@ -88,7 +88,7 @@ def check_card(c: NetworkContext, path: Path, card: Card) -> None:
     if not other_number and tuple(card.classes) != tuple(c.data.classes):
         raise UserError(f"--checkpoint {path}: trained on other classes than {c.data.name}'s; use its own recipe")
     theirs, ours = dict(card.preprocessing), c.data.preprocessing
-    if odd := [key for key in ours if theirs.get(key) != ours[key]]:
+    if odd := [key for key in ours if key not in c.unlearnt and theirs.get(key) != ours[key]]:
         raise UserError(
             f"--checkpoint {path}: trained with {odd[0]} = {theirs.get(odd[0])!r}, the recipe has {ours[odd[0]]!r}; "
             f"set the recipe's data section to the checkpoint's"

@@ -111,6 +111,9 @@ class NetworkContext(RunContext):
     untimed: ClassVar[str | None] = None
     """Why no latency tables are measured of such networks; None: they are."""
 
+    unlearnt: ClassVar[tuple[str, ...]] = ()
+    """Keys of the preprocessing that concern exported files alone: a checkpoint may have others."""
+
     @property
     def stages(self) -> Mapping[str, Stage[Self]]:
         """Those of `aim`."""

@@ -55,6 +55,7 @@ def pruning_summary(c: NetworkContext, common: Figures) -> Figures:
         "parity_max_abs_diff": parity
         and {"before": parity["baseline"]["max_abs_diff"], "after": parity["model"]["max_abs_diff"]},
         **_detections(parity),
+        **({"files": stages["export"]["files"]} if "files" in stages["export"] else {}),
         **_methods(c, stages),
         "budget": plan.record["budget"],
         "pruned_ratio": plan.record["pruned_ratio"],

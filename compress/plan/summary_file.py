@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, NotRequired
 
-from annotated_types import MinLen
+from annotated_types import Len, MinLen
 from typing_extensions import TypedDict
 
-from .kinds import EXTRA, Amount, Count, Milliseconds, Name, Number, Percent, Ratio, Seconds, Share, Text, Versions
+from .kinds import (
+    EXTRA,
+    Amount,
+    Count,
+    Milliseconds,
+    Name,
+    Number,
+    Percent,
+    Ratio,
+    Seconds,
+    Share,
+    Side,
+    Text,
+    Versions,
+)
 from .plan_file import Counts, Residual, Step, path_fault
 from .result_files import Times
 from .run_files import BudgetFile, RoundLeft, latency_limit
@@ -120,6 +134,7 @@ class Summary(TypedDict):
     prediction: NotRequired[Annotated[Prediction, Rule(path_fault)]]
     parity_max_abs_diff: NotRequired[AmountPair | None]
     parity_detections: NotRequired[CountPair]
+    files: NotRequired[dict[Name, Annotated[list[Side], Len(2, 2)]]]
     seconds: NotRequired[dict[Name, Seconds]]
     seed: NotRequired[int | None]
     search: NotRequired[SearchSummary]

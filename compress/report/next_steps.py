@@ -115,8 +115,8 @@ def deploying(run: RunContents) -> list[Step]:
 
 
 def _engine_of_detector(commands: RunCommands) -> list[Step]:
-    files = commands.at("model_plugin_free.onnx"), commands.at("model.engine")
-    return [Step(ENGINE, (command("export", files[0], "--to", "tensorrt", "--batch", "1:1:1", "-o", files[1]),))]
+    engine = commands.at("model.engine")  # and one for images of the other orientation
+    return [Step(ENGINE, (command("export", str(commands.folder), "--to", "tensorrt", "-o", engine),))]
 
 
 def _further_files(commands: RunCommands) -> list[Step]:

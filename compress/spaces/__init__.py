@@ -9,7 +9,7 @@ from typing import Any
 from ..plan import Registry, UserError, brief
 from .alphas import Alphas, axis_length, norm_scales
 from .any_network import LiveSpace, TracedSpace
-from .base import Space, WidthSpace
+from .base import InputSize, Space, WidthSpace
 from .blocks import attention_of, narrow_heads, plain_attention
 from .checkpoint import Card, load_card, load_model, load_network, load_space, save_model, weights_of
 from .constructors import GIVEN, is_code, is_named, name_code
@@ -77,6 +77,7 @@ __all__ = [
     "Card",
     "Gate",
     "Group",
+    "InputSize",
     "Layout",
     "LiveSpace",
     "Loaded",

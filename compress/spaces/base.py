@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import fields, replace
-from typing import Any, ClassVar, Protocol, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from torch import nn
 
@@ -13,6 +14,13 @@ from .axes import resized
 from .groups import Group
 from .operators import Operator
 from .removal import without_removed
+
+if TYPE_CHECKING:
+    from .checkpoint import Card
+
+
+InputSize = tuple[int, int] | Literal["any"]
+"""(height, width) in pixels of what an exported network takes."""
 
 
 class Space(Protocol):
@@ -63,6 +71,20 @@ class Space(Protocol):
         What it gives depends on every layer, so that equal outputs mean equal networks and no engine leaves one out.
         """
 
+    def export(
+        self, network: nn.Module, card: Card, path: Path, *, input_size: InputSize | None, plugin_free: bool, batch: int
+    ) -> list[Path] | None:
+        """Write `network` as ONNX files of its own kind, the first at `path`; None: it is exported as classifiers are.
+
+        Args:
+            network: one of this space.
+            card: its card.
+            path: the first file.
+            input_size: of the images; None: what the card says.
+            plugin_free: for TensorRT.
+            batch: number of images of one call.
+        """
+
     def check_trained(self, input_size: tuple[int, int, int]) -> None:
         """UserError where its network cannot be trained on images of (C, H, W) because of what training alone has."""
 
@@ -101,6 +123,10 @@ class WidthSpace:
     def timed(self, network: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
         """All of it, unless the space says otherwise."""
         return network
+
+    def export(self, network: nn.Module, card: Card, path: Path, **options: Any) -> list[Path] | None:
+        """As a classifier, unless the space says otherwise."""
+        return None
 
     def check_trained(self, input_size: tuple[int, int, int]) -> None:
         """Nothing is in the training alone, unless the space says so."""

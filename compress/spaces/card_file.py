@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, Len, MaxLen, MinLen
 from typing_extensions import TypedDict
 
 from ..plan import Rule
@@ -19,6 +19,7 @@ class Preprocessing(TypedDict):
 
     __pydantic_config__ = EXTRA  # type: ignore[misc]
     input_size: ImageSize
+    scale: NotRequired[Annotated[list[Annotated[int, Ge(1), Le(1 << 20)]], Len(2, 2)] | None]
     resize: NotRequired[Side | None]
     interpolation: NotRequired[Name]
     mean: NotRequired[list[Annotated[float, Ge(-1e6), Le(1e6)]]]

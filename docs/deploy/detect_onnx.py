@@ -3,8 +3,9 @@
     python detect_onnx.py detector.onnx photo.jpg --masks masks.npz
 
 Everything else is in the file: its metadata entry `preprocessing` says how an image becomes the network's input, and
-`detector` at which probability a pixel belongs to a mask. Copy this file to start a deployment of your own; `prepare`
-and `paste` are all that has to be rebuilt in another language.
+`detector` at which probability a pixel belongs to a mask. An upright image goes to detector_portrait.onnx, if that lies
+beside detector.onnx. Copy this file to start a deployment of your own; `prepare` and `paste` are all that has to be
+rebuilt in another language.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import cv2
@@ -23,10 +25,13 @@ import numpy as np
 
 def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """uint8 [h, w, 3], BGR -> `images` float32 [1, 3, H, W], `image_size` [1, 2], and the scales of x and y."""
-    _, height, width = how["input_size"]
     h, w = image.shape[:2]
-    factor = min(height / h, width / w)
+    _, height, width = how["input_size"] or (3, math.inf, math.inf)
+    long, short = how.get("scale") or ((math.inf, math.inf) if how["input_size"] else (max(h, w), min(h, w)))
+    factor = min(height / h, width / w, long / max(h, w), short / min(h, w))
     h_new, w_new = int(h * factor + 0.5), int(w * factor + 0.5)
+    if how["input_size"] is None:  # the file takes any size, of these steps
+        height, width = (n + -n % how["size_divisor"] for n in (h_new, w_new))
     scaled = cv2.resize(image, (w_new, h_new), interpolation=cv2.INTER_LINEAR).astype(np.float32)
     if how["channel_order"] == "RGB":
         scaled = scaled[:, :, ::-1]
@@ -34,6 +39,35 @@ def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple
     padded = np.full((1, 3, height, width), how["pad_value"], np.float32)
     padded[0, :, :h_new, :w_new] = scaled.transpose(2, 0, 1)
     return padded, np.array([[h_new, w_new]], np.float32), (w_new / w, h_new / h)
+
+
+def beside(path: str, how: dict, image: np.ndarray) -> str | None:
+    """The file of the same network for images that stand, or lie, as this one does; None: `path` is the right one."""
+    (_, height, width), (h, w) = how["input_size"] or (3, 0, 0), image.shape[:2]
+    if height == width or h == w or (height > width) == (h > w):
+        return None
+    own, other = ("portrait", "landscape") if height > width else ("landscape", "portrait")
+    file = Path(path)
+    stem = file.stem.removesuffix(f"_{own}") if file.stem.endswith(f"_{own}") else f"{file.stem}_{other}"
+    return str(file.with_name(stem + file.suffix))
+
+
+def chosen(path: str, metadata: dict[str, str], image: np.ndarray, tell: Callable[[str], dict[str, str]]) -> str:
+    """The file for the image: `path`, of these metadata, or the one `beside` it, whose metadata `tell` reads.
+
+    Raises ValueError where that is of another network.
+    """
+    other = beside(path, json.loads(metadata["preprocessing"]), image)
+    if other is None:
+        return path
+    if not Path(other).is_file():
+        shape = " x ".join(map(str, image.shape[:2]))
+        print(f"warning: {other} is not there, so the image of {shape} is made small for {path}", file=sys.stderr)
+        return path
+    here, there = (json.loads(each.get("detector", "{}")).get("weights_sha256") for each in (metadata, tell(other)))
+    if here is None or here != there:
+        raise ValueError(f"{other} is of another network; export both again, or move it away")
+    return other
 
 
 def taps(length: int, start: float, end: float, cells: int) -> np.ndarray:
@@ -52,9 +86,12 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int], threshold: 
 
 def detect(session: Any, image: np.ndarray) -> dict[str, np.ndarray]:
     """What the network of an `onnxruntime.InferenceSession` finds in an image; see `objects`."""
-    names = [entry.name for entry in session.get_outputs()]
+    names, batch = [entry.name for entry in session.get_outputs()], session.get_inputs()[0].shape[0]
 
     def network(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        feed = {
+            name: np.repeat(values, batch, 0) for name, values in feed.items()
+        }  # of which `objects` reads the first
         return dict(zip(names, session.run(names, feed), strict=True))
 
     return objects(network, session.get_modelmeta().custom_metadata_map, image)
@@ -83,10 +120,11 @@ def objects(
 def latency(session: Any, image: np.ndarray, *, repeat: int) -> list[float]:
     """Milliseconds of each of `repeat` calls of the network alone, after three that do not count."""
     images, image_size, _ = prepare(image, json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"]))
-    times = []
+    batch, times = session.get_inputs()[0].shape[0], []
+    feed = {"images": images.repeat(batch, 0), "image_size": image_size.repeat(batch, 0)}
     for _ in range(repeat + 3):
         start = time.perf_counter()
-        session.run(None, {"images": images, "image_size": image_size})
+        session.run(None, feed)
         times.append(1000 * (time.perf_counter() - start))
     return times[3:]
 
@@ -165,10 +203,17 @@ def main() -> None:
     image = read(args.image)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
+    sessions: dict[str, Any] = {}
+
+    def metadata(path: str) -> dict[str, str]:
+        sessions[path] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return dict(sessions[path].get_modelmeta().custom_metadata_map)
+
     try:
-        session = onnxruntime.InferenceSession(args.model, options, providers=["CPUExecutionProvider"])
-        if "detector" not in session.get_modelmeta().custom_metadata_map:
+        told = metadata(args.model)
+        if "detector" not in told:
             raise ValueError("no detector's file; a run of a detector leaves one as model.onnx")
+        session = sessions[chosen(args.model, told, image, metadata)]
         found = detect(session, image)
     except (OSError, KeyError, ValueError, *refused) as error:
         fail(f"{args.model}: {error}")

@@ -4,16 +4,25 @@
 
 Needs `pip install tensorrt cuda-python numpy opencv-python-headless` (or tensorrt-rtx) in the version that built the
 engine, an NVIDIA GPU, `detector.engine.json` beside the engine, and detect_onnx.py and run_tensorrt.py beside this
-file. Copy the three to start a deployment of your own.
+file. An upright image goes to detector_portrait.engine, if that lies beside. Copy the three to start a deployment of
+your own.
 """
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
-from detect_onnx import arguments, fail, objects, read, show, show_times
+from detect_onnx import arguments, chosen, fail, objects, read, show, show_times
 from run_tensorrt import Network
 
 WARMUP = 3
+
+
+def told(path: str) -> dict[str, str]:
+    """The metadata of the engine at `path`, from the card beside it."""
+    with open(f"{path}.json", encoding="utf-8") as file:
+        return dict(json.load(file)["metadata"])
 
 
 def find(
@@ -23,10 +32,11 @@ def find(
 
     WARMUP calls before these do not count. Raises what `Network` does, and ValueError for an engine of no detector.
     """
-    model = Network(path, trust=trust)
-    metadata, times_ms = model.card["metadata"], []
+    metadata, times_ms = told(path), []
     if "detector" not in metadata:
         raise ValueError(f"{path}: no detector's engine; build it from a run's model_plugin_free.onnx")
+    model = Network(chosen(path, metadata, image, told), trust=trust)
+    metadata = model.card["metadata"]
 
     def network(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for _ in range(calls + WARMUP if calls else 0):

@@ -22,7 +22,9 @@ from compress.plan import WidthPlan
 
 EXAMPLES = [example for example in examples() if example.module.startswith("compress.detection")]
 EXPORTING = (
+    "detection.export.any_size:export_any_size",
     "detection.export.convert:export_detector",
+    "detection.export.forms:export_forms",
     "detection.export.parity:compare_detections",
     "detection.files:evaluate_file",
 )
@@ -56,7 +58,7 @@ def names(coco: Path, config_file: Path, data, space, network) -> dict[str, Any]
 def test_example_of_detection(example: Example, names: dict[str, Any], coco: Path, network, tmp_path: Path) -> None:
     shutil.copytree(coco, tmp_path / "data/coco")
     (tmp_path / "runs/det").mkdir(parents=True)
-    if str(example) in EXPORTING[1:]:
+    if str(example) in EXPORTING[3:]:
         file = tmp_path / ("runs/det/model.onnx" if "evaluate" in str(example) else "detector.onnx")
         export_detector(network, file, input_size=(3, 128, 128))
     if str(example) == "detection.drawing:draw_detections":

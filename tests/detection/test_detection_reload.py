@@ -15,10 +15,8 @@ import mmdet
 
 from compress.detection.data import CocoData, DetectionData
 from compress.detection.run import load_config, write_mmdetection
-from compress.export.convert import write_onnx
 from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
-from compress.plan import UserError
 from compress.pruning import Budget, SelectConfig, select, slice_model
 from compress.search import random_scores
 from compress.spaces import Card, save_model
@@ -141,9 +139,3 @@ def test_mmdetections_own_test_and_training_and_the_way_back(finished, coco, tmp
     recipe = load_recipe(RECIPE, options_of(files[0], coco))
     back, _ = make_context(recipe, Silent(), checkpoint=str(work / "epoch_1.pth")).baseline
     assert all(torch.equal(value, state[name]) for name, value in back.state_dict().items())
-
-
-def test_the_export_of_classifiers_refuses_a_detectors_folder(finished, tmp_path):
-    with pytest.raises(UserError, match="a detector, whose run has exported it; give one"):
-        write_onnx(finished[0], tmp_path / "out.onnx")
-    assert list(tmp_path.iterdir()) == []

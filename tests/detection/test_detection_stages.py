@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from run_tool import run_tool
 pytest.importorskip("mmdet")
 from compress.detection import DetectorSpace, stages
 from compress.detection.run import load_config
+from compress.export.forms import orientation
 from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
+from compress.plan import UserError
 from compress.spaces import Card, save_model
 
 
@@ -27,35 +30,57 @@ def context(config_file, coco, space, network, data, tmp_path):
     return c
 
 
-def test_exported_files_know_their_classes_and_rounding_may_decide_a_few_detections(context, data, monkeypatch):
+@pytest.mark.parametrize("size", [(128, 128), (96, 128)])
+def test_exported_files_know_their_classes_and_rounding_may_decide_a_few_detections(size, context, data, monkeypatch):
+    """A size that lies has a second file, and is compared on images that stand."""
     calls = []
 
     def compared(network, file, images, *, unmatched_share):
-        calls.append((file.name, unmatched_share))
+        assert images
+        calls.append((file.name, unmatched_share, {orientation(image["inputs"].shape[1:]) for image in images}))
         return {"n_detections": 3 if "baseline" in file.name else 0, "n_unmatched": 1, "max_score_diff": 0.0}
 
-    def exported(network, file, *, metadata, **options):
+    def exported(network, file, *, metadata, scale, **options):
         assert json.loads(metadata["classes"]) == list(data.classes)
         assert metadata["plan_sha256"] == "f" * 64
         assert "preprocessing" not in metadata, "the file's own says how images are padded"
+        assert scale == [128, 128]
+        return file
 
-    monkeypatch.setattr(stages, "export_detector", exported)
+    for module in (stages, stages.forms):
+        monkeypatch.setattr(module, "export_detector", exported)
     monkeypatch.setattr(stages, "compare_detections", compared)
+    context.recipe = replace(context.recipe, data=replace(context.recipe.data, input_size=size))
     figures, noted = {}, []
     monkeypatch.setattr(Silent, "note", lambda self, text: noted.append(text), raising=False)
     stages.export_detectors(context, figures)
-    assert [text.partition(".onnx: PyTorch finds no object")[0] for text in noted[1:]] == ["model", "model_plugin_free"]
-    assert figures["fitting"] == {"images": 4, "of": 4}
-    assert calls == [(f"{name}.onnx", 0.02) for name in ("baseline", "model", "model_plugin_free")]
-    assert json.loads((context.folder / "parity.json").read_text())["model"]["n_unmatched"] == 1
+    both = {"landscape", "portrait"}
+    if size == (128, 128):
+        wanted = {"baseline": both, "model": both, "model_plugin_free": both}
+    else:
+        own = {"": {"landscape"}, "_portrait": {"portrait"}}
+        names = ("baseline", "model", "model_portrait", "model_plugin_free", "model_plugin_free_portrait")
+        wanted = {name: own["_portrait" * name.endswith("_portrait")] for name in names}
+    assert calls == [(f"{name}.onnx", 0.02, shown) for name, shown in wanted.items()]
+    silent = [text.partition(": PyTorch finds no object") for text in noted]
+    assert [name for name, found, _ in silent if found] == [f"{name}.onnx" for name in wanted if name != "baseline"]
+    turned = {f"{name}.onnx": list(size[:: -1 if name.endswith("_portrait") else 1]) for name in wanted}
+    assert figures["files"] == turned
+    parity = json.loads((context.folder / "parity.json").read_text())
+    assert parity["model"]["n_unmatched"] == 1
+    assert parity.keys() == {"opset", *wanted}
 
 
-def test_images_that_are_larger_than_the_file_takes_are_counted(data):
-    """A file that lies on its side takes no upright ones."""
-    tall = [sample["inputs"].shape[1] > 96 for sample in (data.test[i] for i in range(len(data.test)))]
-    assert 0 < sum(tall) < len(tall)
-    chosen, seen = stages.fitting(data.test, (96, 128), 24)
-    assert (len(chosen), seen) == (len(tall) - sum(tall), len(tall))
+def test_a_file_is_compared_on_images_of_its_orientation_or_on_turned_ones(data):
+    shapes = [tuple(sample["inputs"].shape[1:]) for sample in stages.fitting(data.test, (128, 96), 24)]
+    assert shapes == [(128, 96)]  # 128 x 98 is too wide
+    (turned,) = stages.fitting(data.test.get_subset([0]), (128, 96), 24)
+    (shown,) = stages.fitting(data.test.get_subset([0]), (96, 128), 24)
+    assert shown["inputs"].shape == (3, 96, 128)
+    assert torch.equal(turned["inputs"], shown["inputs"].transpose(1, 2))
+    assert turned["data_samples"].img_shape == (128, 96)
+    with pytest.raises(UserError, match=r"data.input_size = \(64, 96\): every validation image file is larger"):
+        stages.fitting(data.test, (64, 96), 24)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,11 @@ TensorRT and CUDA, which ask ONNX Runtime for the results: no GPU took part in t
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,12 +24,15 @@ import cv2
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from compress.detection import DetectorSpace
 from compress.detection.files import evaluate_file
 from compress.export import EngineConfig, build_engine, onnx_session
+from compress.export.convert import export_engine
 from compress.export.tensorrt import cuda_device
 from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import UserError
+from compress.spaces import Card, save_model
 
 SIDE, PLACES = 128, 5
 INPUTS = {"images": ("FLOAT", (1, 3, SIDE, SIDE)), "image_size": ("FLOAT", (1, 2))}
@@ -127,6 +132,31 @@ def test_fake_engine_has_the_average_precision_of_its_file(context, file, engine
     assert runs == [("execute_async_v3", fake_tensorrt.STREAM)] * 4
 
 
+def test_a_run_becomes_engines_for_both_orientations_by_the_fake(file, space, network, data, tmp_path, monkeypatch):
+    """From files without plugins, for the batch that was asked for, or one image."""
+    asked = []
+
+    def export(self, network, card, path, **options):
+        asked.append(options)
+        return [Path(shutil.copy(file, path.with_name(f"{path.stem}{end}.onnx"))) for end in ("", "_portrait")]
+
+    monkeypatch.setattr(DetectorSpace, "export", export)
+    fake_tensorrt.install(monkeypatch)
+    fake_tensorrt.state["network"] = SimpleNamespace(inputs=INPUTS, outputs=OUTPUTS, compute=None)
+    run = tmp_path / "run"
+    save_model(run / "model", network, Card(space.name, space.arch, data.classes, data.preprocessing))
+    built = export_engine(run, tmp_path / "m.engine", config=EngineConfig(), input_size=(96, 128))
+    assert [path.name for path in built] == ["m.engine", "m_portrait.engine"]
+    assert [path.name for path in built.values()] == ["m.engine.onnx", "m_portrait.engine.onnx"]
+    assert all(path.is_file() for path in (*built, *built.values()))
+    with pytest.raises(UserError, match="batch = 4:4:4: input 'images' is bound to batches of 1"):
+        export_engine(run, tmp_path / "m.engine", config=EngineConfig(batch=(4, 4, 4)))
+    assert asked == [
+        {"input_size": (96, 128), "plugin_free": True, "batch": 1},
+        {"input_size": None, "plugin_free": True, "batch": 4},
+    ]
+
+
 def test_fake_engine_of_a_classifier_is_no_detector(context, file, tmp_path, monkeypatch):
     fake_tensorrt.install(monkeypatch)
     path = build_engine(file, tmp_path / "m.engine", config=EngineConfig())
@@ -196,10 +226,12 @@ def test_fake_detect_tensorrt_refuses_in_one_line(deploy, engine, coco, monkeypa
 
 
 @needs_no_gpu
-def test_detect_tensorrt_without_a_gpu_is_one_line(coco):
+def test_detect_tensorrt_without_a_gpu_is_one_line(coco, tmp_path):
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     image = str(next((coco / "val2017").iterdir()))
-    command = [sys.executable, "docs/deploy/detect_tensorrt.py", "m.engine", image]
+    told = {"metadata": {"detector": "{}", "preprocessing": json.dumps(HOW)}}
+    (tmp_path / "m.engine.json").write_text(json.dumps(told))
+    command = [sys.executable, "docs/deploy/detect_tensorrt.py", str(tmp_path / "m.engine"), image]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: CUDA: cudaError")

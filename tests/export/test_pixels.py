@@ -100,8 +100,8 @@ def test_colours_have_their_own_mean_and_std(tmp_path):
 
 
 def test_float16_answers_as_with_preprocessing_outside(stored, tmp_path):
-    half = write_onnx(trained_run(), tmp_path / "half.onnx", fp16=True)
-    both = write_onnx(trained_run(), tmp_path / "both.onnx", fp16=True, uint8_input=True)
+    (half,) = write_onnx(trained_run(), tmp_path / "half.onnx", fp16=True)
+    (both,) = write_onnx(trained_run(), tmp_path / "both.onnx", fp16=True, uint8_input=True)
     wanted, given = logits(half, stored), logits(both, stored)
     # A last bit of difference before the rounding to float16 becomes a last bit of float16, 5e-4, behind it.
     assert farthest(given, wanted) <= 1e-3
@@ -109,7 +109,7 @@ def test_float16_answers_as_with_preprocessing_outside(stored, tmp_path):
 
 
 def test_the_normalisation_of_a_float16_network_is_float32(tmp_path):
-    path = write_onnx(trained_run(), tmp_path / "both.onnx", fp16=True, uint8_input=True)
+    (path,) = write_onnx(trained_run(), tmp_path / "both.onnx", fp16=True, uint8_input=True)
     proto = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True)
     types = {v.name: v.type.tensor_type.elem_type for v in proto.graph.value_info}
     assert types["pixels_add"] == TensorProto.FLOAT

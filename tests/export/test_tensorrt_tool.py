@@ -53,8 +53,8 @@ def full_widths(space):
 
 
 def test_a_run_becomes_float32_and_float16_files_that_agree(run_folder, tmp_path):
-    full = write_onnx(run_folder, tmp_path / "full.onnx")
-    half = write_onnx(run_folder, tmp_path / "half.onnx", fp16=True)
+    (full,) = write_onnx(run_folder, tmp_path / "full.onnx")
+    (half,) = write_onnx(run_folder, tmp_path / "half.onnx", fp16=True)
     assert not is_half(onnx.load(full))
     assert is_half(onnx.load(half))
     images = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
@@ -87,7 +87,7 @@ def test_an_onnx_file_is_used_as_it_is(tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     source = onnx_file(tmp_path, "preresnet")
     config = EngineConfig(backend="tensorrt-rtx")
-    assert export_engine(source, tmp_path / "m.engine", config=config) == source
+    assert export_engine(source, tmp_path / "m.engine", config=config) == {tmp_path / "m.engine": source}
     assert sorted(os.listdir(tmp_path)) == ["m.engine", "m.engine.json", "preresnet.onnx"]
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from ...export.onnx_file import check_opset, inference_copy, strip_traces, trace_onnx
 from ...export.rewriting import rewrite
-from ...plan import UserError, replacing
+from ...plan import Range, UserError, check_setting, replacing
 from .graph import FORMS, DetectorGraph
 from .roi_align import FIXED_RATIO
 from .supported import check_detector, check_sizes
@@ -22,6 +23,7 @@ from .windows import gather_windows
 INPUTS = ("images", "image_size")
 OUTPUTS = ("boxes", "scores", "labels", "masks")
 CANDIDATES = 2000
+Batch = Annotated[int, Range(at_least=1, at_most=64, remedy="every image adds its own suppression to the graph")]
 
 
 SAMPLED = (
@@ -38,6 +40,8 @@ def export_detector(
     form: str = "onnxruntime",
     max_detections: int | None = None,
     candidates: int = CANDIDATES,
+    scale: Sequence[int] | None = None,
+    batch: int = 1,
     opset: int = 18,
     metadata: dict[str, str] | None = None,
 ) -> Path:
@@ -46,7 +50,8 @@ def export_detector(
     Inputs are `images`, float32 [1, 3, H, W] as the data preprocessor makes them, and `image_size`, float32 [1, 2]:
     height and width of the image in its upper left, the rest being padding. Outputs are `boxes` [1, K, 4] (x1, y1, x2,
     y2 in pixels of the input), `scores` [1, K], `labels` [1, K], int64, and, with a mask head, `masks` [1, K, 28, 28],
-    probabilities within the box. What is no detection has score 0 and label -1.
+    probabilities within the box. What is no detection has score 0 and label -1. Of a `batch` of images each has its own
+    row in all of them.
 
     The file is checked before it takes its name. UserError tells of detectors and sizes that are not exported.
 
@@ -59,6 +64,9 @@ def export_detector(
             `sampling_ratio=0` (as many as the box needs), with a warning, because results then differ.
         max_detections: K; None: the config's `max_per_img`.
         candidates: see `DetectorGraph`.
+        scale: (long, short), the sides within which images are scaled, if `input_size` takes them so: for the file's
+            entry `preprocessing`. None: images are scaled as large as `input_size` takes them.
+        batch: number of images of one call.
         opset: of ONNX.
         metadata: joins the file's own entries `preprocessing` and `detector` (JSON).
 
@@ -70,6 +78,7 @@ def export_detector(
     """
     check_opset(opset)
     size = _checked(input_size, form)
+    check_setting("batch", batch, Batch)
     check_detector(network)
     copied = prepared(network, opset=opset)
     count = copied.roi_head.test_cfg.max_per_img if max_detections is None else max_detections
@@ -77,16 +86,22 @@ def export_detector(
     graph = DetectorGraph(copied, input_size=size, form=form, max_detections=count, candidates=candidates).eval()
     if _substitutes(graph, form):
         warnings.warn(SAMPLED, stacklevel=2)
-    own = {"preprocessing": _preprocessing(network, size), "detector": _settings(graph, form)}
-    entries = {**{key: json.dumps(value) for key, value in own.items()}, **(metadata or {})}
-    return _write(_traced(graph, size, opset=opset), path, entries)
+    own = described(network, graph, size, form=form, scale=scale)
+    return write(traced(graph, size, opset=opset, batch=batch), path, own, metadata)
 
 
-def _write(proto: Any, path: str | Path, metadata: dict[str, str]) -> Path:
-    """Give `proto` its metadata, check it, and write it to `path`."""
+def write(proto: Any, path: str | Path, own: dict[str, Any], metadata: dict[str, str] | None) -> Path:
+    """Give `proto` its metadata, check it, and write it to `path`.
+
+    Args:
+        proto: the `onnx.ModelProto`.
+        path: the file to write.
+        own: plain values, which become JSON.
+        metadata: joins them.
+    """
     import onnx
 
-    onnx.helper.set_model_props(proto, metadata)
+    onnx.helper.set_model_props(proto, {**{key: json.dumps(value) for key, value in own.items()}, **(metadata or {})})
     onnx.checker.check_model(proto, full_check=True)
     with replacing(path) as tmp:
         onnx.save_model(proto, str(tmp))
@@ -112,11 +127,26 @@ def _checked(input_size: Sequence[int], form: str) -> tuple[int, int, int]:
     return size
 
 
-def _traced(graph: DetectorGraph, size: tuple[int, int, int], *, opset: int) -> Any:
-    """The `onnx.ModelProto` of `graph`; UserError when torch cannot trace it."""
+def traced(
+    graph: DetectorGraph,
+    size: tuple[int, int, int],
+    *,
+    opset: int,
+    batch: int = 1,
+    dynamic_shapes: tuple[Any, ...] | None = None,
+) -> Any:
+    """The `onnx.ModelProto` of `graph`; UserError when torch cannot trace it.
+
+    Args:
+        graph: of a detector.
+        size: (3, h, w) of the example that it is traced with.
+        opset: of ONNX.
+        batch: number of images.
+        dynamic_shapes: as in `trace_onnx`.
+    """
     examples = (
-        torch.randn(1, *size, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([[*map(float, size[1:])]]),
+        torch.randn(batch, *size, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[*map(float, size[1:])]] * batch),
     )
     proto = trace_onnx(
         graph,
@@ -124,6 +154,7 @@ def _traced(graph: DetectorGraph, size: tuple[int, int, int], *, opset: int) -> 
         opset=opset,
         inputs=INPUTS,
         outputs=OUTPUTS[: 4 if graph.mask_heads else 3],
+        dynamic_shapes=dynamic_shapes,
         refusal=lambda reason: (
             f"network: cannot be exported to ONNX ({reason}); its backbone, neck and heads must be traceable by "
             "torch.export; choose others"
@@ -133,14 +164,31 @@ def _traced(graph: DetectorGraph, size: tuple[int, int, int], *, opset: int) -> 
     return proto
 
 
-def _preprocessing(network: Any, size: tuple[int, int, int]) -> dict[str, Any]:
+def described(
+    network: nn.Module, graph: DetectorGraph, size: tuple[int, int, int], *, form: str, scale: Sequence[int] | None
+) -> dict[str, dict[str, Any]]:
+    """What the file of `network` tells of itself, by name of the entry.
+
+    Args:
+        network: of MMDetection.
+        graph: what is exported of it.
+        size: (3, h, w) that it takes.
+        form: as in `export_detector`.
+        scale: as in `export_detector`.
+    """
+    settings = {**_settings(graph, form), "weights_sha256": _sha256(network)}
+    return {"preprocessing": _preprocessing(network, size, scale), "detector": settings}
+
+
+def _preprocessing(network: Any, size: tuple[int, int, int], scale: Sequence[int] | None) -> dict[str, Any]:
     """How an image as OpenCV reads it (uint8, BGR) becomes `images`."""
     found = network.data_preprocessor
     order = "RGB" if found._channel_conversion else "BGR"
     mean, std = (getattr(found, name, None) for name in ("mean", "std"))
     return {
         "input_size": list(size),
-        "resize": "into input_size, bilinear, aspect ratio kept, upper left",
+        "scale": scale and [min(scale[0], max(size[1:])), min(scale[1], min(size[1:]))],
+        "resize": "within scale (long, short) and input_size, bilinear, aspect ratio kept, upper left",
         "channel_order": order,
         "mean": [0.0] * 3 if mean is None else mean.flatten().tolist(),
         "std": [1.0] * 3 if std is None else std.flatten().tolist(),
@@ -159,6 +207,15 @@ def _settings(graph: DetectorGraph, form: str) -> dict[str, Any]:
         "mask_threshold": cfg.get("mask_thr_binary", 0.5) if graph.mask_heads else None,
         "fixed_sampling": FIXED_RATIO if _substitutes(graph, form) else None,
     }
+
+
+def _sha256(network: nn.Module) -> str:
+    """Hex SHA-256 of a network's weights: that of the file for the other orientation is the same."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _substitutes(graph: DetectorGraph, form: str) -> bool:

@@ -33,7 +33,7 @@ FORMS = {
 
 
 class DetectorGraph(nn.Module):
-    """What `network.predict` computes, without rescaling and pasting, for one image of `input_size` (C, H, W).
+    """What `network.predict` computes, without rescaling and pasting, for images of `input_size` (C, H, W).
 
     `network` is a two-stage detector that `check_detector` lets pass, on the CPU, in eval mode. Of all pairs of a box
     and a class the best `candidates` enter the last suppression. Boxes beyond them have lower scores and cannot
@@ -60,12 +60,17 @@ class DetectorGraph(nn.Module):
             self.register_buffer(f"anchors_{level}", anchors_A4, persistent=False)
 
     def forward(self, images: Tensor, image_size: Tensor) -> tuple[Tensor, ...]:
-        """Normalised images [1, C, H, W], of which the upper left `image_size` [1, 2] (height, width) is no padding.
+        """Normalised images [B, C, H, W], of which the upper left `image_size` [B, 2] (height, width) is no padding.
 
-        Returns boxes [1, K, 4], scores [1, K], labels [1, K] and, with a mask head, probabilities [1, K, h, w] of the
+        Returns boxes [B, K, 4], scores [B, K], labels [B, K] and, with a mask head, probabilities [B, K, h, w] of the
         mask of the label's class, by falling score; what is no detection has score 0 and label -1.
         """
-        return self.found(self.network.extract_feat(images), image_size)
+        maps = self.network.extract_feat(images)
+        if len(image_size) == 1:
+            return self.found(maps, image_size)
+        each = zip(*(level.split(1) for level in maps), strict=True)
+        found = [self.found(own, size) for own, size in zip(each, image_size.split(1), strict=True)]
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
     def found(self, maps: Sequence[Tensor], image_size: Tensor) -> tuple[Tensor, ...]:
         """What `forward` returns, from the neck's maps, [1, C, h, w] each."""
@@ -89,11 +94,19 @@ class DetectorGraph(nn.Module):
         most = max(map(len, boxes))
         boxes_GN4 = torch.stack([F.pad(rows, (0, 0, 0, most - len(rows))) for rows in boxes])
         scores_GN = torch.stack([F.pad(row, (0, most - len(row)), value=-1.0) for row in scores])
+        return self._best(boxes_GN4, scores_GN)
+
+    def _best(self, boxes_GN4: Tensor, scores_GN: Tensor) -> tuple[Tensor, Tensor]:
+        """The best boxes [N, 4] of G levels after suppression level by level, and which of the rows hold one, [N].
+
+        Scores below 0 are of no box.
+        """
+        cfg = self.rpn_cfg
         sides_GN = (boxes_GN4[..., 2:] - boxes_GN4[..., :2]).amin(-1)
         valid_GN = scores_GN >= 0
         if cfg.get("min_bbox_size", -1) >= 0:
             valid_GN = valid_GN & (sides_GN > cfg.min_bbox_size)
-        level_G1 = torch.arange(len(boxes), device=boxes_GN4.device).unsqueeze(1)
+        level_G1 = torch.arange(len(boxes_GN4), device=boxes_GN4.device).unsqueeze(1)
         keep_GN = self._suppress(boxes_GN4, valid_GN, level_G1, cfg.nms.iou_threshold)
         ranked = torch.where(keep_GN, scores_GN, -1.0).reshape(1, -1)
         best_1N, order_1N = ranked.topk(min(cfg.max_per_img, ranked.numel()))

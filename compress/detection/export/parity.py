@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ...export.onnx_file import inference_copy
 from ...export.parity import ParityError
 from ...export.session import onnx_session
 from ...plan import UserError
+from ..sizes import padded_size
 
 SAME_IOU, SAME_SCORE, SAME_MASK = 0.99, 1e-3, 0.02
 """How alike two detections are: overlap above, difference of scores and of mask probabilities at most."""
@@ -69,12 +70,12 @@ def compare_detections(
     settings = json.loads(session.get_modelmeta().custom_metadata_map.get("detector", "{}"))
     if not settings:
         raise UserError(f"{path}: no detector of this project; export_detector writes one")
-    height, width = session.get_inputs()[0].shape[2:]
+    batch, _, *size = session.get_inputs()[0].shape
     reference = _reference(network, settings)
     entry, n_both, first = dict(NOTHING), 0, ""
     for sample in samples:
-        described, feed = _predicted(reference, sample, (height, width), path)
-        found = zip(session.get_outputs(), session.run(None, feed), strict=True)
+        described, feed = _predicted(reference, sample, size, path)
+        found = zip(session.get_outputs(), session.run(None, repeated(feed, batch)), strict=True)
         given = {output.name: torch.from_numpy(values[0]) for output, values in found}
         name = described.metainfo.get("img_path") or f"number {entry['n_images']}"
         faults = _compare(entry, described.pred_instances, given, shape=described.img_shape)
@@ -91,20 +92,26 @@ def compare_detections(
 
 
 def _predicted(
-    reference: Any, sample: Mapping[str, Any], size: tuple[int, int], path: str | Path
+    reference: Any, sample: Mapping[str, Any], size: Sequence[Any], path: str | Path
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """MMDetection's detections in a `sample`, and what a file of `size` (height, width) at `path` takes for it."""
-    height, width = size
+    """MMDetection's detections in a `sample`, and what a file of `size` (height, width; names: any) at `path` takes
+    for it."""
     with torch.no_grad():
         data = reference.data_preprocessor({key: [deepcopy(sample[key])] for key in ("inputs", "data_samples")})
         images, (described,) = data["inputs"], data["data_samples"]
         h, w = described.img_shape
+        height, width = size if all(isinstance(side, int) for side in size) else padded_size(h, w)
         if h > height or w > width:
             raise UserError(f"samples: an image of {h} x {w} is larger than {path} takes ({height} x {width})")
         images = images[:, :, :h, :w]
         images = F.pad(images, (0, width - w, 0, height - h), value=float(reference.data_preprocessor.pad_value))
         (described,) = reference.predict(images, [described], rescale=False)
     return described, {"images": images.numpy(), "image_size": np.array([[h, w]], np.float32)}
+
+
+def repeated(feed: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+    """The `feed` of one image as a file for `batch` images takes it."""
+    return {name: np.repeat(values, batch, 0) for name, values in feed.items()}
 
 
 def _reference(network: nn.Module, settings: dict[str, Any]) -> Any:

@@ -54,13 +54,15 @@ class GatheredWindowMSA(SlicedWindowMSA):
     mask_W1NN: Tensor | None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens [B, T, C], one window after the other, -> the same shape."""
+        """Tokens [B, T, C], one window after the other, -> the same shape; `mask` in place of the stored one."""
         area = self.relative_position_index.shape[0]
-        options: Any = {"scale": self.scale, "bias_1HNN": self.bias_1HNN, "mask_W1NN": self.mask_W1NN}
+        options: Any = {"scale": self.scale, "bias_1HNN": self.bias_1HNN}
+        options["mask_W1NN"] = self.mask_W1NN if mask is None else mask
         return self.proj(attend(self.qkv(x), heads=self.num_heads, area=area, **options))
 
     def look_up(self) -> None:
-        """Store the bias of relative positions."""
+        """Store the bias of relative positions; there is no mask yet."""
+        self.register_buffer("mask_W1NN", None, persistent=False)
         index = self.relative_position_index
         bias = self.relative_position_bias_table.detach()[index.view(-1)].view(*index.shape, -1)
         self.register_buffer("bias_1HNN", bias.permute(2, 0, 1).unsqueeze(0).contiguous(), persistent=False)
