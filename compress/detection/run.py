@@ -27,8 +27,7 @@ from ..spaces import Card, Space, load_card
 from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, write_mmdetection
 from .data import CocoData, DetectionData, evenly, head_classes
 from .evaluation import average_precision, detect
-from .export.convert import CANDIDATES
-from .export.supported import check_detector, check_sizes
+from .export.supported import box_settings, check_detector, check_sizes, usual_candidates
 from .files import evaluate_file
 from .space import FAULTS, BackboneAlone, DetectorSpace
 from .stages import DEPLOYING
@@ -120,7 +119,8 @@ class DetectionContext(NetworkContext):
         network = self.full_space.empty()
         try:
             check_detector(network)
-            check_sizes(network, network.roi_head.test_cfg.max_per_img, CANDIDATES, form="plugin-free")
+            most = usual_candidates(network)
+            check_sizes(network, box_settings(network).max_per_img, most, form="plugin-free")
         except UserError as error:
             return str(error)
         return None

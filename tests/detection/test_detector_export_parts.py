@@ -220,5 +220,5 @@ def test_sizes_out_of_range_are_refused_in_one_line(options, words, config, tmp_
 
 
 def test_other_networks_are_refused_in_one_line(tmp_path):
-    with pytest.raises(UserError, match="Conv2d is no two-stage detector"):
+    with pytest.raises(UserError, match="Conv2d is not exported whole; only Faster"):
         export_detector(torch.nn.Conv2d(3, 8, 3), tmp_path / "m.onnx", input_size=SIZE)

@@ -31,6 +31,53 @@ def model_section(model: dict[str, Any], kind: str = "cascade-mask", **rcnn: Any
     return found
 
 
+DENSE_HEADS: dict[str, dict[str, Any]] = {
+    "RetinaNet": {"type": "RetinaHead", "anchors": {"ratios": [0.5, 1.0]}, "bbox_coder": "DeltaXYWHBBoxCoder"},
+    "ATSS": {"type": "ATSSHead", "anchors": {}, "bbox_coder": "DeltaXYWHBBoxCoder"},
+    "FCOS": {"type": "FCOSHead", "strides": [4, 8], "norm_on_bbox": True, "centerness_on_reg": True},
+    "GFL": {"type": "GFLHead", "anchors": {}, "reg_max": 4},
+    "DDOD": {"type": "DDODHead", "anchors": {}, "use_dcn": False, "bbox_coder": "DeltaXYWHBBoxCoder"},
+    "RTMDet": {"type": "RTMDetSepBNHead", "points": 0, "exp_on_reg": True, "with_objectness": True},
+}
+"""Detector -> what its head has of its own; `anchors` and `points` make its priors."""
+
+
+def dense_section(kind: str, **test: Any) -> dict[str, Any]:
+    """The model section of a one-stage detector with a very small Swin and two levels; `test` changes its test_cfg."""
+    head = {"num_classes": 80, "in_channels": 32, "stacked_convs": 1, "feat_channels": 32, **DENSE_HEADS[kind]}
+    strides = [4, 8]
+    if (anchors := head.pop("anchors", None)) is not None:
+        sizes = {"octave_base_scale": 4, "scales_per_octave": 1, "ratios": [1.0], **anchors}
+        head["anchor_generator"] = {"type": "AnchorGenerator", "strides": strides, **sizes}
+    if (offset := head.pop("points", None)) is not None:
+        head["anchor_generator"] = {"type": "MlvlPointGenerator", "strides": strides, "offset": offset}
+        head["bbox_coder"] = "DistancePointBBoxCoder"
+    if coder := head.pop("bbox_coder", None):
+        head["bbox_coder"] = {"type": coder}
+    thresholds = {"nms_pre": 60, "min_bbox_size": 0, "score_thr": 0.05, "max_per_img": 20}
+    return {
+        "type": kind,
+        "data_preprocessor": {"type": "DetDataPreprocessor", "mean": [120.0] * 3, "std": [60.0] * 3},
+        "backbone": {"type": "SwinTransformer", "embed_dims": 16, "depths": [1, 1], "num_heads": [1, 2]}
+        | {"strides": [4, 2], "out_indices": [0, 1]},
+        "neck": {"type": "FPN", "in_channels": [16, 32], "out_channels": 32, "num_outs": 2},
+        "bbox_head": head,
+        "test_cfg": {**thresholds, "nms": {"type": "nms", "iou_threshold": 0.5}, **test},
+    }
+
+
+def dense_detector(kind: str, **test: Any) -> Any:
+    """A one-stage detector whose scores and boxes differ from each other."""
+    from compress.detection import DetectorSpace
+
+    torch.manual_seed(0)
+    network = DetectorSpace(num_classes=80, model=dense_section(kind, **test)).build()
+    for module in network.bbox_head.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=1.5 * module.weight[0].numel() ** -0.5)
+    return network.eval()
+
+
 def spread(network: Any) -> Any:
     """`network` in eval mode with larger weights in its last layers: scores and boxes differ from each other.
 
@@ -70,5 +117,7 @@ def halved(network: Any, samples: list[dict[str, Any]], size: tuple[int, int]) -
         images, _, described = prepared(network, sample, size)
         with torch.no_grad():
             scores.append(network.predict(images, described, rescale=False)[0].pred_instances.scores)
-    network.roi_head.test_cfg.score_thr = in_widest_gap(torch.cat(scores).tolist(), high=0.6)
+    from compress.detection.export.supported import box_settings
+
+    box_settings(network).score_thr = in_widest_gap(torch.cat(scores).tolist(), high=0.6)
     return network

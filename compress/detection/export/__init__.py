@@ -1,7 +1,8 @@
-"""Two-stage detectors of MMDetection as one ONNX file, from image to masks, and the check that it answers alike."""
+"""Detectors of MMDetection as one ONNX file, from image to masks, and the check that it answers alike."""
 
 from .convert import export_detector
+from .dense import DenseGraph
 from .graph import FORMS, DetectorGraph
 from .parity import compare_detections
 
-__all__ = ["FORMS", "DetectorGraph", "compare_detections", "export_detector"]
+__all__ = ["FORMS", "DenseGraph", "DetectorGraph", "compare_detections", "export_detector"]

@@ -18,6 +18,7 @@ from ...export.onnx_file import inference_copy
 from ...export.parity import ParityError
 from ...export.session import onnx_session
 from ...plan import UserError
+from .supported import box_settings
 
 SAME_IOU, SAME_SCORE, SAME_MASK = 0.99, 1e-3, 0.02
 """How alike two detections are: overlap above, difference of scores and of mask probabilities at most."""
@@ -110,8 +111,7 @@ def _predicted(
 def _reference(network: nn.Module, settings: dict[str, Any]) -> Any:
     """A copy of `network` whose `predict` gives masks as probabilities in steps of 1/255."""
     copied: Any = inference_copy(network)
-    copied.roi_head.test_cfg.mask_thr_binary = -1
-    copied.roi_head.test_cfg.max_per_img = settings["max_detections"]
+    box_settings(copied).update(mask_thr_binary=-1, max_per_img=settings["max_detections"])
     for module in copied.modules():
         if settings["fixed_sampling"] and getattr(module, "sampling_ratio", None) == 0:
             module.sampling_ratio = settings["fixed_sampling"]
