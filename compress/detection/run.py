@@ -34,7 +34,8 @@ from .stages import DEPLOYING
 from .task import DetectionTask, DetectorTraining
 
 PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_pos_embed")
-"""What a Swin classifier and a detector's backbone have in common; detectors normalise every level."""
+PRETRAINED += ("backbone.conv1.", "backbone.bn1.", "backbone.layer")
+"""What a Swin's or ResNet's classifier and a detector's backbone have in common; detectors normalise every level."""
 
 FIGURES = ("bbox_mAP", "segm_mAP", "bbox_mAP_50", "segm_mAP_50", "per_category")
 """What stages record of a detector's average precision."""

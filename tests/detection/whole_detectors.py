@@ -66,14 +66,52 @@ def dense_section(kind: str, **test: Any) -> dict[str, Any]:
     }
 
 
+def query_section(kind: str, **more: Any) -> dict[str, Any]:
+    """The model section of a very small `DINO` or `DeformableDETR` on the backbone of `dense_section`."""
+    found = dense_section("FCOS")
+    attention = {"embed_dims": 32, "num_heads": 4, "num_levels": 2, "dropout": 0.0}
+    layer = {"ffn_cfg": {"embed_dims": 32, "feedforward_channels": 64, "ffn_drop": 0.0}}
+    selves = {"embed_dims": 32, "num_heads": 4, "dropout": 0.0}
+    found |= {
+        "type": kind,
+        "num_queries": 24,
+        "num_feature_levels": 2,
+        "encoder": {"num_layers": 1, "layer_cfg": {**layer, "self_attn_cfg": attention}},
+        "decoder": {"num_layers": 2, "return_intermediate": True, "post_norm_cfg": None}
+        | {"layer_cfg": {**layer, "self_attn_cfg": selves, "cross_attn_cfg": attention}},
+        "positional_encoding": {"num_feats": 16, "normalize": True},
+        "bbox_head": {"type": f"{kind}Head", "num_classes": 80, "embed_dims": 32}
+        | {"loss_cls": {"type": "FocalLoss", "use_sigmoid": True}},
+        "test_cfg": {"max_per_img": 20},
+        **more,
+    }
+    if kind == "DINO":
+        noise = {"label_noise_scale": 0.5, "box_noise_scale": 1.0}
+        groups = {"dynamic": True, "num_groups": None, "num_dn_queries": 8}
+        found |= {"dn_cfg": {**noise, "group_cfg": groups}, "with_box_refine": True, "as_two_stage": True}
+    return found
+
+
+def query_detector(kind: str, **more: Any) -> Any:
+    """A detector with queries whose scores and boxes differ from each other."""
+    from compress.detection import DetectorSpace
+
+    torch.manual_seed(0)
+    return spread_head(DetectorSpace(num_classes=80, model=query_section(kind, **more)).build())
+
+
 def dense_detector(kind: str, **test: Any) -> Any:
     """A one-stage detector whose scores and boxes differ from each other."""
     from compress.detection import DetectorSpace
 
     torch.manual_seed(0)
-    network = DetectorSpace(num_classes=80, model=dense_section(kind, **test)).build()
+    return spread_head(DetectorSpace(num_classes=80, model=dense_section(kind, **test)).build())
+
+
+def spread_head(network: Any) -> Any:
+    """`network`, of one stage or with queries, in eval mode with a head of larger weights."""
     for module in network.bbox_head.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=1.5 * module.weight[0].numel() ** -0.5)
     return network.eval()
 
