@@ -4,5 +4,6 @@ from .convert import export_detector
 from .dense import DenseGraph
 from .graph import FORMS, DetectorGraph
 from .parity import compare_detections
+from .queries import QueryGraph
 
-__all__ = ["FORMS", "DenseGraph", "DetectorGraph", "compare_detections", "export_detector"]
+__all__ = ["FORMS", "DenseGraph", "DetectorGraph", "QueryGraph", "compare_detections", "export_detector"]

@@ -16,8 +16,9 @@ from ...export.rewriting import rewrite
 from ...plan import UserError, replacing
 from .dense import DenseGraph
 from .graph import FORMS, DetectorGraph
+from .queries import QueryGraph
 from .roi_align import FIXED_RATIO
-from .supported import box_settings, check_detector, check_sizes, is_dense, usual_candidates
+from .supported import box_settings, check_detector, check_sizes, has_queries, is_dense, usual_candidates
 from .windows import gather_windows
 
 INPUTS = ("images", "image_size")
@@ -85,6 +86,8 @@ def export_detector(
 
 def graph_class(network: Any) -> type[DetectorGraph]:
     """What computes the detections of `network`, a detector that `check_detector` lets pass."""
+    if has_queries(network):
+        return QueryGraph
     return DenseGraph if is_dense(network) else DetectorGraph
 
 
@@ -161,7 +164,7 @@ def _settings(graph: DetectorGraph, form: str) -> dict[str, Any]:
         "form": form,
         "max_detections": graph.max_detections,
         "candidates": graph.candidates,
-        "score_threshold": cfg.score_thr,
+        "score_threshold": cfg.get("score_thr", 0),
         "mask_threshold": cfg.get("mask_thr_binary", 0.5) if graph.mask_heads else None,
         "fixed_sampling": FIXED_RATIO if _substitutes(graph, form) else None,
     }

@@ -46,16 +46,17 @@ class DetectorGraph(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.form = network, FORMS[form]
-        self.max_detections, self.candidates = max_detections, candidates
+        self.input_size, self.max_detections, self.candidates = input_size, max_detections, candidates
         dense_head = self._take(network)
         with torch.no_grad():
             self.shapes = [level.shape for level in network.extract_feat(torch.zeros(1, *input_size))]
         sizes = [shape[-2:] for shape in self.shapes]
-        for level, anchors_A4 in enumerate(dense_head.prior_generator.grid_priors(sizes, device="cpu")):
+        priors = dense_head.prior_generator.grid_priors(sizes, device="cpu") if dense_head else ()
+        for level, anchors_A4 in enumerate(priors):
             self.register_buffer(f"anchors_{level}", anchors_A4, persistent=False)
 
     def _take(self, network: Any) -> Any:
-        """Keep the heads and settings of `network`; returns the head that has the priors of every level."""
+        """Keep the heads and settings of `network`; returns the head that has priors on every level, if any."""
         head = network.roi_head
         self.rpn_cfg, self.box_cfg = network.rpn_head.test_cfg, head.test_cfg
         self.box_heads, self.mask_heads = stages(head.bbox_head), stages(head.mask_head) if head.with_mask else []

@@ -35,8 +35,13 @@ DENSE_PARTS = {
     "prior_generator": ("AnchorGenerator", "MlvlPointGenerator"),
     "bbox_coder": ("DeltaXYWHBBoxCoder", "DistancePointBBoxCoder"),
 }
-"""Part of a detector, with two stages or one -> the classes of MMDetection and MMCV that are computed here as they
-compute."""
+QUERY_PARTS = {
+    "network": ("DeformableDETR", "DINO"),
+    "bbox_head": ("DeformableDETRHead", "DINOHead"),
+    "positional_encoding": ("SinePositionalEncoding",),
+}
+"""Part of a detector, with two stages, one, or queries -> the classes of MMDetection and MMCV that are computed here as
+they compute."""
 
 WITH_FACTOR = ("ATSSHead", "FCOSHead", "DDODHead")
 """Heads that multiply the scores of the best of each level by a second prediction."""
@@ -60,9 +65,16 @@ def is_dense(network: Any) -> bool:
     return isinstance(network, SingleStageDetector)
 
 
+def has_queries(network: Any) -> bool:
+    """Whether a transformer's queries find everything."""
+    from mmdet.models.detectors.base_detr import DetectionTransformer
+
+    return isinstance(network, DetectionTransformer)
+
+
 def box_settings(network: Any) -> Any:
     """The test settings of the head that finds the boxes: `score_thr`, `nms`, `max_per_img`."""
-    return (network.bbox_head if is_dense(network) else network.roi_head).test_cfg
+    return (network.roi_head if hasattr(network, "roi_head") else network.bbox_head).test_cfg
 
 
 def best_of_level(head: Any, candidates: int) -> int:
@@ -80,6 +92,8 @@ def usual_candidates(network: Any) -> int:
     All that are taken of the levels of a detector with one stage, as far as TensorRT can sort them: its thresholds may
     be so low (RTMDet's 0.001) that of fewer than `max_per_img` would be left.
     """
+    if has_queries(network):
+        return MOST_SORTED
     if not is_dense(network):
         return CANDIDATES
     head = network.bbox_head
@@ -91,13 +105,18 @@ def check_detector(network: Any) -> None:
     """Raise UserError, in one line, if `network` has a part or a setting that the export does not compute."""
     from mmdet.models.detectors import TwoStageDetector
 
-    dense = is_dense(network)
-    if not (dense or isinstance(network, TwoStageDetector)):
+    if has_queries(network):
+        known, parts, settings = QUERY_PARTS, _query_parts, _query_settings
+    elif is_dense(network):
+        known, parts, settings = DENSE_PARTS, _dense_parts, _dense_settings
+    elif isinstance(network, TwoStageDetector):
+        known, parts, settings = PARTS, _parts, _settings
+    else:
         raise UserError(
             f"network: {type(network).__name__} is not exported whole; only Faster, Mask, Cascade and Cascade Mask "
-            "R-CNN, and detectors with one dense head, as RetinaNet, FCOS, ATSS, GFL and RTMDet, are"
+            "R-CNN, detectors with one dense head, as RetinaNet, FCOS, ATSS, GFL and RTMDet, and DINO and Deformable "
+            "DETR are"
         )
-    known, parts, settings = (DENSE_PARTS, _dense_parts, _dense_settings) if dense else (PARTS, _parts, _settings)
     for part, module in parts(network):
         if type(module).__name__ not in known[part]:
             raise UserError(f"{part}: {type(module).__name__} is not exported; use {' or '.join(known[part])}")
@@ -109,7 +128,10 @@ def check_detector(network: Any) -> None:
 def check_sizes(network: Any, max_detections: int, candidates: int, *, form: str) -> None:
     """Raise UserError if a number of boxes is no positive integer, or more than the operators of `form` sort."""
     limit = MOST_SORTED if form == "plugin-free" else None
-    if is_dense(network):
+    numbers: dict[str, Any]
+    if has_queries(network):
+        numbers = {"num_queries": network.num_queries}
+    elif is_dense(network):
         numbers = {"candidates": candidates, "nms_pre": best_of_level(network.bbox_head, candidates)}
     else:
         rpn = network.rpn_head.test_cfg
@@ -174,3 +196,13 @@ def _dense_settings(network: Any) -> Iterator[tuple[str, Any, Any]]:
     yield "test_cfg.nms", *_suppressions(head.test_cfg)
     score = head.test_cfg.get("score_thr", 0)
     yield "test_cfg.score_thr", score, max(score, 0)
+
+
+def _query_parts(network: Any) -> Iterator[tuple[str, Any]]:
+    yield from (("network", network), ("bbox_head", network.bbox_head))
+    yield "positional_encoding", network.positional_encoding
+
+
+def _query_settings(network: Any) -> Iterator[tuple[str, Any, Any]]:
+    """As `_settings`, of a detector with queries."""
+    yield "bbox_head.loss_cls.use_sigmoid", network.bbox_head.loss_cls.use_sigmoid, True
