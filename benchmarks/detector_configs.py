@@ -141,7 +141,7 @@ def trained(network: Any, sample: dict[str, Any]) -> float:
     loss.backward()
     optimiser.step()
     network.eval()
-    return float(loss)
+    return float(loss.detach())
 
 
 def way(args: argparse.Namespace, config: str, row: dict[str, Any]) -> None:

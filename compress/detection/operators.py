@@ -1,8 +1,8 @@
 """Stands in for `mmcv._ext`, MMCV's compiled operators, where they are not installed.
 
-Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss is written in PyTorch, CPU and CUDA
-alike; every other operator raises one clear sentence when it is called. Where MMCV has its own operators, nothing is
-replaced.
+Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss is written in PyTorch, and deformable
+attention is MMCV's own form in PyTorch, CPU and CUDA alike; every other operator raises one clear sentence when it is
+called. Where MMCV has its own operators, nothing is replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..plan import UserError
@@ -23,6 +23,12 @@ from ..plan import UserError
 EXTENSION = "mmcv._ext"
 USERS = ("mmcv.ops", "mmdet.evaluation", "mmdet.models", "mmdet.structures")
 """What imports operators, and goes without them where it can."""
+
+ANSWERED = ("RoIAlign", "SimpleRoIAlign", "SigmoidFocalLoss", "MultiScaleDeformableAttention")
+"""Layers of MMCV's that need no operator, or one that is here."""
+
+CALLERS = ("TOODHead",)
+"""Heads that call one that is not."""
 
 NAIVE, LINEAR, GAUSSIAN = range(3)
 """MMCV's numbers for what soft NMS does to the score of a box that overlaps a better one."""
@@ -48,6 +54,19 @@ def install() -> bool:
         sys.modules[EXTENSION] = module = _Operators(EXTENSION)
         module.__spec__ = ModuleSpec(EXTENSION, None)  # MMEngine asks whether there is one
     return isinstance(sys.modules.get(EXTENSION), _Operators)
+
+
+def check_operators(network: nn.Module) -> None:
+    """UserError for a detector that needs an operator which is not here, naming the first such module."""
+    if not isinstance(sys.modules.get(EXTENSION), _Operators):
+        return
+    for name, module in network.named_modules():
+        kinds = [kind for kind in type(module).__mro__ if kind.__module__.startswith("mmcv.ops.")]
+        if type(module).__name__ in CALLERS or any(kind.__name__ not in ANSWERED for kind in kinds):
+            raise UserError(
+                f"space.config: {name} is a {type(module).__name__}, which needs an operator that this MMCV was "
+                "installed without; install an MMCV that was built with its operators, or choose a detector without it"
+            )
 
 
 class _Operators(ModuleType):
@@ -193,6 +212,45 @@ def _focal_terms(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -
     return sign, factor, F.logsigmoid(sign * x), torch.sigmoid(-sign * x)
 
 
+def ms_deform_attn_forward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    *,
+    im2col_step: int,
+) -> Tensor:
+    """Deformable attention (Zhu et al., arXiv 2010.04159), [B, Q, C], of values [B, L, heads, C / heads]."""
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    return multi_scale_deformable_attn_pytorch(value, spatial_shapes, sampling_locations, attention_weights)
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    *,
+    im2col_step: int,
+) -> None:
+    """Its gradients at values, places and weights, into the last three tensors; the forward pass is computed again."""
+    given = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
+    with torch.enable_grad():
+        output = ms_deform_attn_forward(
+            given[0], spatial_shapes, level_start_index, *given[1:], im2col_step=im2col_step
+        )
+        found = torch.autograd.grad(output, given, grad_output)
+    for to, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), found, strict=True):
+        to.copy_(grad)
+
+
 def _at_least_single(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -211,6 +269,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "softnms": softnms,
     "roi_align_forward": roi_align_forward,
     "roi_align_backward": roi_align_backward,
+    "ms_deform_attn_forward": ms_deform_attn_forward,
+    "ms_deform_attn_backward": ms_deform_attn_backward,
     "sigmoid_focal_loss_forward": sigmoid_focal_loss_forward,
     "sigmoid_focal_loss_backward": sigmoid_focal_loss_backward,
 }

@@ -19,6 +19,7 @@ from ..spaces import SPACES, Group, Operator, WidthSpace, sizes
 from ..spaces.arguments import check_ends, check_widths
 from ..spaces.traced import bare_parameters, plain_heads, traced_operators, uncounted
 from .backbones import SLICED, at_widths, backbone_groups, normalised_layers, scored_section
+from .operators import check_operators
 from .registered import checked, registered_only
 
 BACKBONE = "backbone"
@@ -175,6 +176,7 @@ def build_model(model: Mapping[str, Any]) -> Any:
         raise UserError(
             f"space.config: MMDetection refuses its model section ({type(error).__name__}: {reason}); correct it"
         ) from None
+    check_operators(network)
     for module in network.modules():
         if isinstance(module, BaseRoIExtractor):
             module.register_forward_pre_hook(_single_precision)

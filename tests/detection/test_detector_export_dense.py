@@ -20,6 +20,8 @@ EXPORTED = {
     "GFL": "plugin-free",
     "RTMDet": "plugin-free",
 }
+ALIKE = ("ATSS", "GFL")
+"""Whose files take as long as the others', and whose graphs are compared anyway."""
 NEED_PLUGINS = {"NonMaxSuppression", "RoiAlign", "NonZero", "Loop", "If", "Scan", "ScatterND", "ScatterElements"}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:DeprecationWarning. `num_anchors`"),
@@ -53,7 +55,10 @@ def test_the_graph_is_mmdetections_predict(kind, samples):
     assert found > 10
 
 
-@pytest.mark.parametrize(("kind", "form"), EXPORTED.items())
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [pytest.param(*each, marks=pytest.mark.slow if each[0] in ALIKE else ()) for each in EXPORTED.items()],
+)
 def test_the_file_detects_what_mmdetection_detects(kind, form, samples, tmp_path):
     network = halved(dense_detector(kind), samples, SIZE[1:])
     file = export_detector(network, tmp_path / "m.onnx", input_size=SIZE, form=form)
