@@ -33,9 +33,8 @@ from .space import FAULTS, BackboneAlone, DetectorSpace
 from .stages import DEPLOYING
 from .task import DetectionTask, DetectorTraining
 
-PRETRAINED = tuple(
-    f"backbone.{name}" for name in ("patch_embed.", "stages.", "absolute_pos_embed", "conv1.", "bn1.", "layer")
-)
+SHARED = ("patch_embed.", "stages.", "absolute_pos_embed", "conv1.", "bn1.", "layer")
+PRETRAINED = tuple(f"backbone.{name}" for name in SHARED)
 """What a Swin's or ResNet's classifier and a detector's backbone have in common; detectors normalise every level."""
 
 FIGURES = ("bbox_mAP", "segm_mAP", "bbox_mAP_50", "segm_mAP_50", "per_category")
