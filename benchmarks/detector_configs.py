@@ -133,7 +133,9 @@ def trained(network: Any, sample: dict[str, Any]) -> float:
     """The loss of one iteration of SGD on two copies of `sample`."""
     import torch
     from mmengine.dataset import pseudo_collate
+    from mmengine.logging import MessageHub
 
+    MessageHub.get_current_instance().update_info("iter", 0)  # YOLOX scales its batches every few iterations
     network.train()
     optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-6)
     data = network.data_preprocessor(pseudo_collate([sample, sample]), training=True)

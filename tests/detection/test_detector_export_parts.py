@@ -188,6 +188,7 @@ def refused(change, words, config, tmp_path, **options):
         (lambda n: setattr(n.roi_head.bbox_head[0].bbox_coder, "add_ctr_clamp", True), "add_ctr_clamp"),
         (lambda n: setattr(n.roi_head.bbox_roi_extractor[0].roi_layers[0], "pool_mode", "max"), "pool_mode"),
         (lambda n: setattr(n, "rpn_head", type("MyHead", (type(n.rpn_head),), {})(**RPN)), "rpn_head: MyHead"),
+        (lambda n: setattr(n, "rpn_head", torch.nn.Identity()), "rpn_head: Identity is not exported; use RPNHead"),
         (lambda n: n.rpn_head.test_cfg.update(nms_pre=-1), "rpn.nms_pre = -1"),
     ],
 )

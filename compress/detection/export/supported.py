@@ -145,8 +145,8 @@ def check_sizes(network: Any, max_detections: int, candidates: int, *, form: str
 
 def _parts(network: Any) -> Iterator[tuple[str, Any]]:
     rpn, head = network.rpn_head, network.roi_head
-    yield from (("rpn_head", rpn), ("prior_generator", rpn.prior_generator), ("bbox_coder", rpn.bbox_coder))
-    yield "roi_head", head
+    yield from (("rpn_head", rpn), ("roi_head", head))  # others may lack what is asked of them next
+    yield from (("prior_generator", rpn.prior_generator), ("bbox_coder", rpn.bbox_coder))
     extractors = stages(head.bbox_roi_extractor)
     for one in stages(head.bbox_head):
         yield from (("bbox_head", one), ("bbox_coder", one.bbox_coder))
