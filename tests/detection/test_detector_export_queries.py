@@ -11,10 +11,13 @@ from compress.detection.export import QueryGraph, compare_detections, export_det
 from compress.plan import UserError
 
 SIZE = (3, 128, 128)
+TWO_STAGE = {"with_box_refine": True, "as_two_stage": True, "width": 256}
+"""Of no other width: MMDetection's proposals are embedded in so many numbers."""
 KINDS = [
     ("DINO", {}),
     ("DeformableDETR", {}),
     ("DeformableDETR", {"with_box_refine": True}),
+    ("DeformableDETR", TWO_STAGE),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
 
@@ -56,9 +59,11 @@ def test_an_image_that_fills_the_input_has_no_padding():
     torch.testing.assert_close(scores[0], expected.scores, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["DINO"])
-def test_the_file_detects_what_mmdetection_detects(kind, samples, tmp_path):
-    network = query_detector(kind)
+@pytest.mark.parametrize(
+    ("kind", "more"), [("DINO", {}), pytest.param("DeformableDETR", TWO_STAGE, marks=pytest.mark.slow)]
+)
+def test_the_file_detects_what_mmdetection_detects(kind, more, samples, tmp_path):
+    network = query_detector(kind, **more)
     file = export_detector(network, tmp_path / "m.onnx", input_size=SIZE, form="plugin-free")
     entry = compare_detections(network, file, samples)
     assert entry["n_detections"] == 80

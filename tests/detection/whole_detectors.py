@@ -66,12 +66,14 @@ def dense_section(kind: str, **test: Any) -> dict[str, Any]:
     }
 
 
-def query_section(kind: str, **more: Any) -> dict[str, Any]:
-    """The model section of a very small `DINO` or `DeformableDETR` on the backbone of `dense_section`."""
+def query_section(kind: str, *, width: int = 32, **more: Any) -> dict[str, Any]:
+    """The model section of a very small `DINO` or `DeformableDETR` of `width` on the backbone of
+    `dense_section`."""
     found = dense_section("FCOS")
-    attention = {"embed_dims": 32, "num_heads": 4, "num_levels": 2, "dropout": 0.0}
-    layer = {"ffn_cfg": {"embed_dims": 32, "feedforward_channels": 64, "ffn_drop": 0.0}}
-    selves = {"embed_dims": 32, "num_heads": 4, "dropout": 0.0}
+    found["neck"]["out_channels"] = width
+    attention = {"embed_dims": width, "num_heads": 4, "num_levels": 2, "dropout": 0.0}
+    layer = {"ffn_cfg": {"embed_dims": width, "feedforward_channels": 64, "ffn_drop": 0.0}}
+    selves = {"embed_dims": width, "num_heads": 4, "dropout": 0.0}
     found |= {
         "type": kind,
         "num_queries": 24,
@@ -79,8 +81,8 @@ def query_section(kind: str, **more: Any) -> dict[str, Any]:
         "encoder": {"num_layers": 1, "layer_cfg": {**layer, "self_attn_cfg": attention}},
         "decoder": {"num_layers": 2, "return_intermediate": True, "post_norm_cfg": None}
         | {"layer_cfg": {**layer, "self_attn_cfg": selves, "cross_attn_cfg": attention}},
-        "positional_encoding": {"num_feats": 16, "normalize": True},
-        "bbox_head": {"type": f"{kind}Head", "num_classes": 80, "embed_dims": 32}
+        "positional_encoding": {"num_feats": width // 2, "normalize": True},
+        "bbox_head": {"type": f"{kind}Head", "num_classes": 80, "embed_dims": width}
         | {"loss_cls": {"type": "FocalLoss", "use_sigmoid": True}},
         "test_cfg": {"max_per_img": 20},
         **more,

@@ -8,6 +8,7 @@ places of all levels, Q queries, K detections.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +37,29 @@ class Sizes:
         return torch.from_numpy(picked) if key[0] is Ellipsis else picked
 
 
+@contextmanager
+def clamped_once() -> Iterator[None]:
+    """MMDetection clamps what `inverse_sigmoid` takes twice, of which PyTorch's exporter makes one Clip and at times
+    loses its bounds; what is between 0 and 1 anyway is clamped once here."""
+    from mmdet.models.dense_heads import deformable_detr_head as heads
+    from mmdet.models.layers.transformer import deformable_detr_layers as layers
+    from mmdet.models.layers.transformer import dino_layers
+
+    modules = (heads, layers, dino_layers)
+    before = [module.inverse_sigmoid for module in modules]
+    try:
+        for module in modules:
+            module.inverse_sigmoid = _logit
+        yield
+    finally:
+        for module, function in zip(modules, before, strict=True):
+            module.inverse_sigmoid = function
+
+
+def _logit(x: Tensor, eps: float = 1e-5) -> Tensor:
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
 class QueryGraph(DetectorGraph):
     """What `network.predict` computes, without rescaling, for one image of `input_size` (C, H, W) in that much padding.
 
@@ -51,7 +75,8 @@ class QueryGraph(DetectorGraph):
         encoder, decoder = self._places(maps, image_size)
         network = self.network
         queries, _ = network.pre_decoder(**network.forward_encoder(**encoder))
-        logits, boxes = network.bbox_head(**network.forward_decoder(**decoder, **queries))
+        with clamped_once():
+            logits, boxes = network.bbox_head(**network.forward_decoder(**decoder, **queries))
         scores_QC, boxes_Q4 = logits[-1][0].sigmoid(), boxes[-1][0]
         n_classes = scores_QC.shape[1]
         flat_1P = scores_QC.reshape(1, -1)
