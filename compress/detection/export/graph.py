@@ -51,7 +51,7 @@ class DetectorGraph(nn.Module):
         with torch.no_grad():
             self.shapes = [level.shape for level in network.extract_feat(torch.zeros(1, *input_size))]
         sizes = [shape[-2:] for shape in self.shapes]
-        priors = dense_head.prior_generator.grid_priors(sizes, device="cpu") if dense_head else ()
+        priors = dense_head.prior_generator.grid_priors(sizes, device="cpu") if dense_head is not None else ()
         for level, anchors_A4 in enumerate(priors):
             self.register_buffer(f"anchors_{level}", anchors_A4, persistent=False)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,8 +32,6 @@ class Sizes:
         return iter(self.sizes)
 
     def __getitem__(self, key: Any) -> Any:
-        import numpy as np
-
         picked = np.array(self.sizes)[key]
         return torch.from_numpy(picked) if key[0] is Ellipsis else picked
 

@@ -1,4 +1,4 @@
-"""What the export takes: detectors of one and of two stages whose parts are MMDetection's common ones."""
+"""What the export takes: detectors of one or two stages or with queries, of MMDetection's common parts."""
 
 from __future__ import annotations
 
