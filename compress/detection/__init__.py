@@ -1,8 +1,8 @@
-"""MMDetection's detectors: Swin backbones in their registry at any widths, and pruning runs for whole detectors.
+"""MMDetection's detectors: backbones in their registry at any widths, and pruning runs for whole detectors.
 
 Importing this package makes MMDetection usable where MMCV has no compiled operators (`operators`), so it comes before
-`mmdet` in a program, and registers `SlicedSwinTransformer`. Recipes and MMDetection's configs load it with
-`custom_imports = dict(imports=["compress.detection"])`.
+`mmdet` in a program, and registers `SlicedSwinTransformer` and `SlicedBackbone`. Recipes and MMDetection's configs load
+it with `custom_imports = dict(imports=["compress.detection"])`.
 """
 
 import contextlib
@@ -17,7 +17,9 @@ install()
 # MMDetection asks for an optional package, and its mask heads copy tensors as PyTorch advises against, image by image.
 warnings.filterwarnings("ignore", "faster_coco_eval is not installed", UserWarning, module="mmdet")
 warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, module="mmdet")
-warnings.filterwarnings("ignore", "torch.meshgrid. in an upcoming release", UserWarning, module="torch")
+# Its heads call what it has given up itself, and PyTorch's grids without an argument that will be wanted.
+warnings.filterwarnings("ignore", "DeprecationWarning: `num_anchors` is deprecated", UserWarning, module="mmdet")
+warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning, module="torch.functional")
 with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
     needs("mmdet.datasets", package="MMDetection", extra="detection", what="a detector")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ INERT = (
 
 DIMS = ("model.backbone.head_dims", "model.backbone.mlp_dims")
 """Where a pruned config has its widths."""
+
+ALONE = ("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm", "conv1.", "bn1.", "layer")
+"""What names begin with in a Swin or a ResNet without a detector around it."""
 
 
 def check_same_model(theirs: Any, ours: Mapping[str, Any]) -> None:
@@ -77,7 +81,7 @@ def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     state, _ = shortened(state, ("backbone.",))
     own = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    if not any(name.startswith("layers.") for name in own):
+    if not any(re.match(r"layers\.\d+\.blocks\.", name) for name in own):
         return dict(state)
     kept = {name: value for name, value in own.items() if not name.endswith("attn_mask")}
     rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
@@ -85,10 +89,11 @@ def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The backbone in `state` under a detector's names, where it is a Swin's alone, with or without a classifier."""
+    """The backbone in `state` under a detector's names, where it is a Swin or a ResNet alone, with or without a
+    classifier."""
     own = {name.removeprefix("backbone."): value for name, value in shortened(state, ("backbone.",))[0].items()}
-    own = {name: value for name, value in own.items() if not name.startswith(("head.", "norm."))}
-    if not all(name.startswith(("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm")) for name in own):
+    own = {name: value for name, value in own.items() if not name.startswith(("head.", "norm.", "fc."))}
+    if not all(name.startswith(ALONE) for name in own):
         return None
     return in_mmdetection_layout({f"backbone.{name}": value for name, value in own.items()})
 

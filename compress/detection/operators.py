@@ -1,8 +1,8 @@
 """Stands in for `mmcv._ext`, MMCV's compiled operators, where they are not installed.
 
-Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss and multi-scale deformable attention
-are computed in PyTorch, CPU and CUDA alike; every other operator raises one clear sentence when it is called. Where
-MMCV has its own operators, nothing is replaced.
+Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss is written in PyTorch, and deformable
+attention is MMCV's own form in PyTorch, CPU and CUDA alike; every other operator raises one clear sentence when it is
+called. Where MMCV has its own operators, nothing is replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..plan import UserError
@@ -23,6 +23,12 @@ from ..plan import UserError
 EXTENSION = "mmcv._ext"
 USERS = ("mmcv.ops", "mmdet.evaluation", "mmdet.models", "mmdet.structures")
 """What imports operators, and goes without them where it can."""
+
+ANSWERED = ("RoIAlign", "SimpleRoIAlign", "SigmoidFocalLoss", "MultiScaleDeformableAttention")
+"""Layers of MMCV's that need no operator, or one that is here."""
+
+CALLERS = ("TOODHead",)
+"""Heads that call one that is not."""
 
 NAIVE, LINEAR, GAUSSIAN = range(3)
 """MMCV's numbers for what soft NMS does to the score of a box that overlaps a better one."""
@@ -48,6 +54,19 @@ def install() -> bool:
         sys.modules[EXTENSION] = module = _Operators(EXTENSION)
         module.__spec__ = ModuleSpec(EXTENSION, None)  # MMEngine asks whether there is one
     return isinstance(sys.modules.get(EXTENSION), _Operators)
+
+
+def check_operators(network: nn.Module) -> None:
+    """UserError for a detector that needs an operator which is not here, naming the first such module."""
+    if not isinstance(sys.modules.get(EXTENSION), _Operators):
+        return
+    for name, module in network.named_modules():
+        kinds = [kind for kind in type(module).__mro__ if kind.__module__.startswith("mmcv.ops.")]
+        if type(module).__name__ in CALLERS or any(kind.__name__ not in ANSWERED for kind in kinds):
+            raise UserError(
+                f"space.config: {name} is a {type(module).__name__}, which needs an operator that this MMCV was "
+                "installed without; install an MMCV that was built with its operators, or choose a detector without it"
+            )
 
 
 class _Operators(ModuleType):
@@ -182,41 +201,6 @@ def sigmoid_focal_loss_backward(
     grad_input.copy_(sign * factor * q**gamma * (gamma * (1 - q) * log_p - q))
 
 
-def ms_deform_attn_forward(
-    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, *, im2col_step: int
-) -> Tensor:
-    """Multi-scale deformable attention of `value` [B, S, H, D], as MMCV computes it in PyTorch, [B, Q, H * D].
-
-    `shapes` [L, 2] are the levels' heights and widths, `starts` [L] where they begin in S; `locations` are
-    [B, Q, H, L, P, 2], `weights` [B, Q, H, L, P]; `im2col_step` is a matter of memory alone.
-    """
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-
-    return multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
-
-
-def ms_deform_attn_backward(
-    value: Tensor,
-    shapes: Tensor,
-    starts: Tensor,
-    locations: Tensor,
-    weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_locations: Tensor,
-    grad_weights: Tensor,
-    *,
-    im2col_step: int,
-) -> None:
-    """The gradients of `ms_deform_attn_forward`, computed again, from the one at its output, into the last three."""
-    with torch.enable_grad():
-        given = [tensor.detach().requires_grad_() for tensor in (value, locations, weights)]
-        output = ms_deform_attn_forward(given[0], shapes, starts, given[1], given[2], im2col_step=im2col_step)
-        gradients = torch.autograd.grad(output, given, grad_output)
-    for into, gradient in zip((grad_value, grad_locations, grad_weights), gradients, strict=True):
-        into.copy_(gradient)
-
-
 def _focal_terms(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Sign of the logit in favour of the truth, weights, and with p the probability of the truth log p and 1 - p."""
     if weight.numel():
@@ -226,6 +210,45 @@ def _focal_terms(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -
     sign = torch.where(is_class, 1.0, -1.0).to(x.dtype)
     factor = torch.where(is_class, alpha, 1 - alpha).to(x.dtype)
     return sign, factor, F.logsigmoid(sign * x), torch.sigmoid(-sign * x)
+
+
+def ms_deform_attn_forward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    *,
+    im2col_step: int,
+) -> Tensor:
+    """Deformable attention (Zhu et al., arXiv 2010.04159), [B, Q, C], of values [B, L, heads, C / heads]."""
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    return multi_scale_deformable_attn_pytorch(value, spatial_shapes, sampling_locations, attention_weights)
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    *,
+    im2col_step: int,
+) -> None:
+    """Its gradients at values, places and weights, into the last three tensors; the forward pass is computed again."""
+    given = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
+    with torch.enable_grad():
+        output = ms_deform_attn_forward(
+            given[0], spatial_shapes, level_start_index, *given[1:], im2col_step=im2col_step
+        )
+        found = torch.autograd.grad(output, given, grad_output)
+    for to, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), found, strict=True):
+        to.copy_(grad)
 
 
 def _at_least_single(x: Tensor) -> Tensor:

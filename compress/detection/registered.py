@@ -129,8 +129,10 @@ def _initial(value: Any, name: str) -> Any:
 
 
 def _loads(entry: Any) -> bool:
-    kind = entry.get("type") if isinstance(entry, Mapping) else None
-    return isinstance(kind, str) and (kind.rpartition(".")[2] == PRETRAINED or "checkpoint" in entry)
+    if not isinstance(entry, Mapping):
+        return False
+    kind = entry.get("type")
+    return "checkpoint" in entry or (isinstance(kind, str) and kind.rpartition(".")[2] == PRETRAINED)
 
 
 def held_classes() -> dict[str, Any]:

@@ -25,8 +25,7 @@ from .checkpoints import backbone_of, check_same_model, in_mmdetection_layout, i
 from .config_file import load_config, pretrained
 from .data import CocoData, evenly, head_classes
 from .evaluation import average_precision, detect
-from .export.convert import CANDIDATES
-from .export.supported import check_detector, check_sizes
+from .export.supported import box_settings, check_detector, check_sizes, usual_candidates
 from .files import evaluate_file
 from .recipe import TRAINING, DetectionRecipe
 from .sizes import check_fitting
@@ -35,8 +34,9 @@ from .stages import DEPLOYING
 from .strength import strength_note
 from .task import DetectionTask, DetectorTraining
 
-PRETRAINED = ("backbone.patch_embed.", "backbone.stages.", "backbone.absolute_pos_embed")
-"""What a Swin classifier and a detector's backbone have in common; detectors normalise every level."""
+SHARED = ("patch_embed.", "stages.", "absolute_pos_embed", "conv1.", "bn1.", "layer")
+PRETRAINED = tuple(f"backbone.{name}" for name in SHARED)
+"""What a Swin's or ResNet's classifier and a detector's backbone have in common; detectors normalise every level."""
 
 FIGURES = ("bbox_mAP", "segm_mAP", "bbox_mAP_50", "segm_mAP_50", "per_category")
 """What stages record of a detector's average precision."""
@@ -85,7 +85,8 @@ class DetectionContext(NetworkContext):
         network = self.full_space.empty()
         try:
             check_detector(network)
-            check_sizes(network, network.roi_head.test_cfg.max_per_img, CANDIDATES, form="plugin-free")
+            most = usual_candidates(network)
+            check_sizes(network, box_settings(network).max_per_img, most, form="plugin-free")
         except UserError as error:
             return str(error)
         return None

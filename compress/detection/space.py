@@ -1,4 +1,4 @@
-"""MMDetection's detectors with a Swin backbone as a search space: the backbone's blocks are scored (thesis 4.4)."""
+"""MMDetection's detectors as a search space: what is inside the blocks of the backbone is scored (thesis 4.4)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from ..plan import UserError, brief
-from ..spaces import SPACES, Card, Group, Operator, WidthSpace
+from ..spaces import SPACES, Card, Group, Operator, WidthSpace, sizes
 from ..spaces.arguments import check_ends, check_widths
-from ..spaces.traced import bare_parameters, traced_operators
+from ..spaces.traced import bare_parameters, plain_heads, traced_operators, uncounted
+from .backbones import SLICED, at_widths, backbone_groups, normalised_layers, scored_section
+from .operators import check_operators
 from .registered import checked, registered_only
-from .swin import SlicedSwinTransformer, swin_dims, swin_groups
 
 BACKBONE = "backbone"
-FAMILY = ("SwinTransformer", "SlicedSwinTransformer")
 EXAMPLE = "recipes/detection/mmdet/cascade_mask_rcnn_swin_t_coco.py"
 FAULTS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError, IndexError, RuntimeError)
 """What MMDetection raises for a model section that it cannot build."""
@@ -34,10 +34,10 @@ class DetectorSpace(WidthSpace):
     """A detector of MMDetection, `model` being its config's model section as plain values.
 
     The section is data, a stranger's too (`registered.checked`): types are names of registered classes, weights that it
-    would load are left out, and what names files is refused. Scored are the dimensions of heads and the MLPs' hidden
-    units of its Swin backbone, as in `spaces.transformer`. `widths` holds the groups that differ from the original.
-    Raises UserError for a section that is more than data, a model that MMDetection cannot build, another backbone, and
-    widths out of range.
+    would load are left out, and what names files is refused. Scored are, of a Swin backbone, the dimensions of heads
+    and the MLPs' hidden units, as in `spaces.transformer`; of any other what `backbones` finds inside its blocks.
+    `widths` holds the groups that differ from the original. Raises UserError for a section that is more than data, a
+    model that MMDetection cannot build, a backbone of which nothing can be pruned, and widths out of range.
 
     Example::
 
@@ -70,11 +70,20 @@ class DetectorSpace(WidthSpace):
         """Detectors keep their classes."""
         return ()
 
+    @property
+    def normalised(self) -> Mapping[str, str]:
+        """As the trace of the backbone shows."""
+        with building():
+            found = normalised_layers(self.model[BACKBONE])
+        return {f"{BACKBONE}.{layer}": f"{BACKBONE}.{norm}" for layer, norm in found.items()}
+
     def config(self) -> dict[str, Any]:
         """The model section at this space's widths: what MMDetection builds the network from."""
         model = deepcopy(dict(self.model))
         if self.widths:
-            model[BACKBONE] |= swin_dims(self.groups)
+            prefix = f"{BACKBONE}."
+            widths = {name.removeprefix(prefix): width for name, width in self.widths.items()}
+            model[BACKBONE] = at_widths(model[BACKBONE], widths, self.groups)
         return model
 
     def build(self) -> nn.Module:
@@ -95,7 +104,8 @@ class DetectorSpace(WidthSpace):
         The heads' MACs depend on what is in the image: they are not counted.
         """
         network = BackboneAlone(self.empty())
-        found = traced_operators(network, self.groups, input_size)
+        traced = self.model[BACKBONE]["type"] == SLICED
+        found = traced_operators(network, self.groups, input_size, attention=plain_heads if traced else None)
         heads = [name for name, _ in network.named_children() if name != BACKBONE]
         rest = [
             Operator(f"{head}.{name}", "parameter", 1, 1, macs=0, weights=value.numel())
@@ -103,6 +113,9 @@ class DetectorSpace(WidthSpace):
             for name, value in network.get_submodule(head).named_parameters()
         ]
         own = [op for op in bare_parameters(network, self.groups) if op.name.startswith(f"{BACKBONE}.")]
+        if traced:  # attention of other kinds
+            alone = BackboneAlone(nn.ModuleDict({BACKBONE: network.get_submodule(BACKBONE)}))
+            own += uncounted(alone, (*found, *own), widths=sizes(self.groups), size=input_size)
         return (*found, *own, *rest)
 
     def timed(self, network: nn.Module, input_size: tuple[int, int, int]) -> nn.Module:
@@ -133,21 +146,19 @@ class BackboneAlone(nn.Module):
 
 
 def unpretrained(model: Any) -> dict[str, Any]:
-    """`model` without weights to load, checked, and with the Swin that can be sliced in place of MMDetection's."""
+    """`model` without weights to load, checked, and with a backbone that can be sliced in place of MMDetection's."""
     try:
         found = checked(model)
     except UserError as error:
         raise error.at("space.config") from None
     backbone = found.get(BACKBONE) if isinstance(found, dict) else None
     kind = backbone.get("type") if isinstance(backbone, dict) else None
-    if not isinstance(backbone, dict) or kind not in FAMILY:
+    if not isinstance(backbone, dict) or kind is None:
         raise UserError(
-            f"space.config: its backbone is {kind!r}, which is not scored; choose a detector with a "
-            f"SwinTransformer, for example {EXAMPLE}"
+            f"space.config: its backbone is {kind!r}, which is not scored; choose a detector with a backbone, for "
+            f"example {EXAMPLE}"
         )
-    for key in ("init_cfg", "pretrained", "convert_weights"):
-        backbone.pop(key, None)
-    found[BACKBONE] = {**backbone, "type": SlicedSwinTransformer.__name__}
+    found[BACKBONE] = scored_section(backbone)
     found.pop("init_cfg", None)
     return found
 
@@ -160,14 +171,10 @@ def build_model(model: Mapping[str, Any]) -> Any:
     """
     from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
     from mmdet.registry import MODELS
-    from mmdet.utils import register_all_modules
     from mmengine.config import ConfigDict
-    from mmengine.registry import DefaultScope
 
-    if DefaultScope.get_current_instance() is None:
-        register_all_modules()
     try:
-        with DefaultScope.overwrite_default_scope("mmdet"), registered_only():
+        with building():
             network = MODELS.build(ConfigDict(deepcopy(dict(model))))
     except UserError:
         raise
@@ -176,10 +183,23 @@ def build_model(model: Mapping[str, Any]) -> Any:
         raise UserError(
             f"space.config: MMDetection refuses its model section ({type(error).__name__}: {reason}); correct it"
         ) from None
+    check_operators(network)
     for module in network.modules():
         if isinstance(module, BaseRoIExtractor):
             module.register_forward_pre_hook(_single_precision)
     return network
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """MMDetection's registries hold their classes, and nothing else is imported by them."""
+    from mmdet.utils import register_all_modules
+    from mmengine.registry import DefaultScope
+
+    if DefaultScope.get_current_instance() is None:
+        register_all_modules()
+    with DefaultScope.overwrite_default_scope("mmdet"), registered_only():
+        yield
 
 
 def _single_precision(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -201,9 +221,12 @@ def quiet() -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _groups(model: str) -> tuple[Group, ...]:
     """Groups of the unpruned detector; `model` as JSON, because results are kept."""
+    section = json.loads(model)
     with torch.random.fork_rng(devices=[]):  # kept results draw nothing, so neither may the first one
-        backbone = build_model(json.loads(model)).backbone
-    return tuple(group.with_prefix(BACKBONE) for group in swin_groups(backbone))
+        backbone = build_model(section).backbone
+    with building():
+        groups = backbone_groups(section[BACKBONE], backbone)
+    return tuple(group.with_prefix(BACKBONE) for group in groups)
 
 
 SPACES.add(DetectorSpace)

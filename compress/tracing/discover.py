@@ -96,7 +96,8 @@ def groups_of(
 
 
 def _found(network: nn.Module, example: tuple[Any, ...], kept: Collection[str], *, streams: bool, seed: int) -> Groups:
-    model = copied(network).eval().cpu()
+    model = copied(network).cpu()
+    model.eval()  # not in a chain: networks of MMDetection return nothing
     traced = trace(model, example)
     candidates = _with_attention(network, joined(network, traced.candidates))
     for each in candidates:

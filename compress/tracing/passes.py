@@ -89,7 +89,8 @@ def _in_training_alone(model: nn.Module, example: tuple[Any, ...], calls: Collec
     # A BatchNorm of one sample refuses to train.
     twice = tree_map(lambda x: torch.cat((x, x)) if isinstance(x, Tensor) and x.dim() else x, example)
     try:
-        trained, _ = _calls(model.train(), lambda: shapes_through(model, twice))
+        model.train()
+        trained, _ = _calls(model, lambda: shapes_through(model, twice))
     except FAULTS:
         return None
     finally:

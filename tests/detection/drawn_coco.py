@@ -83,6 +83,9 @@ model = dict(
 """
 """For the end of a config: a detector without RoIs."""
 
+UNEXPORTED = 'model["test_cfg"]["nms"] = dict(type="soft_nms", iou_threshold=0.5)'
+"""For the end of that: a suppression that is not exported."""
+
 SETTINGS = (
     "train.epochs=1", "train.batch_size=2", "train.warmup_epochs=0", "search.epochs=1", "search.batch_size=2",
     "finetune.epochs=1", "finetune.batch_size=2", "data.limit=None", "data.watch=0", "data.evaluate_train=False",

@@ -70,6 +70,7 @@ def test_weights_to_load_are_left_out_and_all_else_stays():
     assert checked(section) == {"type": "FPN", "out": [1, 2.0, None, True]}
     assert checked({"init_cfg": [normal, loaded]}) == {"init_cfg": [normal]}
     assert checked({"init_cfg": {**normal, "checkpoint": "x"}}) == {}
+    assert checked({"init_cfg": {"checkpoint": "https://nowhere.invalid/pvt.pth"}}) == {}
     assert checked({"pretrained": None, "nms": {"type": "soft_nms"}}) == {
         "pretrained": None,
         "nms": {"type": "soft_nms"},

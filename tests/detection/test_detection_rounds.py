@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from drawn_coco import ONE_STAGE, RECIPE, options_of, write_config
+from drawn_coco import ONE_STAGE, RECIPE, UNEXPORTED, options_of, write_config
 from run_tool import run_tool
 
 pytest.importorskip("mmdet")
@@ -16,7 +16,7 @@ from compress.spaces import load_model, sizes
 
 @pytest.mark.filterwarnings("ignore:stages export and measure will be left out")
 def test_the_second_round_searches_what_the_first_left(coco, tmp_path, capsys):
-    file = write_config(tmp_path / "retina.py", coco, ONE_STAGE)
+    file = write_config(tmp_path / "retina.py", coco, ONE_STAGE + UNEXPORTED)
     network = DetectorSpace(num_classes=80, model=load_config(str(file)).model.to_dict()).build()
     torch.save({"state_dict": network.state_dict()}, tmp_path / "retina.pth")
     run = tmp_path / "run"

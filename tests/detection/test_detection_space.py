@@ -177,7 +177,10 @@ def test_building_is_seeded_and_downloads_nothing(space):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"backbone": {"type": "ResNet", "depth": 50}}, r"backbone is 'ResNet', which is not scored.*SwinTransformer"),
+        (
+            {"backbone": {"type": "ResNet", "depth": 18, "frozen_stages": 4}},
+            r"backbone, ResNet, is not scored: no chan",
+        ),
         ({"backbone": None}, "backbone is None"),
         ({"type": "NoSuchDetector"}, r"space\.config: model\.type = 'NoSuchDetector': must be the name of a class"),
         ({"neck": {"type": "FPN", "in_channels": [1]}}, r"MMDetection refuses.*TypeError"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from drawn_coco import ONE_STAGE, RECIPE, Silent, options_of, write_config
+from drawn_coco import ONE_STAGE, RECIPE, UNEXPORTED, Silent, options_of, write_config
 from run_tool import run_tool
 
 pytest.importorskip("mmdet")
@@ -85,9 +85,9 @@ def test_a_file_is_compared_on_images_of_its_orientation_or_on_turned_ones(data)
 
 @pytest.fixture(scope="module")
 def one_stage(coco, tmp_path_factory):
-    """Config and checkpoint of a small detector without RoIs."""
+    """Config and checkpoint of a small detector without RoIs, with a suppression that is not exported."""
     folder = tmp_path_factory.mktemp("one_stage")
-    file = write_config(folder / "retina.py", coco, ONE_STAGE)
+    file = write_config(folder / "retina.py", coco, ONE_STAGE + UNEXPORTED)
     network = DetectorSpace(num_classes=80, model=load_config(str(file)).model.to_dict()).build()
     torch.save({"state_dict": network.state_dict()}, folder / "retina.pth")
     return file, folder / "retina.pth"
@@ -101,18 +101,18 @@ def test_what_fine_tuning_recommends_works(one_stage, coco, tmp_path, capsys):
     assert run_tool(tool, *arguments.split()) == 0
 
 
-def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(one_stage, coco, tmp_path, capsys):
+def test_a_run_of_a_detector_that_is_not_exported_leaves_export_and_measure_out(one_stage, coco, tmp_path, capsys):
     """Known before anything is trained, and everything else is as for other detectors."""
     file, checkpoint = one_stage
     run = tmp_path / "run"
     arguments = ("--checkpoint", checkpoint, "--work-dir", run, "--pruning-ratio", 0.2)
-    with pytest.warns(UserWarning, match="stages export and measure will be left out: network: RetinaNet is no two"):
+    with pytest.warns(UserWarning, match="stages export and measure will be left out: test_cfg.nms = "):
         code = run_tool("prune", RECIPE, *arguments, "--cfg-options", *options_of(file, coco))
     out = capsys.readouterr()
     assert code == 0, out.err
-    assert out.out.count("left out: network: RetinaNet is no two-stage detector") == 2
+    assert out.out.count("left out: test_cfg.nms = ") == 2
     stages_done = json.loads((run / "stages.json").read_text())
-    assert "RetinaNet" in stages_done["export"]["left_out"]
+    assert "soft_nms" in stages_done["export"]["left_out"]
     summary = json.loads((run / "summary.json").read_text())
     assert summary["params"]["after"] < summary["params"]["before"]
     assert summary["bbox_mAP"].keys() == {"before", "after"}
@@ -128,7 +128,13 @@ def test_a_run_of_a_one_stage_detector_leaves_export_and_measure_out(one_stage, 
         for name, figures in stages_done["load"]["per_category"].items()
     }
     page = (run / "report.html").read_text()
-    assert "The stage measure was left out: network: RetinaNet is no two-stage detector" in page
+    assert "The stage measure was left out: test_cfg.nms = " in page
     assert "latency.json is not in this run folder" not in page
     assert (run / "model.pth").is_file()
     assert not list(run.glob("*.onnx"))
+
+
+def test_a_one_stage_detector_of_common_parts_is_exported(coco, tmp_path):
+    file = write_config(tmp_path / "retina.py", coco, ONE_STAGE)
+    recipe = load_recipe(RECIPE, options_of(file, coco))
+    assert make_context(recipe, Silent()).unexported is None

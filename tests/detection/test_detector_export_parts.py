@@ -188,6 +188,7 @@ def refused(change, words, config, tmp_path, **options):
         (lambda n: setattr(n.roi_head.bbox_head[0].bbox_coder, "add_ctr_clamp", True), "add_ctr_clamp"),
         (lambda n: setattr(n.roi_head.bbox_roi_extractor[0].roi_layers[0], "pool_mode", "max"), "pool_mode"),
         (lambda n: setattr(n, "rpn_head", type("MyHead", (type(n.rpn_head),), {})(**RPN)), "rpn_head: MyHead"),
+        (lambda n: setattr(n, "rpn_head", torch.nn.Identity()), "rpn_head: Identity is not exported; use RPNHead"),
         (lambda n: n.rpn_head.test_cfg.update(nms_pre=-1), "rpn.nms_pre = -1"),
     ],
 )
@@ -220,5 +221,5 @@ def test_sizes_out_of_range_are_refused_in_one_line(options, words, config, tmp_
 
 
 def test_other_networks_are_refused_in_one_line(tmp_path):
-    with pytest.raises(UserError, match="Conv2d is no two-stage detector"):
+    with pytest.raises(UserError, match="Conv2d is not exported whole; only Faster"):
         export_detector(torch.nn.Conv2d(3, 8, 3), tmp_path / "m.onnx", input_size=SIZE)

@@ -31,6 +31,93 @@ def model_section(model: dict[str, Any], kind: str = "cascade-mask", **rcnn: Any
     return found
 
 
+DENSE_HEADS: dict[str, dict[str, Any]] = {
+    "RetinaNet": {"type": "RetinaHead", "anchors": {"ratios": [0.5, 1.0]}, "bbox_coder": "DeltaXYWHBBoxCoder"},
+    "ATSS": {"type": "ATSSHead", "anchors": {}, "bbox_coder": "DeltaXYWHBBoxCoder"},
+    "FCOS": {"type": "FCOSHead", "strides": [4, 8], "norm_on_bbox": True, "centerness_on_reg": True},
+    "GFL": {"type": "GFLHead", "anchors": {}, "reg_max": 4},
+    "DDOD": {"type": "DDODHead", "anchors": {}, "use_dcn": False, "bbox_coder": "DeltaXYWHBBoxCoder"},
+    "RTMDet": {"type": "RTMDetSepBNHead", "points": 0, "exp_on_reg": True, "with_objectness": True},
+}
+"""Detector -> what its head has of its own; `anchors` and `points` make its priors."""
+
+
+def dense_section(kind: str, **test: Any) -> dict[str, Any]:
+    """The model section of a one-stage detector with a very small Swin and two levels; `test` changes its test_cfg."""
+    head = {"num_classes": 80, "in_channels": 32, "stacked_convs": 1, "feat_channels": 32, **DENSE_HEADS[kind]}
+    strides = [4, 8]
+    if (anchors := head.pop("anchors", None)) is not None:
+        sizes = {"octave_base_scale": 4, "scales_per_octave": 1, "ratios": [1.0], **anchors}
+        head["anchor_generator"] = {"type": "AnchorGenerator", "strides": strides, **sizes}
+    if (offset := head.pop("points", None)) is not None:
+        head["anchor_generator"] = {"type": "MlvlPointGenerator", "strides": strides, "offset": offset}
+        head["bbox_coder"] = "DistancePointBBoxCoder"
+    if coder := head.pop("bbox_coder", None):
+        head["bbox_coder"] = {"type": coder}
+    thresholds = {"nms_pre": 60, "min_bbox_size": 0, "score_thr": 0.05, "max_per_img": 20}
+    return {
+        "type": kind,
+        "data_preprocessor": {"type": "DetDataPreprocessor", "mean": [120.0] * 3, "std": [60.0] * 3},
+        "backbone": {"type": "SwinTransformer", "embed_dims": 16, "depths": [1, 1], "num_heads": [1, 2]}
+        | {"strides": [4, 2], "out_indices": [0, 1]},
+        "neck": {"type": "FPN", "in_channels": [16, 32], "out_channels": 32, "num_outs": 2},
+        "bbox_head": head,
+        "test_cfg": {**thresholds, "nms": {"type": "nms", "iou_threshold": 0.5}, **test},
+    }
+
+
+def query_section(kind: str, *, width: int = 32, **more: Any) -> dict[str, Any]:
+    """The model section of a very small `DINO` or `DeformableDETR` of `width` on the backbone of
+    `dense_section`."""
+    found = dense_section("FCOS")
+    found["neck"]["out_channels"] = width
+    attention = {"embed_dims": width, "num_heads": 4, "num_levels": 2, "dropout": 0.0}
+    layer = {"ffn_cfg": {"embed_dims": width, "feedforward_channels": 64, "ffn_drop": 0.0}}
+    selves = {"embed_dims": width, "num_heads": 4, "dropout": 0.0}
+    found |= {
+        "type": kind,
+        "num_queries": 24,
+        "num_feature_levels": 2,
+        "encoder": {"num_layers": 1, "layer_cfg": {**layer, "self_attn_cfg": attention}},
+        "decoder": {"num_layers": 2, "return_intermediate": True, "post_norm_cfg": None}
+        | {"layer_cfg": {**layer, "self_attn_cfg": selves, "cross_attn_cfg": attention}},
+        "positional_encoding": {"num_feats": width // 2, "normalize": True},
+        "bbox_head": {"type": f"{kind}Head", "num_classes": 80, "embed_dims": width}
+        | {"loss_cls": {"type": "FocalLoss", "use_sigmoid": True}},
+        "test_cfg": {"max_per_img": 20},
+        **more,
+    }
+    if kind == "DINO":
+        noise = {"label_noise_scale": 0.5, "box_noise_scale": 1.0}
+        groups = {"dynamic": True, "num_groups": None, "num_dn_queries": 8}
+        found |= {"dn_cfg": {**noise, "group_cfg": groups}, "with_box_refine": True, "as_two_stage": True}
+    return found
+
+
+def query_detector(kind: str, **more: Any) -> Any:
+    """A detector with queries whose scores and boxes differ from each other."""
+    from compress.detection import DetectorSpace
+
+    torch.manual_seed(0)
+    return spread_head(DetectorSpace(num_classes=80, model=query_section(kind, **more)).build())
+
+
+def dense_detector(kind: str, **test: Any) -> Any:
+    """A one-stage detector whose scores and boxes differ from each other."""
+    from compress.detection import DetectorSpace
+
+    torch.manual_seed(0)
+    return spread_head(DetectorSpace(num_classes=80, model=dense_section(kind, **test)).build())
+
+
+def spread_head(network: Any) -> Any:
+    """`network`, of one stage or with queries, in eval mode with a head of larger weights."""
+    for module in network.bbox_head.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, std=1.5 * module.weight[0].numel() ** -0.5)
+    return network.eval()
+
+
 def spread(network: Any) -> Any:
     """`network` in eval mode with larger weights in its last layers: scores and boxes differ from each other.
 
@@ -70,5 +157,7 @@ def halved(network: Any, samples: list[dict[str, Any]], size: tuple[int, int]) -
         images, _, described = prepared(network, sample, size)
         with torch.no_grad():
             scores.append(network.predict(images, described, rescale=False)[0].pred_instances.scores)
-    network.roi_head.test_cfg.score_thr = in_widest_gap(torch.cat(scores).tolist(), high=0.6)
+    from compress.detection.export.supported import box_settings
+
+    box_settings(network).score_thr = in_widest_gap(torch.cat(scores).tolist(), high=0.6)
     return network

@@ -20,9 +20,9 @@ from ...export.rewriting import rewrite
 from ...plan import UserError
 from ..swin import MaskedShiftWindowMSA, SlicedWindowMSA
 from .boxes import decode
-from .convert import CANDIDATES, described, traced, write
+from .convert import described, traced, write
 from .graph import DetectorGraph
-from .supported import check_detector, check_sizes
+from .supported import CANDIDATES, check_detector, check_sizes
 from .windows import GatheredWindowMSA
 
 STEP = 32

@@ -26,6 +26,13 @@ def decode(priors_N4: Tensor, deltas_N4: Tensor, coder: Any, image_size: Tensor)
     return clip(boxes_N4, image_size) if coder.clip_border else boxes_N4
 
 
+def from_distances(points_N2: Tensor, distances_N4: Tensor, coder: Any, image_size: Tensor) -> Tensor:
+    """Boxes [N, 4] whose sides are `distances_N4` (left, top, right, bottom) from points, clipped as by the
+    DistancePointBBoxCoder `coder`."""
+    boxes_N4 = torch.cat([points_N2 - distances_N4[:, :2], points_N2 + distances_N4[:, 2:]], 1)
+    return clip(boxes_N4, image_size) if coder.clip_border else boxes_N4
+
+
 def clip(boxes_N4: Tensor, image_size: Tensor) -> Tensor:
     """Boxes [N, 4] moved into an image of `image_size` [1, 2], (height, width)."""
     limits = image_size.flip(1).repeat(1, 2)

@@ -15,16 +15,16 @@ from torch import nn
 from ...export.onnx_file import check_opset, inference_copy, strip_traces, trace_onnx
 from ...export.rewriting import rewrite
 from ...plan import Range, UserError, check_setting, replacing
+from .dense import DenseGraph
 from .graph import FORMS, DetectorGraph
+from .queries import QueryGraph
 from .roi_align import FIXED_RATIO
-from .supported import check_detector, check_sizes
+from .supported import box_settings, check_detector, check_sizes, has_queries, is_dense, usual_candidates
 from .windows import gather_windows
 
 INPUTS = ("images", "image_size")
 OUTPUTS = ("boxes", "scores", "labels", "masks")
-CANDIDATES = 2000
 Batch = Annotated[int, Range(at_least=1, at_most=64, remedy="every image adds its own suppression to the graph")]
-
 
 SAMPLED = (
     f"sampling_ratio = 0: form plugin-free takes {FIXED_RATIO} samples a bin and axis instead of as many as the box "
@@ -39,13 +39,13 @@ def export_detector(
     input_size: Sequence[int],
     form: str = "onnxruntime",
     max_detections: int | None = None,
-    candidates: int = CANDIDATES,
+    candidates: int | None = None,
     scale: Sequence[int] | None = None,
     batch: int = 1,
     opset: int = 18,
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """Write `network`, a two-stage detector of MMDetection, as a float32 ONNX file from image to masks.
+    """Write `network`, a detector of MMDetection, as a float32 ONNX file from image to boxes and masks.
 
     Inputs are `images`, float32 [1, 3, H, W] as the data preprocessor makes them, and `image_size`, float32 [1, 2]:
     height and width of the image in its upper left, the rest being padding. Outputs are `boxes` [1, K, 4] (x1, y1, x2,
@@ -56,14 +56,14 @@ def export_detector(
     The file is checked before it takes its name. UserError tells of detectors and sizes that are not exported.
 
     Args:
-        network: a detector of MMDetection with two stages.
+        network: a detector of MMDetection that `check_detector` lets pass.
         path: the file to write.
         input_size: (3, H, W), H and W multiples of 32.
         form: "onnxruntime" uses ONNX's RoiAlign and NonMaxSuppression; "plugin-free" has neither, and no operator of
             data-dependent shape, for TensorRT. There RoIs are sampled at 2 x 2 points a bin where the config has
             `sampling_ratio=0` (as many as the box needs), with a warning, because results then differ.
         max_detections: K; None: the config's `max_per_img`.
-        candidates: see `DetectorGraph`.
+        candidates: see `DetectorGraph`; None: 2000, and as many as 3840 of a detector with one stage.
         scale: (long, short), the sides within which images are scaled, if `input_size` takes them so: for the file's
             entry `preprocessing`. None: images are scaled as large as `input_size` takes them.
         batch: number of images of one call.
@@ -81,13 +81,22 @@ def export_detector(
     check_setting("batch", batch, Batch)
     check_detector(network)
     copied = prepared(network, opset=opset)
-    count = copied.roi_head.test_cfg.max_per_img if max_detections is None else max_detections
-    check_sizes(copied, count, candidates, form=form)
-    graph = DetectorGraph(copied, input_size=size, form=form, max_detections=count, candidates=candidates).eval()
+    count = box_settings(copied).max_per_img if max_detections is None else max_detections
+    most = usual_candidates(copied) if candidates is None else candidates
+    check_sizes(copied, count, most, form=form)
+    kind = graph_class(copied)
+    graph = kind(copied, input_size=size, form=form, max_detections=count, candidates=most).eval()
     if _substitutes(graph, form):
         warnings.warn(SAMPLED, stacklevel=2)
     own = described(network, graph, size, form=form, scale=scale)
     return write(traced(graph, size, opset=opset, batch=batch), path, own, metadata)
+
+
+def graph_class(network: Any) -> type[DetectorGraph]:
+    """What computes the detections of `network`, a detector that `check_detector` lets pass."""
+    if has_queries(network):
+        return QueryGraph
+    return DenseGraph if is_dense(network) else DetectorGraph
 
 
 def write(proto: Any, path: str | Path, own: dict[str, Any], metadata: dict[str, str] | None) -> Path:
@@ -198,12 +207,12 @@ def _preprocessing(network: Any, size: tuple[int, int, int], scale: Sequence[int
 
 def _settings(graph: DetectorGraph, form: str) -> dict[str, Any]:
     """What whoever runs the file, or compares it, has to know."""
-    cfg = graph.rcnn_cfg
+    cfg = graph.box_cfg
     return {
         "form": form,
         "max_detections": graph.max_detections,
         "candidates": graph.candidates,
-        "score_threshold": cfg.score_thr,
+        "score_threshold": cfg.get("score_thr", 0),
         "mask_threshold": cfg.get("mask_thr_binary", 0.5) if graph.mask_heads else None,
         "fixed_sampling": FIXED_RATIO if _substitutes(graph, form) else None,
     }

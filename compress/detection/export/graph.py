@@ -45,19 +45,25 @@ class DetectorGraph(nn.Module):
         self, network: Any, *, input_size: tuple[int, int, int], form: str, max_detections: int, candidates: int
     ) -> None:
         super().__init__()
-        head = network.roi_head
         self.network, self.form = network, FORMS[form]
-        self.rpn_cfg, self.rcnn_cfg = network.rpn_head.test_cfg, head.test_cfg
-        self.max_detections, self.candidates = max_detections, candidates
+        self.input_size, self.max_detections, self.candidates = input_size, max_detections, candidates
+        dense_head = self._take(network)
+        with torch.no_grad():
+            self.shapes = [level.shape for level in network.extract_feat(torch.zeros(1, *input_size))]
+        sizes = [shape[-2:] for shape in self.shapes]
+        priors = dense_head.prior_generator.grid_priors(sizes, device="cpu") if dense_head is not None else ()
+        for level, anchors_A4 in enumerate(priors):
+            self.register_buffer(f"anchors_{level}", anchors_A4, persistent=False)
+
+    def _take(self, network: Any) -> Any:
+        """Keep the heads and settings of `network`; returns the head that has priors on every level, if any."""
+        head = network.roi_head
+        self.rpn_cfg, self.box_cfg = network.rpn_head.test_cfg, head.test_cfg
         self.box_heads, self.mask_heads = stages(head.bbox_head), stages(head.mask_head) if head.with_mask else []
         self.box_pooling = [Pooling.of(extractor) for extractor in stages(head.bbox_roi_extractor)]
         extractors = stages(head.mask_roi_extractor) if head.with_mask else []
         self.mask_pooling = [Pooling.of(extractor) for extractor in extractors]
-        with torch.no_grad():
-            self.shapes = [level.shape for level in network.extract_feat(torch.zeros(1, *input_size))]
-        sizes = [shape[-2:] for shape in self.shapes]
-        for level, anchors_A4 in enumerate(network.rpn_head.prior_generator.grid_priors(sizes, device="cpu")):
-            self.register_buffer(f"anchors_{level}", anchors_A4, persistent=False)
+        return network.rpn_head
 
     def forward(self, images: Tensor, image_size: Tensor) -> tuple[Tensor, ...]:
         """Normalised images [B, C, H, W], of which the upper left `image_size` [B, 2] (height, width) is no padding.
@@ -87,8 +93,8 @@ class DetectorGraph(nn.Module):
         boxes, scores = [], []
         for level, (logits, deltas) in enumerate(zip(*head(maps), strict=True)):
             anchors_A4 = getattr(self, f"anchors_{level}")
-            best_1N, order_1N = _rows(logits, 1).reshape(1, -1).sigmoid().topk(min(cfg.nms_pre, len(anchors_A4)))
-            anchors_N4, deltas_N4 = (rows.index_select(0, order_1N[0]) for rows in (anchors_A4, _rows(deltas, 4)))
+            best_1N, order_1N = rows_of(logits, 1).reshape(1, -1).sigmoid().topk(min(cfg.nms_pre, len(anchors_A4)))
+            anchors_N4, deltas_N4 = (rows.index_select(0, order_1N[0]) for rows in (anchors_A4, rows_of(deltas, 4)))
             boxes.append(decode(anchors_N4, deltas_N4, head.bbox_coder, image_size))
             scores.append(best_1N[0])
         most = max(map(len, boxes))
@@ -129,16 +135,21 @@ class DetectorGraph(nn.Module):
         self, rois_N4: Tensor, logits_NC: Tensor, deltas: Tensor, valid_N: Tensor, image_size: Tensor
     ) -> tuple[Tensor, ...]:
         """Boxes [K, 4], scores [K] and labels [K] of the last stage, after suppression class by class."""
-        head, cfg = self.box_heads[-1], self.rcnn_cfg
+        head = self.box_heads[-1]
         scores_NC = torch.where(valid_N.unsqueeze(1), logits_NC.softmax(1)[:, :-1], 0.0)
         scores_1M, order_1M = scores_NC.reshape(1, -1).topk(min(self.candidates, scores_NC.numel()))
         row_M = torch.div(order_1M[0], head.num_classes, rounding_mode="floor")
         label_M = order_1M[0] - row_M * head.num_classes
         deltas_M4 = _of_class(deltas.index_select(0, row_M), label_M, head)
         boxes_M4 = decode(rois_N4.index_select(0, row_M), deltas_M4, head.bbox_coder, image_size)
-        valid_1M = scores_1M > cfg.score_thr
-        keep_1M = self._suppress(boxes_M4.unsqueeze(0), valid_1M, label_M.unsqueeze(0), cfg.nms.iou_threshold)
-        scores_1K, order_1K = torch.where(keep_1M, scores_1M, 0.0).topk(self.max_detections)
+        return self._left(boxes_M4, scores_1M, label_M, scores_1M > self.box_cfg.score_thr)
+
+    def _left(self, boxes_M4: Tensor, scores_1M: Tensor, label_M: Tensor, valid_1M: Tensor) -> tuple[Tensor, ...]:
+        """Boxes [K, 4], scores [K] and labels [K] of the best of what is valid after suppression class by class."""
+        threshold = self.box_cfg.nms.iou_threshold
+        keep_1M = self._suppress(boxes_M4.unsqueeze(0), valid_1M, label_M.unsqueeze(0), threshold)
+        count = min(self.max_detections, scores_1M.shape[1])
+        scores_1K, order_1K = torch.where(keep_1M, scores_1M, 0.0).topk(count)
         found_K = scores_1K[0] > 0
         boxes_K4 = torch.where(found_K.unsqueeze(1), boxes_M4.index_select(0, order_1K[0]), 0.0)
         return boxes_K4, scores_1K[0], torch.where(found_K, label_M.index_select(0, order_1K[0]), -1)
@@ -167,7 +178,7 @@ class DetectorGraph(nn.Module):
         return torch.where(scores_K[:, None, None] > 0, torch.stack(masks).mean(0), 0.0)
 
 
-def _rows(map_1XHW: Tensor, size: int) -> Tensor:
+def rows_of(map_1XHW: Tensor, size: int) -> Tensor:
     """[H * W * X / size, size]: `size` numbers for each anchor, in the order of the anchors."""
     return map_1XHW[0].permute(1, 2, 0).reshape(-1, size)
 

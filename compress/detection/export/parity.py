@@ -19,6 +19,7 @@ from ...export.parity import ParityError
 from ...export.session import onnx_session
 from ...plan import UserError
 from ..sizes import padded_size
+from .supported import box_settings
 
 SAME_IOU, SAME_SCORE, SAME_MASK = 0.99, 1e-3, 0.02
 """How alike two detections are: overlap above, difference of scores and of mask probabilities at most."""
@@ -105,6 +106,7 @@ def _predicted(
             raise UserError(f"samples: an image of {h} x {w} is larger than {path} takes ({height} x {width})")
         images = images[:, :, :h, :w]
         images = F.pad(images, (0, width - w, 0, height - h), value=float(reference.data_preprocessor.pad_value))
+        described.set_metainfo({"batch_input_shape": size})
         (described,) = reference.predict(images, [described], rescale=False)
     return described, {"images": images.numpy(), "image_size": np.array([[h, w]], np.float32)}
 
@@ -117,8 +119,7 @@ def repeated(feed: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray
 def _reference(network: nn.Module, settings: dict[str, Any]) -> Any:
     """A copy of `network` whose `predict` gives masks as probabilities in steps of 1/255."""
     copied: Any = inference_copy(network)
-    copied.roi_head.test_cfg.mask_thr_binary = -1
-    copied.roi_head.test_cfg.max_per_img = settings["max_detections"]
+    box_settings(copied).update(mask_thr_binary=-1, max_per_img=settings["max_detections"])
     for module in copied.modules():
         if settings["fixed_sampling"] and getattr(module, "sampling_ratio", None) == 0:
             module.sampling_ratio = settings["fixed_sampling"]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .convert import CANDIDATES, prepared
-from .graph import DetectorGraph
+from .convert import graph_class, prepared
+from .supported import box_settings, usual_candidates
 
 UNSEEN = 1e-30
 """Factor of what must be computed and must not be compared: order and number of detections hang on rounding."""
@@ -30,12 +30,12 @@ class TimedDetector(nn.Module):
         network = prepared(detector)
         for name, module in network.named_children():
             self.add_module(name, module)
-        graph = DetectorGraph(
+        graph = graph_class(network)(
             network,
             input_size=input_size,
             form="onnxruntime",
-            max_detections=network.roi_head.test_cfg.max_per_img,
-            candidates=CANDIDATES,
+            max_detections=box_settings(network).max_per_img,
+            candidates=usual_candidates(network),
         )
         self._graphs = [graph.eval()]  # in a list, so that layers are registered once
         generator = torch.Generator().manual_seed(0)
