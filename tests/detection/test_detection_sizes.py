@@ -8,7 +8,8 @@ from run_tool import run_tool
 
 pytest.importorskip("mmdet")
 from compress.detection.data import CocoData, DetectionData
-from compress.detection.sizes import check_fitting, fits, forms, orientation, scale_of, shown_size
+from compress.detection.sizes import check_fitting, fits, padded_size, scale_of, shown_size
+from compress.export.forms import orientation
 from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.spaces import Card, save_model
@@ -34,11 +35,11 @@ def test_sizes_are_what_the_test_pipeline_makes(steps, config):
 
 
 def test_a_size_and_its_other_form():
-    assert (forms((96, 128)), forms((64, 64))) == ([(96, 128), (128, 96)], [(64, 64)])
+    assert [padded_size(*size) for size in ((96, 98), (1, 64))] == [(96, 128), (32, 64)]
     assert [orientation(size) for size in ((96, 128), (128, 96), (64, 64))] == ["landscape", "portrait", "landscape"]
     assert fits((128, 90), (96, 128))
     assert not fits((97, 97), (96, 128))
-    assert [scale_of(steps) for steps in RESIZES] == [(128, 96), None, None, None, None]
+    assert [scale_of(steps) for steps in RESIZES] == [[128, 96], None, None, None, None]
 
 
 def test_validation_images_that_do_not_fit_are_refused_before_anything_is_trained(

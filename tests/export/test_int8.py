@@ -300,7 +300,7 @@ def test_bad_config(options):
         (["FOLDER", "--to", "onnx", "--calibration-images", "0", "--reduce-range", "-o", "OUT/m.onnx"],
          "--to onnx: calibration_images, reduce_range has a meaning for --to ort-int8 only; leave it out"),
         (["OUT", "--to", "ort-int8", "-o", "OUT/m.onnx"],
-         "OUT: no recipe.json in OUT, which would name its data; give the folder of a run"),
+         "OUT/model.json: no such file; restore it, or export the model again"),
         (["FOLDER", "--to", "ort-int8", "-o", "OUT/m.onnx", "--cfg-options", "data.input_size=8", "data.resize=8"],
          "FOLDER: made for input_size = [3, 16, 16], and the data have [3, 8, 8]; set the recipe's data section to the "
          "network's"),
