@@ -29,10 +29,6 @@ INERT = (
 """Keys of a model section, beside those of losses, by which networks with the same weights may differ."""
 
 
-ALONE = ("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm", "conv1.", "bn1.", "layer")
-"""What names begin with in a Swin or a ResNet without a detector around it."""
-
-
 def check_same_model(theirs: Any, ours: Mapping[str, Any]) -> None:
     """UserError, which names the first differences, unless two model sections are of one architecture."""
     there, here = dict(_leaves(theirs, "model")), dict(_leaves(ours, "model"))
@@ -67,6 +63,10 @@ def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     kept = {name: value for name, value in own.items() if not name.endswith("attn_mask")}
     rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
     return {**swin_converter(kept), **rest}
+
+
+ALONE = ("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm", "conv1.", "bn1.", "layer")
+"""What names begin with in a Swin or a ResNet without a detector around it."""
 
 
 def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
