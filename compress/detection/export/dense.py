@@ -35,7 +35,7 @@ class DenseGraph(DetectorGraph):
         """What `forward` returns, from the neck's maps, [1, C, h, w] each."""
         head, levels = self.network.bbox_head, []
         for level, outputs in enumerate(zip(*head(maps), strict=True)):
-            levels.append(self._best(level, outputs, image_size))
+            levels.append(self._of_level(level, outputs, image_size))
         boxes_P4, scores_P, labels_P = (torch.cat(values) for values in zip(*levels, strict=True))
         scores_1M, order_1M = scores_P.unsqueeze(0).topk(min(self.candidates, len(scores_P)))
         boxes_M4, labels_M = boxes_P4.index_select(0, order_1M[0]), labels_P.index_select(0, order_1M[0])
@@ -46,7 +46,7 @@ class DenseGraph(DetectorGraph):
         found = self._left(boxes_M4, scores_1M, labels_M, scores_1M >= 0)
         return tuple(values.unsqueeze(0) for values in found)
 
-    def _best(self, level: int, outputs: Sequence[Tensor], image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_level(self, level: int, outputs: Sequence[Tensor], image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes [P, 4], scores [P] and labels [P] of a level's best pairs; those that do not count have score 0."""
         (logits, boxes, *factors), head, cfg = outputs, self.network.bbox_head, self.box_cfg
         priors, n_classes = getattr(self, f"anchors_{level}"), head.cls_out_channels
