@@ -17,9 +17,6 @@ install()
 # MMDetection asks for an optional package, and its mask heads copy tensors as PyTorch advises against, image by image.
 warnings.filterwarnings("ignore", "faster_coco_eval is not installed", UserWarning, module="mmdet")
 warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, module="mmdet")
-# Its heads call what it has given up itself, and PyTorch's grids without an argument that will be wanted.
-warnings.filterwarnings("ignore", "DeprecationWarning: `num_anchors` is deprecated", UserWarning, module="mmdet")
-warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning, module="torch.functional")
 with contextlib.redirect_stdout(io.StringIO()):  # MMDetection prints which optional packages it did not find
     needs("mmdet.datasets", package="MMDetection", extra="detection", what="a detector")
 

@@ -29,18 +29,15 @@ INERT = (
 """Keys of a model section, beside those of losses, by which networks with the same weights may differ."""
 
 
-DIMS = ("model.backbone.head_dims", "model.backbone.mlp_dims")
-"""Where a pruned config has its widths."""
-
-ALONE = ("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm", "conv1.", "bn1.", "layer")
-"""What names begin with in a Swin or a ResNet without a detector around it."""
+DIMS = ("model.backbone.head_dims", "model.backbone.mlp_dims", "model.backbone.widths.")
+"""What the widths of a pruned config begin with."""
 
 
 def check_same_model(theirs: Any, ours: Mapping[str, Any]) -> None:
     """UserError, which names the first differences, unless two model sections are of one architecture."""
     there, here = dict(_leaves(theirs, "model")), dict(_leaves(ours, "model"))
     odd = [key for key in here.keys() | there.keys() if here.get(key) != there.get(key)]
-    if odd and all(key in DIMS for key in odd):
+    if odd and all(key.startswith(DIMS) for key in odd):
         raise UserError(
             "its widths are counted from the unpruned config, and space.config is a pruned one; give the config that "
             "the run was made with, or MMDetection's checkpoint (model.pth)"
@@ -86,6 +83,10 @@ def in_mmdetection_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     kept = {name: value for name, value in own.items() if not name.endswith("attn_mask")}
     rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
     return {**swin_converter(kept), **rest}
+
+
+ALONE = ("layers.", "stages.", "patch_embed.", "absolute_pos_embed", "norm", "conv1.", "bn1.", "layer")
+"""What names begin with in a Swin or a ResNet without a detector around it."""
 
 
 def backbone_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:

@@ -1,8 +1,8 @@
 """Stands in for `mmcv._ext`, MMCV's compiled operators, where they are not installed.
 
-Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss is written in PyTorch, and deformable
-attention is MMCV's own form in PyTorch, CPU and CUDA alike; every other operator raises one clear sentence when it is
-called. Where MMCV has its own operators, nothing is replaced.
+Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss is written in PyTorch, CPU and CUDA
+alike; every other operator raises one clear sentence when it is called. Where MMCV has its own operators, nothing is
+replaced.
 """
 
 from __future__ import annotations
@@ -210,45 +210,6 @@ def _focal_terms(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -
     sign = torch.where(is_class, 1.0, -1.0).to(x.dtype)
     factor = torch.where(is_class, alpha, 1 - alpha).to(x.dtype)
     return sign, factor, F.logsigmoid(sign * x), torch.sigmoid(-sign * x)
-
-
-def ms_deform_attn_forward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    *,
-    im2col_step: int,
-) -> Tensor:
-    """Deformable attention (Zhu et al., arXiv 2010.04159), [B, Q, C], of values [B, L, heads, C / heads]."""
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-
-    return multi_scale_deformable_attn_pytorch(value, spatial_shapes, sampling_locations, attention_weights)
-
-
-def ms_deform_attn_backward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    *,
-    im2col_step: int,
-) -> None:
-    """Its gradients at values, places and weights, into the last three tensors; the forward pass is computed again."""
-    given = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
-    with torch.enable_grad():
-        output = ms_deform_attn_forward(
-            given[0], spatial_shapes, level_start_index, *given[1:], im2col_step=im2col_step
-        )
-        found = torch.autograd.grad(output, given, grad_output)
-    for to, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), found, strict=True):
-        to.copy_(grad)
 
 
 def _at_least_single(x: Tensor) -> Tensor:
