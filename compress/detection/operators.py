@@ -1,8 +1,8 @@
 """Stands in for `mmcv._ext`, MMCV's compiled operators, where they are not installed.
 
-Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss is written in PyTorch, CPU and CUDA
-alike; every other operator raises one clear sentence when it is called. Where MMCV has its own operators, nothing is
-replaced.
+Non-maximum suppression and RoIAlign come from torchvision, the sigmoid focal loss and multi-scale deformable attention
+are computed in PyTorch, CPU and CUDA alike; every other operator raises one clear sentence when it is called. Where
+MMCV has its own operators, nothing is replaced.
 """
 
 from __future__ import annotations
@@ -210,6 +210,41 @@ def _focal_terms(logits: Tensor, target: Tensor, weight: Tensor, alpha: float) -
     sign = torch.where(is_class, 1.0, -1.0).to(x.dtype)
     factor = torch.where(is_class, alpha, 1 - alpha).to(x.dtype)
     return sign, factor, F.logsigmoid(sign * x), torch.sigmoid(-sign * x)
+
+
+def ms_deform_attn_forward(
+    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, *, im2col_step: int
+) -> Tensor:
+    """Multi-scale deformable attention of `value` [B, S, H, D], as MMCV computes it in PyTorch, [B, Q, H * D].
+
+    `shapes` [L, 2] are the levels' heights and widths, `starts` [L] where they begin in S; `locations` are
+    [B, Q, H, L, P, 2], `weights` [B, Q, H, L, P]; `im2col_step` is a matter of memory alone.
+    """
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    return multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    shapes: Tensor,
+    starts: Tensor,
+    locations: Tensor,
+    weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_locations: Tensor,
+    grad_weights: Tensor,
+    *,
+    im2col_step: int,
+) -> None:
+    """The gradients of `ms_deform_attn_forward`, computed again, from the one at its output, into the last three."""
+    with torch.enable_grad():
+        given = [tensor.detach().requires_grad_() for tensor in (value, locations, weights)]
+        output = ms_deform_attn_forward(given[0], shapes, starts, given[1], given[2], im2col_step=im2col_step)
+        gradients = torch.autograd.grad(output, given, grad_output)
+    for into, gradient in zip((grad_value, grad_locations, grad_weights), gradients, strict=True):
+        into.copy_(gradient)
 
 
 def _at_least_single(x: Tensor) -> Tensor:
