@@ -106,7 +106,7 @@ def _predicted(
             raise UserError(f"samples: an image of {h} x {w} is larger than {path} takes ({height} x {width})")
         images = images[:, :, :h, :w]
         images = F.pad(images, (0, width - w, 0, height - h), value=float(reference.data_preprocessor.pad_value))
-        described.set_metainfo({"batch_input_shape": size})
+        described.set_metainfo({"batch_input_shape": (height, width)})
         (described,) = reference.predict(images, [described], rescale=False)
     return described, {"images": images.numpy(), "image_size": np.array([[h, w]], np.float32)}
 
