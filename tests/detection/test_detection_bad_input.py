@@ -239,8 +239,6 @@ def test_configs(refused, config_file, tmp_path):
     ):
         broken.write_text(text)
         refused("train", config=broken, says=("space.config", *says))
-    for name in ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"):
-        refused("train", config=f"mmdet::{name}", says=("its backbone is 'ResNet'", "SwinTransformer", "recipes/"))
     refused("train", config="mmdet::swin/gone.py", says=("space.config", "mmdet::swin/gone.py", "cannot be read"))
     refused("train", recipe=TWIN, says=("is MMDetection's config", "space.config"))
     refused("train", more=["space.depth=3"], says=("space.depth", "no such setting"))

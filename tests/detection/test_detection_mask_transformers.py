@@ -83,7 +83,7 @@ model["train_cfg"] = dict(assigner=dict(type="HungarianAssigner", match_costs=[
     dict(type="ClassificationCost", weight=1.0), dict(type="FocalLossCost", weight=20.0, binary_input=True),
     dict(type="DiceCost", weight=1.0, pred_act=True, eps=1.0)]), sampler=dict(type="MaskPseudoSampler"))
 """
-LEFT_OUT = "stages export and measure will be left out: network: {} is no two-stage detector"
+LEFT_OUT = "stages export and measure will be left out: network: {} is not exported whole"
 
 
 @pytest.fixture(scope="module", params=["Mask2Former", "MaskFormer"])

@@ -62,7 +62,7 @@ def is_dense(network: Any) -> bool:
     """Whether one head finds everything: a detector of one stage."""
     from mmdet.models.detectors import SingleStageDetector
 
-    return isinstance(network, SingleStageDetector)
+    return isinstance(network, SingleStageDetector) and hasattr(network, "bbox_head")  # MaskFormer has none
 
 
 def has_queries(network: Any) -> bool:
