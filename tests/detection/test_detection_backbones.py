@@ -219,3 +219,10 @@ def test_widths_of_a_config_that_do_not_fit_are_refused(widths, says):
     own["backbone"] = {"type": "SlicedBackbone", "of": own["backbone"], "widths": widths}
     with pytest.raises(UserError, match=says):
         DetectorSpace(num_classes=80, model=own)
+
+
+def test_what_a_backbone_is_of_is_a_registered_class():
+    own = section("ResNet")
+    own["backbone"] = {"type": "SlicedBackbone", "of": {"type": "os.system", "command": "true"}}
+    with pytest.raises(UserError, match=r"model\.backbone\.of\.type = 'os\.system': must be the name of a class"):
+        DetectorSpace(num_classes=80, model=own)
