@@ -1,7 +1,7 @@
 """Selection for traced networks whose streams link their groups: processor seconds, one thread, and the score kept.
 
-Random scores, or `tied` ones: one value for all channels of a group. Budgets of MACs, widths in multiples of 8 and, with
-the balanced gain, exact ones (with the plain sum those are a threshold's).
+Random scores, or `tied` ones: one value for all channels of a group. Budgets of MACs, widths in multiples of 8 and,
+with the balanced gain, exact ones (with the plain sum those are a threshold's).
 """
 
 from __future__ import annotations
