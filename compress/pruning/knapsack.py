@@ -91,16 +91,15 @@ def best_widths(
     widths = {name: sorted(set(allowed[name])) for name in sorted(values)}
     operators = [part for op in operators for part in without_sums(op)]
     together = [sorted(names) for names in members_of(blocks or {}) if any(0 in widths[name] for name in names)]
-    many = [
-        names for names in _components(operators, widths, together) if _combinations(names, widths) > MOST_COMBINATIONS
-    ]
+    linked = _components(operators, widths, together)
+    many = [names for names in linked if _combinations(names, widths) > MOST_COMBINATIONS]
     steps = coarse(widths, chain(*many), lambda grids: _entries(operators, grids, many) <= MOST_ENTRIES)
     grids = {name: every(own, steps[name]) for name, own in widths.items()}
-    best = _best(values, operators, limits, grids, together, known)
+    best = _best(values, operators, limits, grids, linked, together, known)
     while any(step > 1 for step in steps.values()):
         steps = {name: max(step // FINER, 1) for name, step in steps.items() if step > 1}
         grids |= {name: around(widths[name], best[name], step) for name, step in steps.items()}
-        best = _best(values, operators, limits, grids, together, best)
+        best = _best(values, operators, limits, grids, linked, together, best)
     return {name: best[name] for name in values}
 
 
@@ -109,11 +108,12 @@ def _best(
     operators: Sequence[Operator],
     limits: Sequence[Limit],
     widths: Mapping[str, Sequence[int]],
+    linked: Sequence[Sequence[str]],
     together: Sequence[Sequence[str]],
     known: Widths | None,
 ) -> Widths:
     """The best of `widths`, or those `known` where they hold as much."""
-    classes, owner = _classes({name: values[name] for name in widths}, operators, widths, together)
+    classes, owner = _classes({name: values[name] for name in widths}, linked, widths, together)
     pairs, fixed = _priced(operators, limits, widths, classes, owner)
     room = np.array([limit.most for limit in limits], dtype=float) - fixed
     try:
@@ -152,18 +152,18 @@ def _held(values: Mapping[str, Sequence[float]], widths: Widths) -> float:
 
 def _classes(
     values: Mapping[str, Sequence[float]],
-    operators: Sequence[Operator],
+    linked: Sequence[Sequence[str]],
     widths: Mapping[str, Sequence[int]],
     together: Sequence[Sequence[str]],
 ) -> tuple[list[Choices], dict[str, int]]:
-    """Blocks of groups, or parts of them where a block has too many combinations; and the class of every group.
+    """Blocks of groups, `linked`, or parts of them where one has too many combinations; and the class of every group.
 
     A part is a group, or those groups of a residual block, `together`, that may only be emptied together.
     """
     held = {name: np.concatenate([[0.0], np.cumsum(v)])[widths[name]] for name, v in values.items()}
     own = {name: names for names in together for name in names}
     classes: list[Choices] = []
-    for names in _components(operators, widths, together):
+    for names in linked:
         parts = list({id(part): part for part in (own.get(name, [name]) for name in names)}.values())
         whole = _combinations(names, widths) <= MOST_COMBINATIONS
         for part in [names] if whole else parts:

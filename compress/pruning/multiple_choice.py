@@ -28,7 +28,6 @@ class Relaxed(NamedTuple):
     bound: float
     known: list[int] | None
     multipliers: np.ndarray
-    order: Elimination
 
 
 def solve(classes: Sequence[Choices], pairs: Mapping[Pair, np.ndarray], most: np.ndarray) -> list[int] | None:
@@ -45,7 +44,7 @@ def solve(classes: Sequence[Choices], pairs: Mapping[Pair, np.ndarray], most: np
         known = found.known
         if known is not None and linked.score(known) >= (1 - GAP) * found.bound:
             return known
-        left = promising(linked, most, found)
+        left = promising(linked, most, order, found)
     elif sum(table[..., 0].size for table in pairs.values()) > MOST_VARIABLES:
         known = climbed(linked, most)
         if known is not None:
@@ -69,17 +68,17 @@ def relaxed(linked: Linked, most: np.ndarray, order: Elimination) -> Relaxed:
     smallest such bound is found by cutting planes.
     """
     multipliers, bound = _dual(linked, most, order)
-    return Relaxed(bound, _known(linked, most, multipliers, order), multipliers, order)
+    return Relaxed(bound, _known(linked, most, multipliers, order), multipliers)
 
 
-def promising(linked: Linked, most: np.ndarray, found: Relaxed) -> list[np.ndarray]:
+def promising(linked: Linked, most: np.ndarray, order: Elimination, found: Relaxed) -> list[np.ndarray]:
     """The combinations of each class that can be in a choice at least as good as the known one of `found`.
 
     A combination is out with which f(l) of the best multipliers is less than what the known choice holds.
     """
-    marginals = found.order.marginals(*_reduced(linked, found.multipliers))
     if found.known is None:
-        return [np.arange(len(each)) for each in marginals]
+        return [np.arange(len(each.score)) for each in linked.classes]
+    marginals = order.marginals(*_reduced(linked, found.multipliers))
     least = linked.score(found.known) - found.multipliers @ most - 1e-9 * abs(found.bound)
     return [np.flatnonzero(each >= min(least, each.max())) for each in marginals]
 

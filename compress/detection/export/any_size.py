@@ -18,15 +18,13 @@ from torch.nn import functional as F
 from ...export.onnx_file import HARD_MASK, check_opset, inference_copy
 from ...export.rewriting import rewrite
 from ...plan import UserError
-from ..swin import MaskedShiftWindowMSA, SlicedWindowMSA
+from ..sizes import STEP
+from ..swin import MaskedShiftWindowMSA
 from .boxes import decode
 from .convert import described, traced, write
-from .graph import DetectorGraph
+from .graph import DetectorGraph, rows_of
 from .supported import CANDIDATES, check_detector, check_sizes
-from .windows import GatheredWindowMSA
-
-STEP = 32
-"""What sides of images are padded to multiples of."""
+from .windows import gather_windows
 
 EXAMPLE = (3, 7 * STEP, 9 * STEP)
 """Size that the graph is traced with: no two axes of a map are equal, or multiples of windows."""
@@ -90,12 +88,8 @@ def free(network: Any, *, opset: int = 18) -> Any:
             "network: only detectors with two stages and a Swin whose maps halve, without a table of absolute "
             "positions, are exported for images of any size; give an input size"
         )
+    gather_windows(copied, FreeShiftWindowMSA)
     for module in copied.modules():
-        if isinstance(module, SlicedWindowMSA):
-            module.__class__ = GatheredWindowMSA
-            module.look_up()
-        elif isinstance(module, MaskedShiftWindowMSA):
-            module.__class__ = FreeShiftWindowMSA
         if getattr(module, "adap_padding", None) is not None:
             module.adap_padding = None  # sides are multiples of all strides
     return rewrite(copied, opset=opset)
@@ -147,9 +141,9 @@ class AnySizeGraph(DetectorGraph):
         for anchors_A4, (logits, deltas) in zip(
             head.prior_generator.grid_priors(sizes, device="cpu"), zip(*head(maps), strict=True), strict=True
         ):
-            scores_1A = logits[0].permute(1, 2, 0).reshape(1, -1).sigmoid()
+            scores_1A = rows_of(logits, 1).reshape(1, -1).sigmoid()
             best_1N, order_1N = F.pad(scores_1A, (0, cfg.nms_pre), value=-1.0).topk(cfg.nms_pre)
-            rows = (anchors_A4, deltas[0].permute(1, 2, 0).reshape(-1, 4))
+            rows = (anchors_A4, rows_of(deltas, 4))
             anchors_N4, deltas_N4 = (F.pad(each, (0, 0, 0, cfg.nms_pre)).index_select(0, order_1N[0]) for each in rows)
             boxes.append(decode(anchors_N4, deltas_N4, head.bbox_coder, image_size))
             scores.append(best_1N[0])

@@ -68,11 +68,14 @@ class GatheredWindowMSA(SlicedWindowMSA):
         self.register_buffer("bias_1HNN", bias.permute(2, 0, 1).unsqueeze(0).contiguous(), persistent=False)
 
 
-def gather_windows(network: nn.Module) -> None:
-    """Give the attention of our Swin backbone in `network`, in eval mode, its form for export, in place."""
+def gather_windows(network: nn.Module, shifted: type[MaskedShiftWindowMSA] = GatheredShiftWindowMSA) -> None:
+    """Give the attention of our Swin backbone in `network`, in eval mode, its form for export, in place.
+
+    `shifted` is the form of what goes around windows.
+    """
     for module in network.modules():
         if isinstance(module, SlicedWindowMSA):
             module.__class__ = GatheredWindowMSA
             module.look_up()
         elif isinstance(module, MaskedShiftWindowMSA):
-            module.__class__ = GatheredShiftWindowMSA
+            module.__class__ = shifted
