@@ -21,7 +21,7 @@ from compress.measure.kit.reading import read_measured, table_of_kit
 from compress.measure.kit.writing import write_kit, write_table_kit
 from compress.plan import UserError
 from compress.plan.table_file import TOTALS
-from compress.spaces import PreResNetSpace, sizes
+from compress.spaces import PreResNetSpace, blocks_of, members_of, sizes
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes/width/preresnet20_digits_rarts.py"
 SPACE, SIZE = made("preresnet")[:2]
@@ -209,6 +209,32 @@ def test_times_of_another_kit_or_network_are_refused(kit, tmp_path):
     assert not (tmp_path / "no.json").exists()
     (kit / "manifest.json").unlink()
     refused(r"manifest\.json: no such file; put measured\.json beside the kit's manifest\.json")
+
+
+def test_blocks_are_gone_from_some_networks_of_a_kit(kit, tmp_path, monkeypatch):
+    space = PreResNetSpace(20, 5)
+    removable = {name for block in members_of(blocks_of(space.groups)) for name in block}
+    designs = []
+    monkeypatch.setattr(writing, "write_kit", lambda *args, **options: designs.extend(args[3]))
+    write_table_kit(space, tmp_path / "new", input_size=SIZE, config=CONFIG)
+    assert {name for design in designs for name, width in design.items() if not width} <= removable
+    assert any(0 in design.values() for design in designs)
+    manifest = json.loads((kit / "manifest.json").read_text())
+    names = [network["name"] for network in manifest["networks"]]
+    manifest["sizes"] = sizes(space.groups)
+    manifest["key"]["arch"] = space.arch
+
+    def table(designs):
+        manifest["networks"] = [{"name": n, "widths": w} for n, w in zip(names, designs, strict=True)]
+        (kit / "manifest.json").write_text(json.dumps(manifest))
+        made_up_times(kit, lambda widths: 0.1 + sum(widths.values()) / 500)
+        return table_of_kit(space, tmp_path / "table.json", kit / "measured.json", input_size=SIZE)
+
+    block = next(name for name in sorted(removable))
+    assert 0 in table(designs).widths[block]
+    kept = next(name for name in sizes(space.groups) if name not in removable)
+    with pytest.raises(UserError, match=f"width 0 of {kept} is no multiple of 4"):
+        table([{**design, kept: 0} for design in designs])
 
 
 def test_a_kit_of_plans_makes_no_table(kit, tmp_path):

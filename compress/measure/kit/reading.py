@@ -12,7 +12,7 @@ from ...plan import UserError, read_stored, sha256
 from ...plan.kit_file import FORMAT, MANIFEST, Manifest, Measured
 from ...plan.locking import sole_use
 from ...plan.table_file import TOTALS
-from ...spaces import Space, sizes
+from ...spaces import Space, blocks_of, members_of, sizes
 from ..designs import allowed_widths
 from ..fitting import FOLDS
 from ..profiling import Timing, whole_calls
@@ -126,11 +126,12 @@ def table_of_kit(
 
 
 def _check_widths(found: KitResult, space: Space) -> None:
-    """UserError for widths off the grid, which no kit of ours has."""
+    """UserError for widths off the grid, which no kit of ours has; blocks may be gone."""
     grids = allowed_widths(space.groups, found.manifest["multiple"])
+    removable = {name for block in members_of(blocks_of(space.groups)) for name in block}
     for network in found.manifest["networks"]:
         for group, width in network["widths"].items():
-            if width not in grids[group]:
+            if width not in grids[group] and not (width == 0 and group in removable):
                 raise UserError(
                     f"{found.path.with_name(MANIFEST)}: width {width} of {group} is no multiple of "
                     f"{found.manifest['multiple']}; write the kit again"

@@ -7,12 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...plan import UserError, sha256, write_json, write_text
 from ...plan.kit_file import FORMAT, MANIFEST, MEASURED, UNPRUNED
 from ...plan.system import storing
+from ...plan.table_file import TOTALS
 from ...spaces import Space, sizes
 from ..environment import versions
 from ..graphs import WidthGraphs
@@ -38,7 +40,8 @@ def write_table_kit(
 ) -> Path:
     """Write the networks that a latency table of `space` is made of to the new `folder`; its path.
 
-    They are those that `build_table` would measure first. Bring the folder to the device and run measure_kit.py there.
+    They are those that `build_table` would measure first for a table of totals, which is what comes of a kit: some lack
+    residual blocks. Bring the folder to the device and run measure_kit.py there.
 
     Args:
         space: whose networks are written.
@@ -51,8 +54,9 @@ def write_table_kit(
 
     Example::
 
-        write_table_kit(space, "kit", input_size=(3, 32, 32), config=TableConfig(designs=24, way="totals"))
+        write_table_kit(space, "kit", input_size=(3, 32, 32), config=TableConfig(designs=24))
     """
+    config = replace(config, way=TOTALS)
     designs = first_designs(space, input_size, config)
     return write_kit(space, folder, "table", designs, input_size=input_size, config=config, progress=progress)
 
