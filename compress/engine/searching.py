@@ -18,7 +18,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
 from ..plan import UserError
-from ..search import Scoring
+from ..search import Scoring, harms_of
 from ..spaces import Space
 from .finite import odd_tensor
 from .loaders import PairLoader
@@ -105,6 +105,32 @@ def scoring(network: nn.Module, space: Space, task: Task, config: SearchConfig, 
         on_device=lambda: deepcopy(network).to(get_device()),
         savings=partial(make_savings, config, space, input_size=task.input_size),
     )
+
+
+def measured(
+    network: nn.Module,
+    space: Space,
+    scores: Mapping[str, Tensor],
+    task: Task,
+    config: SearchConfig,
+    job: Job,
+    *,
+    images: int,
+) -> dict[str, list[float]]:
+    """`harms_of` the trained `network` on about `images` training images, as a search's first batches have them.
+
+    Args:
+        network: unchanged.
+        space: of `network`.
+        scores: {group: [C]}.
+        task: whose loss rises.
+        config: of the search, for its batches.
+        job: with the seed.
+        images: how many, rounded up to whole batches.
+    """
+    found = scoring(network, space, task, config, job)
+    batches = list(islice(found.batches(), -(-images // config.batch_size)))
+    return harms_of(found.on_device(), space, scores, found.loss, batches)
 
 
 def recalibrate(network: nn.Module, loaders: list[Any], objective: Objective, *, batches: int = 100) -> None:

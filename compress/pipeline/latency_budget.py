@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -28,9 +29,13 @@ MOST_CORRECTIONS = 3
 
 
 def select_plan(
-    c: NetworkContext, space: Space, scores: Mapping[str, Tensor], present: Mapping[str, Sequence[int]] | None = None
+    c: NetworkContext,
+    space: Space,
+    scores: Mapping[str, Tensor],
+    present: Mapping[str, Sequence[int]] | None = None,
+    harms: Mapping[str, Sequence[float]] | None = None,
 ) -> WidthPlan:
-    """The plan of the run's scores under its budget; `present` are the channels that earlier rounds have left.
+    """The plan of the run's scores under its budget; `present` and `harms` are what `plan_for` takes.
 
     Under a latency budget the selected network is measured, with random weights, in turn with the unpruned one. Where
     the prediction misses by more than 3 %, it is scaled to what was measured and the selection is repeated, at most
@@ -39,27 +44,23 @@ def select_plan(
     the record also says where the plan lies on its stairs.
     """
     priced = c.priced(space)
-    plan = _selected(c, space, scores, priced, present)
+    choose = partial(
+        plan_for, space, scores, c.budget, input_size=c.card(space).input_size, present=present, harms=harms
+    )
+    plan = _selected(c, space, choose, priced)
     table = priced.table if priced else _searched_with(c, space)
     if table is None:
         return plan
     return replace(plan, record={**plan.record, "stairs": chosen_stairs(table, plan.widths)})
 
 
-def _selected(
-    c: NetworkContext,
-    space: Space,
-    scores: Mapping[str, Tensor],
-    priced: Priced | None,
-    present: Mapping[str, Sequence[int]] | None,
-) -> WidthPlan:
-    size = c.card(space).input_size
+def _selected(c: NetworkContext, space: Space, choose: Callable[..., WidthPlan], priced: Priced | None) -> WidthPlan:
     config = select_config(c, space, c.budget, priced)
     tell_finer(c, space, config)
 
     def plan_with(priced: Priced | None) -> WidthPlan:
         with speaking(FLAGS):
-            return plan_for(space, scores, c.budget, config, input_size=size, priced=priced, present=present)
+            return choose(config, priced=priced)
 
     plan = plan_with(priced)
     if priced is None or c.budget.latency is None:
@@ -68,7 +69,7 @@ def _selected(
         return select_by_kit(c, space, plan_with, priced)
     if c.table is not None and c.table.forced:
         return plan
-    measure = c.recipe.measure
+    size, measure = c.card(space).input_size, c.recipe.measure
     backend = priced.table.key["backend"]
     with PlanTimer.open(space, size, threads=measure.threads, batch=measure.batch, backend=backend) as timer:
         return corrected(plan, plan_with, priced, timer.ratio, c.progress.note)

@@ -18,6 +18,7 @@ from ..plan.run_files import METRICS_REMEDY, MetricsLine
 from ..pruning import slice_model
 from ..spaces import load_model, load_space, sizes
 from .checks import SEARCHED, check_scores, check_searched
+from .harms import measured_harms
 from .latency_budget import select_plan
 from .rounding import record_block
 from .speed import check_speed, time_selected
@@ -66,11 +67,11 @@ def copy_search(c: NetworkContext, figures: Figures) -> None:
 
 
 def run_select(c: NetworkContext, figures: Figures) -> None:
-    """scores -> plan.json."""
+    """scores (+ searched, where their harms are to be measured) -> plan.json."""
     space = load_space(c.folder / "baseline")
     scores = load_scores(c.folder / SCORES)
     check_scores(scores, sizes(space.groups), name=str(c.folder / SCORES))
-    plan = select_plan(c, space, scores, c.earlier.kept)
+    plan = select_plan(c, space, scores, c.earlier.kept, measured_harms(c, space, scores))
     plan.save(c.folder / PLAN)
     figures["pruned_ratio"] = plan.record["pruned_ratio"]
     if latency := plan.record.get("latency"):
@@ -129,7 +130,7 @@ def finetune_network(c: NetworkContext, figures: Figures) -> None:
 PRUNING: tuple[Stage[NetworkContext], ...] = (
     Stage("load", load, (CHECKPOINT,), (BASELINE,), along=True),
     Stage("search", run_search, (BASELINE,), (SCORES, SEARCHED_NETWORK), parallel=True),
-    Stage("select", run_select, (BASELINE, SCORES), (PLAN,)),
+    Stage("select", run_select, (BASELINE, SCORES, SEARCHED_NETWORK), (PLAN,)),
     Stage("slice", run_slice, (BASELINE, SEARCHED_NETWORK, PLAN), (SLICED, "complexity.json")),
     Stage("finetune", run_finetune, (BASELINE, SLICED), (MODEL,), parallel=True),
 )

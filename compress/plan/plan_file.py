@@ -48,13 +48,16 @@ class Counts(TypedDict):
     after: Count
 
 
+Gain = Literal["sum", "log", "balanced", "measured"]
+
+
 class Select(TypedDict):
     """How channels were ranked and which widths were allowed."""
 
     ranking: Literal["global", "kind", "layer"]
     floor: Width
     round_to: Width
-    gain: NotRequired[Literal["sum", "log", "balanced"]]
+    gain: NotRequired[Gain]
     finer: NotRequired[bool]
 
 

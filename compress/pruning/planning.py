@@ -55,6 +55,7 @@ def plan_for(
     input_size: tuple[int, int, int],
     priced: Priced | None = None,
     present: Mapping[str, Sequence[int]] | None = None,
+    harms: Mapping[str, Sequence[float]] | None = None,
 ) -> WidthPlan:
     """`select` for the groups of `space` and images of (C, H, W); blocks of which nothing is kept are gone.
 
@@ -66,6 +67,7 @@ def plan_for(
         input_size: (C, H, W) of the images.
         priced: a latency table, for budgets of time.
         present: channels that earlier rounds have left.
+        harms: what a gain of "measured" goes by.
 
     Example::
 
@@ -82,4 +84,5 @@ def plan_for(
         kinds=kinds,
         priced=priced,
         present=present,
+        harms=harms,
     )

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..plan import Count, Range, UserError, check_settings
+from ..plan.plan_file import Gain
 
 Widths = dict[str, int]
-Gain = Literal["sum", "log", "balanced"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class SelectConfig:
             which halving any group's score is equally bad, so that no layer is given up for many cheap channels of
             another; `balanced` the largest harmonic mean of the shares of score kept, weighted by what the groups cost,
             so that equal scores keep equal shares of all groups, of streams that everything reads as of what lies
-            between.
+            between; `measured` the least sum of the groups' harms, which are measured on training images: scores then
+            say only which channels of a group go first.
         finer: narrow groups may also keep a half or a quarter of `round_to` (`small_widths`).
     """
 
@@ -66,7 +67,8 @@ class Ranking:
     `order` {group: channels, best first}, `value` {group: what each of them ranks by}, `allowed` {group: widths},
     `sizes` {group: channels}. `present` {group: channels}: those that an earlier round has left, None: all; the others
     come last, and no width has room for them. `blocks` {group: residual block}: at a floor of 0 those of a block may
-    all have width 0. Raises UserError for scores that are not finite.
+    all have width 0. `harms` {group: harm of its best 0, 1, ..., C channels} is what `gain="measured"` goes by. Raises
+    UserError for scores that are not finite.
     """
 
     def __init__(
@@ -76,8 +78,9 @@ class Ranking:
         kinds: Mapping[str, str],
         present: Mapping[str, Sequence[int]] | None = None,
         blocks: Mapping[str, str] | None = None,
+        harms: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.harms = config, harms or {}
         self.blocks = dict(blocks or {}) if config.floor == 0 else {}
         self.sizes = {name: len(s) for name, s in scores.items()}
         self.order: dict[str, list[int]] = {}
@@ -128,10 +131,12 @@ class Ranking:
         """What each channel, best first, adds to what a plan keeps: {group: [C]}.
 
         Scores, or by `gain="log"` the logarithm of the group's, or by `gain="balanced"` what the group costs, over its
-        share of score, negative. Ranks (`layer`, `kind`) are worth `prices`, {group: what one channel costs}, times as
-        much: then equal ranks are worth their price in every group, and no group goes first because its channels are
-        dear.
+        share of score, negative, or by `gain="measured"` what it takes from the group's harm. Ranks (`layer`, `kind`)
+        are worth `prices`, {group: what one channel costs}, times as much: then equal ranks are worth their price in
+        every group, and no group goes first because its channels are dear.
         """
+        if self.config.gain == "measured":
+            return {name: (-np.diff(self.harms[name])).tolist() for name in self.value}
         if self.config.gain == "log":
             return {name: _logs(value) for name, value in self.value.items()}
         if self.config.gain == "balanced":

@@ -19,9 +19,11 @@ class SelectSection(SelectConfig):
     Args:
         round_to: widths are multiples of it, or the full width; "auto": of the engine's block
             (`compress.measure.blocks`), or of less where the budget needs it.
+        images: training images on which harms are measured, for `gain="measured"`.
     """
 
     round_to: Literal["auto"] | Count = "auto"  # type: ignore[assignment]
+    images: Count = 512
 
     @property
     def open(self) -> bool:

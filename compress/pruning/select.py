@@ -35,6 +35,7 @@ def select(
     kinds: Mapping[str, str] | None = None,
     priced: Priced | None = None,
     present: Mapping[str, Sequence[int]] | None = None,
+    harms: Mapping[str, Sequence[float]] | None = None,
 ) -> WidthPlan:
     """Keep the channels with the largest |score| under `budget`.
 
@@ -53,13 +54,18 @@ def select(
         priced: the latency table that a budget of latency needs.
         present: {group: channels} that earlier rounds have left, the only ones that can stay; the budget is of the
             whole network all the same. None: all. Scores of the others are 0.
+        harms: {group: harm of its best 0, 1, ..., C channels}, which a gain of "measured" needs (`search.harms_of`).
 
     Example::
 
         plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
     """
     _check_gain(budget, config)
-    ranking = Ranking(scores, config, kinds or {}, present, blocks)
+    if config.gain == "measured" and harms is None:
+        raise UserError(
+            "needs harms, which `compress.search.harms_of` measures", argument="select.gain", value="measured"
+        )
+    ranking = Ranking(scores, config, kinds or {}, present, blocks, harms)
     before = ranking.sizes
     widths = _widths(scores, operators, budget, ranking, blocks or {}, priced)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
@@ -107,8 +113,10 @@ def _widths(
 
 
 def _check_gain(budget: Budget, config: SelectConfig) -> None:
-    if config.gain == "log" and budget.limits.cost in (None, "channels"):
-        raise UserError(f"select.gain = 'log': a {budget.kind} budget limits no cost; use 'sum', or macs_ratio")
+    if config.gain in ("log", "measured") and budget.limits.cost in (None, "channels"):
+        raise UserError(
+            f"select.gain = {config.gain!r}: a {budget.kind} budget limits no cost; use 'sum', or macs_ratio"
+        )
 
 
 def check_reachable(
@@ -131,7 +139,8 @@ def check_reachable(
     """
     _check_gain(budget, config)
     zeros = {name: torch.zeros(n) for name, n in sizes.items()}
-    ranking = Ranking(zeros, replace(config, ranking="global"), {}, blocks=blocks)
+    gain = "sum" if config.gain == "measured" else config.gain
+    ranking = Ranking(zeros, replace(config, ranking="global", gain=gain), {}, blocks=blocks)
     if budget.also or budget.latency:
         best_under(budget, ranking.gains(), operators, ranking.allowed, priced, blocks=ranking.blocks)
     elif budget.limits.cost is not None:

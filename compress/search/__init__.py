@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .bilevel import Bilevel, Darts1, Darts2, MiLeNas1, darts1_step, darts2_step, milenas1_step
 from .descent import Logs, Loss, Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
+from .harms import harms_of
 from .joint import GroupLasso, Joint, NetSlim, OneSet, Rvsm, Split, grouplasso_step, joint_step, rvsm_step
 from .method import DEFAULT, METHODS, Iteration, Method, Scoring
 from .rarts import Rarts, TwoSets, rarts_step
@@ -67,6 +68,7 @@ __all__ = [
     "descend_scores",
     "gradients_of",
     "grouplasso_step",
+    "harms_of",
     "joint_step",
     "latency_aware",
     "magnitude_scores",

@@ -1,0 +1,82 @@
+"""What a network loses with fewer channels, group by group, as it is measured: what `select.gain="measured"` goes by.
+
+Scores rank the channels of a group; what a group is worth beside another one they say less well: a search leaves most
+of them near where they began, and sums of them know nothing of the layer that breaks the network when it is halved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..spaces import Alphas, Space
+
+LEVELS = 8
+"""Widths at which the loss of a group is measured, evenly spread, the full one among them."""
+
+
+def harms_of(
+    model: nn.Module,
+    space: Space,
+    scores: Mapping[str, Tensor],
+    loss: Callable[[nn.Module, Any], Tensor],
+    batches: Sequence[Any],
+) -> dict[str, list[float]]:
+    """{group: harm of keeping its best 0, 1, ..., C channels, all else whole}: [C + 1], falling, 0 at C.
+
+    A harm is the root of what the mean loss rises by: to second order a loss rises with the square of a change, so that
+    roots add up as changes do, and of a large rise fine-tuning gets back more. In between the measured widths it is
+    interpolated; below the lowest it stays.
+
+    Args:
+        model: as sliced networks come from it; in evaluation mode, unchanged afterwards.
+        space: its space.
+        scores: {group: [C]}; channels with the smallest |score| go first.
+        loss: of the model on a batch, a mean over it.
+        batches: of equally many images.
+
+    Example::
+
+        harms = harms_of(network, space, scores, loss, batches)
+        plan_for(space, scores, budget, SelectConfig(gain="measured"), input_size=size, harms=harms)
+    """
+    alphas = Alphas(space.groups).to(next(model.parameters()).device)
+    gates, training = alphas.attach(model), model.training
+    model.eval()
+
+    @torch.no_grad()
+    def mean_loss() -> float:
+        return sum(float(loss(model, batch)) for batch in batches) / len(batches)
+
+    whole, found = mean_loss(), {}
+    for group in space.groups:
+        mask = alphas[group.name].data
+        best_first = scores[group.name].double().abs().argsort(descending=True, stable=True).to(mask.device)
+        widths = measured_widths(group.size)
+        rises = []
+        for width in widths[:-1]:
+            mask[best_first[width:]] = 0
+            rises.append(mean_loss() - whole)
+            mask.fill_(1)
+        found[group.name] = between(widths, [*rises, 0.0])
+    for gate in gates:
+        gate.remove()
+    model.train(training)
+    return found
+
+
+def measured_widths(size: int) -> list[int]:
+    """Of a group of `size` channels, ascending."""
+    return sorted({max(1, round(size * level / LEVELS)) for level in range(1, LEVELS + 1)})
+
+
+def between(widths: Sequence[int], rises: Sequence[float]) -> list[float]:
+    """Harms at 0, 1, ..., widths[-1] channels, of what the loss rises by at `widths`; more channels never harm more."""
+    worst = np.finfo(np.float32).max  # of a loss that overflows
+    finite = np.nan_to_num(np.asarray(rises, dtype=float), nan=worst, posinf=worst)
+    falling = np.maximum.accumulate(np.sqrt(finite.clip(min=0))[::-1])[::-1]
+    return [float(harm) for harm in np.interp(np.arange(widths[-1] + 1), widths, falling)]
