@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from kept_registry import keep_registry
 
 # For the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -35,6 +36,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     import torch
 
     torch.manual_seed(seed_of(item.config))
+    keep_registry()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
