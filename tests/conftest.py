@@ -9,9 +9,11 @@ weights have seeds itself.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from kept_registry import keep_registry
+from longest_first import place
 
 # For the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -39,12 +41,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     keep_registry()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before xdist reads the marks, and after the order is made random
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """With `-n N --dist loadgroup` the tests of a folder share a process, and so what they train and export once."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+    yield
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -23,10 +23,7 @@ EXPORTED = {
 ALIKE = ("ATSS", "GFL")
 """Whose files take as long as the others', and whose graphs are compared anyway."""
 NEED_PLUGINS = {"NonMaxSuppression", "RoiAlign", "NonZero", "Loop", "If", "Scan", "ScatterND", "ScatterElements"}
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:DeprecationWarning. `num_anchors`"),
-    pytest.mark.filterwarnings("ignore:torch.meshgrid"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def cifar(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_foreign_checkpoint(cifar, monkeypatch):
     follow(FOREIGN, cifar, monkeypatch, BOTH)
     summary = json.loads((cifar / "runs/half/summary.json").read_text())

@@ -57,7 +57,9 @@ def test_the_error_falls_like_one_over_beta_and_lambda():
 )
 def test_baselines_reach_their_limits(method, limit, start):
     """First-order methods go to (2, 2); second-order DARTS with the exact inner step to the optimum (1, 1)."""
-    assert toy_trajectory(method, start=start, eta=0.1, steps=500)[-1].tolist() == pytest.approx([limit, limit], abs=1e-6)
+    assert toy_trajectory(method, start=start, eta=0.1, steps=500)[-1].tolist() == pytest.approx(
+        [limit, limit], abs=1e-6
+    )
 
 
 def quadratic(seed, *, convex=False, n=3):
