@@ -10,7 +10,7 @@ from functools import lru_cache
 
 
 def keep_registry() -> None:
-    """From here on this process makes it once; nothing happens where the exporter is not imported yet, or it is kept."""
+    """From here on this process makes it once; where the exporter is not imported yet, nothing happens."""
     module = sys.modules.get("torch.onnx._internal.exporter._registration")
     if module is not None and not hasattr(module.ONNXRegistry.from_torchlib, "cache_info"):
         module.ONNXRegistry.from_torchlib = staticmethod(lru_cache(module.ONNXRegistry.from_torchlib))
