@@ -13,7 +13,11 @@ from collections.abc import Iterator
 
 import pytest
 from kept_registry import keep_registry
-from longest_first import place
+from longest_first import group, place
+from tool_runs import baseline, finished, prune, refused, same_network, same_run, tiny, tool, tuned
+
+# Fixtures of every folder.
+__all__ = ["baseline", "finished", "prune", "refused", "same_network", "same_run", "tiny", "tool", "tuned"]
 
 # For the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -46,9 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """With `-n N --dist loadgroup` the tests of a folder share a process, and so what they train and export once."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+            item.add_marker(pytest.mark.xdist_group(group(item)))
     yield
-    if hasattr(config, "workerinput"):  # one of several processes
+    if hasattr(config, "workerinput"):
         items.sort(key=place)
 
 

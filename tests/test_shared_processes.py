@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from longest_first import LONGEST, place
+from longest_first import LONGEST, TOGETHER, place
 
 
 def test_a_test_carries_its_folder_to_where_processes_are_chosen(request):
@@ -16,7 +16,8 @@ def test_a_test_carries_its_folder_to_where_processes_are_chosen(request):
 
 
 def test_the_longest_folders_start_first(request):
-    assert [name for name in LONGEST if not Path(__file__).with_name(name).is_dir()] == []
+    named = {*LONGEST, *TOGETHER, *TOGETHER.values()}
+    assert [name for name in named if not Path(__file__).with_name(name).is_dir()] == []
     own = [item for item in request.session.items if item.path.parent.name == "tests"]
     assert {place(item) for item in own} == {len(LONGEST)}
     if hasattr(request.config, "workerinput"):

@@ -1,4 +1,4 @@
-"""Tiny runs of the real tools: fixtures of every folder of tests whose conftest.py names them."""
+"""Tiny runs of the real tools: fixtures of all tests, by tests/conftest.py."""
 
 from __future__ import annotations
 
