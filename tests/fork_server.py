@@ -28,9 +28,10 @@ def main() -> None:
     for name in LOADED:
         importlib.import_module(name)
     load_exporter()
-    # The children's collector leaves alone what is loaded, so that its pages stay shared.
+    # The children's collector leaves alone what is loaded, so that its pages stay shared, and looks as in conftest.py.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     answer({"ready": os.getpid()})
     for line in sys.stdin:
         request = json.loads(line)
