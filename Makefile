@@ -18,8 +18,8 @@ INSTALL := $(PIP) install --progress-bar off $(if $(WHEELHOUSE),--no-index --fin
 COLLECT := $(PIP) wheel --progress-bar off --wheel-dir wheelhouse --find-links wheelhouse
 # Both of torch and torchvision: where the first index is not reached, PyPI has them.
 CPU_TORCH := --no-deps --retries 1 --timeout 30 --extra-index-url $(CPU_WHEELS) $$(grep -E "^torch(vision)?==" requirements.txt)
-# One process a core; a folder of tests, with what it prepares, stays in one of them.
-PARALLEL := -n 2 --dist loadgroup
+# One process a core; a folder of tests, with what it prepares, stays in one of them. The longest start first (tests/longest_first.py).
+PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help install wheelhouse demo test test-slow test-faults check format lint types docs clean
 

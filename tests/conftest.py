@@ -8,9 +8,20 @@ weights have seeds itself.
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 
 import pytest
+from kept_registry import keep_registry
+from longest_first import group, place
+from tool_runs import baseline, finished, prune, refused, same_network, same_run, tiny, tool, tuned
+
+# Fixtures of every folder.
+__all__ = ["baseline", "finished", "prune", "refused", "same_network", "same_run", "tiny", "tool", "tuned"]
+
+# Exports make millions of objects that live on: to look for garbage after every 700 takes a tenth of their time.
+gc.set_threshold(100_000, 20, 20)
 
 # For the processes that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -35,14 +46,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     import torch
 
     torch.manual_seed(seed_of(item.config))
+    keep_registry()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before xdist reads the marks, and after the order is made random
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """With `-n N --dist loadgroup` the tests of a folder share a process, and so what they train and export once."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+            item.add_marker(pytest.mark.xdist_group(group(item)))
+    yield
+    if hasattr(config, "workerinput"):
+        items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,6 +8,7 @@ what a shell would start: own process, own file descriptors, `__main__`; only th
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -18,6 +19,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from kept_registry import keep_registry
+
 LOADED = ("compress.pipeline.run", "compress.report.progress", "sklearn.datasets", "onnxruntime", "rich.progress")
 
 
@@ -25,6 +28,10 @@ def main() -> None:
     for name in LOADED:
         importlib.import_module(name)
     load_exporter()
+    # The children's collector leaves alone what is loaded, so that its pages stay shared, and looks as in conftest.py.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     answer({"ready": os.getpid()})
     for line in sys.stdin:
         request = json.loads(line)
@@ -43,6 +50,8 @@ def load_exporter() -> None:
 
     from compress.export import export_onnx
 
+    importlib.import_module("torch.onnx._internal.exporter._registration")
+    keep_registry()
     with tempfile.TemporaryDirectory() as folder:
         export_onnx(torch.nn.Sequential(torch.nn.Flatten()), Path(folder) / "x.onnx", input_size=(1, 1, 1))
 

@@ -27,7 +27,11 @@ def test_what_this_project_warns_of_is_an_error_and_nothing_is_ignored_wholesale
     [
         ("pycocotools.mask", ARRAY, DeprecationWarning, False),
         ("pycocotools.mask", "another one", DeprecationWarning, True),
+        ("warnings", ARRAY, DeprecationWarning, False),
         ("numpy", ARRAY, DeprecationWarning, True),
+        ("mmcv.cnn", "The arguments `dropout` in MultiheadAttention has been deprecated", DeprecationWarning, False),
+        ("mmdet.models", "DeprecationWarning: `num_anchors` is deprecated, for", UserWarning, False),
+        ("mmdet.models", "DeprecationWarning: `num_points` is deprecated", UserWarning, True),
         ("torch.jit._trace", "`torch.jit.trace` is deprecated. Please switch.", FutureWarning, False),
         ("torch.jit._trace", "`torch.jit.trace` forgets things", FutureWarning, True),
         ("mmdet.models", "To copy construct from a tensor, it is recommended", UserWarning, False),

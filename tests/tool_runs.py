@@ -1,4 +1,4 @@
-"""Tiny runs of the real tools: fixtures of every folder of tests whose conftest.py names them."""
+"""Tiny runs of the real tools: fixtures of all tests, by tests/conftest.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,23 +165,26 @@ def finished(
 VOLATILE = ("seconds", "latency_ms", "latency_ratio", "latency_spread", "drifted")
 
 
-def _assert_same_run(a: Path, b: Path) -> None:
-    """Bytes equal where no clock is involved, the rest equal but for the clock."""
+TUNED = ("search", "select", "slice", "finetune")
+"""The stages that decide what a run's network is: exports and reports are made of it, whoever made it."""
+
+
+def _assert_same_network(a: Path, b: Path) -> None:
+    """What the stages up to the fine-tuning wrote is equal, but for the clock."""
     for name in ("baseline", "scores", "searched", "sliced", "model"):
         assert (a / f"{name}.safetensors").read_bytes() == (b / f"{name}.safetensors").read_bytes(), name
-    for name in (
-        "plan.json",
-        "complexity.json",
-        "model.json",
-        "parity.json",
-        "baseline.onnx",
-        "model.onnx",
-        "recipe.json",
-    ):
+    for name in ("plan.json", "complexity.json", "model.json", "recipe.json"):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
     rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (a, b)]
     first, second = ([{**row, "seconds": 0} for row in run] for run in rows)
     assert first == second
+
+
+def _assert_same_run(a: Path, b: Path) -> None:
+    """Bytes equal where no clock is involved, the rest equal but for the clock."""
+    _assert_same_network(a, b)
+    for name in ("parity.json", "baseline.onnx", "model.onnx"):
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (a, b)]
     assert [s.pop(key) is not None for s in summaries for key in VOLATILE] == [True] * 2 * len(VOLATILE)
     assert summaries[0] == summaries[1]
@@ -191,6 +194,27 @@ def _assert_same_run(a: Path, b: Path) -> None:
 def same_run() -> Callable[[Path, Path], None]:
     """`same_run(a, b)` asserts that two run folders hold the same results."""
     return _assert_same_run
+
+
+@pytest.fixture(scope="session")
+def same_network() -> Callable[[Path, Path], None]:
+    """`same_network(a, b)`: as `same_run`, of the stages up to the fine-tuning."""
+    return _assert_same_network
+
+
+@pytest.fixture(scope="session")
+def tuned(tool: Server) -> Callable[..., None]:
+    """`tuned(RECIPE, "--work-dir", d)` does what a run has left to do up to its fine-tuning, a stage at a time.
+
+    The exports behind it take most of a tiny run's time.
+    """
+
+    def go_on(*arguments: object, stages: Sequence[str] = TUNED) -> None:
+        for stage in stages:
+            result = tool("prune", *arguments, "--stage", stage)
+            assert (result.code, result.stderr) == (0, "")
+
+    return go_on
 
 
 def _snapshot(folder: Path) -> dict[str, bytes]:

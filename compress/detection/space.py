@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..plan import UserError, brief
 from ..spaces import SPACES, Card, Group, Operator, WidthSpace, sizes
 from ..spaces.arguments import check_ends, check_widths
-from ..spaces.traced import bare_parameters, plain_heads, traced_operators, uncounted
+from ..spaces.traced import bare_parameters, plain_heads, remembered, traced_operators, uncounted
 from .backbones import SLICED, at_widths, backbone_groups, normalised_layers, scored_section
 from .operators import check_operators
 from .registered import checked, registered_only
@@ -98,6 +98,7 @@ class DetectorSpace(WidthSpace):
         with torch.random.fork_rng(devices=[]):
             return build_model(self.config())
 
+    @remembered
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """The backbone's layers in forward order for an image of (C, H, W), then the parameters of all that follows.
 

@@ -88,7 +88,7 @@ def toy_trajectory(
 
     Example::
 
-        path = toy_trajectory(Rarts(lam=10, beta=10), start=(0.0, 0.0))
+        path = toy_trajectory(Rarts(lam=10, beta=10), start=(0.0, 0.0), eta=0.04, steps=500)
     """
     w, u = (nn.Parameter(torch.tensor(start[0], dtype=torch.float64)) for _ in range(2))
     alpha = nn.Parameter(torch.tensor(start[1], dtype=torch.float64))

@@ -22,7 +22,7 @@ from .groups import Group, Rest, columns, rows
 from .narrowing import narrow
 from .operators import Operator
 from .removal import within_blocks
-from .traced import Axes, traced_operators
+from .traced import Axes, remembered, traced_operators
 
 
 class Shift(nn.Module):
@@ -109,6 +109,7 @@ class MobileNetV2Space(WidthSpace):
         with torch.random.fork_rng(devices=[]):
             return self.build()
 
+    @remembered
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
         with torch.device("meta"):  # neither memory nor time, however large the image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from .shapes import evaluating, shapes_through
 
 LAYERS = nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.LayerNorm
 Part = tuple[Group, Slice]
+Traced = Callable[[Any, tuple[int, int, int]], tuple[Operator, ...]]
+"""A space's method `operators`."""
+REMEMBERED = 64
 
 
 def traced_operators(
@@ -52,6 +56,26 @@ def traced_operators(
         for hook in hooks:
             hook.remove()
     return tuple(found.values())
+
+
+def remembered(operators: Traced) -> Traced:
+    """`operators` that keeps its last results, by the space's class and `arch` and the images' size.
+
+    A run asks for them at every stage, and a trace takes up to a second.
+    """
+    found: dict[tuple[type, str, tuple[int, ...]], tuple[Operator, ...]] = {}
+
+    @wraps(operators)
+    def kept(space: Any, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
+        key = type(space), repr(space.arch), tuple(input_size)
+        if key not in found:
+            made = operators(space, input_size)
+            if len(found) >= REMEMBERED:
+                found.pop(next(iter(found)))
+            found[key] = made
+        return found[key]
+
+    return kept
 
 
 def bare_parameters(model: nn.Module, groups: Iterable[Group]) -> tuple[Operator, ...]:

@@ -31,7 +31,7 @@ from .operators import Operator
 from .partial_blocks import removable, take_out
 from .removal import removed, within_blocks
 from .timm_arguments import FAMILIES, check_model, plain_options
-from .traced import bare_parameters, traced_operators
+from .traced import bare_parameters, remembered, traced_operators
 
 Scored = Literal["sidt", "vtp"]
 
@@ -103,6 +103,7 @@ class TransformerSpace(WidthSpace):
                 initialise()
         return model
 
+    @remembered
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Linear layers, attention, norms, convolutions in forward order, then bare parameters, for a (C, H, W) image.
 

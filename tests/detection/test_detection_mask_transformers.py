@@ -86,7 +86,7 @@ model["train_cfg"] = dict(assigner=dict(type="HungarianAssigner", match_costs=[
 LEFT_OUT = "stages export and measure will be left out: network: {} is not exported whole"
 
 
-@pytest.fixture(scope="module", params=["Mask2Former", "MaskFormer"])
+@pytest.fixture(scope="module", params=["Mask2Former", pytest.param("MaskFormer", marks=pytest.mark.slow)])
 def made(request, coco, tmp_path_factory):
     """Its name, and config and checkpoint of a small one."""
     folder = tmp_path_factory.mktemp(request.param)

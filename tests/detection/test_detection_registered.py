@@ -3,8 +3,8 @@
 import ast
 import inspect
 import sys
-import textwrap
 from copy import deepcopy
+from functools import cache
 
 import pytest
 
@@ -103,8 +103,16 @@ def test_every_registered_class_that_opens_something_is_known():
     assert found == (READERS - {"ATSSVLFusionHead", "GLIP", "GroundingDINO"}) | CHECKPOINTS
 
 
+@cache
+def _classes(module):
+    """{name: syntax tree} of the classes of a module; one parse serves all of them."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+
+
+@cache
 def _opens(part):
-    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(part)))):
+    for node in ast.walk(_classes(part.__module__)[part.__name__]):
         if isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             if name in OPENING and not (name == "eval" and not node.args):

@@ -14,6 +14,7 @@ from compress.plan import WidthPlan
 from compress.spaces import load_model, sizes
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:stages export and measure will be left out")
 def test_the_second_round_searches_what_the_first_left(coco, tmp_path, capsys):
     file = write_config(tmp_path / "retina.py", coco, ONE_STAGE + UNEXPORTED)

@@ -20,13 +20,10 @@ EXPORTED = {
     "GFL": "plugin-free",
     "RTMDet": "plugin-free",
 }
-ALIKE = ("ATSS", "GFL")
+ALIKE = ("ATSS", "GFL", "RTMDet")
 """Whose files take as long as the others', and whose graphs are compared anyway."""
 NEED_PLUGINS = {"NonMaxSuppression", "RoiAlign", "NonZero", "Loop", "If", "Scan", "ScatterND", "ScatterElements"}
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:DeprecationWarning. `num_anchors`"),
-    pytest.mark.filterwarnings("ignore:torch.meshgrid"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid")
 
 
 @pytest.fixture(scope="module")

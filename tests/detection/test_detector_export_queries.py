@@ -60,7 +60,12 @@ def test_an_image_that_fills_the_input_has_no_padding():
 
 
 @pytest.mark.parametrize(
-    ("kind", "more"), [("DINO", {}), pytest.param("DeformableDETR", TWO_STAGE, marks=pytest.mark.slow)]
+    ("kind", "more"),
+    [
+        ("DeformableDETR", {}),
+        pytest.param("DINO", {}, marks=pytest.mark.slow),
+        pytest.param("DeformableDETR", TWO_STAGE, marks=pytest.mark.slow),
+    ],
 )
 def test_the_file_detects_what_mmdetection_detects(kind, more, samples, tmp_path):
     network = query_detector(kind, **more)

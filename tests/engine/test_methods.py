@@ -27,7 +27,7 @@ VARIANTS = [
 
 @pytest.fixture(scope="module")
 def data():
-    return load_data(DataConfig(limit=64, input_size=32), seed=0)
+    return load_data(DataConfig(limit=64, input_size=16, resize=16), seed=0)
 
 
 def run(folder, data, method, *, space=SPACE, **changes):

@@ -27,7 +27,7 @@ SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-4}
 
 @pytest.fixture(scope="module")
 def data():
-    return load_data(DataConfig(limit=64), seed=0)
+    return load_data(DataConfig(limit=64, input_size=16, resize=16), seed=0)
 
 
 @pytest.fixture(scope="module")

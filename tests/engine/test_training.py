@@ -21,7 +21,7 @@ SGD = {"type": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}
 
 @pytest.fixture(scope="module")
 def data():
-    return load_data(DataConfig(limit=64), seed=0)
+    return load_data(DataConfig(limit=64, input_size=16, resize=16), seed=0)
 
 
 def build(seed=0):
@@ -125,7 +125,7 @@ class Dropping(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.linear = nn.Linear(3 * 32 * 32, 10)
+        self.linear = nn.Linear(3 * 16 * 16, 10)
         self.seen = []
 
     def forward(self, x):

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -39,8 +40,6 @@ SPACES = {
     "darts": (DartsCellsSpace(10, DARTS, channels=4, layers=3, score_states=True), 32),
     "nats": (NatsCellsSpace(10, NATS, channels=4, layers=1), 32),
 }
-SLOW = {"darts"}
-"""Of SPACES: their exports take ten times as long as the others'."""
 FULL_SIZE = {
     "preresnet20": (PreResNetSpace(depth=20, num_classes=10), 32),
     "preresnet164": (PreResNetSpace(depth=164, num_classes=10), 32),
@@ -52,12 +51,18 @@ MARGIN = 1e-2
 """Of the largest logit: three times what float16 was seen to change one by."""
 CASES = [(name, pruned) for name in SPACES for pruned in (False, True)]
 FULL_CASES = [(name, pruned) for name in FULL_SIZE for pruned in (False, True)]
+SLOW = {("darts", False), ("darts", True), ("mobilenetv2", False), ("swin", False), ("vit", True), ("nats", True)}
+"""Of CASES: all take long to export, and a twin that stays, whole or pruned, has the same operators."""
 
 
-def case_id(case):
-    """'swin_t_pruned'."""
-    name, pruned = case
-    return name + "_pruned" * pruned
+def params(*cases):
+    """Parameters of tests of `cases`, by names as 'swin_t_pruned'."""
+    return [
+        pytest.param(
+            case, id=case[0] + "_pruned" * case[1], marks=[pytest.mark.slow] * (case in SLOW or case[0] in FULL_SIZE)
+        )
+        for case in cases
+    ]
 
 
 @lru_cache

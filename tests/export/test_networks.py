@@ -11,13 +11,12 @@ from small_networks import (
     CASES,
     FULL_CASES,
     FULL_SIZE,
-    SLOW,
     SPACES,
-    case_id,
     decided,
     decided_images,
     network,
     onnx_file,
+    params,
 )
 
 from compress.engine.loaders import eval_loader
@@ -33,14 +32,8 @@ follow each other."""
 BATCHES = (6, 2)
 """Two sizes, and `compare_with_onnx` sends one image alone: the batch is free."""
 
-ALL = [
-    *(pytest.param(case, id=case_id(case)) for case in CASES if case[0] not in SLOW),
-    *(pytest.param(case, id=case_id(case), marks=pytest.mark.slow) for case in CASES if case[0] in SLOW),
-    *(pytest.param(case, id=case_id(case), marks=pytest.mark.slow) for case in FULL_CASES),
-]
 
-
-@pytest.fixture(scope="module", params=ALL)
+@pytest.fixture(scope="module", params=params(*CASES, *FULL_CASES))
 def exported(request, tmp_path_factory):
     """(side of the input, module, float32 file)."""
     name, pruned = request.param

@@ -100,8 +100,9 @@ def test_colours_have_their_own_mean_and_std(tmp_path):
 
 
 def test_float16_answers_as_with_preprocessing_outside(stored, tmp_path):
-    (half,) = write_onnx(trained_run(), tmp_path / "half.onnx", fp16=True)
-    (both,) = write_onnx(trained_run(), tmp_path / "both.onnx", fp16=True, uint8_input=True)
+    half, both = tmp_path / "half.onnx", tmp_path / "both.onnx"
+    write_onnx(trained_run() / "model.onnx", half, fp16=True)
+    write_onnx(trained_run() / "model.onnx", both, fp16=True, uint8_input=True)
     wanted, given = logits(half, stored), logits(both, stored)
     # A last bit of difference before the rounding to float16 becomes a last bit of float16, 5e-4, behind it.
     assert farthest(given, wanted) <= 1e-3
@@ -109,7 +110,8 @@ def test_float16_answers_as_with_preprocessing_outside(stored, tmp_path):
 
 
 def test_the_normalisation_of_a_float16_network_is_float32(tmp_path):
-    (path,) = write_onnx(trained_run(), tmp_path / "both.onnx", fp16=True, uint8_input=True)
+    path = tmp_path / "both.onnx"
+    write_onnx(trained_run() / "model.onnx", path, fp16=True, uint8_input=True)
     proto = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True)
     types = {v.name: v.type.tensor_type.elem_type for v in proto.graph.value_info}
     assert types["pixels_add"] == TensorProto.FLOAT
@@ -196,12 +198,14 @@ def test_an_onnx_file_becomes_the_same_as_its_run(pixels, tmp_path):
     assert os.listdir(tmp_path) == ["m.onnx"]
 
 
-@pytest.mark.parametrize("options", [[], ["--fp16"]], ids=["float32", "float16"])
-def test_an_engine_that_takes_pixels(options, tmp_path):
+@pytest.mark.parametrize(
+    ("source", "options"), [("model.onnx", []), ("", ["--fp16"])], ids=["file in float32", "run in float16"]
+)
+def test_an_engine_that_takes_pixels(source, options, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     engine = tmp_path / "m.engine"
     arguments = ["--to", "tensorrt-rtx", "--uint8-input", "--batch", "1:2:4", "--compute-capability", "8.6", *options]
-    assert run_tool("export", trained_run(), *arguments, "-o", engine) == 0
+    assert run_tool("export", trained_run() / source, *arguments, "-o", engine) == 0
     card = load_engine_card(engine)
     assert card["inputs"] == [{"name": "images", "dtype": "uint8", "shape": [-1, 16, 16, 3]}]
     assert card["profile"]["images"]["max"] == [4, 16, 16, 3]

@@ -29,7 +29,7 @@ CASES = {
 
 def swin(**options):
     torch.manual_seed(0)
-    model = timm.create_model("swin_tiny_patch4_window7_224", **SMALL, **options).eval()
+    model = timm.create_model("swin_tiny_patch4_window7_224", **(SMALL | options)).eval()
     with torch.no_grad():  # timm starts biases at zero and position tables near it
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -90,28 +90,39 @@ def operators(path):
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-@pytest.mark.parametrize("opset", [18, 20])
-def test_exported_swin_permutes_tokens_by_two_gathers_a_block_and_scatters_nothing(tmp_path, opset):
-    model = swin(**CASES["windows that fit"])
-    path = export_onnx(model, tmp_path / "swin.onnx", input_size=(3, 64, 64), opset=opset)
+DECOMPOSED, ONE_STAGE = (18, {}), {"depths": (2,), "num_heads": (2,)}
+
+
+@pytest.fixture(scope="module", params=[DECOMPOSED, (20, ONE_STAGE)], ids=["18", "20"])
+def exported(request, tmp_path_factory):
+    """An opset, the number of blocks of a Swin, the network, and its file."""
+    opset, options = request.param
+    model = swin(**CASES["windows that fit"], **options)
+    path = export_onnx(model, tmp_path_factory.mktemp("swin") / "swin.onnx", input_size=(3, 64, 64), opset=opset)
+    return opset, 2 * len(model.layers), model, path
+
+
+def test_exported_swin_permutes_tokens_by_two_gathers_a_block_and_scatters_nothing(exported):
+    opset, blocks, model, path = exported
     found = operators(path)
-    assert found["Gather"] == 2 * 4
+    assert found["Gather"] == 2 * blocks
     assert not {"ScatterND", "ScatterElements", "Loop", "If", "Concat"} & set(found)
-    assert found["Gelu"] == (4 if opset == 20 else 0)
+    assert found["Gelu"] == (blocks if opset == 20 else 0)
     x = images(model)
     (logits,) = onnx_session(path).run(None, {"images": x.numpy()})
     with torch.inference_mode():
         assert largest_difference(torch.from_numpy(logits), model(x)) < 1e-5
 
 
-def test_onnx_runtime_runs_each_gelu_with_its_bias_as_one_node(tmp_path):
-    path = export_onnx(swin(**CASES["padding"]), tmp_path / "swin.onnx", input_size=(3, 56, 56))
+@pytest.mark.parametrize("exported", [DECOMPOSED], indirect=True, ids=["18"])
+def test_onnx_runtime_runs_each_gelu_with_its_bias_as_one_node(exported, tmp_path):
+    _, blocks, _, path = exported
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3  # that optimised files belong to one machine
     ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     found = operators(tmp_path / "optimised.onnx")
-    assert found["BiasGelu"] == 4
+    assert found["BiasGelu"] == blocks
     assert found["Erf"] == 0
 
 

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
-from small_networks import CASES, case_id, onnx_file
+from small_networks import CASES, onnx_file, params
 
 from compress.export import export_half, half_model
 from compress.export.half import FLOAT32_OPERATORS
@@ -13,7 +13,7 @@ from compress.export.onnx_read import read_onnx
 from compress.plan import UserError
 
 
-@pytest.fixture(scope="module", params=CASES, ids=case_id)
+@pytest.fixture(scope="module", params=params(*CASES))
 def pair(request, tmp_path_factory):
     """A float32 file and its float16 twin."""
     name, pruned = request.param

@@ -28,13 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PREPROCESSING = {"input_size": [3, 32, 32], "resize": None, "mean": [0.5] * 3, "std": [0.25] * 3}
 
 
-def call(*arguments):
-    """Run tools/export.py; returns (exit code, stdout, stderr)."""
-    command = [sys.executable, "tools/export.py", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     """A run's folder as far as an export reads it."""
@@ -66,13 +59,14 @@ def test_a_run_becomes_float32_and_float16_files_that_agree(run_folder, tmp_path
     assert sorted(os.listdir(tmp_path)) == ["full.onnx", "half.onnx"]
 
 
-def test_a_run_becomes_an_engine_by_the_command(run_folder, tmp_path):
+def test_a_run_becomes_an_engine_by_the_command(run_folder, tmp_path, capfd):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     target = tmp_path / "model.engine"
-    code, out, err = call(
-        run_folder, "--to", "tensorrt-rtx", "--fp16", "--batch", "1:4:8", "--workspace", "1",
+    code = run_tool(
+        "export", run_folder, "--to", "tensorrt-rtx", "--fp16", "--batch", "1:4:8", "--workspace", "1",
         "--compute-capability", "8.6", "8.9", "-o", target,
     )  # fmt: skip
+    out, err = capfd.readouterr()
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == f"Engine: {target} (from {target}.onnx)"
     card = load_engine_card(target)
@@ -151,7 +145,7 @@ def test_an_engine_beside_its_own_source_does_not_replace_it(tmp_path):
     ],
 )  # fmt: skip
 def test_user_errors_are_one_line(arguments, message, tmp_path, capsys):
-    """In this process, for speed; the first one also as a command."""
+    """In this process, for speed."""
     arguments = [text.replace("OUT", str(tmp_path)) for text in arguments]
     message = f"error: {message.replace('OUT', str(tmp_path))}\n"
     assert (run_tool("export", *arguments), capsys.readouterr().err) == (2, message)

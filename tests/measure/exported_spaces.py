@@ -10,6 +10,8 @@ from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, VitSpac
 
 SHALLOW = {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
 
+SHALLOWER = {**SHALLOW, "depths": (1, 1)}
+
 DEIT = {"depth": 2, "patch_size": 8}
 
 SPACES = {
@@ -18,7 +20,7 @@ SPACES = {
     "mobilenetv2-outputs": (MobileNetV2Space(5, 0.35, score_outputs=True), 32),
     # 36 pixels are 9 x 9 patches, which windows of 4 do not divide: padding and masks are in the graph.
     "swin": (SwinSpace(5, "swin_tiny_patch4_window7_224", input_size=36, options=SHALLOW), 36),
-    "swin-vtp": (SwinSpace(5, "swin_tiny_patch4_window7_224", input_size=36, options=SHALLOW, scored="vtp"), 36),
+    "swin-vtp": (SwinSpace(5, "swin_tiny_patch4_window7_224", input_size=36, options=SHALLOWER, scored="vtp"), 36),
     "vit": (VitSpace(5, "deit_tiny_patch16_224", input_size=32, options=DEIT), 32),
 }
 

@@ -3,12 +3,22 @@
 import numpy as np
 import pytest
 import torch
+from exported_spaces import made
 
 from compress.measure import PlanTimer, networks, timing
+from compress.measure.graphs import WidthGraphs
 from compress.spaces import PreResNetSpace, sizes
 
 SPACE, SIZE = PreResNetSpace(11, 5), (3, 16, 16)
 NARROW = dict.fromkeys(sizes(SPACE.groups), 4)
+
+
+@pytest.fixture
+def exported(monkeypatch):
+    """The graphs of the network that is timed, exported once."""
+    space, size, _, graphs = made("preresnet")
+    assert (space, size) == (SPACE, SIZE)
+    monkeypatch.setattr(networks, "WidthGraphs", lambda *args, **options: graphs)
 
 
 @pytest.fixture
@@ -24,7 +34,7 @@ def timed(monkeypatch):
     return seen
 
 
-def test_the_plan_and_the_unpruned_network_are_timed_in_turn(timed):
+def test_the_plan_and_the_unpruned_network_are_timed_in_turn(timed, exported):
     with PlanTimer.open(SPACE, SIZE, batch=2) as timer:
         assert timer.ratio(NARROW, repeats=40) == 0.6, "the median of the sessions"
         with torch.inference_mode():
@@ -60,9 +70,9 @@ def test_pytorch_runs_the_networks_that_slicing_makes(timed, monkeypatch):
     ]  # fmt: skip
 
 
-def test_networks_that_compute_something_else_are_not_timed(timed, monkeypatch):
-    at = networks.WidthGraphs.at
-    monkeypatch.setattr(networks.WidthGraphs, "at", lambda self, widths: at(self, {}))
+def test_networks_that_compute_something_else_are_not_timed(timed, exported, monkeypatch):
+    at = WidthGraphs.at
+    monkeypatch.setattr(WidthGraphs, "at", lambda self, widths: at(self, {}))
     with PlanTimer.open(SPACE, SIZE) as timer, pytest.raises(RuntimeError, match="differs from the sliced network"):
         timer.ratio(NARROW)
     assert timed == []

@@ -1,19 +1,5 @@
-"""Tools run as a user runs them, and what they leave: the fixtures of tool_runs.py."""
+"""Runs with a latency table that is made up: the fixtures of table_runs.py."""
 
 from table_runs import going, run_folder, searched, table_file, timer
-from tool_runs import baseline, finished, prune, refused, same_run, tiny, tool
 
-__all__ = [
-    "baseline",
-    "finished",
-    "going",
-    "prune",
-    "refused",
-    "run_folder",
-    "same_run",
-    "searched",
-    "table_file",
-    "timer",
-    "tiny",
-    "tool",
-]
+__all__ = ["going", "run_folder", "searched", "table_file", "timer"]

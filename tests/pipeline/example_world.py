@@ -56,6 +56,11 @@ def network(seed: int = 0) -> Any:
     return SPACE.build().eval()
 
 
+def smallest() -> torch.nn.Module:
+    """What takes the least time to export."""
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
 def scores() -> dict[str, torch.Tensor]:
     """Scores by which the first channels are the best."""
     return {name: torch.linspace(1, 0.1, n) for name, n in sizes(SPACE.groups).items()}
@@ -153,7 +158,9 @@ def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
         "costs.counting:count_module_macs": {"network": swin.build},
         "engine.searchers:SearchModel": {"batch": lambda: batch, "another": lambda: batch},
         "export.divergence:first_divergence": {"model": lambda: network(1)},
-        "export.onnx_file:export_onnx": arrays, "export.session:onnx_session": arrays,
+        "export.onnx_file:export_onnx": arrays | {"model": smallest},
+        "export.onnx_file:onnx_graph": {"model": smallest},
+        "export.session:onnx_session": arrays,
         "export.session:run_session": arrays, "measure.networks:WidthNetworks": networks,
         "measure.ort_profiling:ProfiledSession": arrays | {"path": lambda: widths_of(folder).unpruned},
         "measure.kit.weights:SharedWeights": {"folder": lambda: folder / "networks"},

@@ -83,6 +83,7 @@ def test_a_run_on_the_users_own_network(net, tmp_path):
     assert space.left
 
 
+@pytest.mark.slow
 def test_a_run_in_rounds_on_the_users_own_network(net, tmp_path):
     options = ["finetune.between=2", "measure.backends=['onnxruntime']", "search.batch_size=16"]
     recipe = make_recipe(values(f"{net}:make"), options, source=None, kind=Recipe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,10 @@ from tool_runs import RECIPE
 import compress.pipeline.recipe
 import compress.pipeline.run
 from compress.export import EngineConfig, build_engine
+from compress.measure import networks
 from compress.measure.benchmark import benchmark_models
+from compress.measure.graphs import WidthGraphs
+from compress.measure.networks import timing_network
 from compress.pipeline.recipe import Recipe, load_recipe
 from compress.plan import write_json
 
@@ -84,6 +88,13 @@ class Cifar:
         self.data, self.targets = np.zeros((20, 32, 32, 3), np.uint8), [*range(10)] * 2
 
 
+@lru_cache
+def exported_once(arch: str) -> WidthGraphs:
+    """Of the space that examples use, whose network is always the same."""
+    assert arch == repr(SPACE.arch)
+    return WidthGraphs(timing_network(SPACE, SIZE), SPACE, input_size=SIZE)
+
+
 @pytest.mark.parametrize(
     "example",
     [pytest.param(each, marks=pytest.mark.slow) if str(each) in SLOW else each for each in EXAMPLES],
@@ -95,6 +106,7 @@ def test_example(example: Example, folder: Path, recipe: Callable[[], Recipe], m
     for name in WRITTEN.get(example.name, ()):
         shutil.rmtree(folder / name)
     monkeypatch.setattr("webbrowser.open", lambda address: None)
+    monkeypatch.setattr(networks, "WidthGraphs", lambda model, space, **size: exported_once(repr(space.arch)))
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Cifar)
     if example.name in ("build_table", "merge_tables"):
         made_up_profiles.use(monkeypatch, made_up_profiles.Formula(space=SPACE, size=SIZE))

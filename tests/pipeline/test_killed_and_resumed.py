@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tool_runs import TUNED
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
@@ -68,7 +69,7 @@ def test_killed_training(tool, tiny, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["search", "finetune"])
 def test_killed_after_the_last_epoch_but_before_the_stage_was_recorded(
-    tool, tiny, finished, same_run: Callable, tmp_path: Path, stage: str
+    tuned, tiny, finished, same_network: Callable, tmp_path: Path, stage: str
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
@@ -79,13 +80,12 @@ def test_killed_after_the_last_epoch_but_before_the_stage_was_recorded(
         shutil.rmtree(folder / "finetune")
         lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
         (folder / "metrics.jsonl").write_text("".join(lines[:2]))
-    result = tool("prune", RECIPE, *tiny(), "--resume", "--work-dir", folder)
-    assert (result.code, result.stderr) == (0, "")
-    same_run(finished[0], folder)
+    tuned(RECIPE, *tiny(), "--work-dir", folder, stages=TUNED[TUNED.index(stage) :])
+    same_network(finished[0], folder)
 
 
 def test_half_a_row_and_half_a_checkpoint_do_not_stop_a_resume(
-    tool, tiny, finished, same_run: Callable, tmp_path: Path
+    tuned, tiny, finished, same_network: Callable, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
@@ -97,9 +97,8 @@ def test_half_a_row_and_half_a_checkpoint_do_not_stop_a_resume(
     (folder / ".lock").write_text("999999999\n")  # of a killed process
     text = (folder / "metrics.jsonl").read_text()
     (folder / "metrics.jsonl").write_text(text[: len(text) - 40])
-    result = tool("prune", RECIPE, *tiny(), "--resume", "--work-dir", folder)
-    assert (result.code, result.stderr) == (0, "")
-    same_run(finished[0], folder)
+    tuned(RECIPE, *tiny(), "--work-dir", folder, stages=("finetune",))
+    same_network(finished[0], folder)
     assert list(folder.rglob(".*")) == []
 
 

@@ -55,8 +55,10 @@ def test_a_whole_run_measures_corrects_and_tells(
 
     assert latency.keys() == documented("plan.json")["latency"].keys()
     assert [step.keys() for step in latency["path"]] == [s.keys() for s in documented("plan.json")["latency"]["path"]]
-    extra = documented("summary.json")
-    assert extra.keys() == summary.keys() - read_json(finished[0] / "summary.json").keys()
+    extra, before = documented("summary.json"), read_json(finished[0] / "summary.json")
+    assert extra.keys() == summary.keys() - before.keys()
+    assert summary["search"] == before["search"], "it is taken from there"
+    assert summary["top1_stages"]["searched"] == before["top1_stages"]["searched"]
     assert summary["prediction"].keys() == extra["prediction"].keys()
     assert summary["budget"] == plan.record["budget"]
     assert summary["predicted_latency_ms"] == {"before": 10.0, "after": latency["ms"]}

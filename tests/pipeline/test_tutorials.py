@@ -17,7 +17,8 @@ FOREIGN = "foreign_checkpoint.md"
 
 
 def test_your_own_model(tmp_path, monkeypatch, capsys):
-    follow("your_own_model.md", tmp_path, monkeypatch, BOTH)
+    few = [*QUICK, "data.limit=200"]
+    follow("your_own_model.md", tmp_path, monkeypatch, {"train": few, "prune": few})
     summary = json.loads((tmp_path / "runs/small/summary.json").read_text())
     assert 0.3 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.5
     assert (tmp_path / "small_int8.onnx").exists()
@@ -47,6 +48,7 @@ def cifar(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_foreign_checkpoint(cifar, monkeypatch):
     follow(FOREIGN, cifar, monkeypatch, BOTH)
     summary = json.loads((cifar / "runs/half/summary.json").read_text())

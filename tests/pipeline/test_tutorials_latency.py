@@ -46,6 +46,7 @@ def by_macs(widths):
     return 0.2 + 0.8 * macs(operators, {**full, **widths}) / macs(operators, full)
 
 
+@pytest.mark.slow
 def test_a_device_without_this_package(tmp_path, monkeypatch):
     def settle(words):
         if words[0] == "python":

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.plan import UserError, check_figures, odd_figure
@@ -19,6 +19,7 @@ def odd_ones(value):
     return sum(map(odd_ones, values))
 
 
+@settings(max_examples=50, deadline=None)
 @given(nested)
 def test_the_check_finds_every_odd_number(value):
     assert (odd_figure(value) is None) == (odd_ones(value) == 0)

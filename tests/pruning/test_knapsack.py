@@ -104,7 +104,7 @@ problems = st.builds(
 
 
 @pytest.mark.parametrize("most_combinations", [knapsack.MOST_COMBINATIONS, 5], ids=["blocks", "pairs"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(problem=problems, share=st.floats(0, 1))
 def test_no_choice_within_the_limits_holds_more(problem, share, most_combinations):
     """`share` moves the limits from what the cheapest choice costs to what some choice costs in all limits at once."""

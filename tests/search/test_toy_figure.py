@@ -14,7 +14,7 @@ def test_figure_and_table(tmp_path):
     assert "</svg>" in paths[1].read_text()
     assert not list(tmp_path.glob(".*"))
     console = Console(file=io.StringIO(), width=200)
-    console.print(toy_table(steps=1500, eta=0.02))
+    console.print(toy_table(steps=500, eta=0.04))
     lines = console.file.getvalue().splitlines()
     row = next(line for line in lines if "beta = 10" in line and "fused" not in line)
     assert "1.0270" in row

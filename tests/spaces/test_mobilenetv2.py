@@ -52,8 +52,7 @@ def test_the_original_in_numbers():
     assert [len(space.groups), widths["blocks.1.0"], widths["blocks.6.0"]] == [16, 96, 960]
 
 
-@pytest.mark.parametrize("outputs", [False, True])
-@pytest.mark.parametrize("multiplier", [0.5, 1.0, 0.37])
+@pytest.mark.parametrize(("multiplier", "outputs"), [(0.5, False), (1.0, True), (0.37, True), (0.37, False)])
 def test_formula_equals_count_before_and_after_slicing(multiplier, outputs):
     space = MobileNetV2Space(num_classes=7, multiplier=multiplier, score_outputs=outputs)
     changes = {"blocks.1.0": 3, "blocks.2.1": 0, "blocks.3.2": 0, "blocks.5.1": 40}

@@ -3,7 +3,6 @@
 import pytest
 from cell_runs import CELLS_RECIPE, cell_options
 from cell_tables import timed
-from tool_runs import refused, tiny, tool
 
 
 @pytest.fixture(scope="session")
@@ -41,4 +40,4 @@ def found(tool, options, table, tmp_path_factory):
     return folder, result.stdout
 
 
-__all__ = ["found", "options", "refused", "table", "timed", "tiny", "tool"]
+__all__ = ["found", "options", "table", "timed"]
