@@ -121,7 +121,7 @@ class TerminalProgress:
         self._print(text, f"  {_duration(left)} left" if self.steps < self.total else "")
 
     def _print(self, text: str, dim: str) -> None:
-        """A line, word for word: names in it may have brackets. A terminal gets it wrapped between words, a pipe whole."""
+        """A line, word for word: names in it may have brackets. Terminals get it wrapped between words, pipes whole."""
         from rich.padding import Padding
         from rich.text import Text
 
