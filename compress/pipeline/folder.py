@@ -115,7 +115,8 @@ class RunFolder:
 def differences(found: Any, record: Any) -> str:
     """By what two records differ, in words; "" where they do not: None is as good as a key that is not there."""
     there, now = _flat(found), _flat(record)
-    odd = sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
+    odd = [key for key in there.keys() | now.keys() if there.get(key) != now.get(key)]
+    odd.sort(key=lambda key: (not key.endswith(".type"), key))  # settings differ because types do
     odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
     shown = "; ".join(f"{key}: {there.get(key)!r:.200} there, {now.get(key)!r:.200} now" for key in odd[:3])
     return shown + (f"; {len(odd) - 3} more" if len(odd) > 3 else "")
