@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]
+FILE = re.compile(r"^(```\w+) ([\w.]+)$", re.M)
+"""The first line of a file that a tutorial shows."""
 ROOMS = {
     "spaces": "Networks: spaces of widths, groups of channels, checkpoints, cards",
     "costs": "Costs: MACs, parameters, latency tables",
@@ -47,8 +49,12 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to pages that lie beside docs/ in the repository."""
-    return markdown.replace("](../SECURITY.md)", "](reference/security.md)")
+    """Links to pages that lie beside docs/ in the repository, and files of tutorials with their names as titles.
+
+    The site's Markdown takes no fence that a bare name follows: its lines would be ordinary text.
+    """
+    named = FILE.sub(r'\1 title="\2"', markdown)
+    return named.replace("](../SECURITY.md)", "](reference/security.md)")
 
 
 def recipes() -> str:

@@ -55,6 +55,17 @@ def test_every_page_stands_in_the_navigation_once(generated):
     assert sorted(listed) == sorted([*made, *written])
 
 
+def test_every_block_of_code_is_one_on_the_site(generated):
+    """SuperFences takes a language and options; whatever else follows ends the block before it begins."""
+    named = 0
+    for path in (ROOT / "docs").rglob("*.md"):
+        fences = re.findall(r"^```.*$", generated.on_page_markdown(path.read_text()), re.M)
+        assert [line for line in fences if not re.fullmatch(r'```(\w+( title="[\w.]+")?)?', line)] == [], path.name
+        assert len(fences) % 2 == 0
+        named += sum("title=" in line for line in fences)
+    assert named > 3
+
+
 @pytest.mark.parametrize("room", ["pruning", "plan"])
 def test_a_rooms_page_names_what_it_exports(generated, room):
     page = generated.names(room, "Title")

@@ -45,7 +45,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"root={path}: no such file; give the path of an .npz file") from None
+        raise UserError(f"{path}: no such file; give the path of an .npz file") from None
     except MemoryError:
         raise UserError(f"{path}: its arrays do not fit into this machine's memory; store fewer images") from None
     except BROKEN as error:

@@ -77,7 +77,7 @@ class ArraySource:
         elif (self.channels, channels) == (3, 1):
             other.images = grey(self.images)
         else:
-            rule = f"the images have {self.channels} channels"
+            rule = f"the images have {self.channels} channel{'s' if self.channels > 1 else ''}"
             raise UserError(rule, argument="channels", value=channels, remedy=f"set channels={self.channels}")
         return other
 

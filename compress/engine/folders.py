@@ -42,9 +42,7 @@ def read_imagefolder(root: str | Path) -> Reading:
     try:
         return _read(root)
     except OSError as error:
-        raise UserError(
-            f"root={root}: cannot be read ({error.strerror}: {error.filename}); correct its rights"
-        ) from None
+        raise UserError(f"{root}: cannot be read ({error.strerror}: {error.filename}); correct its rights") from None
 
 
 def _read(root: Path) -> Reading:
@@ -69,7 +67,7 @@ def _read(root: Path) -> Reading:
 def _parts(root: Path) -> dict[str, Path]:
     """{`train`, `val`, `test`: folder} of `root`; where it holds none of them, it holds the classes itself."""
     if not root.is_dir():
-        rule = f"root={root}: no folder {root}; root must hold train/ and val/ (or test/) with a folder for each class"
+        rule = f"{root}: no folder {root}; root must hold train/ and val/ (or test/) with a folder for each class"
         raise UserError(rule)
     check_not_arrow(root)
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir()]
@@ -77,11 +75,11 @@ def _parts(root: Path) -> dict[str, Path]:
     for part, several in found.items():
         if len(several) > 1:
             twice = " and ".join(f"{each.name}/" for each in several)
-            raise UserError(f"root={root}: holds {twice}, which both stand for {part}; leave one of them there")
+            raise UserError(f"{root}: holds {twice}, which both stand for {part}; leave one of them there")
     parts = {part: several[0] for part, several in found.items() if several}
     if parts and "train" not in parts:
         raise UserError(
-            f"root={root}: no folder {root / 'train'}; root must hold train/ and val/ (or test/) with a folder for "
+            f"{root}: no folder {root / 'train'}; root must hold train/ and val/ (or test/) with a folder for "
             "each class"
         )
     return parts or {"train": root}
@@ -91,7 +89,7 @@ def check_not_arrow(root: Path) -> None:
     """UserError for a folder that Hugging Face's `datasets` wrote."""
     if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
         raise UserError(
-            f"root={root}: holds a data set as the package datasets saves it, which is not read; save its images as "
+            f"{root}: holds a data set as the package datasets saves it, which is not read; save its images as "
             'files in train/CLASS/ and val/CLASS/, or in one folder with lists of paths and labels (type="csv")'
         )
 

@@ -44,7 +44,7 @@ def read_csv(root: str | Path, train: str, val: str | None) -> Reading:
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"root={root}: no such folder; give the one that the lists and the images are in")
+        raise UserError(f"{root}: no such folder; give the one that the lists and the images are in")
     check_not_arrow(root)
     lists = {name: _read(root, name) for name in (train, val) if name is not None}
     classes = _in_order({label for _, _, label in lists[train].values()})
@@ -87,7 +87,7 @@ def _check_together(root: Path, lists: dict[str, Rows], train: str, val: str) ->
 
 def _read(root: Path, name: str) -> Rows:
     """The rows of the list `name`, checked one by one."""
-    path = inside(root, name, source=f"root={root}", remedy="give a list in that folder")
+    path = inside(root, name, source=f"{root}", remedy="give a list in that folder")
     rows: Rows = {}
     whole: set[str] = set()
     try:
@@ -100,7 +100,7 @@ def _read(root: Path, name: str) -> Rows:
                 raise UserError(f"{place}: {shown(written)} stands in line {rows[key][0]} already; {ONE_LABEL}")
             rows[key] = line, written, label
     except FileNotFoundError:
-        raise UserError(f"root={root}: no list {path}; put a CSV file of paths and labels there") from None
+        raise UserError(f"{root}: no list {path}; put a CSV file of paths and labels there") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: no list of images ({reason(error)}); write a CSV file in UTF-8") from None
     if not rows:

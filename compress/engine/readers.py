@@ -112,7 +112,7 @@ def read_cifar(name: str, root: str, *, download: bool = False) -> Reading:
             reason = f"{kind.filename} is incomplete or altered (its MD5 is not {kind.tgz_md5})"
         else:
             reason = f"no intact {kind.base_folder} and no {kind.filename} there"
-        raise UserError(f"root={root}: {name}: {reason}; {remedy}") from None
+        raise UserError(f"{root}: {name}: {reason}; {remedy}") from None
     return Reading(
         name=name,
         train=ArraySource(train.data, np.array(train.targets, dtype=np.int64)),

@@ -96,8 +96,10 @@ def _hub(path: Path, argument: str) -> HubFolder | None:
 
 
 def teacher_beside(checkpoint: str) -> str:
-    """The unpruned network of the run whose folder holds `checkpoint`; UserError where there is none."""
+    """The unpruned network of the run whose folder holds `checkpoint`; UserError where there is none, or no such
+    checkpoint."""
     path = Path(checkpoint)
+    _file_of(path, "--checkpoint")
     folder = path if path.is_dir() else path.parent
     baseline = folder / "baseline"
     if path.with_suffix("") == baseline or not all(
@@ -194,9 +196,10 @@ def _differ(there: Collection[float], here: Collection[float]) -> bool:
 def remedy_for(space: Space, own: Collection[str], state: Collection[str]) -> str:
     """What helps where weights named as in `state` do not fit a network of `space` with the names `own`."""
     names, _ = shortened(dict.fromkeys(state), own)
-    if sum(name in names for name in own) * 2 > len(own):
-        return RECIPE
     whose, model = looks_like(names) or ("", "")
+    same = not whose or whose == (looks_like(own) or ("",))[0]
+    if same and sum(name in names for name in own) * 2 > len(own):
+        return RECIPE
     looks = f"its names look like those of {whose}; " if whose else ""
     if isinstance(space, TracedSpace):
         model = model or "resnet50 (timm's), torchvision:resnet50 or my_net.py:make"

@@ -17,7 +17,7 @@ from ..plan.run_files import recipe_of
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
 from ..spaces.foreign import ADAPT
-from .folder import RunFolder, differing
+from .folder import RunFolder, differences
 from .tables import RunTable
 
 if TYPE_CHECKING:
@@ -126,8 +126,12 @@ def check_searched(source: Path, c: NetworkContext, network: nn.Module, space: S
     if "search" not in done:
         state = "its search has not finished; finish it with --resume" if done else "not a run folder; give a run's"
         raise UserError(f"--search-from {source}: {state}")
-    if odd := [key for key in ("data", "space", "search", "seed") if differing(theirs.get(key), plain[key])]:
-        raise UserError(f"--search-from {source}: searched with another recipe: {', '.join(odd)} differ; use the same")
+    settings = ("data", "space", "search", "seed")
+    if odd := differences({key: theirs.get(key) for key in settings}, {key: plain[key] for key in settings}):
+        raise UserError(
+            f"--search-from {source}: searched with another recipe ({odd}); give the same settings, or "
+            f"{source / 'recipe.json'} as the recipe"
+        )
     used = RunTable.from_json(record["latency_table"]) if record.get("latency_table") else None
     # Older runs have not recorded the search's table.
     if used is not None and used.searched and c.table is not None and used.sha256 != c.table.sha256:

@@ -106,22 +106,20 @@ class RunFolder:
             raise UserError(
                 f"--work-dir {self.path}: already holds a run; add --resume to go on with it, or give a new folder"
             )
-        there, now = _flat(found), _flat(record)
-        odd = differing(found, record)
-        odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
-        if odd:
-            shown = "; ".join(f"{key}: {there.get(key)!r:.200} there, {now.get(key)!r:.200} now" for key in odd[:3])
-            more = f"; {len(odd) - 3} more" if len(odd) > 3 else ""
+        if odd := differences(found, record):
             raise UserError(
-                f"--work-dir {self.path}: that run has other settings ({shown}{more}); "
-                "give the same ones, or a new --work-dir"
+                f"--work-dir {self.path}: that run has other settings ({odd}); give the same ones, or a new --work-dir"
             )
 
 
-def differing(there: Any, now: Any) -> list[str]:
-    """The keys by which two records differ, "train.epochs"; None and a key that an older version has not are one."""
-    there, now = _flat(there), _flat(now)
-    return sorted(key for key in there.keys() | now.keys() if there.get(key) != now.get(key))
+def differences(found: Any, record: Any) -> str:
+    """By what two records differ, in words; "" where they do not: None is as good as a key that is not there."""
+    there, now = _flat(found), _flat(record)
+    odd = [key for key in there.keys() | now.keys() if there.get(key) != now.get(key)]
+    odd.sort(key=lambda key: (not key.endswith(".type"), key))  # settings differ because types do
+    odd = [key for key in odd if not (key.endswith("sha256") and key.replace("sha256", "path") in odd)]
+    shown = "; ".join(f"{key}: {there.get(key)!r:.200} there, {now.get(key)!r:.200} now" for key in odd[:3])
+    return shown + (f"; {len(odd) - 3} more" if len(odd) > 3 else "")
 
 
 def _only_begun(path: Path) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ARGUMENT = "--require-speedup"
 SPEEDUP = Range(above=0, at_most=1000, remedy="1.2 asks for a network that is 1.2 times as fast")
+QUIET = "time it again on a quiet machine, or with more samples (measure.repeats)"
 NAMED = 4
 """Groups or layers that a reason names."""
 
@@ -81,7 +82,7 @@ def time_selected(
     figures["speed"] = speed
     c.progress.note(f"selected: {told(speed)}")
     if "reason" in speed:
-        c.progress.note(f"because: {speed['reason']}")
+        c.progress.note(f"because: {_why(speed)}")
 
 
 def told(speed: Mapping[str, Any]) -> str:
@@ -89,6 +90,11 @@ def told(speed: Mapping[str, Any]) -> str:
     ratio = speed["ratio"]
     spread = f"ratio {ratio['median']:.3f}, p10 {ratio['p10']:.3f}, p90 {ratio['p90']:.3f}"
     return f"{wording.speed(ratio, speed['backend'])} before fine-tuning ({spread})"
+
+
+def _why(speed: Mapping[str, Any]) -> str:
+    """The recorded reason, unless the machine's noise is one that comes first."""
+    return wording.UNTOLD + QUIET if wording.noisy(speed["ratio"]) else str(speed["reason"])
 
 
 def reason(plan: WidthPlan, costs: Mapping[str, Any], block: int, *, engine: str) -> str:
@@ -127,11 +133,12 @@ def check_speed(c: NetworkContext) -> None:
             argument=ARGUMENT,
             value=c.require_speedup,
         )
-    if 1 / speed["ratio"]["median"] < c.require_speedup:
-        why = f": {speed['reason']}" if "reason" in speed else ""
+    untold = c.require_speedup > 1 and wording.verdict(speed["ratio"]) == "unclear"
+    if untold or 1 / speed["ratio"]["median"] < c.require_speedup:
+        why = f": {_why(speed)}" if "reason" in speed else "; give a smaller budget"
         raise UserError(
             f"not reached: {told(speed)}{why}",
             argument=ARGUMENT,
             value=c.require_speedup,
-            remedy="give a smaller budget, or go on with --resume and without it",
+            remedy="or go on with --resume and without it",
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..plan import UserError, WidthPlan, read_stored
 from ..plan.result_files import LatencyFile, ParityFile
 from ..plan.run_files import METRICS
+from ..spaces import TracedSpace
 from .folder import STAGES
 from .stage import Figures
 
@@ -35,7 +36,7 @@ def pruning_summary(c: NetworkContext, common: Figures) -> Figures:
     latency = read_stored(folder / "latency.json", LatencyFile) if timed else {"backends": {}}
     return {
         **common,
-        "model": plan.space,
+        "model": c.full_space.model if isinstance(c.full_space, TracedSpace) else plan.space,
         "dataset": c.data.name,
         "params": plan.record["params"],
         "macs": plan.record["macs"],

@@ -14,7 +14,7 @@ from ..plan.stored import read_stored
 from . import front_words as words
 from . import rows, wording
 from .front_plots import plots
-from .markup import definitions, document, note, section, table, tile
+from .markup import alert, definitions, document, note, section, table, tile
 
 PAGE = "front.html"
 
@@ -58,12 +58,12 @@ def _header(front: dict[str, Any]) -> str:
         rows.judged_by(front),
     ]
     flattered = words.flattered(front)
-    alert = f'<p class="warning" role="note"><b>Warning</b> {escape(flattered)}</p>' if flattered else ""
+    wary = alert(flattered) if flattered else ""
     return (
         f'<header><p class="overline">{escape(front["recipe"])} &middot; front</p><h1>{escape(front["model"])} '
         f"<span>on</span> {escape(front['dataset'])}</h1>"
         f'<p class="lead">{escape(words.verdict(front))}</p>'
-        f'<p class="facts">{" &middot; ".join(escape(fact) for fact in facts)}</p>{alert}</header>'
+        f'<p class="facts">{" &middot; ".join(escape(fact) for fact in facts)}</p>{wary}</header>'
     )
 
 

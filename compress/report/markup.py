@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -53,6 +54,12 @@ def tile(what: str, number: str, unit: str, detail: str) -> str:
         f'<div class="tile"><div class="what">{escape(what)}</div>'
         f'<div class="big">{escape(number)}<small>{escape(unit)}</small></div><div class="from">{detail}</div></div>'
     )
+
+
+def alert(text: str) -> str:
+    """What to be wary of; a command stands between backticks, as the terminal prints it."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return f'<p class="warning" role="note"><b>Warning</b> {marked}</p>'
 
 
 def definitions(values: Mapping[str, Any]) -> str:

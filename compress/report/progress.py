@@ -118,7 +118,18 @@ class TerminalProgress:
         """A line above the bar, with the time left."""
         pace = (time.perf_counter() - self.begun) / max(1, self.steps - self.first)
         left = pace * (self.total - self.steps)
-        self.console.print(f"  {text}" + (f"  [dim]{_duration(left)} left[/dim]" if self.steps < self.total else ""))
+        self._print(text, f"  {_duration(left)} left" if self.steps < self.total else "")
+
+    def _print(self, text: str, dim: str) -> None:
+        """A line, word for word: names in it may have brackets. Terminals get it wrapped between words, pipes whole."""
+        from rich.padding import Padding
+        from rich.text import Text
+
+        line = Text.assemble(text, (dim, "dim"))
+        if self.console.is_terminal:
+            self.console.print(Padding(line, (0, 0, 0, 2), expand=False), soft_wrap=False)
+        else:
+            self.console.print("  ", line, sep="")
 
     def done(self, stage: str, figures: dict[str, Any]) -> None:
         """Close the bar and print the stage's result."""

@@ -32,10 +32,8 @@ NOT_FASTER = (
     "fewer MACs are not fewer milliseconds where an engine has whole blocks to compute; try select.round_to, or "
     "--latency-ratio with a table of `nncompress profile`"
 )
-DRIFTED = (
-    f"The machine's speed changed by more than {100 * DRIFT:.0f} % while latency was measured: time both files again "
-    "when nothing else runs (`nncompress benchmark`)."
-)
+AGAIN = "time both files again when nothing else runs (`nncompress benchmark`)"
+DRIFTED = f"The machine's speed changed by more than {100 * DRIFT:.0f} % while latency was measured: {AGAIN}."
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,10 @@ def _latency_warnings(summary: dict[str, Any]) -> list[str]:
     """Why the headline's latency is not what was hoped for, or not to be trusted."""
     found, backend = [], main_backend(summary)
     ratio = paired_ratio(summary, backend) if backend is not None else {}
-    if "p10" in ratio and wording.verdict(ratio) != "faster":
+    if wording.noisy(ratio):
+        name = wording.backend(str(backend))
+        found.append(f"Whether the pruned network is faster in {name} is not known: {wording.UNTOLD}{AGAIN}.")
+    elif "p10" in ratio and wording.verdict(ratio) != "faster":
         why = summary.get("not_faster") or NOT_FASTER
         found.append(f"The pruned network is not faster in {wording.backend(str(backend))}: {why}.")
     if summary.get("drifted"):

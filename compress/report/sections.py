@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from . import curves, plots, rows, wording
-from .markup import absent, definitions, legend, note, section, table, tile
+from .markup import absent, alert, definitions, legend, note, section, table, tile
 from .run_contents import RunContents, missing
 
 STAGES = {
@@ -32,10 +32,7 @@ def header(run: RunContents) -> str:
         facts.append(f"{100 * summary['pruned_ratio']:.1f} % of the scored channels pruned")
     facts.append(rows.judged_by(summary))
     result = rows.headline(summary)
-    alerts = "".join(
-        f'<p class="warning" role="note"><b>Warning</b> {escape(text)}</p>'
-        for text in rows.warnings(summary, parity=run.parity)
-    )
+    alerts = "".join(alert(text) for text in rows.warnings(summary, parity=run.parity))
     return (
         f'<header><p class="overline">{escape(str(summary.get("recipe") or "compress run"))}</p>'
         f"<h1>{escape(str(summary['model']))} <span>on</span> {escape(str(summary['dataset']))}</h1>"

@@ -13,7 +13,7 @@ from ..plan.files import write_text
 from ..plan.stored import read_stored
 from ..plan.table_file import AGAIN, FORMAT, TOTALS, RecordedTable
 from . import svg, wording
-from .markup import definitions, document, legend, note, panel, section, tile
+from .markup import alert, definitions, document, legend, note, panel, section, tile
 from .stairs import PROPORTIONAL, table_panels
 
 HEIGHT = 300
@@ -76,7 +76,7 @@ def _header(table: dict[str, Any], whole: str) -> str:
 def _disturbed(table: dict[str, Any]) -> str:
     """A warning where the machine was not quiet."""
     text = drift_of(table)
-    return f'<p class="warning" role="note"><b>Warning</b> {escape(text)}</p>' if text else ""
+    return alert(text) if text else ""
 
 
 def _tiles(table: dict[str, Any]) -> str:

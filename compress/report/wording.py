@@ -84,6 +84,16 @@ def verdict(ratio: Mapping[str, float]) -> Literal["faster", "slower", "unclear"
     return "slower" if ratio["p10"] > 1 else "unclear"
 
 
+NOISY = 1.5
+"""Samples of one pair of networks that differ by more are other work's on the machine, not the networks'."""
+UNTOLD = "samples of the same pair differ too much to tell (is other work on this machine?); "
+
+
+def noisy(ratio: Mapping[str, float]) -> bool:
+    """Whether a latency ratio says nothing because of what else the machine did meanwhile; not without a spread."""
+    return "p10" in ratio and verdict(ratio) == "unclear" and ratio["p90"] > NOISY * ratio["p10"]
+
+
 def speed(ratio: Mapping[str, float], name: str) -> str:
     """A latency ratio, `median` with `p10` and `p90` where they are known, in the backend `name`.
 

@@ -126,7 +126,8 @@ def _named_alike(
         return short, None, ""
     inner = {name.removeprefix(found[0]): value for name, value in state.items() if name.startswith(found[0])}
     others = [name for name in state if not name.startswith(found[0])]
-    left = f"; left out {len(others)} others, such as {shown(others[0])}" if others else ""
+    count = "1 other:" if len(others) == 1 else f"{len(others)} others, such as"
+    left = f"; left out {count} {shown(others[0])}" if others else ""
     return inner, averaged, f"{said}took {shown(repr(found[0]))} off the names of {len(inner)} tensors{left}"
 
 

@@ -12,6 +12,7 @@ DEEPEST = 8
 FAMILIES: tuple[tuple[frozenset[str], str, str], ...] = (
     (frozenset({"conv1.weight", "layer1.0.bn1.weight", "bn.weight"}), "a PreResNet", ""),
     (frozenset({"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "fc.weight"}), "a ResNet", "resnet50"),
+    (frozenset({"conv1.0.weight", "bn1.weight", "layer1.0.conv1.weight", "fc.weight"}), "timm's ResNet", "resnet50d"),
     (frozenset({"conv_stem.weight", "blocks.0.0.conv_dw.weight"}), "timm's EfficientNet or MobileNet",
      "efficientnet_b0"),
     (frozenset({"features.0.0.weight", "classifier.1.weight"}), "torchvision's MobileNet or EfficientNet",

@@ -131,7 +131,9 @@ def test_lists_that_are_not_there(root, options, message):
 def test_a_data_set_of_the_package_datasets_is_refused(root):
     (root / "dataset_dict.json").write_text("{}")
     for kind in ("csv", "imagefolder"):
-        with pytest.raises(UserError, match=r"as the package datasets saves it, which is not read; save its images"):
+        with pytest.raises(
+            UserError, match=rf"^{root}: holds a data set as the package datasets saves it, which is not"
+        ):
             load_data(
                 DataConfig(type=kind, root=str(root), **({"train": "train.csv"} if kind == "csv" else {})), seed=0
             )

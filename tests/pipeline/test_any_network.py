@@ -99,6 +99,7 @@ def test_a_run_in_rounds_on_the_users_own_network(net, tmp_path):
         assert all({*later.kept[name]} <= {*kept} for name, kept in earlier.kept.items())
     small, space, _ = load_model(folder / "model")
     assert sizes(space.groups) == plans[-1].widths
+    assert json.loads((folder / "summary.json").read_text())["model"] == f"{net}:make", "what reports are titled by"
     record = json.loads((folder / "step2" / "recipe.json").read_text())
     assert (record["recipe"]["finetune"]["epochs"], record["budget"]["also"][0]["value"]) == (2, 0.6 ** (2 / 3))
     assert Path(record["before"]["path"]) == folder / "step1"

@@ -179,10 +179,16 @@ def test_search_from(prune: Refused, finished, tool, tiny, baseline: Path, tmp_p
         "--search-from",
         folder,
         options=wider,
-        says=("--search-from", str(folder), "another recipe", "space differ"),
+        says=("--search-from", str(folder), "another recipe", "space.score_inputs: ", "recipe.json as the recipe"),
     )
     stronger = {"search__gamma": 0.5}
-    prune(*BUDGET, "--search-from", folder, options=stronger, says=("--search-from", str(folder), "search differ"))
+    prune(
+        *BUDGET,
+        "--search-from",
+        folder,
+        options=stronger,
+        says=("--search-from", "(search.gamma: ", " there, 0.5 now)"),
+    )
     (unfinished / "scores.safetensors").unlink()
     shutil.copy(folder / "stages.json", unfinished)
     record = json.loads((unfinished / "recipe.json").read_text())

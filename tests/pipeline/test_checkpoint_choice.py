@@ -189,6 +189,11 @@ def test_a_checkpoint_of_another_family_names_families_and_the_recipe_of_any(tmp
             ["look like those of a PreResNet; set the recipe's space", "preresnet, "],
         ),
         ("width/mobilenetv2_tiny_imagenet20_rarts", "p.pth", ["any/classifier with --cfg-options space.model=NAME"]),
+        (
+            "width/preresnet20_digits_rarts",  # most of whose names a ResNet has, too
+            "r.pth",
+            ["look like those of timm's ResNet; set the recipe's space", "space.model=NAME (resnet50d, ...)"],
+        ),
         ("any/classifier", "p.pth", ["set space.model to the checkpoint's network, such as "]),
     ):
         with pytest.raises(UserError, match="another architecture") as refusal:

@@ -76,6 +76,7 @@ def test_a_killed_fine_tuning_resumes_to_the_same_weights(tool, tiny, pruned: Pa
     [
         (ALONE, [], ("--checkpoint: missing", "sliced.safetensors")),
         ({}, ["--checkpoint", "baseline"], ("--teacher: missing", "baseline.safetensors", "finetune.distill=None")),
+        ({}, ["--checkpoint", "nowhere/sliced.safetensors"], ("--checkpoint", "nowhere/sliced", "no such file")),
         (ALONE, ["--checkpoint", "sliced", "--teacher", "baseline"], ("--teacher", "distill is None", "leave it away")),
         ({}, ["--checkpoint", "sliced", "--teacher", "nowhere"], ("--teacher", "nowhere", "no such file")),
     ],

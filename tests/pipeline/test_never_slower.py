@@ -15,6 +15,7 @@ from compress.pruning import Budget
 AVX512, AVX2 = "x: avx2 avx512f", "x: avx2"
 HALF = Budget("macs_ratio", 0.5)
 SLOW = {"median": 1.6, "p10": 1.5, "p90": 1.7}
+NOISY = {"median": 0.6, "p10": 0.3, "p90": 1.9}
 FAST = {"median": 0.8, "p10": 0.7, "p90": 0.9}
 
 
@@ -118,6 +119,22 @@ def test_a_faster_network_has_no_reason(going, run, timed, capfd):
     assert read_json(run / "stages.json")["slice"]["speed"] == {"backend": "onnxruntime", "ratio": FAST}
     assert "1.25 times faster in ONNX Runtime before fine-tuning" in capfd.readouterr().out
     going(run, stage="finetune", require_speedup=1.2, **options)
+
+
+def test_a_machine_too_busy_to_tell_is_the_reason_and_no_speedup(going, run, timed, capfd):
+    record = (run / "recipe.json").read_text()
+    (run / "recipe.json").write_text(record.replace('"before_finetune": false', '"before_finetune": true'))
+    options = {"select__round_to": "auto", "measure__before_finetune": True}
+    timed(NOISY)
+    for stage in ("select", "slice"):
+        going(run, stage=stage, **options)
+    assert "because: samples of the same pair differ too much to tell" in capfd.readouterr().out
+    assert read_json(run / "stages.json")["slice"]["speed"]["reason"].startswith("MACs fell to ")
+    with pytest.raises(
+        UserError, match=r"not reached: latency not distinguishable .*; or go on with --resume and with"
+    ):
+        going(run, stage="finetune", require_speedup=1.2, **options)
+    going(run, stage="finetune", require_speedup=0.9, **options)
 
 
 def costs(**macs) -> dict:

@@ -137,6 +137,18 @@ def test_a_bar_takes_the_place_of_a_spinner_and_fits_the_terminal() -> None:
     assert max(map(len, lines)) <= 50
 
 
+def test_a_note_is_told_word_for_word_and_breaks_between_words() -> None:
+    text = "--checkpoint runs/[old]/ema.pth: the averaged weights of state_dict_ema are taken [/b]"
+    with watched(width=40) as progress:
+        progress.note(text)
+        shown = progress.console.file.getvalue().splitlines()
+        progress.console = Console(width=40, file=io.StringIO(), soft_wrap=True)
+        progress.note(text)
+        assert progress.console.file.getvalue() == f"  {text}\n"
+    assert " ".join(" ".join(shown).split()) == text
+    assert [line for line in shown if not line.startswith("  ") or len(line) > 40] == []
+
+
 def test_time_left_counts_only_the_steps_of_this_process(capfd: pytest.CaptureFixture[str], monkeypatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])

@@ -52,6 +52,9 @@ def test_headline_says_when_the_pruned_network_is_slower_and_better(tmp_path):
     page = Page(write_report(run))
     assert "1.25 times slower in ONNX Runtime, error \u22121.50 points" in page.visible()
     assert page.cells["latency_pytorch"][3] == "not distinguishable", "its pairs lie on both sides of 1"
+    drifted = Page(write_report(make_run(tmp_path / "drifted", drifted=True)))
+    assert "The machine's speed changed by more than 20 %" in drifted.visible()
+    assert "(<code>nncompress benchmark</code>)" in drifted.source
 
 
 @pytest.mark.parametrize("depth", [20, 164])

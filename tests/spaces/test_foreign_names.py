@@ -50,6 +50,11 @@ def test_a_file_of_lightning(tmp_path):
     assert same(fresh.state_dict(), state)
 
 
+def test_one_tensor_that_is_left_out_is_one():
+    state = {**prefixed("net.", network().state_dict()), "criterion.weight": torch.ones(4)}
+    assert load_state(network(1), state, source="net.ckpt").said.endswith("; left out 1 other: criterion.weight")
+
+
 def test_names_that_fit_are_left_alone():
     """A network of the user's own may have all its layers in one module."""
     own, other = (nn.ModuleDict({"model": network(seed)}) for seed in (0, 1))
@@ -87,6 +92,7 @@ def test_a_prefix_that_makes_not_all_fit_stays_in_the_message_of_what_does_not()
     ("name", "whose", "example"),
     [
         ("resnet18", "a ResNet", "resnet50"),
+        ("resnet10t", "timm's ResNet", "resnet50d"),
         ("tf_efficientnet_lite0", "timm's EfficientNet or MobileNet", "efficientnet_b0"),
         ("convnext_atto", "timm's ConvNeXt", "convnext_tiny"),
         ("regnetx_002", "timm's RegNet", "regnety_008"),
