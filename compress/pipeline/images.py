@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol, Self
 
 from mmengine.device import get_device
+from mmengine.dist import get_rank, get_world_size
 from torch import nn
 
 from ..engine.data import DataConfig, ImageData, load_data
@@ -71,7 +72,7 @@ class ImageContext(NetworkContext):
         return figures
 
     def _figures(self, network: nn.Module, split: ImageSplit | None) -> dict[str, float]:
-        return image_figures(network, split, num_workers=self.recipe.data.num_workers)
+        return image_figures(network, split, num_workers=self.recipe.data.num_workers, together=self.together)
 
     def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
         """Figures of a run folder's network, an ONNX file or an engine on the evaluation split, in `backend`."""
@@ -104,13 +105,19 @@ def recipe_data(recipe: ImageRecipe, progress: Progress) -> ImageData:
         raise error.of("root").under("data").at("recipe") from None
 
 
-def image_figures(network: nn.Module, split: ImageSplit | None, *, num_workers: int) -> dict[str, float]:
-    """Top-1 in percent and loss on `split`, computed on the device; the network stays where it was. {} without it."""
+def image_figures(
+    network: nn.Module, split: ImageSplit | None, *, num_workers: int, together: bool
+) -> dict[str, float]:
+    """Top-1 in percent and loss on `split`, computed on the device; the network stays where it was. {} without it.
+
+    `together`: all processes of the launcher call it, share the batches, and get the same figures.
+    """
     if split is None:
         return {}
-    loader = eval_loader(split, batch_size=EVAL_BATCH, num_workers=num_workers)
+    share = {"rank": get_rank(), "world_size": get_world_size()} if together else {}
+    loader = eval_loader(split, batch_size=EVAL_BATCH, num_workers=num_workers, **share)
     home = next(network.parameters()).device
-    figures = evaluate_top1(network.to(get_device()), loader)
+    figures = evaluate_top1(network.to(get_device()), loader, **share)
     network.to(home)
     return figures
 

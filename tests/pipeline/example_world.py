@@ -24,7 +24,7 @@ from torch.nn import functional as F
 import compress
 from compress.costs import LatencyTable
 from compress.engine.data import DataConfig, ImageData, load_data
-from compress.engine.datasets import FileSource
+from compress.engine.encoded import FileSource
 from compress.engine.loaders import eval_loader
 from compress.engine.settings import SearchConfig
 from compress.engine.training import Job
