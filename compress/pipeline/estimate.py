@@ -23,8 +23,7 @@ from ..engine.transforms import sides_of
 from ..measure import device_name
 from ..measure.footprint import Footprint, bytes_of, search_footprint, state_of, training_footprint
 from ..plan import UserError
-from ..spaces import Space, TracedSpace, make_space
-from ..tracing import traced
+from .images import space_of
 from .recipe import Recipe
 
 STEPS = 3
@@ -100,9 +99,8 @@ def estimate(
         rule = "a detector's steps depend on the objects in its images, which are not read here"
         raise UserError(rule, argument="space.type", value=recipe.space["type"], remedy="time a short run of it")
     size = size or _size(recipe)
-    sides = sides_of(recipe.data.input_size)
-    input_size = (recipe.data.channels or 3, *sides)
-    space = _space(recipe, size.classes, input_size)
+    input_size = (recipe.data.channels or 3, *sides_of(recipe.data.input_size))
+    space = space_of(recipe, size.classes, input_size)
     network = space.build()
     train, tune, method = recipe.train, recipe.finetune, method_of(recipe.search)
     steps = {
@@ -117,20 +115,15 @@ def estimate(
     stages = []
     for name, footprint in steps.items():
         config = getattr(recipe, name)
-        per_epoch = _steps(name, config, size, processes, halves=name == "search" and method.halves)
-        count = 0 if footprint is None else config.epochs * per_epoch
         evaluated = forward * (size.judged + size.watched * config.epochs) / processes
-        flops = evaluated + (0 if footprint is None else count * footprint.flops)
+        count = 0
+        if footprint is not None:
+            count = config.epochs * _steps(name, config, size, processes, halves=name == "search" and method.halves)
+        flops = evaluated + (count * footprint.flops if footprint is not None else 0)
         stages.append(StageEstimate(name, count, flops, flops / (tflops * 1e12) / 3600, footprint))
-    return Estimate(
-        stages=tuple(stages),
-        data=size,
-        processes=processes,
-        tflops=tflops,
-        measured=measured,
-        buckets=stages[0].footprint.gradients if processes > 1 and stages[0].footprint else 0,
-        disk=_disk(bytes_of(state_of(network)), *steps.values()),
-    )
+    buckets = bytes_of(network.parameters()) if processes > 1 else 0
+    disk = _disk(bytes_of(state_of(network)), *steps.values())
+    return Estimate(tuple(stages), size, processes, tflops, measured, buckets, disk)
 
 
 def _size(recipe: Recipe) -> DataSize:
@@ -139,16 +132,6 @@ def _size(recipe: Recipe) -> DataSize:
     except UserError as error:
         said = error.of("root").under("data").at("recipe")
         raise UserError(f"{said}; or give --train-images, --val-images and --classes") from None
-
-
-def _space(recipe: Recipe, classes: int, input_size: tuple[int, int, int]) -> Space:
-    """That of the recipe's runs."""
-    arch = {key: value for key, value in recipe.space.items() if key != "type"}
-    try:
-        space = make_space(recipe.space["type"], {"num_classes": classes, "in_channels": input_size[0], **arch})
-        return traced(space, input_size) if isinstance(space, TracedSpace) else space
-    except UserError as error:
-        raise error.at("recipe") from None
 
 
 def _steps(section: str, config: TrainConfig | SearchConfig, size: DataSize, processes: int, *, halves: bool) -> int:

@@ -45,16 +45,7 @@ class ImageContext(NetworkContext):
     @cached_property
     def full_space(self) -> Space:
         """The recipe's space with the data's number of classes."""
-        arch = {key: value for key, value in self.recipe.space.items() if key != "type"}
-        channels = self.data.preprocessing["input_size"][0]
-        arch = {"num_classes": len(self.data.classes), "in_channels": channels, **arch}
-        try:
-            space = make_space(self.recipe.space["type"], arch)
-            if isinstance(space, TracedSpace):
-                space = traced(space, self.task.input_size)
-            return space
-        except UserError as error:
-            raise error.at("recipe") from None
+        return space_of(self.recipe, len(self.data.classes), tuple(self.data.preprocessing["input_size"]))
 
     @cached_property
     def task(self) -> Classification:
@@ -83,6 +74,16 @@ class ImageContext(NetworkContext):
         """Train `network` in place, as the stage `stage`."""
         adapted = adapted_as_recorded(self) if stage == "train" else None
         train(network, self.data.train, config, self.job(stage), evaluate=self.watch, teacher=teacher, adapted=adapted)
+
+
+def space_of(recipe: Recipe, classes: int, input_size: tuple[int, int, int]) -> Space:
+    """The recipe's space for so many classes and (C, H, W) of an image; UserError for settings that it cannot have."""
+    arch = {key: value for key, value in recipe.space.items() if key != "type"}
+    try:
+        space = make_space(recipe.space["type"], {"num_classes": classes, "in_channels": input_size[0], **arch})
+        return traced(space, input_size) if isinstance(space, TracedSpace) else space
+    except UserError as error:
+        raise error.at("recipe") from None
 
 
 class ImageRecipe(Protocol):
