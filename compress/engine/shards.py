@@ -46,9 +46,9 @@ class ShardSource(EncodedSource):
     """
 
     def __init__(self, indexed: Indexed, labels: NDArray[np.int64], *, folder: Path) -> None:
-        super().__init__(
-            [f"{shard}/{each.name}" for shard, own in indexed.items() for each in own], labels, folder=folder
-        )
+        # What members are called leads nowhere, whatever stands in it.
+        names = [f"{shard}/{each.name.replace('/', ':')}" for shard, own in indexed.items() for each in own]
+        super().__init__(names, labels, folder=folder)
         self.shards = [str(shard) for shard in indexed]
         self.changed = [stamp_of(shard)[1] for shard in self.shards]
         # Arrays, which worker processes share with their parent, as they do not share objects.

@@ -70,11 +70,15 @@ class Counter(TorchDispatchMode):
         """Run an operator, and count it and what it makes."""
         from torch.utils.flop_counter import flop_registry
 
+        kwargs = kwargs or {}
+        # A step that asks for values goes on as with any.
         if func is torch.ops.aten._local_scalar_dense.default:
-            return 1.0  # a step that asks for a value goes on as with any
-        out = func(*args, **(kwargs or {}))
+            return 1.0
+        if func is torch.ops.aten._to_copy.default and args[0].is_meta and kwargs.get("device", META) != META:
+            return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=kwargs["device"])
+        out = func(*args, **kwargs)
         if (count := flop_registry.get(func._overloadpacket)) is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
+            self.flops += count(*args, **kwargs, out_val=out)
         for value in tree_leaves(out):
             if isinstance(value, Tensor):
                 self.see(value)
