@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_distributed, is_main_process
 
 from ..plan import UserError, read_stored, write_json
 from .decoding import decode
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .encoded import EncodedSource
     from .hooks import Progress
 
+T = TypeVar("T")
 FORMAT = 1
 MANY = 500
 """From so many new images on there is a bar, and more than one thread."""
@@ -30,8 +33,6 @@ BLOCK = 1024
 
 Seen = list[Any]
 """Of an image: bytes, time of its last change in ns, height and width in pixels, and keys of `decoding.NOTES`."""
-
-
 Stored = tuple["EncodedSource", int]
 """A source of images, and the place of one in it."""
 
@@ -39,8 +40,8 @@ Stored = tuple["EncodedSource", int]
 def scan(images: Sequence[Stored], *, progress: Progress | None = None) -> list[Seen]:
     """Decode those of `images` that are new or changed, and return what is known of each, in order.
 
-    Raises UserError naming the first, in order, that cannot be read, with the number of others. What was seen until
-    then, or until a stop, is remembered.
+    The processes of a launcher, all of which call it, share the new ones. Raises UserError naming the first, in order,
+    that cannot be read, with the number of others. What was seen until then, or until a stop, is remembered.
 
     Example::
 
@@ -53,20 +54,26 @@ def scan(images: Sequence[Stored], *, progress: Progress | None = None) -> list[
     stamps = [source.stamp(i) for source, i in images]
     names = [os.path.relpath(os.path.abspath(path), folder) for path in paths]
     new = [i for i, name in enumerate(names) if known.get(name, [])[:2] != stamps[i]]
-    broken: list[UserError] = []
+    new = sorted(set().union(*_from_all(new)))  # a machine's cache may lack what another one's has
+    mine = new[get_rank() :: get_world_size()]
+    found: dict[int, Seen | UserError] = {}
     try:
-        for i, seen in zip(new, _looked_at([images[i] for i in new], progress), strict=True):
-            if isinstance(seen, UserError):
-                broken.append(seen)
-            else:
-                known[names[i]] = [*stamps[i], *seen]
+        for i, seen in zip(mine, _looked_at([images[i] for i in mine], progress), strict=True):
+            found[i] = seen
+        found = {i: seen for part in _from_all(found) for i, seen in part.items()}
     finally:
-        if new:
+        known |= {names[i]: [*stamps[i], *seen] for i, seen in found.items() if not isinstance(seen, UserError)}
+        if new and is_main_process():
             _write(record, known)
-    if broken:
+    if broken := [seen for _, seen in sorted(found.items()) if isinstance(seen, UserError)]:
         others = f"; {len(broken) - 1} more images cannot be read" if len(broken) > 1 else ""
         raise UserError(f"{broken[0]}{others}")
     return [known[name] for name in names]
+
+
+def _from_all(value: T) -> list[T]:
+    """The value of every process, in their order."""
+    return all_gather_object(value) if is_distributed() else [value]
 
 
 def _looked_at(images: Sequence[Stored], progress: Progress | None) -> Iterator[Seen | UserError]:
