@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -130,8 +131,9 @@ def training_footprint(
         model,
         network,
         lambda: model.train_step({"inputs": images, "labels": labels}, wrapper),
-        images,
-        [*held, images, labels],
+        [wrapper.optimizer],
+        images=images,
+        held=[*held, images, labels],
     )
 
 
@@ -162,8 +164,14 @@ def search_footprint(space: Space, config: SearchConfig, *, input_size: tuple[in
     del network
     halves = [batch_of(config.batch_size, input_size) for _ in range(2 if model.method.halves else 1)]
     data = dict(zip("pa", halves, strict=True)) if model.method.halves else halves[0]
-    held = [tensor for half in halves for tensor in half]
-    found = _counted(model, model.watched(), lambda: model.train_step(data, optimizers), halves[0][0], held * parts)
+    found = _counted(
+        model,
+        model.watched(),
+        lambda: model.train_step(data, optimizers),
+        [wrapper.optimizer for wrapper in optimizers.values()],
+        images=halves[0][0],
+        held=[tensor for half in halves for tensor in half] * parts,
+    )
     once_more = found.flops // 3 if parts > 1 else 0
     return replace(found, flops=parts * (found.flops + once_more), forward=parts * found.forward)
 
@@ -185,14 +193,21 @@ def batch_of(size: int, input_size: tuple[int, int, int]) -> tuple[Tensor, Tenso
 
 
 def _counted(
-    model: nn.Module, network: nn.Module, step: Callable[[], Any], images: Tensor, held: Iterable[Tensor]
+    model: nn.Module,
+    network: nn.Module,
+    step: Callable[[], Any],
+    optimizers: Iterable[Optimizer],
+    *,
+    images: Tensor,
+    held: Iterable[Tensor],
 ) -> Footprint:
-    """The footprint of `step`, which trains `model`; it is taken twice, for what optimisers make in the first.
+    """The footprint of `step`, which trains `model`.
 
     Args:
         model: its parameters are the weights.
         network: whose forward pass of `images` is counted.
         step: one step.
+        optimizers: of the step; they get what they remember first.
         images: of one batch.
         held: what lives throughout beside the model.
     """
@@ -200,9 +215,10 @@ def _counted(
     weights = bytes_of(state_of(model))
     with counting([*state_of(model), *held]) as counter:
         before = counter.bytes
-        step()
+        for optimizer in optimizers:
+            _fill(optimizer)
         states = counter.bytes - before
-        counter.flops, counter.peak = 0, counter.bytes
+        counter.peak = counter.bytes
         step()
         flops, peak = counter.flops, counter.peak
     saved: dict[int, Tensor] = {}
@@ -212,6 +228,15 @@ def _counted(
     kept = bytes_of(tensor for place, tensor in saved.items() if place not in own)
     del output
     return Footprint(weights, bytes_of(trained), states, kept, peak, flops, counter.flops)
+
+
+def _fill(optimizer: Optimizer) -> None:
+    """Let `optimizer` make what it remembers from step to step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.empty_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 @contextmanager
