@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,26 +118,37 @@ def allocated_peak(make: Callable[[], Callable[[], Any]]) -> int:
     return peak
 
 
-def row(network: str, kind: str, folder: Path) -> dict[str, Any]:
-    """One cell: estimated and measured."""
-    file = folder / f"{network} {kind}.json"
+def kept(file: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `file` holds, computed unless it is there."""
+    from compress.plan import read_json, write_json
+
     with alone(file) as missing:
         if missing:
-            command = [sys.executable, __file__, "--measure", network, kind]
-            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-            file.write_text(done.stdout.strip().splitlines()[-1])
-    found, told = json.loads(file.read_text()), estimated(network, kind)
+            write_json(file, compute())
+    return dict(read_json(file))
+
+
+def fresh(network: str, kind: str) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    command = [sys.executable, __file__, "--measure", network, kind]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def row(network: str, kind: str, folder: Path) -> dict[str, Any]:
+    """One cell: estimated and measured."""
+    allocated = kept(folder / f"{network} {kind}.json", lambda: fresh(network, kind))["allocated"]
+    told = kept(folder / f"{network} {kind} estimated.json", lambda: asdict(estimated(network, kind)))
+    mib = {name: round(told[name] / MIB, 1) for name in ("weights", "gradients", "states", "activations")}
     *_, side, batch = NETWORKS.get(network, QUICK)
-    memory = {f"{name}_mib": round(getattr(told, name) / MIB, 1) for name in ("weights", "gradients", "states")}
     return {
         "network": network,
         "step": kind,
         "images": f"{batch} of {side} x {side}",
-        **memory,
-        "activations_mib": round(told.activations / MIB, 1),
-        "estimated_peak_mib": round(told.peak / MIB, 1),
-        "allocated_peak_mib": round(found["allocated"], 1),
-        "estimated_over_allocated": round(told.peak / MIB / found["allocated"], 3),
+        **{f"{name}_mib": value for name, value in mib.items()},
+        "estimated_peak_mib": round(told["peak"] / MIB, 1),
+        "allocated_peak_mib": round(allocated, 1),
+        "estimated_over_allocated": round(told["peak"] / MIB / allocated, 3),
     }
 
 
