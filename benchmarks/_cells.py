@@ -1,6 +1,7 @@
 """Comparisons of methods on real data, cell by cell: a baseline, a search, a slice, a fine-tuning are files.
 
-No cell is computed twice, so a stopped comparison goes on, and processes may share the work by seeds or methods.
+No cell is computed twice, so a stopped comparison goes on, and jobs may share the work (`--shard`): a cell that several
+need, such as a baseline, is computed by the first to come, while the others wait for it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT
+from _harness import ROOT, alone
+
+from compress.commands.parser import shard_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, work_dir: str) -> None:
@@ -19,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, work_dir: str) -> None:
     parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / work_dir, metavar="D")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", metavar="M", help="only these rows")
-    parser.add_argument("--gather", action="store_true", help="compute nothing; write and print what is finished")
+    what = parser.add_mutually_exclusive_group()
+    shard_argument(what, "rows of all seeds")
+    what.add_argument("--gather", action="store_true", help="compute nothing; write and print what is finished")
     parser.add_argument("--quick", action="store_true", help="a few images, an epoch each; results not written")
 
 
@@ -54,9 +59,10 @@ class Cells:
         if not file.exists():
             if self.gather or compute is None:
                 return None
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, compute())
-            print(f"seed {self.seed} {name}: {read_json(file)}", flush=True)
+            with alone(file) as missing:
+                if missing:
+                    write_json(file, compute())
+                    print(f"seed {self.seed} {name}: {read_json(file)}", flush=True)
         return read_json(file)
 
     def job(self, stage: str, name: str) -> Any:
@@ -192,7 +198,7 @@ def cells_of(
     names: Sequence[str],
     seeds: Sequence[int],
 ) -> list[Cells]:
-    """The cells of every seed; unless gathering, with all of `run(cells, name)` computed, on one thread."""
+    """The cells of every seed; unless gathering, with all of `run(cells, name)` computed, or a job's share of them."""
     import torch
 
     from compress.report.progress import TerminalProgress
@@ -201,10 +207,10 @@ def cells_of(
     with TerminalProgress(quiet=True) as progress:
         made = {"progress": progress, "gather": args.gather}
         cells = [Cells(folder / f"seed{seed}", recipe, options, seed=seed, **made) for seed in seeds]
-        for each in cells if not args.gather else ():
+        rows = [(each, name) for each in cells for name in names]
+        for each, name in () if args.gather else rows if args.shard is None else args.shard.mine(rows):
             each.baseline()
-            for name in names:
-                run(each, name)
+            run(each, name)
     return cells
 
 

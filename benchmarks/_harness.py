@@ -7,6 +7,8 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,16 @@ def save_results(name: str, rows: list[dict[str, Any]], **more: Any) -> Path:
     }
     write_json(path, {**head, "rows": rows, **more})
     return path
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[bool]:
+    """Whether the result `file` is missing; while it is made, other jobs that want it wait."""
+    from compress.plan.locking import sole_use
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with sole_use(file.with_name(f".{file.name}.lock"), what=file.stem, waiting=lambda text: print(text, flush=True)):
+        yield not file.exists()
 
 
 def peak_mib() -> float:

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT
+from _harness import ROOT, alone
 
 REQUIRED = ("methods", "tuning", "budgets", "seeds", "stopping", "primary", "data", "search", "select", "finetune")
 READ_LATER = {"purpose", "fixed", "caveat", "estimate", "baselines", "budgets", "seeds", "stopping", "primary"}
@@ -158,15 +158,17 @@ def git(folder: Path, *arguments: str) -> str | None:
 
 
 def kept(path: Path, compute: Callable[[], dict[str, Any]], **made_from: str) -> None:
-    """Compute what `path` holds, unless it is there; `made_from` are hashes."""
+    """Compute what `path` holds, unless it is there or another job makes it; `made_from` are hashes."""
     from compress.plan import write_json
 
-    if not path.exists():
-        started = time.process_time()
-        row = compute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**row, "seconds": round(time.process_time() - started), **made_from})
-        print(path.stem, json.dumps(row), flush=True)
+    if path.exists():
+        return
+    with alone(path) as missing:
+        if missing:
+            started = time.process_time()
+            row = compute()
+            write_json(path, {**row, "seconds": round(time.process_time() - started), **made_from})
+            print(path.stem, json.dumps(row), flush=True)
 
 
 def folder_of(path: Path, *, quick: bool) -> Path:

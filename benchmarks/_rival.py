@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT
+from _harness import ROOT, alone
 from _protocol import digest
 from _torch_pruning import MEASUREMENTS, WITHIN, at_latency, at_macs, cutter, regularised
 
@@ -60,7 +60,12 @@ class Rival:
         return self.work / f"baseline {self.seed} holdout {self.holdout:g} {of}"
 
     def train_baseline(self) -> None:
-        """Train the unpruned network of this seed, unless its files are there."""
+        """Train the unpruned network of this seed, unless its files are there, or another job trains it."""
+        with alone(self.stem.with_name(f"{self.stem.name}.json")) as missing:
+            if missing:
+                self._train_baseline()
+
+    def _train_baseline(self) -> None:
         import torch
 
         from compress.engine.settings import TrainConfig
@@ -68,8 +73,6 @@ class Rival:
         from compress.plan import build_settings
         from compress.spaces import Card, make_space, save_model
 
-        if self.stem.with_name(f"{self.stem.name}.json").exists():
-            return
         torch.manual_seed(self.seed)
         own = dict(self.protocol["space"])
         space = make_space(own.pop("type"), {**own, "num_classes": len(self.data.classes)})
@@ -77,7 +80,6 @@ class Rival:
         config = build_settings(TrainConfig, self.protocol["baseline"], "baseline")
         with self.job("train", "baseline") as job:
             train(network, self.data.train, config, job, evaluate=lambda _: {})
-        self.stem.parent.mkdir(parents=True, exist_ok=True)
         save_model(self.stem, network, Card(space.name, space.arch, self.data.classes, {"input_size": self.size}))
 
     def trained(self) -> tuple[Any, Any]:

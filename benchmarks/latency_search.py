@@ -20,6 +20,8 @@ import width_search
 from _cells import Cells, add_arguments, cells_of, shown, spread, unpruned
 from _harness import print_rows, save_results
 
+from compress.commands.parser import Parser
+
 BISECTIONS = 7
 STEPS = ("tables", "search", "plan", "tune")
 PENALTIES = {"penalty": 1.0, "weak penalty": 0.2}
@@ -50,7 +52,7 @@ NETWORKS = {
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--swin-data", required=True, metavar="FOLDER", help="as sidt.py's --data")
     parser.add_argument("--preresnet20-data", required=True, metavar="NPZ", help="as width_search.py's --data")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
@@ -171,6 +173,8 @@ def main(args: argparse.Namespace) -> None:
             args.methods or ROWS,
             args.seeds,
         )
+        if args.shard is not None:
+            continue  # --gather tells what all jobs have found
         rows.append({"network": name, "row": "unpruned", "latency": "1", **unpruned(cells)})
         for row in args.methods or ROWS:
             label = f"latency {row} {comparison.network.ratio}"
@@ -178,6 +182,8 @@ def main(args: argparse.Namespace) -> None:
             raw += [{"network": name, "row": row, "seed": each.seed, **m} for each, m in zip(cells, mine, strict=True)]
             latency = spread([m["plan"] and m["plan"]["measured"] for m in mine], 3)
             rows.append({"network": name, "row": row, "latency": latency, **shown(mine, tuned="distilled")})
+    if args.shard is not None:
+        return
     print_rows("At equal measured latency (ONNX Runtime, one thread)", rows)
     if not args.quick and args.networks == list(NETWORKS):
         print(save_results("latency_search", rows, cells=raw))

@@ -12,6 +12,8 @@ from typing import Any
 from _cells import Cells, add_arguments, cells_of, shown, spread, unpruned
 from _harness import ROOT, print_rows, save_results
 
+from compress.commands.parser import Parser
+
 RECIPE = ROOT / "recipes" / "width" / "mobilenetv2_tiny_imagenet20_rarts.py"
 # The twin's epochs, shortened; gamma keeps the recipe's product of gamma and steps.
 COMMON = [
@@ -35,7 +37,7 @@ METHODS: dict[str, list[str]] = {
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--data", required=True, metavar="FOLDER", help="train/ and val/ with a folder per class")
     add_arguments(parser, work_dir="mobilenetv2_free_ratio")
     return parser.parse_args()
@@ -70,6 +72,8 @@ def main(args: argparse.Namespace) -> None:
     options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
     names = args.methods or list(METHODS)
     cells = cells_of(args, args.work_dir, RECIPE, options, run, names, args.seeds)
+    if args.shard is not None:
+        return  # --gather tells what all jobs have found
     raw = [figures(each, name) for name in names for each in cells]
     rows = [{"method": "baseline", **unpruned(cells), "PRC, %": "0"}]
     for name in names:

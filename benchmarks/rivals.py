@@ -4,13 +4,14 @@ The protocol (benchmarks/_protocol.py) says network, data, methods, their trials
 unpruned networks where the comparison trains its own; `--tune` tries every method's trials on images set aside from the
 training images; `--run` prunes with the best of each and reads the test images, once a cell, and refuses unless the
 protocol is committed and all methods have all their trials under it; `--gather` prints, and says what the seeds allow.
-Every trial and cell is a file in results/NAME of the protocol, so a stopped comparison goes on, and processes may
-share the work by methods or seeds.
+Every trial and cell is a file in results/NAME of the protocol, so a stopped comparison goes on, and jobs may share each
+step's work (`--shard`).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -22,9 +23,11 @@ from _rival import Rival
 from _seeds import draw, interval, p_value, paired, verdict
 from _torch_pruning import WITHIN
 
+from compress.commands.parser import Parser, shard_argument
+
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("protocol", type=Path)
     parser.add_argument(
         "--checkpoint", metavar="F", help="the trained network, where the protocol has no baseline of its own"
@@ -33,6 +36,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", metavar="M", help="only these")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these of the protocol's")
     parser.add_argument("--budgets", nargs="+", metavar="B", help="only these, such as macs-0.5")
+    shard_argument(parser, "baselines, trials or cells")
     parser.add_argument("--quick", action="store_true", help="few images, an epoch each, in runs/; nothing is written")
     what = parser.add_mutually_exclusive_group(required=True)
     steps = (
@@ -62,7 +66,7 @@ def main() -> int:
         if args.gather:
             gather(args, folder, protocol, names)
         elif args.train:
-            for seed, holdout in seeds_of(args, protocol):
+            for seed, holdout in mine(args, seeds_of(args, protocol)):
                 rival_of(args, protocol, seed, holdout).train_baseline()
         elif args.tune:
             tune(args, folder, protocol, names)
@@ -98,10 +102,10 @@ def tune(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list
     tuning = protocol.values["tuning"]
     protocol.values["finetune"] = {**protocol.values["finetune"], **tuning.get("finetune", {})}
     rival = rival_of(args, protocol, tuning["seed"], tuning["holdout"])
-    for name, number, trial, budget in protocol.trials(names):
-        if args.budgets is None or budget in args.budgets:
-            file = protocol.trial_file(folder, name, number, budget)
-            kept(file, lambda n=name, t=trial, b=budget: rival.cell(n, t, b), **made_from)
+    trials = [each for each in protocol.trials(names) if args.budgets is None or each[-1] in args.budgets]
+    for name, number, trial, budget in mine(args, trials):
+        file = protocol.trial_file(folder, name, number, budget)
+        kept(file, lambda n=name, t=trial, b=budget: rival.cell(n, t, b), **made_from)
 
 
 def run(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[str]) -> None:
@@ -109,19 +113,23 @@ def run(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[
     if not args.quick:
         protocol.check_test_images(folder)
     made_from = {"protocol_sha256": protocol.hash}
-    for seed in args.seeds or protocol.values["seeds"]:
-        rival = rival_of(args, protocol, seed, 0.0)
-        kept(folder / f"unpruned {seed}.json", lambda r=rival: {"top1": r.evaluate(r.baseline[0])}, **made_from)
-        for name in names:
-            for budget in args.budgets or protocol.values["budgets"]:
-                trial = protocol.values["methods"][name]["trials"][0]
-                if not args.quick:
-                    trial = protocol.chosen(folder, name, budget)[1]
-                kept(
-                    folder / f"{budget} {name} {seed}.json",
-                    lambda r=rival, n=name, t=trial, b=budget: r.cell(n, t, b),
-                    **made_from,
-                )
+    seeds, budgets = args.seeds or protocol.values["seeds"], args.budgets or protocol.values["budgets"]
+    rivals: dict[int, Rival] = {}
+    for seed, name, budget in mine(args, list(itertools.product(seeds, names, budgets))):
+        if seed not in rivals:
+            rivals = {seed: rival_of(args, protocol, seed, 0.0)}
+            unpruned = folder / f"unpruned {seed}.json"
+            kept(unpruned, lambda r=rivals[seed]: {"top1": r.evaluate(r.baseline[0])}, **made_from)
+        trial = protocol.values["methods"][name]["trials"][0]
+        if not args.quick:
+            trial = protocol.chosen(folder, name, budget)[1]
+        file = folder / f"{budget} {name} {seed}.json"
+        kept(file, lambda r=rivals[seed], n=name, t=trial, b=budget: r.cell(n, t, b), **made_from)
+
+
+def mine(args: argparse.Namespace, pieces: list[Any]) -> list[Any]:
+    """The pieces of work that are this job's: all of them without `--shard`."""
+    return pieces if args.shard is None else list(args.shard.mine(pieces))
 
 
 def gather(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[str]) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from _cells import Cells, add_arguments, cells_of, shown, spread, unpruned
 from _harness import ROOT, print_rows, save_results
 
+from compress.commands.parser import Parser
+
 RECIPE = ROOT / "recipes" / "sidt" / "swin_2m_tiny_imagenet20.py"
 # Half of the images: gamma brings the strength to the recipe's 4 for halves of D, and half of it over all of D.
 COMMON = [
@@ -43,7 +45,7 @@ METHODS: dict[str, list[str]] = {
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--data", required=True, metavar="FOLDER", help="train/ and val/ with a folder per class")
     parser.add_argument("--time", action="store_true", help="time the networks in ONNX Runtime")
     add_arguments(parser, work_dir="sidt")
@@ -98,6 +100,8 @@ def main(args: argparse.Namespace) -> None:
     options = [*COMMON, f"data.root={args.data}", *(QUICK if args.quick else [])]
     names = args.methods or list(METHODS)
     cells = cells_of(args, args.work_dir, RECIPE, options, run, names, args.seeds)
+    if args.shard is not None:
+        return  # --gather tells what all jobs have found
     for name in names if args.time else ():
         time_networks(cells, name)
     rows, raw = [{"ratio": "0", "method": "unpruned", **unpruned(cells), "latency": "1"}], []

@@ -12,6 +12,8 @@ from typing import Any
 from _cells import Cells, add_arguments, cells_of, error
 from _harness import ROOT, print_rows, save_results
 
+from compress.commands.parser import Parser
+
 RECIPE = ROOT / "recipes" / "width" / "preresnet20_cifar10_rarts.py"
 COMMON = [
     "data.type=npz",
@@ -109,7 +111,7 @@ that is searched for another ratio as well. darts2 and milenas1 take darts1's; t
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--data", required=True, metavar="NPZ", help="CIFAR-10 as docs/formats.md describes .npz data")
     parser.add_argument("--tune", action="store_true", help="trials of settings on held-out training images, seed 0")
     add_arguments(parser, work_dir="width_search")
@@ -162,6 +164,8 @@ def main(args: argparse.Namespace) -> None:
     options += ["data.holdout=0.2"] if args.tune else []
     folder, seeds = args.work_dir / ("tune" if args.tune else "test"), [0] if args.tune else args.seeds
     cells = cells_of(args, folder, RECIPE, options, lambda each, name: run(each, name, args), names, seeds)
+    if args.shard is not None:
+        return  # --gather tells what all jobs have found
     raw = [{"method": name, "seed": each.seed, **figures(each, name, args)} for name in names for each in cells]
     rows = []
     for name in names:

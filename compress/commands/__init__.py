@@ -24,6 +24,7 @@ COMMANDS = {
     "finetune": "finetune",
     "evaluate": "evaluate",
     "export": "export",
+    "estimate": "estimate",
     "benchmark": "benchmark",
     "profile": "profile",
     "search-topology": "search_topology",

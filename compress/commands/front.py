@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parser import Parser, check_table, recipe_argument, table_arguments, training_arguments
+from .parser import Parser, check_table, recipe_argument, shard_argument, table_arguments, training_arguments
 
 if TYPE_CHECKING:
     from ..pipeline.pareto import GoalKind
@@ -25,6 +25,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--work-dir", metavar="D", help="folder of the front (default: runs/RECIPE_front)")
     parser.add_argument("--search-from", metavar="RUN", help="take the scores of another run instead of searching")
     training_arguments(parser, override="finetune.epochs=4")
+    shard_argument(parser, "points")
     group = parser.add_argument_group("budgets", "of one kind: each value is a point, a run in a folder of its own")
     budgets = group.add_mutually_exclusive_group()
     for kind, flag in plural_flags().items():
@@ -86,7 +87,13 @@ def main(args: Namespace) -> None:
             resume=args.resume,
             launcher=args.launcher,
             said=shlex.join([args.recipe, *overrides]),
+            shard=args.shard,
         )
-    if first:
+    if first and args.shard is not None:
+        gather = shlex.join(
+            ["nncompress", "front", args.recipe, *overrides, "--work-dir", str(folder.path), "--resume"]
+        )
+        print(f"Points of job {args.shard.job} of {args.shard.of} are done. When all jobs are: {gather}")
+    elif first:
         print_front(read_stored(folder / FRONT, FrontFile, version=FORMAT))
         print(f"Report: {folder / 'front.html'}")

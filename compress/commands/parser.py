@@ -80,6 +80,22 @@ def between(least: float, most: float, kind: Callable[[str], Any] = whole) -> Ca
     return parse
 
 
+def shard_argument(parser: ArgumentParser, pieces: str) -> None:
+    """--shard of what several jobs may share; `pieces` are what it consists of."""
+    help_text = f"do every N-th of the {pieces}, from the I-th on: this is job I of N that share the work"
+    parser.add_argument("--shard", type=shard, metavar="I/N", help=help_text)
+
+
+def shard(text: str) -> Any:
+    """Job I of N, 2/8."""
+    from ..plan import Shard, UserError
+
+    try:
+        return Shard.parse(text)
+    except UserError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
 def recipe_argument(parser: Parser, more: str = "") -> None:
     """RECIPE of the tools that take one; `more` says what they do with it."""
     parser.add_argument("recipe", metavar="RECIPE", help=f"a file, or a name that `nncompress recipes` lists{more}")

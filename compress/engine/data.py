@@ -12,19 +12,21 @@ import numpy as np
 
 from ..plan import Count, Range, UserError, Workers, check_settings
 from ..plan.errors import shown
-from .datasets import FileSource, ImageSplit, Source
+from .datasets import ImageSplit, Source
 from .decoding import NOTES
+from .encoded import EncodedSource
 from .folders import read_imagefolder
 from .lists import read_csv
 from .readers import Reading, read_cifar, read_digits, read_npz
 from .sampling import stratified_split
 from .scanning import scan
+from .shards import read_shards
 from .transforms import Augmentation, Transform, sides_of
 
 if TYPE_CHECKING:
     from .hooks import Progress
 
-DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder", "csv"]
+DataType = Literal["digits", "cifar10", "cifar100", "npz", "imagefolder", "csv", "shards"]
 AugmentChoice = Literal["auto", "crop_flip", "crop", "resized_crop", "none"]
 
 Side = Annotated[int, Range(at_least=1, at_most=16384)]
@@ -38,6 +40,7 @@ _AUTO: dict[DataType, Augmentation] = {
     "npz": "crop_flip",
     "imagefolder": "resized_crop",
     "csv": "resized_crop",
+    "shards": "resized_crop",
 }
 
 
@@ -47,8 +50,8 @@ class DataConfig:
 
     Args:
         type: `digits` (ships with scikit-learn), `cifar10`, `cifar100` (as torchvision stores them), `npz`,
-            `imagefolder` or `csv`; see `readers`, `folders` and `lists`.
-        root: folder of cifar10, cifar100, imagefolder and csv, file of npz; unused by digits.
+            `imagefolder`, `csv` or `shards` (tar files); see `readers`, `folders`, `lists` and `shards`.
+        root: folder of cifar10, cifar100, imagefolder, csv and shards, file of npz; unused by digits.
         train: of csv, the list in `root` of the images to train on.
         val: of csv, the list in `root` of the images to evaluate on; None: `holdout` sets some aside.
         input_size: of what the network sees, in pixels: the side of a square, or [height, width].
@@ -201,11 +204,12 @@ def _splits(config: DataConfig, reading: Reading, transform: Transform) -> dict[
         rest, held_out = stratified_split(train.labels, config.holdout, seed=0, keys=train.source.keys)
         return {"train": train.subset(rest), "test": train.subset(held_out)}
     if reading.test is None:
-        what, add = "has no val/ or test/", "add val/ beside train/, with a folder for each class"
-        if config.type == "csv":
-            what, add = f"has only {config.train}", "give a list of others as val"
+        lacks = {"csv": f"only {config.train}", "shards": "no val-*.tar"}.get(config.type, "no val/ or test/")
+        add = {"csv": "give a list of others as val", "shards": "add some"}.get(
+            config.type, "add val/ beside train/, with a folder for each class"
+        )
         raise UserError(
-            f"no image would judge the network: {config.root} {what}",
+            f"no image would judge the network: {config.root} has {lacks}",
             argument="holdout",
             value=config.holdout,
             remedy=f"{add}, or set holdout=0.1 to set aside a tenth of the images",
@@ -222,17 +226,17 @@ def _seen(
     UserError for one that cannot be read, or has another size than a network takes that nothing is resized for.
     """
     chosen = [
-        (split.source.paths[i], name != "train" or split.transform.augment != "resized_crop", split.transform)
+        (split.source, i, name != "train" or split.transform.augment != "resized_crop", split.transform)
         for name, split in splits.items()
-        if isinstance(split.source, FileSource)
+        if isinstance(split.source, EncodedSource)
         for i in split.ids.tolist()
     ]
     if not chosen:
         return {}
-    found = scan([path for path, _, _ in chosen], progress=progress)
-    for (path, must_fit, transform), (_, _, height, width, _) in zip(chosen, found, strict=True):
-        if must_fit:
-            transform.check_size(height, width, path)
+    found = scan([image[:2] for image in chosen], progress=progress)
+    for (source, i, fits, transform), (_, _, height, width, _) in zip(chosen, found, strict=True):
+        if fits:
+            transform.check_size(height, width, source.paths[i])
     kept = {"transparent"} if config.channels == 4 else set()
     counts = Counter(key for *_, keys in found for key in keys if key not in kept)
     skipped = sum(reading.skipped.values())
@@ -246,16 +250,15 @@ def _seen(
 
 
 def _read(config: DataConfig) -> Reading:
-    if config.type == "digits":
-        return read_digits()
     root = str(config.root)
-    if config.type == "npz":
-        return read_npz(root)
-    if config.type == "imagefolder":
-        return read_imagefolder(root)
-    if config.type == "csv":
-        return read_csv(root, str(config.train), config.val)
-    return read_cifar(config.type, root, download=config.download)
+    readers = {
+        "digits": read_digits,
+        "npz": lambda: read_npz(root),
+        "imagefolder": lambda: read_imagefolder(root),
+        "csv": lambda: read_csv(root, str(config.train), config.val),
+        "shards": lambda: read_shards(root),
+    }
+    return readers.get(config.type, lambda: read_cifar(config.type, root, download=config.download))()
 
 
 def _in_channels(reading: Reading, channels: int | None) -> Reading:

@@ -1,16 +1,13 @@
-"""Images in memory or in files, shown augmented for training and plain for evaluation.
+"""Images in memory, or in files (`encoded`), shown augmented for training and plain for evaluation.
 
 Shapes: B images of a batch, C channels (1 grey, 3 RGB, 4 RGBA), H x W pixels; N images of a split.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..plan import UserError
-from .decoding import decode, grey
+from .decoding import grey
 from .sampling import AUGMENT, stream_keys, uniforms
 from .transforms import Transform
 
@@ -84,33 +81,6 @@ class ArraySource:
     def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
         """One batch [B, C, H, W]."""
         return [self.images[torch.from_numpy(ids)]]
-
-
-class FileSource:
-    """Images in files, decoded when read, as `decoding` says."""
-
-    channels = 3
-
-    def __init__(self, paths: Sequence[Path], labels: NDArray[np.int64], *, folder: Path) -> None:
-        self.paths = tuple(str(path) for path in paths)
-        self.labels = labels
-        self.folder = folder
-
-    def with_channels(self, channels: int | None) -> FileSource:
-        """Files are decoded to any number of channels."""
-        other = copy(self)
-        other.channels = channels or self.channels
-        return other
-
-    @property
-    def keys(self) -> NDArray[np.int64]:
-        """Hashes of the images' paths below `folder`: they stay when the folder moves, or other images come and go."""
-        names = [os.fsencode(os.path.relpath(path, self.folder)) for path in self.paths]
-        return np.frombuffer(b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in names), dtype="<i8")
-
-    def read(self, ids: NDArray[np.int64]) -> list[Tensor]:
-        """One batch [1, C, H, W] for each image; UserError naming the file that cannot be decoded."""
-        return [torch.from_numpy(decode(self.paths[i], self.channels)[0]).permute(2, 0, 1)[None] for i in ids.tolist()]
 
 
 @dataclass(frozen=True, eq=False)

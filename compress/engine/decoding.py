@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,9 +49,11 @@ NOTES = {
 """What may be said of images that are not plain 8-bit ones; `decode` gives those that hold."""
 
 
-def decode(path: str, channels: int = 3) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def decode(path: str, channels: int = 3, *, encoded: bytes | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The image file `path` as uint8 [H, W, `channels`], and the keys of the NOTES that hold of it: RGB, grey levels
     (1) or RGBA (4).
+
+    `encoded`: the file's bytes, where it stands in another one and `path` is its name alone.
 
     Raises UserError, naming the file, when it cannot be decoded, has more than MOST_PIXELS, or numbers without a range.
 
@@ -62,7 +65,7 @@ def decode(path: str, channels: int = 3) -> tuple[NDArray[np.uint8], tuple[str, 
 
     notes: list[str] = []
     try:
-        with Image.open(path) as image:
+        with Image.open(path if encoded is None else BytesIO(encoded)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS}")
             if getattr(image, "is_animated", False):

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..plan import UserError
 from ..plan.errors import shown
-from .datasets import FileSource
+from .encoded import FileSource
 from .readers import IMAGENET_STATISTICS, Reading, class_name
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"})
 _CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
 """What Windows leaves in folders; other systems hide theirs (.DS_Store, ._1.jpg)."""
-_PARTS = {
+PARTS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
@@ -71,7 +71,7 @@ def _parts(root: Path) -> dict[str, Path]:
         raise UserError(rule)
     check_not_arrow(root)
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir()]
-    found = {part: [each for each in folders if each.name.lower() in names] for part, names in _PARTS.items()}
+    found = {part: [each for each in folders if each.name.lower() in names] for part, names in PARTS.items()}
     for part, several in found.items():
         if len(several) > 1:
             twice = " and ".join(f"{each.name}/" for each in several)
@@ -86,11 +86,14 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def check_not_arrow(root: Path) -> None:
-    """UserError for a folder that Hugging Face's `datasets` wrote."""
-    if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+    """UserError for a folder that Hugging Face's `datasets` wrote, or the Parquet files of a data set on its Hub."""
+    saved = any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json"))
+    if saved or any(next(folder.glob("*.parquet"), None) for folder in (root, root / "data")):
+        what = "a data set as the package datasets saves it" if saved else "Parquet files"
         raise UserError(
-            f"{root}: holds a data set as the package datasets saves it, which is not read; save its images as "
-            'files in train/CLASS/ and val/CLASS/, or in one folder with lists of paths and labels (type="csv")'
+            f"{root}: holds {what}, which is not read; save its images as files in train/CLASS/ and val/CLASS/, "
+            'in one folder with lists of paths and labels (type="csv"), or as tar shards (type="shards", '
+            "docs/inputs.md)"
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..plan import UserError
 from ..plan.errors import reason, shown
 from ..plan.paths import inside
-from .datasets import FileSource
+from .encoded import FileSource
 from .folders import check_not_arrow
 from .readers import IMAGENET_STATISTICS, Reading
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from ..plan import UserError, Workers, check_setting
 from .datasets import ImageSplit
@@ -120,8 +120,20 @@ def train_loader(
     )
 
 
-def eval_loader(split: ImageSplit, *, batch_size: int, num_workers: int = 0) -> ImageLoader:
+def eval_loader(
+    split: ImageSplit, *, batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1
+) -> ImageLoader:
     """All images of a split once, in order, not augmented; UserError when batch_size is below 1.
+
+    Of several processes each reads every `world_size`-th batch, from its `rank` on: the batches of all of them are
+    those of one process, none twice.
+
+    Args:
+        split: images.
+        batch_size: images a batch.
+        num_workers: loading processes; 0: this one.
+        rank: of this process among `world_size`.
+        world_size: number of processes that share the work.
 
     Example::
 
@@ -129,7 +141,8 @@ def eval_loader(split: ImageSplit, *, batch_size: int, num_workers: int = 0) -> 
             ...
     """
     _check_batch_size(batch_size)
-    return ImageLoader(split.eval_view(), batch_size=batch_size, num_workers=num_workers)
+    batches = list(BatchSampler(range(len(split)), batch_size, drop_last=False))[rank::world_size]
+    return ImageLoader(split.eval_view(), batch_sampler=batches, num_workers=num_workers)
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -12,14 +12,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_distributed, is_main_process
 
 from ..plan import UserError, read_stored, write_json
 from .decoding import decode
 
 if TYPE_CHECKING:
+    from .encoded import EncodedSource
     from .hooks import Progress
 
+T = TypeVar("T")
 FORMAT = 1
 MANY = 500
 """From so many new images on there is a bar, and more than one thread."""
@@ -29,52 +33,61 @@ BLOCK = 1024
 
 Seen = list[Any]
 """Of an image: bytes, time of its last change in ns, height and width in pixels, and keys of `decoding.NOTES`."""
+Stored = tuple["EncodedSource", int]
+"""A source of images, and the place of one in it."""
 
 
-def scan(paths: Sequence[str], *, progress: Progress | None = None) -> list[Seen]:
-    """Decode the images `paths` that are new or changed, and return what is known of each, in order.
+def scan(images: Sequence[Stored], *, progress: Progress | None = None) -> list[Seen]:
+    """Decode those of `images` that are new or changed, and return what is known of each, in order.
 
-    Raises UserError naming the first, in order, that cannot be read, with the number of others. What was seen until
-    then, or until a stop, is remembered.
+    The processes of a launcher, all of which call it, share the new ones. Raises UserError naming the first, in order,
+    that cannot be read, with the number of others. What was seen until then, or until a stop, is remembered.
 
     Example::
 
-        sizes = {(height, width) for _, _, height, width, _ in scan(source.paths)}
+        sizes = {(height, width) for _, _, height, width, _ in scan([(source, i) for i in range(8)])}
     """
+    paths = [source.paths[i] for source, i in images]
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     record = _record(folder)
     known = _read(record)
-    stamps = [_stamp(path) for path in paths]
+    stamps = [source.stamp(i) for source, i in images]
     names = [os.path.relpath(os.path.abspath(path), folder) for path in paths]
     new = [i for i, name in enumerate(names) if known.get(name, [])[:2] != stamps[i]]
-    broken: list[UserError] = []
+    new = sorted(set().union(*_from_all(new)))  # a machine's cache may lack what another one's has
+    mine = new[get_rank() :: get_world_size()]
+    found: dict[int, Seen | UserError] = {}
     try:
-        for i, seen in zip(new, _looked_at([paths[i] for i in new], progress), strict=True):
-            if isinstance(seen, UserError):
-                broken.append(seen)
-            else:
-                known[names[i]] = [*stamps[i], *seen]
+        for i, seen in zip(mine, _looked_at([images[i] for i in mine], progress), strict=True):
+            found[i] = seen
+        found = {i: seen for part in _from_all(found) for i, seen in part.items()}
     finally:
-        if new:
+        known |= {names[i]: [*stamps[i], *seen] for i, seen in found.items() if not isinstance(seen, UserError)}
+        if new and is_main_process():
             _write(record, known)
-    if broken:
+    if broken := [seen for _, seen in sorted(found.items()) if isinstance(seen, UserError)]:
         others = f"; {len(broken) - 1} more images cannot be read" if len(broken) > 1 else ""
         raise UserError(f"{broken[0]}{others}")
     return [known[name] for name in names]
 
 
-def _looked_at(paths: Sequence[str], progress: Progress | None) -> Iterator[Seen | UserError]:
-    many = len(paths) >= MANY
+def _from_all(value: T) -> list[T]:
+    """The value of every process, in their order."""
+    return all_gather_object(value) if is_distributed() else [value]
+
+
+def _looked_at(images: Sequence[Stored], progress: Progress | None) -> Iterator[Seen | UserError]:
+    many = len(images) >= MANY
     threads = min(MOST_THREADS, os.cpu_count() or 1) if many else 1
     show = progress if many else None
     if show is not None:
         show.announce("images")
-        show.start("images", len(paths), 0)
+        show.start("images", len(images), 0)
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")  # Pillow's, of images that `decode` refuses or mends
         try:
-            for start in range(0, len(paths), BLOCK):
-                for seen in pool.map(_look, paths[start : start + BLOCK]):
+            for start in range(0, len(images), BLOCK):
+                for seen in pool.map(_look, images[start : start + BLOCK]):
                     if show is not None:
                         show.advance()
                     yield seen
@@ -84,20 +97,13 @@ def _looked_at(paths: Sequence[str], progress: Progress | None) -> Iterator[Seen
         show.done("images", {})
 
 
-def _look(path: str) -> Seen | UserError:
+def _look(image: Stored) -> Seen | UserError:
+    source, i = image
     try:
-        pixels, notes = decode(path)
+        pixels, notes = decode(source.paths[i], encoded=source.encoded(i))
     except UserError as error:
         return error
     return [*pixels.shape[:2], list(notes)]
-
-
-def _stamp(path: str) -> Seen:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); restore or remove the file") from None
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _record(folder: str) -> Path:

@@ -29,6 +29,7 @@ from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
 from .optimisers import Adapted, make_optimizer
 from .settings import DistillConfig, FinetuneConfig, TrainConfig, make_schedule
+from .sharing import as_first, gathered
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,16 @@ def data_parallel() -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def evaluate_top1(network: nn.Module, loader: Any) -> dict[str, float]:
+def evaluate_top1(network: nn.Module, loader: Any, *, rank: int = 0, world_size: int = 1) -> dict[str, float]:
     """Top-1 accuracy in percent and mean cross entropy over `loader`, in evaluation mode; the mode is restored.
+
+    Of several processes each brings its share of the batches (`eval_loader`), and all get the figures of the first
+    one's network on all batches.
+
+    Args:
+        network: evaluated where it is.
+        loader: batches, or this process's share of them.
+        rank, world_size: which of so many processes this is.
 
     Example::
 
@@ -259,14 +268,14 @@ def evaluate_top1(network: nn.Module, loader: Any) -> dict[str, float]:
     """
     training, device, layout = network.training, next(network.parameters()).device, layout_of(network)
     network.eval()
-    correct = total = 0
-    loss = 0.0
-    for images, labels in loader:
-        logits = network(images.to(device).contiguous(memory_format=layout)).float().cpu()
-        correct += int((logits.argmax(1) == labels).sum())
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        total += len(labels)
+    rows = []
+    with as_first(network, world_size=world_size):
+        for images, labels in loader:
+            logits = network(images.to(device).contiguous(memory_format=layout)).float().cpu()
+            loss = float(F.cross_entropy(logits, labels, reduction="sum"))
+            rows.append([int((logits.argmax(1) == labels).sum()), loss, len(labels)])
     network.train(training)
+    correct, loss, total = map(sum, zip(*gathered(rows, rank=rank, world_size=world_size), strict=True))
     return {"top1": round(100 * correct / total, 4), "val_loss": round(loss / total, 6)}
 
 

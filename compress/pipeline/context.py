@@ -53,6 +53,8 @@ class RunContext(ABC):
     resume: bool = False
     launcher: str = "none"
     folder: RunFolder = field(init=False)
+    together: bool = field(init=False, default=False)
+    """All processes of the launcher are in the present stage, and may share its work."""
 
     @property
     @abstractmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.hooks import Progress
-from ..plan import UserError, check_figures, read_stored, write_json
+from ..plan import Shard, UserError, check_figures, read_stored, write_json
 from ..plan.front_file import COSTS, FORMAT, FRONT, UNPRUNED
 from ..plan.result_files import LatencyFile
 from ..plan.summary_file import SummaryFile
@@ -18,11 +18,11 @@ from .folder import RunFolder
 from .images import make_context
 from .networks import NetworkContext
 from .pareto import Goal, beaten_by, picked
-from .points import ordered, point_folder
+from .points import ordered, point_folder, run_points
 from .recipe import Recipe
 from .run import baseline_of, give_checkpoint, give_table
 from .running import alone, start
-from .working import first_alone
+from .working import first_alone, let_go
 
 JUDGED_BY = ("top1", "bbox_mAP")
 """What an accuracy is: the first of these that the runs have."""
@@ -45,10 +45,13 @@ def find_front(
     resume: bool = False,
     launcher: str = "none",
     said: str | None = None,
+    shard: Shard | None = None,
 ) -> RunFolder:
     """Search once and prune under each of `budgets`, in folders of `work_dir`; writes front.json and front.html.
 
-    Every point is a run as `prune` makes them. Bad input: UserError, nothing written.
+    Every point is a run as `prune` makes them. Several jobs may share the points: the first to come searches, while
+    the others wait, and each does its own points. A call without `shard`, with `resume`, then does what is left of
+    them and writes the two files. Bad input: UserError, nothing written.
 
     Args:
         recipe: what is run.
@@ -66,6 +69,8 @@ def find_front(
         resume: go on with the front in the folder.
         launcher: what started the processes.
         said: the recipe and its overrides as the command line has them, for the points' commands; None: its name.
+        shard: which of several jobs this is, which goes on with what others have begun in the folder; None: the only
+            one.
 
     Example::
 
@@ -73,6 +78,7 @@ def find_front(
         with TerminalProgress() as progress:
             find_front(recipe, "runs/front", checkpoint="runs/base", budgets=budgets, progress=progress)
     """
+    resume = resume or shard is not None
     found = RunFolder.recorded_as("front", work_dir) if resume else {}
     if not (budgets or found):
         raise UserError("--ratios: missing; give the budgets of the points, such as --ratios 0.8 0.5 or --macs-ratios")
@@ -84,6 +90,7 @@ def find_front(
         aim="front",
         budget=points[0],
         points=points,
+        shard=shard,
         ema=ema,
         trust=trust,
         search_from=search_from,
@@ -99,7 +106,11 @@ def find_front(
     own = Goal.from_json(found["goal"]) if found else goal
     record["goal"] = own and own.to_json()
     folder = start(context, work_dir, record)
-    first_alone(lambda: _tell(context, goal or own, said or shlex.quote(recipe.name)))
+    if shard is None:
+        first_alone(lambda: _tell(context, goal or own, said or shlex.quote(recipe.name)))
+    else:
+        let_go(work_dir)  # from here on there are folders of points alone, each with a lock of its own
+        run_points(context, {})
     return folder
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol, Self
 
 from mmengine.device import get_device
+from mmengine.dist import get_rank, get_world_size
 from torch import nn
 
 from ..engine.data import DataConfig, ImageData, load_data
@@ -44,16 +45,7 @@ class ImageContext(NetworkContext):
     @cached_property
     def full_space(self) -> Space:
         """The recipe's space with the data's number of classes."""
-        arch = {key: value for key, value in self.recipe.space.items() if key != "type"}
-        channels = self.data.preprocessing["input_size"][0]
-        arch = {"num_classes": len(self.data.classes), "in_channels": channels, **arch}
-        try:
-            space = make_space(self.recipe.space["type"], arch)
-            if isinstance(space, TracedSpace):
-                space = traced(space, self.task.input_size)
-            return space
-        except UserError as error:
-            raise error.at("recipe") from None
+        return space_of(self.recipe, len(self.data.classes), tuple(self.data.preprocessing["input_size"]))
 
     @cached_property
     def task(self) -> Classification:
@@ -71,7 +63,7 @@ class ImageContext(NetworkContext):
         return figures
 
     def _figures(self, network: nn.Module, split: ImageSplit | None) -> dict[str, float]:
-        return image_figures(network, split, num_workers=self.recipe.data.num_workers)
+        return image_figures(network, split, num_workers=self.recipe.data.num_workers, together=self.together)
 
     def evaluate_file(self, source: str, *, batch: int, threads: int, backend: str | None = None) -> dict[str, Any]:
         """Figures of a run folder's network, an ONNX file or an engine on the evaluation split, in `backend`."""
@@ -82,6 +74,16 @@ class ImageContext(NetworkContext):
         """Train `network` in place, as the stage `stage`."""
         adapted = adapted_as_recorded(self) if stage == "train" else None
         train(network, self.data.train, config, self.job(stage), evaluate=self.watch, teacher=teacher, adapted=adapted)
+
+
+def space_of(recipe: Recipe, classes: int, input_size: tuple[int, int, int]) -> Space:
+    """The recipe's space for so many classes and (C, H, W) of an image; UserError for settings that it cannot have."""
+    arch = {key: value for key, value in recipe.space.items() if key != "type"}
+    try:
+        space = make_space(recipe.space["type"], {"num_classes": classes, "in_channels": input_size[0], **arch})
+        return traced(space, input_size) if isinstance(space, TracedSpace) else space
+    except UserError as error:
+        raise error.at("recipe") from None
 
 
 class ImageRecipe(Protocol):
@@ -104,13 +106,19 @@ def recipe_data(recipe: ImageRecipe, progress: Progress) -> ImageData:
         raise error.of("root").under("data").at("recipe") from None
 
 
-def image_figures(network: nn.Module, split: ImageSplit | None, *, num_workers: int) -> dict[str, float]:
-    """Top-1 in percent and loss on `split`, computed on the device; the network stays where it was. {} without it."""
+def image_figures(
+    network: nn.Module, split: ImageSplit | None, *, num_workers: int, together: bool
+) -> dict[str, float]:
+    """Top-1 in percent and loss on `split`, computed on the device; the network stays where it was. {} without it.
+
+    `together`: all processes of the launcher call it, share the batches, and get the same figures.
+    """
     if split is None:
         return {}
-    loader = eval_loader(split, batch_size=EVAL_BATCH, num_workers=num_workers)
+    share = {"rank": get_rank(), "world_size": get_world_size()} if together else {}
+    loader = eval_loader(split, batch_size=EVAL_BATCH, num_workers=num_workers, **share)
     home = next(network.parameters()).device
-    figures = evaluate_top1(network.to(get_device()), loader)
+    figures = evaluate_top1(network.to(get_device()), loader, **share)
     network.to(home)
     return figures
 

@@ -26,6 +26,7 @@ def nested(c: NetworkContext, **changes: Any) -> NetworkContext:
         "trust": False,
         "ema": None,
         "averaged": None,
+        "shard": None,
         "checkpoint": str(c.folder / "baseline"),
         "block": block,
     }

@@ -17,7 +17,7 @@ from ..engine.settings import TrainConfig
 from ..engine.tasks import Task
 from ..engine.training import Job
 from ..measure.latency import check_backends
-from ..plan import UserError, WidthPlan, speaking
+from ..plan import Shard, UserError, WidthPlan, speaking
 from ..plan.budget_kinds import FLAGS
 from ..pruning import Budget, Priced, check_reachable
 from ..spaces import SPACES, Card, Loaded, Space, blocks_of, load_model, load_space, save_model, sizes
@@ -25,7 +25,7 @@ from .checkpoint import fill, load_checkpoint, recorded_adapted
 from .checks import check_batches, check_budget, check_has_tables, check_searched
 from .context import RunContext
 from .latency_kit import check_latency_kit
-from .points import OF_A_POINT, POINTS, in_points
+from .points import OF_A_POINT, in_points
 from .recipe import Recipe
 from .rounding import select_config
 from .rounds import in_rounds
@@ -87,6 +87,7 @@ class NetworkContext(RunContext):
         before: folder of the round before, whose network is searched; None: this round is the first.
         points: the budgets of a front, of one kind; `budget` is the first of them.
         require_speedup: how many times as fast the selected network must be for the run to go on.
+        shard: which of several jobs that share the points this one is; None: there are no others.
         block: what `select.round_to="auto"` is in the run around this one; None: there is none.
     """
 
@@ -104,6 +105,7 @@ class NetworkContext(RunContext):
     before: Path | None = None
     points: tuple[Budget, ...] = ()
     require_speedup: float | None = None
+    shard: Shard | None = None
     block: int | None = None
     loaded: Loaded = field(init=False, default=Loaded())
     averaged: bool | None = field(init=False, default=None)
@@ -121,7 +123,7 @@ class NetworkContext(RunContext):
             return in_order(train_alone(started=self.checkpoint is not None))
         if self.aim == "finetune":
             return in_order(FINETUNE_ALONE)
-        plain = in_points(self.points) if self.aim == "front" else in_rounds(self.steps)
+        plain = in_points(self.points, self.shard) if self.aim == "front" else in_rounds(self.steps)
         stages = [copying(each) if self.copies and each.name == "search" else each for each in plain]
         return in_order(*stages, *(self.deploying if self.aim == "prune" else ()))
 
@@ -183,7 +185,7 @@ class NetworkContext(RunContext):
         check_latency_kit(self)
         check_required(self)
         space = self.full_space
-        follow = {*stages, *(OF_A_POINT if POINTS in stages else ())}
+        follow = {*stages, *(OF_A_POINT if self.aim == "front" else ())}
         check_batches(self, follow)
         if "measure" in follow:
             check_backends(self.recipe.measure.backends)

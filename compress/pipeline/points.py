@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..plan import UserError
+from ..plan import Shard, UserError
 from ..plan.run_files import MOST_POINTS
 from ..pruning import Budget
 from .nested import nested, run_nested
@@ -26,9 +26,14 @@ def point_folder(budget: Budget) -> str:
     return f"{budget.kind}_{budget.value!r}"
 
 
-def in_points(budgets: Sequence[Budget]) -> tuple[Stage[NetworkContext], ...]:
-    """The stages of a front: those of one search, and a run for each of `budgets`."""
+def in_points(budgets: Sequence[Budget], shard: Shard | None) -> tuple[Stage[NetworkContext], ...]:
+    """The stages of a front: those of one search, and a run for each of `budgets`.
+
+    One job of several has those of the search alone: the points are done when all jobs have done theirs.
+    """
     load, search, *_ = PRUNING
+    if shard is not None:
+        return load, search
     left = tuple(f"{point_folder(budget)}/summary.json" for budget in budgets)
     return (load, search, Stage(POINTS, run_points, (BASELINE, SCORES, SEARCHED_NETWORK), left, parallel=True))
 
@@ -48,9 +53,10 @@ def ordered(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
 
 
 def run_points(c: NetworkContext, figures: Figures) -> None:
-    """baseline, scores and searched -> a folder for each budget, with a whole run."""
-    for number, budget in enumerate(c.points, 1):
+    """baseline, scores and searched -> a folder for each budget, with a whole run; of a job's own budgets."""
+    mine = c.points if c.shard is None else c.shard.mine(c.points)
+    for budget in mine:
         name = point_folder(budget)
-        c.progress.note(f"point {number} of {len(c.points)}: {name}")
+        c.progress.note(f"point {c.points.index(budget) + 1} of {len(c.points)}: {name}")
         run_nested(nested(c, aim="prune", budget=budget, points=(), search_from=str(c.folder.path)), c.folder / name)
-    figures[POINTS] = [point_folder(budget) for budget in c.points]
+    figures[POINTS] = [point_folder(budget) for budget in mine]

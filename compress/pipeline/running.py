@@ -23,12 +23,16 @@ C = TypeVar("C", bound=RunContext)
 
 
 def alone(run: Callable[Concatenate[R, str | Path, P], RunFolder]) -> Callable[..., RunFolder]:
-    """Start the launcher's processes before `run(recipe, work_dir, ...)`, which works alone in its folder."""
+    """Start the launcher's processes before `run(recipe, work_dir, ...)`, which works alone in its folder.
+
+    A job of several (option `shard`) waits for those that are at work there.
+    """
 
     @wraps(run)
     def started(recipe: R, work_dir: str | Path, *arguments: P.args, **options: P.kwargs) -> RunFolder:
         _start_processes(str(options.get("launcher", "none")))
-        with sole_worker(work_dir):
+        waiting = None if options.get("shard") is None else options["progress"].note  # type: ignore[attr-defined]
+        with sole_worker(work_dir, waiting=waiting):
             return run(recipe, work_dir, *arguments, **options)
 
     return started
@@ -72,6 +76,7 @@ def _to_run(
 def _run_stage(context: C, stage: Stage[C]) -> None:
     """Run one stage: on every process if it is parallel, else on the first while the others wait."""
     context.progress.announce(stage.name)
+    context.together = stage.parallel
 
     def first() -> None:
         with context.folder.stage(stage.name) as figures:

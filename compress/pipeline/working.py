@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process
 
 from ..plan import UserError, check_output_folder
 from ..plan.files import remove_leftovers
-from ..plan.locking import hold, holds, release
+from ..plan.locking import hold, holds, is_held, release
 
 LOCK = ".lock"
 """Is in the run's folder while a process works there, and holds its number; it stays after kill -9, to no effect."""
 
 
 @contextmanager
-def sole_worker(path: str | Path) -> Iterator[None]:
+def sole_worker(path: str | Path, *, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Work alone in the run's folder `path` while the block lasts: its lock is held, by a launcher's first process.
 
     A folder that exists is locked now, a new one by `claim`. Temporary files that killed processes left are removed.
-    Raises UserError when another process works there, or when `path` cannot be a run's folder.
+    Raises UserError when another process works there, or when `path` cannot be a run's folder. With `waiting`, which
+    is told of another process, that one is waited for, and a new folder is locked now, too.
     """
     check_output_folder("--work-dir", path)
     try:
-        if Path(path).is_dir():
-            first_alone(lambda: _tidy(path))
+        if waiting is not None or Path(path).is_dir():
+            first_alone(lambda: _tidy(path, waiting))
         yield
     finally:
-        release(Path(path) / LOCK)
+        let_go(path)
+        if waiting is not None:
+            with suppress(OSError):  # a folder with something in it stays
+                os.rmdir(path)
 
 
-def claim(path: str | Path) -> bool:
+def claim(path: str | Path, *, waiting: Callable[[str], None] | None = None) -> bool:
     """Take the lock of the run's folder `path` unless this process holds it; returns whether it did."""
     if holds(Path(path) / LOCK):
         return False
-    hold(Path(path) / LOCK, what=f"--work-dir {path}")
+    hold(Path(path) / LOCK, what=f"--work-dir {path}", waiting=waiting)
     return True
+
+
+def let_go(path: str | Path) -> None:
+    """Give back the lock of the run's folder `path`, if this process holds it."""
+    release(Path(path) / LOCK)
 
 
 def first_alone(action: Callable[[], None]) -> None:
@@ -54,7 +64,9 @@ def first_alone(action: Callable[[], None]) -> None:
         raise UserError(told[0])
 
 
-def _tidy(path: str | Path) -> None:
-    claim(path)
-    for folder in (Path(path), *(file for file in Path(path).iterdir() if file.is_dir())):
+def _tidy(path: str | Path, waiting: Callable[[str], None] | None) -> None:
+    claim(path, waiting=waiting)
+    # A run inside this one may be another machine's, whose processes nothing here knows.
+    inner = [file for file in Path(path).iterdir() if file.is_dir() and not is_held(file / LOCK)]
+    for folder in (Path(path), *inner):
         remove_leftovers(folder)

@@ -9,6 +9,7 @@ from .packages import needs
 from .paths import inside
 from .registry import Registry
 from .settings import Count, Range, Seed, build_settings, check_setting, check_settings
+from .shard import Shard
 from .stored import Rule, check_stored, parse_stored, read_json, read_lines, read_stored
 from .system import SystemRefusal, refusal, storing
 from .threads import Threads, Workers
@@ -25,6 +26,7 @@ __all__ = [
     "Registry",
     "Rule",
     "Seed",
+    "Shard",
     "SystemRefusal",
     "Threads",
     "UserError",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,27 +18,31 @@ UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _HELD: dict[Path, int] = {}
 
 
+PAUSE_SECONDS = 2.0
+"""Between two looks at a lock that is waited for."""
+
+
 @contextmanager
-def sole_use(path: str | Path, *, what: str) -> Iterator[None]:
+def sole_use(path: str | Path, *, what: str, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock `path`, a file with this process's number, inside the block; the file is gone afterwards.
 
     Raises UserError, beginning with `what`, where a living process holds it, also of another machine if the folder is
-    on NFS of version 4 or with its lock service. The lock of a dead process is taken over. Where the file system has
-    no locks a warning says so.
+    on NFS of version 4 or with its lock service; with `waiting`, which is told of it once, it is waited for instead.
+    The lock of a dead process is taken over. Where the file system has no locks a warning says so.
 
     Example::
 
         with sole_use("runs/demo/.lock", what="--work-dir runs/demo"):
             ...
     """
-    hold(path, what=what)
+    hold(path, what=what, waiting=waiting)
     try:
         yield
     finally:
         release(path)
 
 
-def hold(path: str | Path, *, what: str) -> None:
+def hold(path: str | Path, *, what: str, waiting: Callable[[str], None] | None = None) -> None:
     """Take the lock `path` until `release`; as `sole_use`."""
     import fcntl
 
@@ -46,6 +51,7 @@ def hold(path: str | Path, *, what: str) -> None:
         raise _taken(what, str(os.getpid()))
     if not _HELD:
         _once()
+    told = False
     while True:
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +62,13 @@ def hold(path: str | Path, *, what: str) -> None:
         except BlockingIOError:
             owner = os.read(descriptor, 20).decode("ascii", "replace").strip()
             os.close(descriptor)
-            raise _taken(what, owner) from None
+            if waiting is None:
+                raise _taken(what, owner) from None
+            if not told:
+                waiting(f"{what}: waiting for {_named(owner)}, which is at work there")
+            told = True
+            time.sleep(PAUSE_SECONDS)
+            continue
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 os.close(descriptor)
@@ -79,6 +91,23 @@ def holds(path: str | Path) -> bool:
     return Path(path).absolute() in _HELD
 
 
+def is_held(path: str | Path) -> bool:
+    """Whether a living process, perhaps this one, holds the lock `path`."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in UNSUPPORTED
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def release(path: str | Path) -> None:
     """Give back the lock `path`, if this process holds it."""
     path = Path(path).absolute()
@@ -89,8 +118,11 @@ def release(path: str | Path) -> None:
 
 
 def _taken(what: str, owner: str) -> UserError:
-    process = f"process {owner}" if owner.isdigit() else "another process"
-    return UserError(f"{what}: {process} is at work there; wait for it or stop it, or give another place")
+    return UserError(f"{what}: {_named(owner)} is at work there; wait for it or stop it, or give another place")
+
+
+def _named(owner: str) -> str:
+    return f"process {owner}" if owner.isdigit() else "another process"
 
 
 def _is(path: Path, descriptor: int) -> bool:

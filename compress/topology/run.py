@@ -120,7 +120,9 @@ class TopologyContext(RunContext):
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Figures after an epoch: the supernet's accuracy on images set aside, and the cell that stands there now."""
         assert isinstance(network, Supernet)
-        figures = image_figures(network, self.data.val, num_workers=self.recipe.data.num_workers)
+        figures = image_figures(
+            network, self.data.val, num_workers=self.recipe.data.num_workers, together=self.together
+        )
         with torch.no_grad():
             scores = edge_scores(network.weights(torch.device("cpu")))
         genotype = self.discretised(scores)

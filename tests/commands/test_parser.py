@@ -27,6 +27,7 @@ def line(capsys: pytest.CaptureFixture[str], name: str, *arguments: str) -> str:
 REQUIRED = {
     "benchmark": ("m.onnx",),
     "draw": ("g", "-o", "x.svg"),
+    "estimate": ("R",),
     "evaluate": ("run",),
     "export": ("run", "--to", "onnx", "-o", "x"),
     "finetune": ("R",),
@@ -54,7 +55,8 @@ def test_arguments_of_every_command(name: str, capsys: pytest.CaptureFixture[str
     assert len(options) >= 2
     for action in options:
         flag = action.option_strings[-1]
-        value = str(next(iter(action.choices))) if action.choices else "8" if action.metavar == "N" else "0.05"
+        usual = {"N": "8", "I/N": "1/2"}.get(str(action.metavar), "0.05")
+        value = str(next(iter(action.choices))) if action.choices else usual
         said = line(capsys, name, *given, flag, value, flag, value)
         assert "given twice" in said
         if action.type in (int, float):

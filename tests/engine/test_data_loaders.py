@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from compress.engine.data import DataConfig, load_data
-from compress.engine.datasets import ArraySource, FileSource, ImageSplit
+from compress.engine.datasets import ArraySource, ImageSplit
+from compress.engine.encoded import FileSource
 from compress.engine.loaders import PairLoader, eval_loader, train_loader
 from compress.engine.sampling import AUGMENT, stratified_halves, stream_keys, uniforms
 from compress.engine.transforms import Transform, _crop_box

@@ -186,7 +186,7 @@ def test_what_is_special_is_said_once_and_recorded(folder):
 def test_images_are_looked_at_once_until_they_change(folder, monkeypatch):
     looked = []
 
-    def counted(path):
+    def counted(path, *, encoded):
         looked.append(path)
         return decode(path)
 

@@ -24,9 +24,10 @@ from torch.nn import functional as F
 import compress
 from compress.costs import LatencyTable
 from compress.engine.data import DataConfig, ImageData, load_data
-from compress.engine.datasets import FileSource
+from compress.engine.encoded import FileSource
 from compress.engine.loaders import eval_loader
 from compress.engine.settings import SearchConfig
+from compress.engine.tars import write_shards
 from compress.engine.training import Job
 from compress.export import export_half, export_onnx, onnx_session
 from compress.measure.designs import allowed_widths, sample_designs
@@ -223,6 +224,9 @@ def write_files(folder: Path, base: Path, run: Path) -> None:
     for part in ("train", "val"):
         lines = [f"{part}/{name}/1.png,{name}\n" for name in ("cat", "dog")]
         (folder / f"imagenet-20/{part}.csv").write_text("".join(lines))
+    for part in ("train", "val"):
+        found = sorted((folder / "imagenet-20" / part).rglob("*.png"))
+        write_shards(folder / "shards", part, ((path.read_bytes(), i % 2) for i, path in enumerate(found)))
     shutil.copytree(folder / "imagenet-20/val", folder / "val")
 
 
