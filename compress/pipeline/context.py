@@ -52,6 +52,7 @@ class RunContext(ABC):
     progress: Progress
     resume: bool = False
     launcher: str = "none"
+    processes: int | None = None
     folder: RunFolder = field(init=False)
 
     @property
@@ -88,6 +89,7 @@ class RunContext(ABC):
             progress=self.progress,
             resume=self.resume,
             launcher=self.launcher,
+            processes=self.processes,
             num_workers=num_workers,
         )
 
