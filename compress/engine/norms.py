@@ -131,10 +131,22 @@ def _summed(first: Tensor, second: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
     return total.split([len(each) for each in (*own, *more)])
 
 
+def statistics_hooks(stage: str, batch_size: int, progress: Progress, *, shared: bool) -> list[Hook]:
+    """What looks after running statistics in `stage`: nothing on one process, or where norms are `shared`.
+
+    Args:
+        stage: that trains.
+        batch_size: images a step of this process.
+        progress: is told.
+        shared: it trains under `shared_norms`.
+    """
+    return [] if shared or get_world_size() == 1 else [NormStatistics(stage, batch_size, progress)]
+
+
 class NormStatistics(Hook):
     """After every epoch bring running statistics to their mean over processes, and say before that this is done.
 
-    Warns where a process has few images a step. Under `shared_norms` there is nothing to do.
+    Warns where a process has few images a step.
     """
 
     priority = "ABOVE_NORMAL"  # before the epoch's network is evaluated and saved

@@ -28,7 +28,7 @@ from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .layout import laid_out, layout_of
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
-from .norms import NormStatistics
+from .norms import statistics_hooks
 from .optimisers import Adapted, make_optimizer
 from .parallel import norms, share, wrapper
 from .settings import DistillConfig, FinetuneConfig, SearchConfig, TrainConfig, make_schedule
@@ -224,9 +224,6 @@ def run(
     resume = job.resume and last.exists()
     if resume:
         _check_saved(last, model)
-    averaging = []
-    if get_world_size() > 1 and not config.sync_bn:
-        averaging.append(NormStatistics(job.stage, loader.batch_size, job.progress))
     name = f"{job.stage}-{uuid.uuid4().hex[:8]}"
     with storing(job.folder):  # its log and its config
         runner = Runner(
@@ -242,7 +239,7 @@ def run(
                 FiniteOnly(job.stage),
                 MetricsRow(job.metrics, job.stage, evaluate, job.progress),
                 AtomicCheckpoint(),
-                *averaging,
+                *statistics_hooks(job.stage, loader.batch_size, job.progress, shared=config.sync_bn),
                 *hooks,
             ],
             randomness={"seed": job.seed},
