@@ -1,10 +1,10 @@
 """Searches on several processes (Gloo, no GPU): equal scores, bytes sent beside DDP's, and the time of a step.
 
 `equal`: the digits' RARTS search with `sync_bn`, of one global batch, on 1, 2 and 4 processes: how far scores are from
-those of one process, relative to how far they have moved, and whether the plan is the same. `sent`: what one process
-hands to all-reduce in a step, beside DDP with the same network, parameters and passes. `step`: the time of a step on
-two processes over that of one process with its share of the batch, in turns with DDP's; the machine's cores are shared
-by the processes, so with more processes than idle cores this measures the machine.
+those of one process, beside how far they have moved, and whether the plan is the same. `steps`: what one process hands
+to all-reduce in a step, beside DDP that trains one weight set and the scores, and the time of a step on two processes
+over that of one process with its share of the batch, all in turns; with more processes than idle cores this
+measures the machine.
 """
 
 from __future__ import annotations
@@ -106,23 +106,29 @@ class Silent:
 
 
 def steps(more: str, world: int) -> dict[str, Any]:
-    """Bytes that a step sends, and seconds of every step, of a method and of DDP with the same passes."""
+    """Bytes that a step sends, and seconds of every step, of each case and of DDP in turns."""
     asked = json.loads(more)
-    torch_steps: dict[str, Callable[[], None]] = {"search": search_step(asked, world), "ddp": ddp_step(asked, world)}
-    for step in torch_steps.values():  # DDP and ours build their buckets by the first
+    cases = {name: step_of(name, world) for name in asked["cases"]}
+    for step in cases.values():  # DDP and ours build their buckets by the first
         step()
         step()
-    sent = {name: bytes_of(step) for name, step in torch_steps.items()} if world > 1 else {}
-    seconds: dict[str, list[float]] = {name: [] for name in torch_steps}
+    sent = {name: bytes_of(step) for name, step in cases.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(asked["repeats"]):
-        for name, step in torch_steps.items():
+        for name, step in cases.items():
             begin = time.perf_counter()
             step()
             seconds[name].append(time.perf_counter() - begin)
     return {"sent": sent, "seconds": seconds}
 
 
-def model_of(asked: dict[str, Any]) -> Any:
+def step_of(name: str, world: int) -> Callable[[], None]:
+    """A step of "METHOD" or "DDP", with " bf16" behind it where gradients travel so."""
+    method, bf16 = name.removesuffix(" bf16"), name.endswith(" bf16")
+    return ddp_step(world, bf16) if method == "DDP" else search_step(method, world, bf16)
+
+
+def model_of(method: str) -> Any:
     import torch
 
     from compress.engine.searchers import SearchModel
@@ -131,8 +137,9 @@ def model_of(asked: dict[str, Any]) -> Any:
 
     torch.manual_seed(0)
     space = PreResNetSpace(20, 10)
-    config = SearchConfig(epochs=1, method=METHODS[asked["method"]], all_reduce="bf16" if asked["bf16"] else None)
-    return SearchModel(space.build(), space, config, input_size=(3, SIZE, SIZE)).train()
+    return SearchModel(
+        space.build(), space, SearchConfig(epochs=1, method=METHODS[method]), input_size=(3, SIZE, SIZE)
+    ).train()
 
 
 def batch_of() -> tuple[Any, Any]:
@@ -141,28 +148,27 @@ def batch_of() -> tuple[Any, Any]:
     return torch.randn(BATCH, 3, SIZE, SIZE), torch.arange(BATCH) % 10
 
 
-def search_step(asked: dict[str, Any], world: int) -> Callable[[], None]:
+def search_step(method: str, world: int, bf16: bool) -> Callable[[], None]:
     """A step of the search."""
     from compress.engine.parallel import AveragedSearch
 
-    model = model_of(asked)
-    step = AveragedSearch(model, bf16=asked["bf16"]).train_step if world > 1 else model.train_step
+    model = model_of(method)
+    step = AveragedSearch(model, bf16=bf16).train_step if world > 1 else model.train_step
     optimizers, batch = model.optimizers(), batch_of()
     data = {"p": batch, "a": batch} if model.method.halves else batch
     return lambda: step(data, optimizers) and None
 
 
-def ddp_step(asked: dict[str, Any], world: int) -> Callable[[], None]:
+def ddp_step(world: int, bf16: bool) -> Callable[[], None]:
     """A step of plain training with DDP, of the search's weights and scores."""
     import torch
     from torch.nn import functional as F
     from torch.nn.parallel import DistributedDataParallel
 
-    model = model_of(asked)
-    inner = with_scores(model)
-    network = DistributedDataParallel(inner) if world > 1 else inner
+    network = with_scores(model_of("joint"))
     if world > 1:
-        network.register_comm_hook(None, counted_hook(asked["bf16"]))
+        network = DistributedDataParallel(network)
+        network.register_comm_hook(None, counted_hook(bf16))
         network.broadcast_buffers = False
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     images, labels = batch_of()
@@ -194,7 +200,7 @@ def counted_hook(bf16: bool) -> Callable[[Any, Any], Any]:
 
     inner = default_hooks.bf16_compress_hook if bf16 else default_hooks.allreduce_hook
 
-    def hook(state: Any, bucket: Any) -> Any:
+    def hook(state, bucket):  # DDP reads annotations
         DDP_BYTES[0] += bucket.buffer().numel() * (2 if bf16 else bucket.buffer().element_size())
         return inner(state, bucket)
 
@@ -240,31 +246,27 @@ def equal_rows(worlds: tuple[int, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-def step_rows(methods: list[str], repeats: int) -> list[dict[str, Any]]:
+def step_rows(cases: list[str], repeats: int) -> list[dict[str, Any]]:
     """Bytes and seconds of a step."""
-    rows = []
-    for method in methods:
-        for bf16 in (False, True):
-            asked = json.dumps({"method": method, "bf16": bf16, "repeats": repeats})
-            alone, two = on_processes("steps", 1, asked)[0], on_processes("steps", 2, asked)[0]
-            times = {
-                (world, name): statistics.median(found["seconds"][name])
-                for world, found in ((1, alone), (2, two))
-                for name in found["seconds"]
-            }
-            rows.append(
-                {
-                    "method": method,
-                    "all_reduce": "bf16" if bf16 else "float32",
-                    "bytes a step": two["sent"]["search"],
-                    "of DDP, one pass": two["sent"]["ddp"],
-                    "ms a step": round(1000 * times[2, "search"], 1),
-                    "over one process": round(times[2, "search"] / times[1, "search"], 2),
-                    "DDP over one process": round(times[2, "ddp"] / times[1, "ddp"], 2),
-                    "n": repeats,
-                }
-            )
-    return rows
+    asked = json.dumps({"cases": cases, "repeats": repeats})
+    alone, two = on_processes("steps", 1, asked)[0], on_processes("steps", 2, asked)[0]
+    median = {
+        (world, name): statistics.median(seconds)
+        for world, found in ((1, alone), (2, two))
+        for name, seconds in found["seconds"].items()
+    }
+    return [
+        {
+            "step": name,
+            "bytes sent": two["sent"][name],
+            "over DDP's": round(two["sent"][name] / two["sent"]["DDP"], 3),
+            "ms, one process": round(1000 * median[1, name], 1),
+            "ms, two": round(1000 * median[2, name], 1),
+            "two over one": round(median[2, name] / median[1, name], 2),
+            "n": repeats,
+        }
+        for name in cases
+    ]
 
 
 def main(args: argparse.Namespace) -> None:
@@ -273,7 +275,8 @@ def main(args: argparse.Namespace) -> None:
         return one_of(what, int(rank), int(world), Path(folder), more)
     equal = equal_rows((2,) if args.quick else (2, 4))
     print_rows("Scores of one global batch", equal)
-    sent = step_rows(list(METHODS)[:1] if args.quick else list(METHODS), 2 if args.quick else args.repeats)
+    cases = ["DDP", "joint", "DDP bf16", "joint bf16", *([] if args.quick else list(METHODS)[1:])]
+    sent = step_rows(cases, 2 if args.quick else args.repeats)
     print_rows("A step on two processes", sent)
     if not args.quick:
         print(save_results("distributed", equal, steps=sent))
