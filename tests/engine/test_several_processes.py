@@ -2,13 +2,20 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from of_two import SETTINGS
+from quiet import Quiet
+from torch import nn
 
+from compress.engine import parallel
 from compress.engine.averaging import BYTES, FIRST_BYTES, in_buckets
+from compress.engine.norms import NormStatistics
+from compress.plan import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,3 +124,28 @@ def test_parts_of_a_batch_are_averaged_once(found):
     norms = 10
     calls = {name: found[0]["searched"][name]["calls"] for name in ("joint", "accumulated")}
     assert calls == {"joint": 2 * norms + 1, "accumulated": 2 * 3 * norms + 1}
+
+
+@pytest.mark.parametrize(("images", "warned"), [(7, True), (8, False)])
+def test_few_images_of_a_process_are_warned_of(images, warned):
+    progress, runner = Quiet(), SimpleNamespace(model=nn.Sequential(nn.BatchNorm2d(2)))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        NormStatistics("search", images, progress).before_train(runner)
+    assert [str(each.message).split(":")[0] for each in told] == [f"search.batch_size = {images}"] * warned
+    assert len(progress.notes) == 1
+    assert "search.sync_bn=True" in progress.notes[0]
+
+
+def test_networks_without_batch_norm_hear_nothing():
+    progress, frozen = Quiet(), nn.Sequential(nn.Linear(2, 2))
+    NormStatistics("search", 1, progress).before_train(SimpleNamespace(model=frozen))
+    assert progress.notes == []
+
+
+def test_other_numbers_of_processes_take_parts_of_the_same_step(monkeypatch):
+    monkeypatch.setattr(parallel, "get_world_size", lambda: 3)
+    assert parallel.share(10, None) == 10, "a run's first processes"
+    assert parallel.share(6, 2) == 4
+    with pytest.raises(UserError, match="takes 20 images a step, because it began with 2 processes, which 3 cannot"):
+        parallel.share(10, 2)
