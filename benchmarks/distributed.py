@@ -29,13 +29,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "rarts gauss-seidel": {"type": "rarts", "order": "gauss-seidel"},
     "darts2": {"type": "darts2"},
 }
-SIZE, BATCH = 32, 16
+SIZE, BATCH = 32, 8
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two processes and one method, results not written")
-    parser.add_argument("--repeats", type=int, default=15, help="steps that are timed")
+    parser.add_argument("--repeats", type=int, default=7, help="steps that are timed")
     parser.add_argument(
         "--one-of", nargs=5, metavar=("WHAT", "RANK", "WORLD", "FOLDER", "MORE"), help=argparse.SUPPRESS
     )
