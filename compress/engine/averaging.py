@@ -33,22 +33,24 @@ class MeanGradients:
     in which the first process then got their gradients. Buckets are sent in the same order everywhere, and parameters
     that a loss does not depend on count as 0, so that processes whose graphs differ do not wait for one another.
 
-    All processes make theirs together. With `bf16` the gradients travel in that type.
+    All processes make theirs together; one alone has nothing to send. With `bf16` the gradients travel in that type.
 
     Example::
 
         mean_gradients = MeanGradients()
-        (grad,) = mean_gradients(loss, [parameter])
+        gradients = mean_gradients(network(images).sum(), list(network.parameters()))
     """
 
     def __init__(self, *, bf16: bool = False) -> None:
         self.bf16 = bf16
         # Of its own, so that a BatchNorm's sums in the backward pass never wait behind a bucket.
-        self.group = distributed.new_group(**LIMIT)
+        self.group = distributed.new_group(**LIMIT) if distributed.is_initialized() else None
         self.buckets: dict[tuple[int, ...], Buckets] = {}
 
     def __call__(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Gradients in the parameters' shapes and strides."""
+        if self.group is None:
+            return gradients_of(loss, parameters)
         key = tuple(map(id, parameters))
         seen = key in self.buckets
         buckets = self.buckets[key] if seen else in_buckets(parameters, range(len(parameters) - 1, -1, -1))
