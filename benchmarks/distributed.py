@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_rows, save_results
+from _harness import ROOT, print_rows, results_file, save_results
 
 GLOBAL_BATCH = 8
 METHODS: dict[str, dict[str, Any]] = {
@@ -35,6 +36,7 @@ SIZE, BATCH = 32, 8
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two processes and one method, results not written")
+    parser.add_argument("--only", choices=("equal", "steps"), help="of the other part the results stay")
     parser.add_argument("--repeats", type=int, default=7, help="steps that are timed")
     parser.add_argument(
         "--one-of", nargs=5, metavar=("WHAT", "RANK", "WORLD", "FOLDER", "MORE"), help=argparse.SUPPRESS
@@ -46,8 +48,10 @@ def on_processes(what: str, world: int, more: object = "") -> list[Any]:
     """What each of `world` processes found: `what` is `equal` or `steps`, with `more` for it."""
     with tempfile.TemporaryDirectory() as folder:
         start = [sys.executable, __file__, "--one-of", what]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         processes = [
-            subprocess.Popen([*start, str(rank), str(world), folder, str(more)], cwd=ROOT) for rank in range(world)
+            subprocess.Popen([*start, str(rank), str(world), folder, str(more)], cwd=ROOT, env=environment)
+            for rank in range(world)
         ]
         if max(process.wait() for process in processes) != 0:
             raise SystemExit(f"{what} on {world} processes failed")
@@ -85,7 +89,7 @@ def searched(world: int, folder: Path) -> dict[str, Any]:
     network = space.build()
     sgd = {"type": "SGD", "lr": 0.02, "momentum": 0.9}
     config = SearchConfig(
-        epochs=2, batch_size=GLOBAL_BATCH // world, sync_bn=True, optimizer=sgd, alpha_optimizer=sgd
+        epochs=2, batch_size=GLOBAL_BATCH // world, sync_bn=True, method=METHODS["rarts fused"], optimizer=sgd, alpha_optimizer=sgd
     )  # fmt: skip
     launcher = "pytorch" if world > 1 else "none"
     job = Job(folder / "search", folder / "metrics.jsonl", "search", 0, Silent(), launcher=launcher)
@@ -273,11 +277,15 @@ def main(args: argparse.Namespace) -> None:
     if args.one_of:
         what, rank, world, folder, more = args.one_of
         return one_of(what, int(rank), int(world), Path(folder), more)
-    equal = equal_rows((2,) if args.quick else (2, 4))
-    print_rows("Scores of one global batch", equal)
-    cases = ["DDP", "joint", "DDP bf16", "joint bf16", *([] if args.quick else list(METHODS)[1:])]
-    sent = step_rows(cases, 2 if args.quick else args.repeats)
-    print_rows("A step on two processes", sent)
+    kept = json.loads(results_file("distributed").read_text()) if results_file("distributed").exists() else {}
+    equal, sent = kept.get("rows", []), kept.get("steps", [])
+    if args.only != "steps":
+        equal = equal_rows((2,) if args.quick else (2, 4))
+        print_rows("Scores of one global batch", equal)
+    if args.only != "equal":
+        cases = ["DDP", "joint", "DDP bf16", "joint bf16", *([] if args.quick else list(METHODS)[1:])]
+        sent = step_rows(cases, 2 if args.quick else args.repeats)
+        print_rows("A step on two processes", sent)
     if not args.quick:
         print(save_results("distributed", equal, steps=sent))
 
