@@ -89,8 +89,13 @@ def searched(world: int, folder: Path) -> dict[str, Any]:
     network = space.build()
     sgd = {"type": "SGD", "lr": 0.02, "momentum": 0.9}
     config = SearchConfig(
-        epochs=2, batch_size=GLOBAL_BATCH // world, sync_bn=True, method=METHODS["rarts fused"], optimizer=sgd, alpha_optimizer=sgd
-    )  # fmt: skip
+        epochs=2,
+        batch_size=GLOBAL_BATCH // world,
+        sync_bn=True,
+        method=METHODS["rarts fused"],
+        optimizer=sgd,
+        alpha_optimizer=sgd,
+    )
     launcher = "pytorch" if world > 1 else "none"
     job = Job(folder / "search", folder / "metrics.jsonl", "search", 0, Silent(), launcher=launcher)
     scores = search(network, space, Classification(data), config, job, evaluate=lambda _: {}).scores

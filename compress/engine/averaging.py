@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from ..search import gradients_of
+
 FIRST_BYTES, BYTES = 1 << 20, 25 << 20
 """A bucket is sent when its gradients have so many bytes: DDP's defaults. The first is small so that sending begins."""
 
