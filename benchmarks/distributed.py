@@ -30,7 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "rarts gauss-seidel": {"type": "rarts", "order": "gauss-seidel"},
     "darts2": {"type": "darts2"},
 }
-SIZE, BATCH = 32, 8
+SIZE, BATCH = 16, 8
 
 
 def parse() -> argparse.Namespace:
