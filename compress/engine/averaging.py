@@ -9,7 +9,6 @@ as cannot be shared out evenly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -21,8 +20,8 @@ from ..search import gradients_of
 FIRST_BYTES, BYTES = 1 << 20, 25 << 20
 """A bucket is sent when its gradients have so many bytes: DDP's defaults. The first is small so that sending begins."""
 
-LIMIT: dict[str, timedelta] = {}
-"""The `timeout` of a run's groups of processes, where it has another than PyTorch's."""
+LIMIT: dict[str, Any] = {}
+"""The `timeout` (a timedelta) of a run's groups of processes, where it has another than PyTorch's."""
 
 Buckets = list[list[int]]
 """Places of parameters, bucket by bucket."""
@@ -78,7 +77,8 @@ class MeanGradients:
 def in_buckets(parameters: Sequence[Tensor], order: Sequence[int]) -> Buckets:
     """Buckets of the places in `order`: of one dtype each, closed when they are full."""
     buckets: Buckets = []
-    size, limit, dtype = 0, FIRST_BYTES, None
+    dtype: torch.dtype | None = None
+    size, limit = 0, FIRST_BYTES
     for i in order:
         parameter = parameters[i]
         if not buckets or size >= limit or parameter.dtype != dtype:
@@ -95,7 +95,8 @@ class _Transfer:
 
     def __init__(self, parameters: Sequence[Tensor], buckets: Buckets, group: Any, *, bf16: bool) -> None:
         self.group, self.bf16 = group, bf16
-        self.flats, self.waits = [], []  # type: ignore[var-annotated]
+        self.flats: list[Tensor] = []
+        self.waits: list[tuple[Tensor, Any]] = []
         self.missing = [len(bucket) for bucket in buckets]
         self.taken: list[int] = []
         self.bucket_of, self.means = [0] * len(parameters), list(parameters)

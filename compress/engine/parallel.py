@@ -40,7 +40,7 @@ def share(batch_size: int, began: int | None) -> int:
 
 def wrapper(kind: str, config: TrainConfig | SearchConfig) -> dict[str, Any]:
     """What the Runner builds around a model on several processes: `kind` is one of the classes here."""
-    own = {} if kind == "AveragedSearch" or torch.cuda.is_available() else {"device_ids": None}
+    own: dict[str, Any] = {} if kind == "AveragedSearch" or torch.cuda.is_available() else {"device_ids": None}
     return {"type": kind, "bf16": config.all_reduce == "bf16", **own}
 
 
