@@ -45,7 +45,7 @@ class MeanGradients:
     def __init__(self, *, bf16: bool = False) -> None:
         self.bf16 = bf16
         # Of its own, so that a BatchNorm's sums in the backward pass never wait behind a bucket.
-        self.group = distributed.new_group(**LIMIT) if distributed.is_initialized() else None
+        self.group: Any = distributed.new_group(**LIMIT) if distributed.is_initialized() else None
         self.buckets: dict[tuple[int, ...], Buckets] = {}
 
     def __call__(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
