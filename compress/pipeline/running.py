@@ -128,10 +128,20 @@ def _start_processes(launcher: str, timeout: Any) -> None:
         os.environ.setdefault(name, "1")
     if timeout is not None:
         LIMIT["timeout"] = timedelta(seconds=timeout)
+    met = _meeting() if restarted(launcher) else {}
     if torch.cuda.is_available():
-        init_dist(launcher, backend="nccl", **({} if timeout is None else {"timeout": timeout}))
+        init_dist(launcher, backend="nccl", **met, **({} if timeout is None else {"timeout": timeout}))
     elif launcher == "pytorch":
-        torch.distributed.init_process_group("gloo", **LIMIT)  # MMEngine's init_dist wants a GPU
+        torch.distributed.init_process_group("gloo", **met, **LIMIT)  # MMEngine's init_dist wants a GPU
     else:
         raise UserError(f"--launcher {launcher}: needs GPUs; on CPUs start with torchrun and --launcher pytorch")
     wait_patiently()
+
+
+def _meeting() -> dict[str, Any]:
+    """Where restarted processes meet: torchrun's store, in which the addresses of the lost ones still stand."""
+    from torch import distributed
+
+    store, rank, size = next(distributed.rendezvous("env://"))
+    store = distributed.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    return {"store": store, "rank": rank, "world_size": size}
