@@ -36,7 +36,8 @@ def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) 
 
     Exit code 2 follows what the user can mend: a UserError, or what the operating system refuses. 128 and a signal's
     number follow the signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, and 141 where nobody reads the output any more. The
-    first process tells each in one line, the last says nothing.
+    first process tells each in one line, the last says nothing. What other processes have to say of the user's errors
+    is heard where the first has not ended by then.
     """
     open_streams()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
@@ -119,14 +120,16 @@ def _unread() -> bool:
 
 
 def _leave(message: str, code: int, launcher: str) -> None:
-    from ..plan.launchers import first_process
+    from ..plan.launchers import process_number
 
-    if message and first_process(launcher):
+    number = process_number(launcher)
+    if message and number > 0 and code in (2, 128 + signal.SIGINT):
+        # A launcher ends all processes when one does: the first must have spoken by then. Where it has no part in the
+        # error, or hangs, the next one speaks.
+        time.sleep(GRACE_SECONDS + number)
+    if message and (number == 0 or code == 2):
         with suppress(OSError):  # there is nobody to tell
             print(" ".join(message.split()), file=sys.stderr, flush=True)
-    elif message and code in (2, 128 + signal.SIGINT):
-        # A launcher ends all processes when one does: the first must have spoken by then.
-        time.sleep(GRACE_SECONDS)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -41,6 +41,7 @@ def main(args: Namespace) -> None:
             trust=args.trust_checkpoint,
             resume=args.resume,
             launcher=args.launcher,
+            dist_timeout=args.dist_timeout,
         )
     if first:
         config = recipe.space.get("config")  # Python, which evaluating runs only where it is named

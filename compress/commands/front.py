@@ -86,6 +86,7 @@ def main(args: Namespace) -> None:
             search_from=args.search_from,
             resume=args.resume,
             launcher=args.launcher,
+            dist_timeout=args.dist_timeout,
             said=shlex.join([args.recipe, *overrides]),
             shard=args.shard,
         )

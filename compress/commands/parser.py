@@ -121,6 +121,12 @@ def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
     parser.add_argument("--launcher", choices=("none", *LAUNCHERS), default="none")
     parser.add_argument(
+        "--dist-timeout",
+        type=between(1, 10**6, number),
+        metavar="SECONDS",
+        help="how long processes wait for one that hangs, before all end (default: 1800; on GPUs 600)",
+    )
+    parser.add_argument(
         "--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help=f"recipe overrides: {override}"
     )
 

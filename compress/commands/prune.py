@@ -87,6 +87,7 @@ def main(args: Namespace) -> None:
                 require_speedup=args.require_speedup,
                 resume=args.resume,
                 launcher=args.launcher,
+                dist_timeout=args.dist_timeout,
             )
     except PausedError as pause:
         print(pause)

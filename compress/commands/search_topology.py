@@ -39,6 +39,7 @@ def main(args: Namespace) -> None:
             stage=args.stage,
             resume=args.resume,
             launcher=args.launcher,
+            dist_timeout=args.dist_timeout,
         )
     if first and (folder / "genotype.json").exists():
         print(Genotype.load(folder / "genotype.json").text)

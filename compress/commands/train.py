@@ -46,6 +46,7 @@ def train(args: Namespace, recipe: Recipe, *, folder: str) -> None:
             trust=args.trust_checkpoint,
             resume=args.resume,
             launcher=args.launcher,
+            dist_timeout=args.dist_timeout,
         )
     if first:
         print(f"Checkpoint: {run.path} (give it to `nncompress prune` as --checkpoint)")

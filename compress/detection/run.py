@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_main_process
 from torch import Tensor, nn
 
+from ..engine.parallel import share
 from ..engine.settings import TrainConfig
 from ..engine.training import run
 from ..pipeline.images import CONTEXTS
@@ -194,8 +195,9 @@ class DetectionContext(NetworkContext):
         job = self.job(stage)
         run(
             DetectorTraining(network, bf16=config.amp == "bf16"),
-            self.task.loader(config.batch_size, job),
+            self.task.loader(share(config.batch_size, job.processes), job),
             job,
+            config=config,
             loop={"by_epoch": True, "max_epochs": config.epochs},
             optimizers=self.task.training_optimizer(config, network, name=f"{stage}.optimizer"),
             schedule=self.task.schedule(config),

@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..penalties import Penalty
-from ..search import Iteration, Logs, ProbingLoss, ScoreSource, Site
+from ..search import Gradients, Iteration, Logs, ProbingLoss, ScoreSource, Site, gradients_of
 from ..spaces import Space, fold_scores
 from .layout import laid_out
 from .penalising import make_penalty
@@ -53,6 +52,7 @@ class SearchModel(Prepared):
     ) -> None:
         super().__init__()
         self.epoch = 0
+        self.gradient: Gradients = gradients_of
         self.config, self.method, self.settings = config, method_of(config), make_method(config)
         self.objective = objective or CrossEntropy()
         self.penalty = penalty or make_penalty(config, space, input_size=input_size)
@@ -96,7 +96,7 @@ class SearchModel(Prepared):
                 loss=loss,
                 parameters=self.parameter_sets(),
                 optimizers=optim_wrapper,
-                average=average_gradients,
+                gradient=self.gradient,
                 progress=self.epoch / self.config.epochs,
             )
         )
@@ -226,14 +226,3 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum, count in kept:
             norm.momentum, norm.num_batches_tracked = momentum, count
-
-
-def average_gradients(gradients: list[Tensor]) -> None:
-    """Replace `gradients` by their mean over all processes, in one transfer."""
-    size = get_world_size()
-    if size == 1:
-        return
-    flat = torch.cat([g.flatten() for g in gradients])
-    all_reduce(flat, op="mean")
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import broadcast
-from mmengine.optim import OptimWrapperDict
-from mmengine.registry import LOOPS, MODEL_WRAPPERS
+from mmengine.dist import get_world_size
+from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
@@ -22,6 +21,8 @@ from ..search import Scoring, harms_of
 from ..spaces import Space
 from .finite import odd_tensor
 from .loaders import PairLoader
+from .norms import average_statistics
+from .parallel import EqualScores, norms, share
 from .penalising import make_savings
 from .searchers import SearchModel
 from .settings import SearchConfig, make_method, method_of
@@ -59,7 +60,7 @@ def search(
         _check_found(scores)
         return Found(scores, network, {**config.method, "gamma": None, "penalty": None, "strength": None})
     model = SearchModel(network, space, config, input_size=task.input_size, objective=task)
-    batch_size = config.batch_size
+    batch_size = share(config.batch_size, job.processes)
     loaders = task.halves(batch_size, job) if method.halves else [task.loader(batch_size, job)]
     loop: dict[str, Any] = {"by_epoch": True, "max_epochs": config.epochs}
     if len(loaders) == 2:
@@ -70,16 +71,20 @@ def search(
         model,
         loaders[0],
         job,
+        config=config,
         loop=loop,
         optimizers=optimizers,
         schedule={name: task.schedule(config) for name in optimizers.optim_wrappers},
         evaluate=lambda: {**evaluate(model.watched()), **_score_figures(model.scores())},
         seeded=[*loaders[1:], model],
-        model_wrapper={"type": "AveragedSearch"},
+        wrapped_as="AveragedSearch",
+        hooks=[EqualScores(model)] if get_world_size() > 1 else [],
     )
     folded, scores = model.folded(space), model.scores()
     if model.averaged:
-        recalibrate(folded, loaders, task)
+        with norms(folded, config):
+            recalibrate(folded, loaders, task)
+        average_statistics(folded)
     _check_found({**scores, **folded.state_dict()})
     return Found(scores, folded.cpu().eval(), model.info())
 
@@ -171,21 +176,6 @@ class PairLoop(EpochBasedTrainLoop):
             self.run_iter(i, batches)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
-
-
-@MODEL_WRAPPERS.register_module()
-class AveragedSearch(nn.Module):
-    """Data parallelism for searches: equal start on every process, gradients averaged inside the step."""
-
-    def __init__(self, module: SearchModel) -> None:
-        super().__init__()
-        self.module = module
-        for tensor in [*module.parameters(), *module.buffers()]:
-            broadcast(tensor.data)
-
-    def train_step(self, data: Any, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
-        """The wrapped model's step."""
-        return self.module.train_step(data, optim_wrapper)
 
 
 def _check_found(tensors: Mapping[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ Epochs = Annotated[int, Range(at_least=1, at_most=1_000_000)]
 Warmup = Annotated[int, Range(at_least=0)]
 USUAL_RATE = 0.01
 """Of SGD on pretrained weights."""
+AllReduce = Literal["bf16"] | None
 Smoothing = Annotated[float, Range(at_least=0, at_most=1, remedy="0.1 is usual")]
 
 
@@ -36,6 +37,9 @@ class TrainConfig:
         amp: autocast type; None: float32.
         accumulate: parts into which every batch is divided, whose feature maps are in memory one after the other.
         clip_norm: gradients of a larger norm are scaled down to it; None: none are.
+        sync_bn: on several processes, BatchNorms normalise by statistics of the whole batch. False: by those of each
+            process's images, and the running ones are averaged after every epoch.
+        all_reduce: type in which gradients travel between processes; None: their own.
     """
 
     epochs: Epochs
@@ -47,6 +51,8 @@ class TrainConfig:
     amp: Amp = None
     accumulate: Count = 1
     clip_norm: Annotated[float, Range(above=0, at_most=1e9, remedy="5 is usual")] | None = None
+    sync_bn: bool = False
+    all_reduce: AllReduce = None
 
     def __post_init__(self) -> None:
         check_training(self, "train")
@@ -129,6 +135,8 @@ class SearchConfig:
         amp: autocast type; None: float32.
         accumulate: parts into which every batch is divided, whose feature maps are in memory one after the other: the
             gradients are those of the whole batch (but for a BatchNorm's statistics), for one more forward pass.
+        sync_bn: as in `TrainConfig`.
+        all_reduce: as in `TrainConfig`.
     """
 
     epochs: Epochs
@@ -147,6 +155,8 @@ class SearchConfig:
     label_smoothing: Smoothing = 0.0
     amp: Amp = None
     accumulate: Count = 1
+    sync_bn: bool = False
+    all_reduce: AllReduce = None
 
     methods: ClassVar[Registry[Method]] = METHODS
     """What `method` may name."""

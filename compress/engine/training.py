@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
@@ -27,14 +28,19 @@ from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
 from .layout import laid_out, layout_of
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
+from .norms import statistics_hooks
 from .optimisers import Adapted, make_optimizer
-from .settings import DistillConfig, FinetuneConfig, TrainConfig, make_schedule
+from .parallel import norms, share, wrapper
+from .settings import DistillConfig, FinetuneConfig, SearchConfig, TrainConfig, make_schedule
 from .sharing import as_first, gathered
 
 
 @dataclass(frozen=True)
 class Job:
-    """Where and how a training stage runs: its folder, the metrics file, seed, resuming, launcher, progress display."""
+    """Where and how a training stage runs: its folder, the metrics file, seed, resuming, launcher, progress display.
+
+    `processes`: with how many the run began, as `share` reads it.
+    """
 
     folder: Path
     metrics: Path
@@ -44,6 +50,7 @@ class Job:
     resume: bool = False
     launcher: str = "none"
     num_workers: int = 0
+    processes: int | None = None
 
 
 class Prepared(BaseModel):
@@ -149,7 +156,9 @@ def train(
         teacher: what `config.distill` distils from.
         adapted: which of its layers are new, in a pretrained network; None: there are no such two parts.
     """
-    loader = training_loader(split, batch_size=config.batch_size, seed=job.seed, num_workers=job.num_workers)
+    loader = training_loader(
+        split, batch_size=share(config.batch_size, job.processes), seed=job.seed, num_workers=job.num_workers
+    )
     distill = config.distill if isinstance(config, FinetuneConfig) else None
     model = Classifier(
         network,
@@ -169,6 +178,7 @@ def train(
         model,
         loader,
         job,
+        config=config,
         loop=loop,
         optimizers=wrapper,
         schedule=make_schedule(config),
@@ -200,12 +210,14 @@ def run(
     loader: Any,
     job: Job,
     *,
+    config: TrainConfig | SearchConfig,
     loop: dict[str, Any],
     optimizers: Any,
     schedule: Any,
     evaluate: Callable[[], dict[str, float]],
     seeded: Sequence[Any] = (),
-    model_wrapper: dict[str, Any] | None = None,
+    wrapped_as: str = "AveragedTraining",
+    hooks: Sequence[Hook] = (),
 ) -> None:
     """Run MMEngine's Runner over `loader` with our hooks; `seeded` is what else needs the epoch."""
     keep_freed_memory()
@@ -228,6 +240,8 @@ def run(
                 FiniteOnly(job.stage),
                 MetricsRow(job.metrics, job.stage, evaluate, job.progress),
                 AtomicCheckpoint(),
+                *statistics_hooks(job.stage, loader.batch_size, job.progress, shared=config.sync_bn),
+                *hooks,
             ],
             randomness={"seed": job.seed},
             launcher=job.launcher,
@@ -239,15 +253,10 @@ def run(
             resume=resume,
             default_scope="mmengine",
             # Formatting the config with every checkpoint would take time and turn Ctrl-C into a SyntaxError.
-            cfg=Config({"model_wrapper_cfg": model_wrapper or data_parallel()}, format_python_code=False),
+            cfg=Config({"model_wrapper_cfg": wrapper(wrapped_as, config)}, format_python_code=False),
         )
-    runner.train()
-
-
-def data_parallel() -> dict[str, Any]:
-    """MMEngine's data parallelism, which by itself expects a GPU for every process."""
-    wrapper: dict[str, Any] = {"type": "MMDistributedDataParallel"}
-    return wrapper if torch.cuda.is_available() else {**wrapper, "device_ids": None}
+    with norms(model, config):
+        runner.train()
 
 
 @torch.inference_mode()

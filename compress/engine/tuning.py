@@ -78,6 +78,7 @@ def fit(
         model,
         task.loader(config.batch_size, job),
         job,
+        config=config,
         loop={"by_epoch": True, "max_epochs": config.epochs},
         optimizers=optim_wrapper(optimizer, config),
         schedule=task.schedule(config),

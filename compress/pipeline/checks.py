@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
+from ..engine.parallel import share
 from ..engine.settings import SearchConfig, method_of, penalty_of
 from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
@@ -62,7 +63,7 @@ def check_batches(c: NetworkContext, stages: Collection[str]) -> None:
         if name not in stages or unused:
             continue
         halved = method is not None and method.halves
-        check_batch(name, section.batch_size, len(c.data.train), halved=halved)
+        check_batch(name, share(section.batch_size, c.processes), len(c.data.train), halved=halved)
 
 
 def check_batch(section: str, batch_size: int, images: int, *, halved: bool) -> None:

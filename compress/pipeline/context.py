@@ -52,6 +52,7 @@ class RunContext(ABC):
     progress: Progress
     resume: bool = False
     launcher: str = "none"
+    processes: int | None = None
     folder: RunFolder = field(init=False)
     together: bool = field(init=False, default=False)
     """All processes of the launcher are in the present stage, and may share its work."""
@@ -90,6 +91,7 @@ class RunContext(ABC):
             progress=self.progress,
             resume=self.resume,
             launcher=self.launcher,
+            processes=self.processes,
             num_workers=num_workers,
         )
 

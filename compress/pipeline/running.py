@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from mmengine.dist import barrier, init_dist, is_distributed, is_main_process
+from mmengine.dist import barrier, get_world_size, init_dist, is_distributed, is_main_process
 
+from ..engine.averaging import LIMIT
 from ..plan import UserError
-from ..plan.launchers import LAUNCHERS
+from ..plan.launchers import LAUNCHERS, restarted
 from .context import RunContext
 from .folder import RunFolder
+from .losses import telling_losses
 from .stage import Stage, needed
-from .working import first_alone, sole_worker
+from .working import first_alone, sole_worker, wait_patiently
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,14 +29,20 @@ def alone(run: Callable[Concatenate[R, str | Path, P], RunFolder]) -> Callable[.
     """Start the launcher's processes before `run(recipe, work_dir, ...)`, which works alone in its folder.
 
     A job of several (option `shard`) waits for those that are at work there.
+    `dist_timeout`, a further option, is how many seconds a process waits for another that hangs; None: PyTorch's
+    default. What a launcher has restarted goes on with its run.
     """
 
     @wraps(run)
     def started(recipe: R, work_dir: str | Path, *arguments: P.args, **options: P.kwargs) -> RunFolder:
-        _start_processes(str(options.get("launcher", "none")))
+        launcher, timeout = str(options.get("launcher", "none")), options.pop("dist_timeout", None)
         waiting = None if options.get("shard") is None else options["progress"].note  # type: ignore[attr-defined]
-        with sole_worker(work_dir, waiting=waiting):
-            return run(recipe, work_dir, *arguments, **options)
+        with telling_losses(timeout):
+            _start_processes(launcher, timeout)
+            if restarted(launcher):
+                options.update(resume=True)
+            with sole_worker(work_dir, waiting=waiting):
+                return run(recipe, work_dir, *arguments, **options)
 
     return started
 
@@ -44,7 +53,8 @@ def start(context: C, work_dir: str | Path, record: dict[str, Any], *, stage: st
     `record` identifies the run: what recipe.json has. All that the stages are given is checked before anything is
     written. Raises UserError for bad input, for a folder of another run, and where `stage` cannot start.
     """
-    names = _to_run(context.stages, stage, context.open(work_dir, record), work_dir)
+    _settle_processes(context, work_dir, record)
+    names = _to_run(context, stage, context.open(work_dir, record), work_dir)
     context.check(names)
     context.create(record)
     for name in names:
@@ -52,14 +62,24 @@ def start(context: C, work_dir: str | Path, record: dict[str, Any], *, stage: st
     return context.folder
 
 
-def _to_run(
-    stages: Mapping[str, Stage[C]], stage: str | None, done: Mapping[str, Any], work_dir: str | Path
-) -> list[str]:
+def _settle_processes(context: C, work_dir: str | Path, record: dict[str, Any]) -> None:
+    """Put into `record` and `context` with how many processes the run began, which decides what each has of a step."""
+    if context.processes is None:  # else the run around this one has settled it
+        found = RunFolder.recorded(work_dir)
+        context.processes = get_world_size() if found is None else found.get("processes", 1)
+    if context.processes > 1:
+        record["processes"] = context.processes
+
+
+def _to_run(context: C, stage: str | None, done: Mapping[str, Any], work_dir: str | Path) -> list[str]:
     """The stages that are left, or `stage` alone, with what costs nothing; UserError when it cannot start."""
+    stages = context.stages
     if stage is None:
         return [name for name in stages if name not in done]
     if stage not in stages:
         raise UserError(f"--stage {stage}: no stage of this run; choose one of {', '.join(stages)}")
+    if stage in done and restarted(context.launcher):
+        return []  # it has been done since the launcher first started it
     if stage in done:
         raise UserError(
             f"--stage {stage}: already finished in {work_dir}; give a new --work-dir (--search-from keeps the search)"
@@ -92,7 +112,9 @@ def _run_stage(context: C, stage: Stage[C]) -> None:
     barrier()
 
 
-def _start_processes(launcher: str) -> None:
+def _start_processes(launcher: str, timeout: Any) -> None:
+    if launcher == "none" and timeout is not None:
+        raise UserError(f"--dist-timeout {timeout:g}: there is one process, which waits for none; give --launcher too")
     if launcher == "none" or is_distributed():
         return
     own = LAUNCHERS[launcher]
@@ -107,9 +129,22 @@ def _start_processes(launcher: str) -> None:
     torch.multiprocessing.set_start_method("fork", force=True)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    if timeout is not None:
+        LIMIT["timeout"] = timedelta(seconds=timeout)
+    met = _meeting() if restarted(launcher) else {}
     if torch.cuda.is_available():
-        init_dist(launcher, backend="nccl")
+        init_dist(launcher, backend="nccl", **met, **({} if timeout is None else {"timeout": timeout}))
     elif launcher == "pytorch":
-        torch.distributed.init_process_group("gloo")  # MMEngine's init_dist wants a GPU
+        torch.distributed.init_process_group("gloo", **met, **LIMIT)  # MMEngine's init_dist wants a GPU
     else:
         raise UserError(f"--launcher {launcher}: needs GPUs; on CPUs start with torchrun and --launcher pytorch")
+    wait_patiently()
+
+
+def _meeting() -> dict[str, Any]:
+    """Where restarted processes meet: torchrun's store, in which the addresses of the lost ones still stand."""
+    from torch import distributed
+
+    store, rank, size = next(distributed.rendezvous("env://"))
+    store = distributed.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    return {"store": store, "rank": rank, "world_size": size}

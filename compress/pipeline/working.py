@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
+from torch import distributed
 
 from ..plan import UserError, check_output_folder
 from ..plan.files import remove_leftovers
@@ -15,6 +18,14 @@ from ..plan.locking import hold, holds, is_held, release
 
 LOCK = ".lock"
 """Is in the run's folder while a process works there, and holds its number; it stays after kill -9, to no effect."""
+
+_PATIENT: list[Any] = []
+"""The group of `wait_patiently`, once there are processes."""
+
+
+def wait_patiently() -> None:
+    """Let no timeout end what the first process does alone, such as an export: all processes call this together."""
+    _PATIENT.append(distributed.new_group(backend="gloo", timeout=timedelta(days=365)))
 
 
 @contextmanager
@@ -53,13 +64,14 @@ def let_go(path: str | Path) -> None:
 def first_alone(action: Callable[[], None]) -> None:
     """Run `action` on the first process, while the others wait; all raise the UserError that it raises."""
     told: list[str | None] = [None]
+    group = _PATIENT[-1] if _PATIENT else None
     if is_main_process():
         try:
             action()
         except UserError as error:
-            broadcast_object_list([str(error)])
+            broadcast_object_list([str(error)], group=group)
             raise
-    broadcast_object_list(told)
+    broadcast_object_list(told, group=group)
     if told[0] is not None:
         raise UserError(told[0])
 

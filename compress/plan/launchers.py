@@ -22,6 +22,17 @@ LAUNCHERS = {
 """Name, as --launcher takes it -> launcher."""
 
 
+def process_number(launcher: str) -> int:
+    """Which of its processes this is, from 0; `launcher` is one of LAUNCHERS, or "none"."""
+    number = "0" if launcher == "none" else os.environ.get(LAUNCHERS[launcher].variable, "0")
+    return int(number) if number.isdecimal() else 0
+
+
 def first_process(launcher: str) -> bool:
-    """Whether this process is the one that talks to the user; `launcher` is one of LAUNCHERS, or "none"."""
-    return launcher == "none" or os.environ.get(LAUNCHERS[launcher].variable, "0") == "0"
+    """Whether this process is the one that talks to the user."""
+    return process_number(launcher) == 0
+
+
+def restarted(launcher: str) -> bool:
+    """Whether torchrun (--max-restarts) has started the processes again, because one of them was lost."""
+    return launcher == "pytorch" and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"

@@ -130,6 +130,7 @@ class RunRecord(TypedDict, total=False):
     latency_table: TableUsed | None
     search_from: Text | None
     steps: Annotated[int, Ge(2), Le(100)]
+    processes: Annotated[int, Ge(2), Le(1_000_000)]
     before: Checkpoint
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .bilevel import Bilevel, Darts1, Darts2, MiLeNas1, darts1_step, darts2_step, milenas1_step
-from .descent import Logs, Loss, Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
+from .descent import Gradients, Logs, Loss, Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
 from .harms import harms_of
 from .joint import GroupLasso, Joint, NetSlim, OneSet, Rvsm, Split, grouplasso_step, joint_step, rvsm_step
 from .method import DEFAULT, METHODS, Iteration, Method, Scoring
@@ -32,6 +32,7 @@ __all__ = [
     "Excess",
     "Filters",
     "Gates",
+    "Gradients",
     "GroupLasso",
     "Iteration",
     "Joint",

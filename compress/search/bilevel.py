@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..penalties import Penalty
 from ..plan import check_number
-from .descent import Average, Logs, Optimizer, ProbingLoss, alone, apply_gradients, descend_scores, gradients_of
+from .descent import Gradients, Logs, Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
 from .method import METHODS, Iteration, Method
 from .sources import Gates
 
@@ -51,7 +51,10 @@ class MiLeNas1:
 
 @dataclass
 class Bilevel:
-    """What a bilevel step acts on: training and validation loss, w, alpha and their optimisers."""
+    """What a bilevel step acts on: training and validation loss, w, alpha and their optimisers.
+
+    `gradient(loss, parameters)` are gradients, averaged over processes.
+    """
 
     loss_a: ProbingLoss
     loss_p: ProbingLoss
@@ -59,18 +62,12 @@ class Bilevel:
     alpha: Sequence[nn.Parameter]
     opt_w: Optimizer
     opt_alpha: Optimizer
-    average: Average = alone
+    gradient: Gradients = gradients_of
 
     @classmethod
     def of(cls, it: Iteration) -> Bilevel:
         """The one set of an iteration of a search, trained on D_a and validated on D_p."""
         return cls(loss_a=it.loss("w", "a"), loss_p=it.loss("w", "p"), **it.sets())
-
-    def gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-        """Gradients of `loss`, averaged over processes."""
-        gradients = gradients_of(loss, parameters)
-        self.average(gradients)
-        return gradients
 
 
 def darts1_step(s: Bilevel, method: Darts1, penalty: Penalty) -> Logs:

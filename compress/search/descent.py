@@ -14,8 +14,8 @@ Logs = dict[str, Tensor]
 """Losses that a step returns, detached."""
 Loss = Callable[[], Tensor]
 """Computes the scalar loss of the present mini-batch at the present values of the parameters."""
-Average = Callable[[list[Tensor]], None]
-"""Turns gradients into their mean over processes, in place."""
+Gradients = Callable[[Tensor, Sequence[Tensor]], list[Tensor]]
+"""Gradients of a loss, their mean over processes: `gradients_of` where there is one."""
 
 
 class ProbingLoss(Protocol):
@@ -40,10 +40,6 @@ class Optimizer(Protocol):
 
     def zero_grad(self) -> None:
         """Release the gradients."""
-
-
-def alone(gradients: list[Tensor]) -> None:
-    """The mean over one process: nothing to do."""
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:

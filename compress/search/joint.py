@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..penalties import L1, Penalty, group_soft_threshold, hard_threshold, soft_threshold
 from ..plan import UserError, check_number
-from .descent import Average, Logs, Loss, Optimizer, alone, apply_gradients, descend_scores, gradients_of
+from .descent import Gradients, Logs, Loss, Optimizer, apply_gradients, descend_scores, gradients_of
 from .method import METHODS, Iteration, Method
 from .sources import Filters, Gates, Scales, ScoreSource, Site
 
@@ -51,14 +51,14 @@ class Rvsm:
 
 @dataclass
 class OneSet:
-    """What a joint step acts on: loss, weights and scores, their optimisers, and the mean over processes."""
+    """What a joint step acts on: loss, weights and scores, their optimisers, and gradients as means over processes."""
 
     loss: Loss
     w: Sequence[nn.Parameter]
     alpha: Sequence[nn.Parameter]
     opt_w: Optimizer
     opt_alpha: Optimizer
-    average: Average = alone
+    gradient: Gradients = gradients_of
 
     @classmethod
     def of(cls, it: Iteration) -> OneSet:
@@ -67,8 +67,7 @@ class OneSet:
 
     def gradients(self, loss: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of w and of alpha, averaged over processes."""
-        gradients = gradients_of(loss, [*self.w, *self.alpha])
-        self.average(gradients)
+        gradients = self.gradient(loss, [*self.w, *self.alpha])
         return gradients[: len(self.w)], gradients[len(self.w) :]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..penalties import Penalty, PenaltyType
 from ..plan import Registry, UserError, build_settings
 from ..spaces import Space
-from .descent import Average, Logs, Optimizer, ProbingLoss, alone
+from .descent import Gradients, Logs, Optimizer, ProbingLoss, gradients_of
 from .sources import ScoreSource
 
 
@@ -20,8 +20,8 @@ class Iteration:
     """What one iteration of a search offers its method.
 
     `loss("u", "p")` is the loss of the weight set u on the present batch of D_p; its half is None where the method does
-    not halve D. `parameters` and `optimizers` are those of the weight sets and of `alpha`; `progress` is the share of
-    the epochs that are over.
+    not halve D. `parameters` and `optimizers` are those of the weight sets and of `alpha`; `gradient(loss, parameters)`
+    are gradients, averaged over processes; `progress` is the share of the epochs that are over.
     """
 
     settings: Any
@@ -31,13 +31,13 @@ class Iteration:
     loss: Callable[[str, str | None], ProbingLoss]
     parameters: Mapping[str, list[nn.Parameter]]
     optimizers: Mapping[str, Optimizer]
-    average: Average = alone
+    gradient: Gradients = gradients_of
     progress: float = 0.0
 
     def sets(self) -> dict[str, Any]:
-        """Parameters, optimisers (`opt_w`) and `average` by name, as the classes that steps act on have them."""
+        """Parameters, optimisers (`opt_w`) and `gradient` by name, as the classes that steps act on have them."""
         optimizers = {f"opt_{name}": self.optimizers[name] for name in self.parameters}
-        return {**self.parameters, **optimizers, "average": self.average}
+        return {**self.parameters, **optimizers, "gradient": self.gradient}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..penalties import Penalty
 from ..plan import UserError, check_number
-from .descent import Average, Logs, Optimizer, ProbingLoss, alone, apply_gradients, descend_scores, gradients_of
+from .descent import Gradients, Logs, Optimizer, ProbingLoss, apply_gradients, descend_scores, gradients_of
 from .method import METHODS, Iteration, Method
 from .sources import Gates
 
@@ -45,8 +45,8 @@ class Rarts:
 class TwoSets:
     """What a RARTS step acts on: the two losses, the parameters, and one optimiser for each of u, w and alpha.
 
-    With plain SGD (no momentum, no weight decay) the step is exactly (2.12). `average` turns gradients into their
-    mean over processes, in place.
+    With plain SGD (no momentum, no weight decay) the step is exactly (2.12). `gradient(loss, parameters)` are
+    gradients, averaged over processes.
     """
 
     loss_p: ProbingLoss
@@ -57,7 +57,7 @@ class TwoSets:
     opt_u: Optimizer
     opt_w: Optimizer
     opt_alpha: Optimizer
-    average: Average = alone
+    gradient: Gradients = gradients_of
 
     @classmethod
     def of(cls, it: Iteration) -> TwoSets:
@@ -78,15 +78,15 @@ def rarts_step(sets: TwoSets, method: Rarts, penalty: Penalty) -> Logs:
 def _gauss_seidel(s: TwoSets, m: Rarts, penalty: Penalty) -> Logs:
     # w' = w - eta_w (lambda grad_w L_a(w, alpha) + beta (w - u))
     loss_a = s.loss_a()
-    _descend(s.opt_w, s.w, _gradients(s, m.lam * loss_a, s.w), s.u, m.beta)
+    _descend(s.opt_w, s.w, s.gradient(m.lam * loss_a, s.w), s.u, m.beta)
     # u' = u - eta_u (grad_u L_p(u, alpha) + beta (u - w'))
     loss_p = s.loss_p()
-    _descend(s.opt_u, s.u, _gradients(s, loss_p, s.u), s.w, m.beta)
+    _descend(s.opt_u, s.u, s.gradient(loss_p, s.u), s.w, m.beta)
     # a' = a - eta_a (lambda grad_a L_a(w', a) + grad_a L_p(u', a) + gamma grad P(a)); no weight gradients here, and
     # the second pass of each batch, so BatchNorm's statistics have seen it
-    grad_a = torch.autograd.grad(m.lam * s.loss_a(probe=True), s.alpha)
-    grad_p = torch.autograd.grad(s.loss_p(probe=True), s.alpha)
-    descend_scores(s.opt_alpha, s.alpha, _averaged(s, torch._foreach_add(grad_a, grad_p)), penalty)
+    grad_a = s.gradient(m.lam * s.loss_a(probe=True), s.alpha)
+    grad_p = s.gradient(s.loss_p(probe=True), s.alpha)
+    descend_scores(s.opt_alpha, s.alpha, list(torch._foreach_add(grad_a, grad_p)), penalty)
     return {"loss_p": loss_p.detach(), "loss_a": loss_a.detach()}
 
 
@@ -94,9 +94,9 @@ def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> Logs:
     # One pass of each loss gives the gradients of its weights and of alpha, all at the present point. The coupling of u
     # still sees the new w', which costs nothing.
     loss_a = s.loss_a()
-    grad_wa = _gradients(s, m.lam * loss_a, [*s.w, *s.alpha])
+    grad_wa = s.gradient(m.lam * loss_a, [*s.w, *s.alpha])
     loss_p = s.loss_p()
-    grad_up = _gradients(s, loss_p, [*s.u, *s.alpha])
+    grad_up = s.gradient(loss_p, [*s.u, *s.alpha])
     _descend(s.opt_w, s.w, grad_wa[: len(s.w)], s.u, m.beta)
     _descend(s.opt_u, s.u, grad_up[: len(s.u)], s.w, m.beta)
     grad_alpha = list(torch._foreach_add(grad_wa[len(s.w) :], grad_up[len(s.u) :]))
@@ -105,16 +105,6 @@ def _fused(s: TwoSets, m: Rarts, penalty: Penalty) -> Logs:
 
 
 _ORDERS = {"gauss-seidel": _gauss_seidel, "fused": _fused}
-
-
-def _gradients(s: TwoSets, loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    return _averaged(s, gradients_of(loss, parameters))
-
-
-def _averaged(s: TwoSets, gradients: Sequence[Tensor]) -> list[Tensor]:
-    grads = list(gradients)
-    s.average(grads)
-    return grads
 
 
 def _descend(

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..engine.data import ImageData
 from ..engine.hooks import Progress
+from ..engine.parallel import share
 from ..engine.settings import method_of
 from ..engine.tasks import Classification
 from ..pipeline.checks import check_batch
@@ -109,7 +110,7 @@ class TopologyContext(RunContext):
         search = self.recipe.search
         method = method_of(search)
         if method.batches:
-            check_batch("search", search.batch_size, len(self.data.train), halved=method.halves)
+            check_batch("search", share(search.batch_size, self.processes), len(self.data.train), halved=method.halves)
         genotype = REFERENCES[self.space.cells.name]
         self.target(genotype)
         if self.bench is not None:

@@ -1,9 +1,6 @@
 """The search on the Runner: deterministic, resumable bit by bit, equal on every process."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +17,6 @@ from compress.engine.training import Job, evaluate_top1
 from compress.plan import UserError
 from compress.spaces import PreResNetSpace, sizes
 
-ROOT = Path(__file__).resolve().parents[2]
 SPACE = PreResNetSpace(11, 10)
 SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-4}
 
@@ -237,55 +233,3 @@ def test_train_settings_are_checked_likewise():
         TrainConfig(epochs=1, schedule="linear")
     with pytest.raises(UserError, match=r"train\.batch_size = 0"):
         TrainConfig(epochs=1, batch_size=0)
-
-
-PROCESS = """
-import sys, torch
-from torch import distributed
-from compress.engine.searchers import SearchModel, average_gradients
-from compress.engine.searching import AveragedSearch
-from compress.engine.settings import SearchConfig
-from compress.spaces import PreResNetSpace
-torch.set_num_threads(1)
-rank, rendezvous, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-gradients = [torch.full((2, 3), 1.0 + rank), torch.tensor(10.0 * rank), torch.arange(4.0) * (1 - 2 * rank)]
-kept = gradients[0]
-average_gradients(gradients)
-assert kept is gradients[0]
-torch.manual_seed(rank)
-space = PreResNetSpace(11, 4)
-model = SearchModel(space.build(), space, SearchConfig(epochs=1), input_size=(3, 8, 8))
-wrapped = AveragedSearch(model)
-start = {k: v.clone() for k, v in model.state_dict().items()}
-batches = {k: (torch.randn(4, 3, 8, 8), torch.arange(4)) for k in "pa"}
-wrapped.train_step(batches, model.optimizers())
-torch.save([gradients, start, {k: v for k, v in model.named_parameters()}, batches["p"][0]], out)
-distributed.destroy_process_group()
-"""
-
-
-def test_two_processes_average_their_gradients_and_stay_equal(tmp_path):
-    outs = [tmp_path / f"{rank}.pt" for rank in (0, 1)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(rank), tmp_path / "meet", out],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, out in enumerate(outs)
-    ]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
-    (gradients, start, parameters, images), (theirs, their_start, their_parameters, their_images) = map(
-        torch.load, outs
-    )
-    for found in (gradients, theirs):
-        assert torch.equal(found[0], torch.full((2, 3), 1.5))
-        assert torch.equal(found[1], torch.tensor(5.0))
-        assert torch.equal(found[2], torch.zeros(4))
-    assert not torch.equal(images, their_images)
-    assert same(start, their_start), "made from different seeds, made equal"
-    assert same(parameters, their_parameters), "after a step on different images"
-    assert not torch.equal(parameters["u.fc.weight"], start["u.fc.weight"])

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from tool_runs import Running
 
 import compress
+from compress.spaces import read_state
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
@@ -72,6 +77,78 @@ def test_bad_input_is_told_once(tool, tiny, tmp_path: Path) -> None:
     result = second.wait()
     assert (result.code, result.stdout, result.stderr) == (-signal.SIGTERM, "", "")
     assert not run.exists()
+
+
+SHARED = {"train__epochs": 2, "train__batch_size": 10, "train__sync_bn": True, "train__optimizer__lr": 0.002}
+"""Settings with which any number of processes trains alike; at high rates the noise of rounding grows fast."""
+
+
+def begun(folder: Path, rows: int) -> Callable[[], bool]:
+    """Whether the run in `folder` has so many rows."""
+    return lambda: (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").read_text().count("\n") >= rows
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_state(folder / "model.safetensors")
+
+
+def test_a_lost_process_ends_the_run_and_a_restart_goes_on(tool, tiny, tmp_path: Path) -> None:
+    """As torchrun restarts it, without --resume, with the same two processes; or by hand with one."""
+    whole, lost, alone = tmp_path / "whole", tmp_path / "lost", tmp_path / "alone"
+
+    def start(folder: Path, **more: str) -> list[Running]:
+        options = [RECIPE, *tiny(**SHARED), "--work-dir", folder, "--launcher", "pytorch"]
+        return [tool.start("train", *options, **rank, **more) for rank in ranks()]
+
+    undisturbed = start(whole)
+    assert [process.wait().code for process in undisturbed] == [0, 0]
+
+    first, second = start(lost)
+    second.wait_until(begun(lost, 1))
+    second.send(signal.SIGKILL)
+    told = first.wait()
+    assert (second.wait().code, told.code) == (-signal.SIGKILL, 2)
+    assert told.stderr == (
+        "error: one of the 2 processes has ended before the others; see what it said, then go on with --resume\n"
+    )
+    assert not (lost / ".lock").exists()
+    shutil.copytree(lost, alone)
+
+    results = [process.wait() for process in start(lost, TORCHELASTIC_RESTART_COUNT="1")]
+    assert [(result.code, result.stderr) for result in results] == [(0, ""), (0, "")]
+    assert (lost / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (lost / "recipe.json").read_bytes() == (whole / "recipe.json").read_bytes()
+    rows = [[json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (whole, lost)]
+    assert [{**row, "seconds": 0} for row in rows[0]] == [{**row, "seconds": 0} for row in rows[1]]
+
+    result = tool("train", RECIPE, *tiny(**SHARED), "--work-dir", alone, "--resume")
+    assert (result.code, result.stderr) == (0, "")
+    moved = 0
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(alone)[name], value, rtol=1e-4, atol=1e-5)
+        moved += not torch.equal(weights(alone)[name], value)
+    assert moved > 0, "one process went on, in another order of sums"
+
+
+def test_a_hung_process_ends_the_run_in_time(tool, tiny, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = [*tiny(**SHARED | {"train__epochs": 50}), "--work-dir", run, "--launcher", "pytorch", "--dist-timeout", 2]
+    first, second = [tool.start("train", RECIPE, *options, **rank) for rank in ranks()]
+    second.wait_until(begun(run, 1))
+    second.send(signal.SIGSTOP)
+    result = first.wait()
+    assert result.code == 2
+    assert result.stderr == (
+        "error: one of the 2 processes did not answer within 2 s; see what it waits for, or raise --dist-timeout, then "
+        "go on with --resume\n"
+    )
+    second.send(signal.SIGTERM)  # as torchrun does, which ends it by SIGKILL where that does not help
+    second.send(signal.SIGCONT)
+    assert second.wait().code != 0
+
+
+def test_a_limit_without_processes_has_no_use(prune) -> None:
+    prune("--dist-timeout", 5, "--pruning-ratio", 0.4, says=("--dist-timeout 5: there is one process",))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from torch import nn
 
 from compress.penalties import L1
 from compress.plan import UserError
-from compress.search import Rarts, TwoSets, rarts_step
+from compress.search import Rarts, TwoSets, gradients_of, rarts_step
 
 N = 5
 SPLIT = (3, 2)  # the weights are two tensors
@@ -123,14 +123,13 @@ def test_every_step_equals_the_numpy_reference(order, mode, settings, lam, beta)
 
 @pytest.mark.parametrize("order", ["gauss-seidel", "fused"])
 def test_averaging_sees_the_gradients_of_the_losses_alone(order):
-    """Doubling them in `average` is doubling both losses: coupling and penalty are not averaged twice."""
+    """Doubling them is doubling both losses: coupling and penalty are not averaged twice."""
     method, penalty = Rarts(lam=0.7, beta=1.3, order=order), L1(0.2)
 
-    def double(grads):
-        for g in grads:
-            g.mul_(2)
+    def double(loss, parameters):
+        return [2 * g for g in gradients_of(loss, parameters)]
 
-    averaged, plain = two_sets(HEAVY, average=double), two_sets(HEAVY)
+    averaged, plain = two_sets(HEAVY, gradient=double), two_sets(HEAVY)
     loss_p, loss_a = plain.loss_p, plain.loss_a
     plain.loss_p = lambda probe=False: 2 * loss_p()
     plain.loss_a = lambda probe=False: 2 * loss_a()

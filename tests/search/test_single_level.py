@@ -20,6 +20,7 @@ from compress.search import (
     rvsm_step,
     taylor_scores,
 )
+from compress.search.descent import gradients_of
 from compress.search.scorers import channel_rows
 from compress.spaces import Group, PreResNetSpace, columns, norm_scales, rows
 
@@ -81,12 +82,12 @@ def test_group_lasso_equals_numpy(mode):
 
 
 def test_gradients_are_averaged_over_processes():
-    """Doubling them in `average` is descending at twice the rate, where nothing else moves the parameters."""
+    """Doubling them is descending at twice the rate, where nothing else moves the parameters."""
     start = np.random.default_rng(3).normal(size=(2, 4, 3))
     steps = [lambda s: grouplasso_step(s, GroupLasso(), L1(0.0)), lambda s: joint_step(s, Joint(), L1(0.0))]
     for step in steps:
         (averaged, *found), (plain, *expected) = one_set(*start), one_set(*start)
-        averaged.average = lambda gradients: [gradient.mul_(2) for gradient in gradients]
+        averaged.gradient = lambda loss, parameters: [2 * g for g in gradients_of(loss, parameters)]
         for optimiser in (plain.opt_w, plain.opt_alpha):
             optimiser.param_groups[0]["lr"] = 2 * ETA
         step(averaged)

@@ -1,0 +1,101 @@
+"""Training and searches on several processes, as MMEngine's Runner takes them: wrappers around their models."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.dist import all_reduce, broadcast, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from ..plan import UserError
+from .averaging import MeanGradients
+from .norms import shared_norms
+
+if TYPE_CHECKING:
+    from .searchers import SearchModel
+    from .settings import SearchConfig, TrainConfig
+
+
+def share(batch_size: int, began: int | None) -> int:
+    """Images a step of each process, so that all take as many as the `began` processes with which the run began did.
+
+    The order of images and the steps of an epoch are then the same with any number of processes. `batch_size` is what
+    each of the first had; None: these are the first. Raises UserError where the images cannot be shared out evenly.
+    """
+    size = get_world_size()
+    images = batch_size * (size if began is None else began)
+    if images % size:
+        raise UserError(
+            f"--launcher: this run takes {images} images a step, because it began with {began} processes, which {size} "
+            "cannot share evenly; start a number that divides them"
+        )
+    return images // size
+
+
+def wrapper(kind: str, config: TrainConfig | SearchConfig) -> dict[str, Any]:
+    """What the Runner builds around a model on several processes: `kind` is one of the classes here."""
+    own: dict[str, Any] = {} if kind == "AveragedSearch" or torch.cuda.is_available() else {"device_ids": None}
+    return {"type": kind, "bf16": config.all_reduce == "bf16", **own}
+
+
+def norms(model: nn.Module, config: TrainConfig | SearchConfig) -> AbstractContextManager[None]:
+    """Where `model` is trained: its BatchNorms see the batch of all processes, or each its own."""
+    return shared_norms(model) if config.sync_bn and get_world_size() > 1 else nullcontext()
+
+
+@MODEL_WRAPPERS.register_module()
+class AveragedTraining(MMDistributedDataParallel):
+    """MMEngine's data parallelism; `bf16`: gradients travel in that type."""
+
+    def __init__(self, module: nn.Module, *, bf16: bool = False, **options: Any) -> None:
+        super().__init__(module, **options)
+        # Every process gathers statistics of its own, which `NormStatistics` averages: the first one's are not all.
+        self.broadcast_buffers = False
+        if bf16:
+            from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+
+            self.register_comm_hook(None, bf16_compress_hook)
+
+
+@MODEL_WRAPPERS.register_module()
+class AveragedSearch(nn.Module):
+    """Data parallelism for searches: equal start on every process, gradients averaged inside the step."""
+
+    def __init__(self, module: SearchModel, *, bf16: bool = False) -> None:
+        super().__init__()
+        self.module = module
+        for tensor in [*module.parameters(), *module.buffers()]:
+            broadcast(tensor.data)
+        module.gradient = MeanGradients(bf16=bf16)
+
+    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
+        """The wrapped model's step."""
+        return self.module.train_step(data, optim_wrapper)
+
+
+class EqualScores(Hook):
+    """After every epoch make sure that all processes of a search hold the same scores; UserError where they do not."""
+
+    priority = "ABOVE_NORMAL"  # before the epoch is recorded
+
+    def __init__(self, model: SearchModel) -> None:
+        self.model = model
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Compare the largest of each score with the smallest, in one transfer."""
+        scores = self.model.scores()
+        flat = torch.cat([score.flatten() for score in scores.values()])
+        extremes = torch.stack([flat, -flat])
+        all_reduce(extremes, op="max")
+        spread = (extremes[0] + extremes[1]).split([score.numel() for score in scores.values()])
+        if (name := next((name for name, own in zip(scores, spread, strict=True) if own.any()), None)) is not None:
+            raise UserError(
+                f"search: after epoch {runner.epoch + 1} the {get_world_size()} processes hold different scores of "
+                f"{name!r}; see that all run the same code and packages, then go on with --resume"
+            )
