@@ -205,9 +205,8 @@ def _splits(config: DataConfig, reading: Reading, transform: Transform) -> dict[
         return {"train": train.subset(rest), "test": train.subset(held_out)}
     if reading.test is None:
         lacks = {"csv": f"only {config.train}", "shards": "no val-*.tar"}.get(config.type, "no val/ or test/")
-        add = {"csv": "give a list of others as val", "shards": "add some"}.get(
-            config.type, "add val/ beside train/, with a folder for each class"
-        )
+        usual = "add val/ beside train/, with a folder for each class"
+        add = {"csv": "give a list of others as val", "shards": "add some"}.get(config.type, usual)
         raise UserError(
             f"no image would judge the network: {config.root} has {lacks}",
             argument="holdout",
@@ -252,12 +251,10 @@ def _seen(
 def _read(config: DataConfig) -> Reading:
     root = str(config.root)
     readers = {
-        "digits": read_digits,
-        "npz": lambda: read_npz(root),
-        "imagefolder": lambda: read_imagefolder(root),
+        "digits": read_digits, "npz": lambda: read_npz(root), "imagefolder": lambda: read_imagefolder(root),
         "csv": lambda: read_csv(root, str(config.train), config.val),
         "shards": lambda: read_shards(root),
-    }
+    }  # fmt: skip
     return readers.get(config.type, lambda: read_cifar(config.type, root, download=config.download))()
 
 
@@ -286,8 +283,8 @@ def _transform(config: DataConfig, reading: Reading) -> Transform:
     # An eighth of the side is NetSlim's 4 pixels at 32 x 32; digits fill their frame, half of it keeps them whole.
     padding = min(sides_of(config.input_size)) // (16 if config.type == "digits" else 8)
     augment = _AUTO[config.type] if config.augment == "auto" else config.augment
-    statistics = {"mean": tuple(mean), "std": tuple(std)}
-    return Transform(config.input_size, config.resize, augment, padding, **statistics, cutout=config.cutout)
+    size, resize, cutout = config.input_size, config.resize, config.cutout
+    return Transform(size, resize, augment, padding, mean=tuple(mean), std=tuple(std), cutout=cutout)
 
 
 def _whole(source: Source, transform: Transform) -> ImageSplit:
