@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,9 +14,9 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..plan import append_line, odd_figure, read_lines, replacing, write_text
+from ..plan import UserError, append_line, odd_figure, read_lines, replacing, shown, write_text
 from ..plan.run_files import METRICS_REMEDY, MetricsLine
 from .finite import diverged
 
@@ -135,3 +136,22 @@ def _named_rates(rates: dict[str, float]) -> dict[str, float]:
     if "alpha.lr" in rates:
         named["lr_alpha"] = rates["alpha.lr"]
     return named
+
+
+def check_saved(path: Path, model: nn.Module) -> None:
+    """UserError, before MMEngine opens it, unless the training checkpoint `path` holds plain values and tensors only, and
+    these are those of `model`: MMEngine would go on without the ones that are missing."""
+    remedy = "delete it to restart the stage"
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:100] or "empty"
+        raise UserError(f"--resume: {path} is corrupt or not ours ({reason}); {remedy}") from None
+    state = saved.get("state_dict") if isinstance(saved, dict) else None
+    found = {name: getattr(value, "shape", None) for name, value in state.items()} if isinstance(state, dict) else {}
+    wanted = {name: value.shape for name, value in model.state_dict().items()}
+    if odd := sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)):
+        raise UserError(
+            f"--resume: {path} is of another network or version of this library ({len(odd)} tensors differ, such as "
+            f"{shown(odd[0])}); {remedy}"
+        )

@@ -147,9 +147,7 @@ def _classes(root: Path, found: Mapping[str, Indexed]) -> tuple[tuple[str, ...],
     every = set().union(*labels.values())
     names = sorted(label for label in every if isinstance(label, str))
     if 0 < len(names) < len(every):
-        raise UserError(
-            f"{root}: some labels are numbers and some names, such as {shown(names[0])}; write one kind"
-        )
+        raise UserError(f"{root}: some labels are numbers and some names, such as {shown(names[0])}; write one kind")
     if strange := sorted(map(str, every - labels["train"])):
         raise UserError(f"{root}: class {shown(strange[0])} has no training image; add some, or correct the label")
     if names:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from ..plan import UserError, shown, storing
+from ..plan import storing
 from .datasets import ImageSplit
 from .extras import Progressing, auxiliary_of
 from .finite import FiniteOnly
-from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress
+from .hooks import LAST, AtomicCheckpoint, EpochSeed, MetricsRow, Progress, check_saved
 from .layout import laid_out, layout_of
 from .loaders import ImageLoader, train_loader
 from .memory import keep_freed_memory
@@ -224,7 +224,7 @@ def run(
     last = job.folder / LAST
     resume = job.resume and last.exists()
     if resume:
-        _check_saved(last, model)
+        check_saved(last, model)
     name = f"{job.stage}-{uuid.uuid4().hex[:8]}"
     with storing(job.folder):  # its log and its config
         runner = Runner(
@@ -286,24 +286,3 @@ def evaluate_top1(network: nn.Module, loader: Any, *, rank: int = 0, world_size:
     network.train(training)
     correct, loss, total = map(sum, zip(*gathered(rows, rank=rank, world_size=world_size), strict=True))
     return {"top1": round(100 * correct / total, 4), "val_loss": round(loss / total, 6)}
-
-
-def _check_saved(path: Path, model: nn.Module) -> None:
-    """Check that a training checkpoint holds tensors and plain values only, before MMEngine opens it, and that they are
-    those of `model`: MMEngine would go on without the ones that are missing."""
-    import pickle
-
-    remedy = "delete it to restart the stage"
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        reason = " ".join(str(error).split())[:100] or "empty"
-        raise UserError(f"--resume: {path} is corrupt or not ours ({reason}); {remedy}") from None
-    state = saved.get("state_dict") if isinstance(saved, dict) else None
-    found = {name: getattr(value, "shape", None) for name, value in state.items()} if isinstance(state, dict) else {}
-    wanted = {name: value.shape for name, value in model.state_dict().items()}
-    if odd := sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)):
-        raise UserError(
-            f"--resume: {path} is of another network or version of this library ({len(odd)} tensors differ, such as "
-            f"{shown(odd[0])}); {remedy}"
-        )
