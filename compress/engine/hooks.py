@@ -139,8 +139,10 @@ def _named_rates(rates: dict[str, float]) -> dict[str, float]:
 
 
 def check_saved(path: Path, model: nn.Module) -> None:
-    """UserError, before MMEngine opens it, unless the training checkpoint `path` holds plain values and tensors only, and
-    these are those of `model`: MMEngine would go on without the ones that are missing."""
+    """UserError, before MMEngine opens it, unless the training checkpoint `path` holds plain values and tensors only.
+
+    The tensors must be those of `model`: MMEngine would go on without the ones that are missing.
+    """
     remedy = "delete it to restart the stage"
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)

@@ -76,7 +76,7 @@ def measured_widths(size: int) -> list[int]:
 
 def between(widths: Sequence[int], rises: Sequence[float]) -> list[float]:
     """Harms at 0, 1, ..., widths[-1] channels, of what the loss rises by at `widths`; more channels never harm more."""
-    worst = np.finfo(np.float32).max  # of a loss that overflows
-    finite = np.nan_to_num(np.asarray(rises, dtype=float), nan=worst, posinf=worst)
+    found = np.asarray(rises, dtype=float)
+    finite = np.where(np.isfinite(found), found, np.finfo(np.float32).max)  # of a loss that overflows
     falling = np.maximum.accumulate(np.sqrt(finite.clip(min=0))[::-1])[::-1]
     return [float(harm) for harm in np.interp(np.arange(widths[-1] + 1), widths, falling)]

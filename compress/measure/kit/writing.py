@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ...plan import UserError, sha256, write_json, write_text
 from ...plan.kit_file import FORMAT, MANIFEST, MEASURED, UNPRUNED
 from ...plan.system import storing
-from ...plan.table_file import TOTALS
 from ...spaces import Space, sizes
 from ..environment import versions
 from ..graphs import WidthGraphs
@@ -56,7 +55,7 @@ def write_table_kit(
 
         write_table_kit(space, "kit", input_size=(3, 32, 32), config=TableConfig(designs=24))
     """
-    config = replace(config, way=TOTALS)
+    config = replace(config, way="totals")
     designs = first_designs(space, input_size, config)
     return write_kit(space, folder, "table", designs, input_size=input_size, config=config, progress=progress)
 
