@@ -18,11 +18,14 @@ from ..spaces.groups import PLAIN
 from .bypass import bypasses_in, constant_writers, constants, keep_live, take_out
 from .owners import MARK, layer_of, name_by_owner, owner_of
 
+LONGEST = -1
+"""The axis of a bias that broadcasts along all others, [C] for tokens and [1, C, 1, 1] for maps."""
+
 WRITTEN = {
     "Conv": {1: 0, 2: 0},
     "Gemm": {1: 0, 2: 0},
     "MatMul": {1: 1},
-    "Add": {0: 0, 1: 0},
+    "Add": {0: LONGEST, 1: LONGEST},
     "BatchNormalization": {1: 0, 2: 0, 3: 0, 4: 0},
 }
 """Node type -> {input: axis of that weight which runs over what the layer writes}; Gemm with transB = 1."""
@@ -153,7 +156,9 @@ class WidthGraphs:
             node = self.proto.graph.node[index]
             for position, axis in axes.get(node.op_type, {}).items():
                 if position < len(node.input) and node.input[position] in self.tensors:
-                    self.cuts.append(Cut(node.input[position], axis, group.name, piece.layout))
+                    tensor = node.input[position]
+                    own = int(np.argmax(self.tensors[tensor].shape)) if axis == LONGEST else axis
+                    self.cuts.append(Cut(tensor, own, group.name, piece.layout))
                     found.add(index)
             # Copies of a group, one in each of a convolution's own groups, leave their number.
             if (

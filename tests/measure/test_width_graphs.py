@@ -17,7 +17,7 @@ from compress.measure.networks import check_graphs, timing_network
 from compress.measure.owners import REST, name_by_owner, optimised_owners, owner_of
 from compress.plan import WidthPlan
 from compress.pruning import slice_model
-from compress.spaces import blocks_of, members_of, sizes
+from compress.spaces import MobileNetV2Space, blocks_of, members_of, sizes
 
 
 def random_widths(space, seed):
@@ -43,6 +43,14 @@ def test_graphs_compute_what_sliced_networks_compute(name):
         gone = {group: 0 for names in blocks[seed::2] for group in names}
         assert check_graphs(graphs, model, space, random_widths(space, seed) | gone, images) < 5e-5
     assert check_graphs(graphs, model, space, {}, images) < 5e-5
+
+
+def test_what_is_left_of_a_removed_block_narrows_with_its_stream():
+    space, size = MobileNetV2Space(5, 0.35, score_outputs=True, widths={"blocks.2.1": 0}), (3, 32, 32)
+    model = timing_network(space, size)
+    graphs = WidthGraphs(model, space, input_size=size)
+    images = torch.randn(2, *size, generator=torch.Generator().manual_seed(3))
+    assert check_graphs(graphs, model, space, {"blocks.2.out": 7}, images) < 5e-5
 
 
 @pytest.mark.parametrize("name", ["preresnet-inputs", "swin-vtp"])
