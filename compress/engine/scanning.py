@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_distributed, is_main_process
+from torch import distributed
 
 from ..plan import UserError, read_stored, write_json
 from .decoding import decode
@@ -55,7 +55,8 @@ def scan(images: Sequence[Stored], *, progress: Progress | None = None) -> list[
     names = [os.path.relpath(os.path.abspath(path), folder) for path in paths]
     new = [i for i, name in enumerate(names) if known.get(name, [])[:2] != stamps[i]]
     new = sorted(set().union(*_from_all(new)))  # a machine's cache may lack what another one's has
-    mine = new[get_rank() :: get_world_size()]
+    rank, processes = _place()
+    mine = new[rank::processes]
     found: dict[int, Seen | UserError] = {}
     try:
         for i, seen in zip(mine, _looked_at([images[i] for i in mine], progress), strict=True):
@@ -63,7 +64,7 @@ def scan(images: Sequence[Stored], *, progress: Progress | None = None) -> list[
         found = {i: seen for part in _from_all(found) for i, seen in part.items()}
     finally:
         known |= {names[i]: [*stamps[i], *seen] for i, seen in found.items() if not isinstance(seen, UserError)}
-        if new and is_main_process():
+        if new and rank == 0:
             _write(record, known)
     if broken := [seen for _, seen in sorted(found.items()) if isinstance(seen, UserError)]:
         others = f"; {len(broken) - 1} more images cannot be read" if len(broken) > 1 else ""
@@ -73,7 +74,17 @@ def scan(images: Sequence[Stored], *, progress: Progress | None = None) -> list[
 
 def _from_all(value: T) -> list[T]:
     """The value of every process, in their order."""
-    return all_gather_object(value) if is_distributed() else [value]
+    if _place() == (0, 1):
+        return [value]
+    from mmengine.dist import all_gather_object  # brings much with it, which a process alone needs not
+
+    return list(all_gather_object(value))
+
+
+def _place() -> tuple[int, int]:
+    """Which process this is, of how many."""
+    here = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if here else (0, 1)
 
 
 def _looked_at(images: Sequence[Stored], progress: Progress | None) -> Iterator[Seen | UserError]:

@@ -41,8 +41,11 @@ def harms_of(
 
     Example::
 
+        batches = [(torch.randn(4, *size), torch.arange(4))]
+        loss = lambda network, batch: F.cross_entropy(network(batch[0]), batch[1])
         harms = harms_of(network, space, scores, loss, batches)
-        plan_for(space, scores, budget, SelectConfig(gain="measured"), input_size=size, harms=harms)
+        config = SelectConfig(gain="measured")
+        plan_for(space, scores, Budget("macs_ratio", 0.5), config, input_size=size, harms=harms)
     """
     alphas = Alphas(space.groups).to(next(model.parameters()).device)
     gates, training = alphas.attach(model), model.training

@@ -55,7 +55,7 @@ def test_arguments_of_every_command(name: str, capsys: pytest.CaptureFixture[str
     assert len(options) >= 2
     for action in options:
         flag = action.option_strings[-1]
-        usual = {"N": "8", "I/N": "1/2"}.get(str(action.metavar), "0.05")
+        usual = {"N": "8", "I/N": "1/2", "SECONDS": "60"}.get(str(action.metavar), "0.05")
         value = str(next(iter(action.choices))) if action.choices else usual
         said = line(capsys, name, *given, flag, value, flag, value)
         assert "given twice" in said

@@ -116,7 +116,7 @@ def _reading(run: Path, name: str) -> Callable[[], object]:
             Budget.from_json(record["budget"])
             assert record["checkpoint"]["path"] is not None
         if name in ("stages", "plan", "parity", "latency"):
-            pruning_summary(SimpleNamespace(folder=RunFolder(run), recipe=recipe, data=data), {})
+            pruning_summary(SimpleNamespace(folder=RunFolder(run), recipe=recipe, data=data, full_space=SPACE), {})
         if name == "plan":
             WidthPlan.load(run / "plan.json").check_fits(sizes(SPACE.groups))
         page = write_report(run).read_text()

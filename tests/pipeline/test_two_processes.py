@@ -75,7 +75,9 @@ def test_bad_input_is_told_once(tool, tiny, tmp_path: Path) -> None:
     assert "no such file" in result.stderr
     second.send(signal.SIGTERM)  # as torchrun does when one process ends
     result = second.wait()
-    assert (result.code, result.stdout, result.stderr) == (-signal.SIGTERM, "", "")
+    # Whether it has heard of the error by then or not, and whatever PyTorch says of a connection that ends.
+    assert result.code in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert (result.stdout, "no such file" in result.stderr) == ("", False)
     assert not run.exists()
 
 
