@@ -22,6 +22,11 @@ FEW = 8
 """Images a process below which a BatchNorm's own statistics are poor."""
 
 
+def batch_norms(model: nn.Module) -> list[Any]:
+    """The BatchNorms of `model`, of whatever class."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
 @contextmanager
 def shared_norms(model: nn.Module) -> Iterator[None]:
     """Inside, BatchNorms of `model` in training take the statistics of all processes' images, as SyncBatchNorm does.
@@ -33,9 +38,9 @@ def shared_norms(model: nn.Module) -> Iterator[None]:
         with shared_norms(network):
             loss = network(images).mean()
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(model)
     for norm in norms:
-        norm.forward = partial(_shared, norm.forward)  # type: ignore[method-assign]
+        norm.forward = partial(_shared, norm.forward)
     try:
         yield
     finally:
@@ -178,8 +183,7 @@ class NormStatistics(Hook):
 
 def learning(model: nn.Module) -> list[Any]:
     """The BatchNorms of `model` whose running statistics follow its batches in its present mode."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    return [norm for norm in norms if norm.training and norm.running_mean is not None]
+    return [norm for norm in batch_norms(model) if norm.training and norm.running_mean is not None]
 
 
 def average_statistics(model: nn.Module) -> None:

@@ -17,6 +17,7 @@ from ..penalties import Penalty
 from ..search import Gradients, Iteration, Logs, ProbingLoss, ScoreSource, Site, gradients_of
 from ..spaces import Space, fold_scores
 from .layout import laid_out
+from .norms import batch_norms
 from .penalising import make_penalty
 from .settings import SearchConfig, amp_dtype, make_method, method_of, penalty_of
 from .tasks import CrossEntropy, Objective
@@ -216,7 +217,7 @@ def _once(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractCon
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Batch statistics are used inside, but running ones stay as they are."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(network)
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -21,7 +21,7 @@ from ..search import Scoring, harms_of
 from ..spaces import Space
 from .finite import odd_tensor
 from .loaders import PairLoader
-from .norms import average_statistics
+from .norms import average_statistics, batch_norms
 from .parallel import EqualScores, norms, share
 from .penalising import make_savings
 from .searchers import SearchModel
@@ -143,7 +143,7 @@ def recalibrate(network: nn.Module, loaders: list[Any], objective: Objective, *,
 
     The mean of two networks' weights has statistics of its own; theirs do not fit it.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(network)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
