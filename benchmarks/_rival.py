@@ -142,11 +142,13 @@ class Rival:
             cut = cutter(network, settings, **self.limits, round_to=self.protocol["select"]["round_to"])
             return lambda share: at_macs(cut, share, self.size)
         found = self.once(name, {**trial, **settings}, lambda: self.search(name, settings))
-        return lambda share: self.sliced(found, settings.get("select", {}), share)
+        select = {**self.protocol["select"], **settings.get("select", {})}
+        harms = self.harms(name, settings, found) if select.get("gain") == "measured" else None
+        return lambda share: self.sliced(found, select, harms, share)
 
-    def once(self, name: str, trial: dict[str, Any], compute: Callable[[], Any]) -> Any:
+    def once(self, name: str, trial: dict[str, Any], compute: Callable[[], Any], what: str = "found") -> Any:
         """What `compute` gives, once for all trials and budgets that differ in the selection alone."""
-        key = json.dumps([name, {k: v for k, v in trial.items() if k in ("search", "reg", "method")}])
+        key = json.dumps([what, name, {k: v for k, v in trial.items() if k in ("search", "reg", "method")}])
         if key not in self.searched:
             self.searched[key] = compute()
         return self.searched[key]
@@ -160,6 +162,20 @@ class Rival:
         with self.job("search", name) as job:
             task = Classification(self.data)
             return search(deepcopy(network), space, task, self.config(settings), job, evaluate=lambda _: {})
+
+    def harms(self, name: str, settings: dict[str, Any], found: Any) -> Any:
+        """What fewer channels of every group cost, on training images."""
+        from compress.engine.searching import measured
+        from compress.engine.tasks import Classification
+
+        images, task = self.protocol["select"]["images"], Classification(self.data)
+        space, config = self.baseline[1], self.config(settings)
+        with self.job("search", name) as job:
+
+            def measure() -> Any:
+                return measured(found.network.eval(), space, found.scores, task, config, job, images=images)
+
+            return self.once(name, settings, measure, "harms")
 
     def prepared(self, name: str, settings: dict[str, Any]) -> Any:
         """The network that torch-pruning cuts: the trained one, or with a group lasso trained on."""
@@ -225,13 +241,13 @@ class Rival:
                 values["batch_size"] *= 2  # one of each half is a step of the others
         return build_settings(SearchConfig, values, "search")
 
-    def sliced(self, found: Any, select: dict[str, Any], share: float) -> Any:
+    def sliced(self, found: Any, select: dict[str, Any], harms: Any, share: float) -> Any:
         """What is left when `share` of the MACs may stay."""
         from compress.pruning import Budget, SelectConfig, plan_for, slice_model
 
-        config = SelectConfig(**{**self.protocol["select"], **select})
-        plan = plan_for(self.baseline[1], found.scores, Budget("macs_ratio", share), config, input_size=self.size)
-        return slice_model(found.network.eval(), self.baseline[1], plan)[0]
+        space, budget, config = self.baseline[1], Budget("macs_ratio", share), SelectConfig(**select)
+        plan = plan_for(space, found.scores, budget, config, input_size=self.size, harms=harms)
+        return slice_model(found.network.eval(), space, plan)[0]
 
     def at_latency(self, make: Callable[[float], Any], target: float) -> tuple[Any, dict[str, float]]:
         """The network of `make` whose measured latency is `target` of the baseline's, and its ratio: as it was found,
