@@ -1,7 +1,9 @@
 """Searches on several processes (Gloo, no GPU): equal scores, bytes sent beside DDP's, and the time of a step.
 
-`equal`: the digits' RARTS search with `sync_bn`, of one global batch, on 1, 2 and 4 processes: how far scores are from
-those of one process, beside how far they have moved, and whether the plan is the same. `steps`: what one process hands
+`equal`: a RARTS search of a network trained on digits with `sync_bn`, of one global batch, on 1, 2 and 4 processes: how
+far scores are from those of one process, beside how far they have moved, and how much of the plan is another. In
+float64, and in float32, where two more runs of one process show what rounding does: PyTorch's own BatchNorm (no
+launcher), and a start that is off by a millionth. `steps`: what one process hands
 to all-reduce in a step, beside DDP that trains one weight set and the scores, and the time of a step on two processes
 over that of one process with its share of the batch, all in turns; with more processes than idle cores this
 measures the machine.
@@ -23,7 +25,7 @@ from typing import Any
 
 from _harness import ROOT, print_rows, results_file, save_results
 
-GLOBAL_BATCH = 8
+GLOBAL_BATCH = 16
 METHODS: dict[str, dict[str, Any]] = {
     "joint": {"type": "joint"},
     "rarts fused": {"type": "rarts", "order": "fused"},
@@ -31,6 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "darts2": {"type": "darts2"},
 }
 SIZE, BATCH = 16, 8
+NAMES = {"alone": "PyTorch's BatchNorm", "nudged": "weights times 1 + 1e-6"}
 
 
 def parse() -> argparse.Namespace:
@@ -64,29 +67,60 @@ def one_of(what: str, rank: int, world: int, folder: Path, more: str) -> None:
     from torch import distributed
 
     torch.set_num_threads(1)
-    if world > 1:
+    launched = not (world == 1 and (what == "steps" or "alone" in more))
+    if launched:
         distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    found = searched(world, folder) if what == "equal" else steps(more, world)
+    found = searched(world, folder, more, launched) if what == "equal" else steps(more, world)
     (folder / f"{rank}.json").write_text(json.dumps(found))
-    if world > 1:
+    if launched:
         distributed.destroy_process_group()
 
 
-def searched(world: int, folder: Path) -> dict[str, Any]:
-    """Scores and plan of two epochs on the digits, of seeded random weights."""
+def trained(file: Path) -> None:
+    """Keep a network that ten epochs of the digits have trained."""
+    import torch
+
+    from compress.engine.settings import TrainConfig
+    from compress.engine.training import Job, train
+
+    data, _, network = digits()
+    sgd = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
+    job = Job(file.with_suffix(""), file.with_suffix(".jsonl"), "train", 0, Silent())
+    train(network, data.train, TrainConfig(epochs=10, batch_size=32, optimizer=sgd), job, evaluate=lambda _: {})
+    torch.save(network.state_dict(), file)
+
+
+def digits() -> tuple[Any, Any, Any]:
+    """Images, space and a network of seeded random weights."""
     import torch
 
     from compress.engine.data import DataConfig, load_data
+    from compress.spaces import PreResNetSpace
+
+    space = PreResNetSpace(11, 10)
+    torch.manual_seed(0)
+    return load_data(DataConfig(limit=240), seed=0), space, space.build()
+
+
+def searched(world: int, folder: Path, more: str, launched: bool) -> dict[str, Any]:
+    """Scores and plan of two epochs on the digits, of the network whose weights are in a file."""
+    import torch
+
     from compress.engine.searching import search
     from compress.engine.settings import SearchConfig
     from compress.engine.tasks import Classification
     from compress.engine.training import Job
     from compress.pruning import Budget, SelectConfig, plan_for
-    from compress.spaces import PreResNetSpace
 
-    data, space = load_data(DataConfig(limit=60), seed=0), PreResNetSpace(11, 10)
-    torch.manual_seed(0)
-    network = space.build()
+    data, space, network = digits()
+    kind, _, file = more.partition(" ")
+    network.load_state_dict(torch.load(file, weights_only=True))
+    if kind == "nudged":
+        network.load_state_dict({name: value * (1 + 1e-6) for name, value in network.state_dict().items()})
+    if kind == "float64":
+        torch.set_default_dtype(torch.float64)
+        network.double()
+        torch.nn.modules.module.register_module_forward_pre_hook(lambda _, images: (images[0].double(),))
     sgd = {"type": "SGD", "lr": 0.02, "momentum": 0.9}
     config = SearchConfig(
         epochs=2,
@@ -94,9 +128,10 @@ def searched(world: int, folder: Path) -> dict[str, Any]:
         sync_bn=True,
         method=METHODS["rarts fused"],
         optimizer=sgd,
-        alpha_optimizer=sgd,
+        alpha_optimizer={**sgd, "lr": 0.5},
+        gamma=0.004,
     )
-    launcher = "pytorch" if world > 1 else "none"
+    launcher = "pytorch" if launched else "none"
     job = Job(folder / "search", folder / "metrics.jsonl", "search", 0, Silent(), launcher=launcher)
     scores = search(network, space, Classification(data), config, job, evaluate=lambda _: {}).scores
     select = SelectConfig(ranking="global", floor=1, round_to=1)
@@ -236,23 +271,43 @@ def bytes_of(step: Callable[[], None]) -> int:
 
 def equal_rows(worlds: tuple[int, ...]) -> list[dict[str, Any]]:
     """How far the scores of several processes are from those of one."""
-    alone, rows = on_processes("equal", 1)[0], []
-    flat = [value for score in alone["scores"].values() for value in score]
-    moved = max(abs(value - 1) for value in flat)
-    for world in worlds:
-        found = on_processes("equal", world)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trained.pth"
+        trained(file)
+        return [
+            row
+            for kind, more in (("float64", []), ("float32", ["alone", "nudged"]))
+            for row in compared(kind, file, worlds, more)
+        ]
+
+
+def compared(kind: str, file: Path, worlds: tuple[int, ...], more: list[str]) -> list[dict[str, Any]]:
+    """Runs in one type of numbers beside that of one process: on `worlds`, and on one process in `more` ways."""
+    reference, rows = on_processes("equal", 1, f"{kind} {file}")[0], []
+    flat = [value for score in reference["scores"].values() for value in score]
+    runs = [(way, 1) for way in more] + [(kind, world) for world in worlds]
+    for way, world in runs:
+        found = on_processes("equal", world, f"{way} {file}")
         own = [value for score in found[0]["scores"].values() for value in score]
         rows.append(
             {
+                "numbers": kind,
                 "processes": world,
+                "otherwise": NAMES.get(way, ""),
                 "images of each": GLOBAL_BATCH // world,
-                "largest difference": max(abs(a - b) for a, b in zip(own, flat, strict=True)),
-                "largest move of a score": round(moved, 4),
+                "largest difference": float(f"{max(abs(a - b) for a, b in zip(own, flat, strict=True)):.2g}"),
+                "largest move of a score": round(max(abs(value - 1) for value in flat), 4),
                 "equal on all": all(one["scores"] == found[0]["scores"] for one in found),
-                "same plan": found[0]["kept"] == alone["kept"],
+                "channels kept that one process does not keep": others(found[0]["kept"], reference["kept"]),
+                "of": sum(len(kept) for kept in reference["kept"].values()),
             }
         )
     return rows
+
+
+def others(kept: dict[str, list[int]], reference: dict[str, list[int]]) -> int:
+    """How many kept channels the `reference` does not keep."""
+    return sum(len(set(kept[name]) - set(reference[name])) for name in reference)
 
 
 def step_rows(cases: list[str], repeats: int) -> list[dict[str, Any]]:

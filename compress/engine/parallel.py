@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.dist import all_reduce, broadcast, get_world_size
+from mmengine.dist import all_reduce, broadcast, get_world_size, is_distributed
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
@@ -45,8 +45,11 @@ def wrapper(kind: str, config: TrainConfig | SearchConfig) -> dict[str, Any]:
 
 
 def norms(model: nn.Module, config: TrainConfig | SearchConfig) -> AbstractContextManager[None]:
-    """Where `model` is trained: its BatchNorms see the batch of all processes, or each its own."""
-    return shared_norms(model) if config.sync_bn and get_world_size() > 1 else nullcontext()
+    """Where `model` is trained: its BatchNorms see the batch of all processes, or each its own.
+
+    One process that a launcher has started computes as several do.
+    """
+    return shared_norms(model) if config.sync_bn and is_distributed() else nullcontext()
 
 
 @MODEL_WRAPPERS.register_module()

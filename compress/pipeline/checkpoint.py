@@ -165,9 +165,10 @@ def adapted_as_recorded(c: NetworkContext) -> Adapted | None:
     if found is None:
         return None
     adapted = Adapted(tuple(found["fresh"]), found["lr_factor"])
+    rate = "alike" if adapted.factor == 1 else f"at {adapted.factor:g} of it"
     c.progress.note(
         f"adapting: the fresh classifier ({', '.join(adapted.fresh)}) learns at the recipe's rate, all other weights "
-        f"at {adapted.factor:g} of it (train.pretrained_lr_factor)"
+        f"{rate} (train.pretrained_lr_factor)"
     )
     return adapted
 
