@@ -243,9 +243,10 @@ class Rival:
 
     def sliced(self, found: Any, select: dict[str, Any], harms: Any, share: float) -> Any:
         """What is left when `share` of the MACs may stay."""
-        from compress.pruning import Budget, SelectConfig, plan_for, slice_model
+        from compress.pruning import Budget, plan_for, slice_model
+        from compress.pruning.rounding import SelectSection
 
-        space, budget, config = self.baseline[1], Budget("macs_ratio", share), SelectConfig(**select)
+        space, budget, config = self.baseline[1], Budget("macs_ratio", share), SelectSection(**select)
         plan = plan_for(space, found.scores, budget, config, input_size=self.size, harms=harms)
         return slice_model(found.network.eval(), space, plan)[0]
 
