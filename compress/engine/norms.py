@@ -49,7 +49,7 @@ def shared_norms(model: nn.Module) -> Iterator[None]:
 
 
 def _shared(norm: nn.Module, forward: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    # A norm without running statistics takes the batch's in evaluation, too, where processes have other numbers of them.
+    # A norm without running statistics takes the batch's in evaluation, too, of which processes have other numbers.
     with _SharedBatches() if norm.training else nullcontext():
         return forward(*arguments)
 
