@@ -204,6 +204,13 @@ def test_images_that_a_shard_would_lose_unseen_are_told(tmp_path, says, damaged)
         read_shards(tmp_path)
 
 
+def test_names_with_many_dots_make_no_endless_warning(tmp_path):
+    odd = {f"b.{i}.jpg": b"" for i in range(20)}
+    put(tmp_path / "train-0.tar", {"a.png": image(0), "a.cls": b"0", **odd, "c.txt": b"", "d.txt": b""})
+    assert read_shards(tmp_path).left_out.count(": 1") == 7
+    assert read_shards(tmp_path).left_out.endswith(", .txt: 2, and 13 more kinds")
+
+
 def test_shards_of_a_part_that_were_there_before_are_replaced(tmp_path):
     for part in ("train", "val"):
         write_shards(tmp_path, part, [(image(i), 0) for i in range(3)], per_shard=1)
