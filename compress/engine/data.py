@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from ..plan import Count, Range, UserError, Workers, check_settings
-from ..plan.errors import shown
 from .datasets import ImageSplit, Source
 from .decoding import NOTES
 from .encoded import EncodedSource
@@ -241,8 +240,7 @@ def _seen(
     skipped = sum(reading.skipped.values())
     said = [f"{counts[key]} of {len(found)} images {words}" for key, words in NOTES.items() if counts[key]]
     if skipped:
-        kinds = ", ".join(f"{shown(kind)}: {count}" for kind, count in sorted(reading.skipped.items()))
-        said.append(f"files that are no images are left out ({kinds})")
+        said.append(f"files that are no images are left out ({reading.left_out})")
     if said:
         warnings.warn(f"data.root = {config.root}: {'; '.join(said)}", stacklevel=3)
     return {**counts, **({"skipped": skipped} if skipped else {})}

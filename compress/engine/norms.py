@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -40,7 +40,7 @@ def shared_norms(model: nn.Module) -> Iterator[None]:
     """
     norms = batch_norms(model)
     for norm in norms:
-        norm.forward = partial(_shared, norm.forward)
+        norm.forward = partial(_shared, norm, norm.forward)
     try:
         yield
     finally:
@@ -48,8 +48,9 @@ def shared_norms(model: nn.Module) -> Iterator[None]:
             del norm.forward
 
 
-def _shared(forward: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    with _SharedBatches():
+def _shared(norm: nn.Module, forward: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    # A norm without running statistics takes the batch's in evaluation, too, of which processes have other numbers.
+    with _SharedBatches() if norm.training else nullcontext():
         return forward(*arguments)
 
 

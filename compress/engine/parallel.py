@@ -54,16 +54,43 @@ def norms(model: nn.Module, config: TrainConfig | SearchConfig) -> AbstractConte
 
 @MODEL_WRAPPERS.register_module()
 class AveragedTraining(MMDistributedDataParallel):
-    """MMEngine's data parallelism; `bf16`: gradients travel in that type."""
+    """MMEngine's data parallelism; `bf16`: gradients travel in that type.
+
+    The first step raises UserError where the loss does not depend on a parameter: in the second, DDP would find that
+    its gradient has never come.
+    """
 
     def __init__(self, module: nn.Module, *, bf16: bool = False, **options: Any) -> None:
         super().__init__(module, **options)
+        self.begun = False
         # Every process gathers statistics of its own, which `NormStatistics` averages: the first one's are not all.
         self.broadcast_buffers = False
         if bf16:
             from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
             self.register_comm_hook(None, bf16_compress_hook)
+
+    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
+        """The wrapped model's step."""
+        if self.begun:
+            return super().train_step(data, optim_wrapper)
+        self.begun = True
+        learning = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        seen: set[str] = set()
+        hooks = [
+            p.register_post_accumulate_grad_hook(lambda _, name=name: seen.add(name)) for name, p in learning.items()
+        ]
+        try:
+            logs = super().train_step(data, optim_wrapper)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if silent := [name for name in learning if name not in seen]:
+            raise UserError(
+                f"training: the loss does not depend on {silent[0]} ({len(silent)} of {len(learning)} parameters are "
+                "so), which several processes cannot train; freeze it (requires_grad=False), or start one process"
+            )
+        return logs
 
 
 @MODEL_WRAPPERS.register_module()

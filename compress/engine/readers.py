@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ CIFAR100_STATISTICS = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DIGITS_STATISTICS = ((0.305,) * 3, (0.323,) * 3)  # of the training images below
 
+KINDS = 8
+"""Of files that are left out, as many are told."""
 CHANNELS = ((), (1,), (3,), (4,))
 """What may stand behind [N, H, W]."""
 _NPZ_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
@@ -49,6 +52,13 @@ class Reading:
     statistics: tuple[tuple[float, ...], tuple[float, ...]]
     val: Source | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> str:
+        """What `skipped` has, in words: the most frequent kinds, for names with several dots make thousands of them."""
+        most = sorted(Counter(self.skipped).most_common(KINDS))
+        said = [f"{shown(kind)}: {count}" for kind, count in most]
+        return ", ".join(said if len(self.skipped) <= KINDS else [*said, f"and {len(self.skipped) - KINDS} more kinds"])
 
 
 def read_digits() -> Reading:

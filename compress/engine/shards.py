@@ -97,10 +97,10 @@ def read_shards(root: str | Path) -> Reading:
     found: dict[str, Indexed] = {}
     for part, shards in _parts(root).items():
         with ThreadPoolExecutor(THREADS) as pool:
-            indices = list(pool.map(index_of, shards))
-        found[part] = {index.shard: index.samples() for index in indices}
-        for index in indices:
-            skipped.update(index.skipped)
+            indexed = list(pool.map(_indexed, shards))
+        found[part] = {shard: samples for shard, (samples, _) in zip(shards, indexed, strict=True)}
+        for _, others in indexed:
+            skipped.update(others)
     classes, numbers = _classes(root, found)
     sources = {part: _source(indexed, numbers, root) for part, indexed in found.items()}
     return Reading(
@@ -112,6 +112,12 @@ def read_shards(root: str | Path) -> Reading:
         statistics=IMAGENET_STATISTICS,
         skipped=skipped,
     )
+
+
+def _indexed(shard: Path) -> tuple[list[Sample], Counter[str]]:
+    """The samples of `shard`, and what else is there; what stands around labels in a .json is not kept."""
+    index = index_of(shard)
+    return index.samples(), index.skipped
 
 
 def _source(indexed: Indexed, numbers: Mapping[int | str, int], root: Path) -> ShardSource:

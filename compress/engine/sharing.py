@@ -6,8 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from mmengine.dist import all_reduce, broadcast
+from mmengine.dist import all_gather_object, all_reduce, broadcast, get_world_size
 from torch import nn
+
+from ..plan import UserError
+
+ELSEWHERE = "the processes do not find the same run there; give a folder that all machines share, and see alike"
 
 
 def gathered(rows: Sequence[Sequence[float]], *, rank: int, world_size: int) -> list[list[float]]:
@@ -51,6 +55,19 @@ def as_first(network: nn.Module, *, world_size: int) -> Iterator[None]:
     own = [buffer.clone() for buffer in buffers]
     for buffer in buffers:
         broadcast(buffer)
-    yield
-    for buffer, former in zip(buffers, own, strict=True):
-        buffer.copy_(former)
+    try:
+        yield
+    finally:
+        for buffer, former in zip(buffers, own, strict=True):
+            buffer.copy_(former)
+
+
+def check_agreed(value: object, message: str) -> None:
+    """UserError, the `message`, on all processes unless they all call it with equal values.
+
+    Example::
+
+        check_agreed(["search", "finetune"], "--work-dir runs/demo: the processes see different stages there")
+    """
+    if get_world_size() > 1 and any(other != value for other in all_gather_object(value)):
+        raise UserError(message)

@@ -26,11 +26,14 @@ BLOCK = 512
 """Bytes in which a tar file counts."""
 MOST_LABEL = 1 << 20
 """Bytes of a member with a label."""
+TAIL = 1 << 20
+"""Bytes behind the last member that are looked at: writers fill up with zeros, to 10 KiB mostly."""
 BROKEN = (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError, MemoryError)
 """What tarfile raises for files that are no tar archives, or damaged ones."""
 AGAIN = "restore it, or write it anew"
 HEADS = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
 """First bytes of a file -> suffix."""
+_OURS = re.compile(r"\w+-\d{4,}\.tar")
 _NUMBER = re.compile(rb"\s*(\d{1,9})\s*")
 
 
@@ -111,13 +114,27 @@ def index_of(shard: Path) -> Index:
                 if member.size < 0 or member.offset_data + member.size > total:  # a negative size would lead back
                     raise UserError(f"{shard}: {shown(member.name)} ends beyond the file; {AGAIN}")
                 found.take(member, file.fileno())
-            if any(os.pread(file.fileno(), BLOCK, tar.offset)):  # tarfile takes a damaged header for the end
-                raise UserError(f"{shard}: is damaged at byte {tar.offset}; {AGAIN}")
+            _check_end(shard, file.fileno(), tar.offset)
     except UserError:
         raise
     except BROKEN as error:
         raise UserError(f"{shard}: no plain tar archive ({reason(error)}); {AGAIN}") from None
     return found
+
+
+def _check_end(shard: Path, descriptor: int, start: int) -> None:
+    """UserError unless zeros alone follow from byte `start` on, at least a block of them, as a whole archive ends.
+
+    A damaged header looks like the end to tarfile, and so does the end of the first of several joined archives.
+    """
+    tail = os.pread(descriptor, TAIL, start)
+    if len(tail) < BLOCK:
+        raise UserError(f"{shard}: is cut off at byte {start + len(tail)}, where its end should be marked; {AGAIN}")
+    if any(tail[:BLOCK]):
+        raise UserError(f"{shard}: is damaged at byte {start}; {AGAIN}")
+    if tail.strip(b"\0"):
+        what = f"several archives in one file, and from byte {start} on none is read"
+        raise UserError(f"{shard}: {what}; keep them apart, or write one")
 
 
 def label_of(place: str, members: dict[str, bytes]) -> int | str:
@@ -137,7 +154,7 @@ def label_of(place: str, members: dict[str, bytes]) -> int | str:
 def write_shards(
     folder: str | Path, part: str, samples: Iterable[tuple[bytes, int]], *, per_shard: int = 1000
 ) -> list[Path]:
-    """Write encoded images and their class numbers as `folder/PART-0000.tar` and so on; what is there is replaced.
+    """Write encoded images and their class numbers as `folder/PART-0000.tar` and so on; shards of PART are replaced.
 
     Args:
         folder: of the shards.
@@ -146,7 +163,7 @@ def write_shards(
         per_shard: samples in each, which are in memory at a time.
 
     Raises:
-        UserError: an image is of another kind.
+        UserError: an image is of another kind, or there is none.
 
     Example::
 
@@ -167,4 +184,9 @@ def write_shards(
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
         written.append(path)
+    if not written:
+        raise UserError(f"samples: none, or none a shard (per_shard = {per_shard}); give encoded images with labels")
+    for former in Path(folder).glob(f"{part}-*.tar"):
+        if _OURS.fullmatch(former.name) and former not in written:
+            former.unlink()
     return written

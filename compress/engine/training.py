@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from ..plan import storing
+from ..plan import sha256, storing
 from .datasets import ImageSplit
 from .extras import Progressing, auxiliary_of
 from .finite import FiniteOnly
@@ -32,7 +32,7 @@ from .norms import statistics_hooks
 from .optimisers import Adapted, make_optimizer
 from .parallel import norms, share, wrapper
 from .settings import DistillConfig, FinetuneConfig, SearchConfig, TrainConfig, make_schedule
-from .sharing import as_first, gathered
+from .sharing import ELSEWHERE, as_first, check_agreed, gathered
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,8 @@ def run(
     keep_freed_memory()
     last = job.folder / LAST
     resume = job.resume and last.exists()
+    # Processes that went on from different weights would average what does not belong together.
+    check_agreed(sha256(last) if resume else None, f"{last}: {ELSEWHERE}")
     if resume:
         check_saved(last, model)
     name = f"{job.stage}-{uuid.uuid4().hex[:8]}"

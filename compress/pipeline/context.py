@@ -15,6 +15,7 @@ from ..engine.training import Job
 from ..measure import device_name, versions
 from ..plan import UserError
 from .folder import RunFolder
+from .restarts import note_begun
 from .stage import Figures, Stage
 from .working import claim, first_alone
 
@@ -79,6 +80,7 @@ class RunContext(ABC):
     def _create(self, record: dict[str, Any]) -> None:
         if claim(self.folder.path) and RunFolder.recorded(self.folder.path) is not None:
             raise UserError(f"--work-dir {self.folder.path}: another process has begun a run there; give a new folder")
+        note_begun(self.launcher, self.folder.path)
         RunFolder.create(self.folder.path, record)
 
     def job(self, stage: str, *, num_workers: int = 0) -> Job:

@@ -12,11 +12,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from mmengine.dist import barrier, get_world_size, init_dist, is_distributed, is_main_process
 
 from ..engine.averaging import LIMIT
+from ..engine.sharing import ELSEWHERE, check_agreed
 from ..plan import UserError
 from ..plan.launchers import LAUNCHERS, restarted
 from .context import RunContext
 from .folder import RunFolder
 from .losses import telling_losses
+from .restarts import begun, meeting
 from .stage import Stage, needed
 from .working import first_alone, sole_worker, wait_patiently
 
@@ -30,7 +32,7 @@ def alone(run: Callable[Concatenate[R, str | Path, P], RunFolder]) -> Callable[.
 
     A job of several (option `shard`) waits for those that are at work there.
     `dist_timeout`, a further option, is how many seconds a process waits for another that hangs; None: PyTorch's
-    default. What a launcher has restarted goes on with its run.
+    default. What a launcher has restarted goes on with the run that it had begun.
     """
 
     @wraps(run)
@@ -39,7 +41,7 @@ def alone(run: Callable[Concatenate[R, str | Path, P], RunFolder]) -> Callable[.
         waiting = None if options.get("shard") is None else options["progress"].note  # type: ignore[attr-defined]
         with telling_losses(timeout):
             _start_processes(launcher, timeout)
-            if restarted(launcher):
+            if begun(launcher, work_dir):
                 options.update(resume=True)
             with sole_worker(work_dir, waiting=waiting):
                 return run(recipe, work_dir, *arguments, **options)
@@ -55,6 +57,7 @@ def start(context: C, work_dir: str | Path, record: dict[str, Any], *, stage: st
     """
     _settle_processes(context, work_dir, record)
     names = _to_run(context, stage, context.open(work_dir, record), work_dir)
+    check_agreed([context.processes, names], f"--work-dir {work_dir}: {ELSEWHERE}")
     context.check(names)
     context.create(record)
     for name in names:
@@ -78,7 +81,7 @@ def _to_run(context: C, stage: str | None, done: Mapping[str, Any], work_dir: st
         return [name for name in stages if name not in done]
     if stage not in stages:
         raise UserError(f"--stage {stage}: no stage of this run; choose one of {', '.join(stages)}")
-    if stage in done and restarted(context.launcher):
+    if stage in done and begun(context.launcher, work_dir):
         return []  # it has been done since the launcher first started it
     if stage in done:
         raise UserError(
@@ -131,7 +134,7 @@ def _start_processes(launcher: str, timeout: Any) -> None:
         os.environ.setdefault(name, "1")
     if timeout is not None:
         LIMIT["timeout"] = timedelta(seconds=timeout)
-    met = _meeting() if restarted(launcher) else {}
+    met = meeting() if restarted(launcher) else {}
     if torch.cuda.is_available():
         init_dist(launcher, backend="nccl", **met, **({} if timeout is None else {"timeout": timeout}))
     elif launcher == "pytorch":
@@ -139,12 +142,3 @@ def _start_processes(launcher: str, timeout: Any) -> None:
     else:
         raise UserError(f"--launcher {launcher}: needs GPUs; on CPUs start with torchrun and --launcher pytorch")
     wait_patiently()
-
-
-def _meeting() -> dict[str, Any]:
-    """Where restarted processes meet: torchrun's store, in which the addresses of the lost ones still stand."""
-    from torch import distributed
-
-    store, rank, size = next(distributed.rendezvous("env://"))
-    store = distributed.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-    return {"store": store, "rank": rank, "world_size": size}

@@ -38,8 +38,7 @@ def sole_worker(path: str | Path, *, waiting: Callable[[str], None] | None = Non
     """
     check_output_folder("--work-dir", path)
     try:
-        if waiting is not None or Path(path).is_dir():
-            first_alone(lambda: _tidy(path, waiting))
+        first_alone(lambda: _tidy(path, waiting))
         yield
     finally:
         let_go(path)
@@ -77,6 +76,8 @@ def first_alone(action: Callable[[], None]) -> None:
 
 
 def _tidy(path: str | Path, waiting: Callable[[str], None] | None) -> None:
+    if waiting is None and not Path(path).is_dir():  # here, where one process looks for all
+        return
     claim(path, waiting=waiting)
     # A run inside this one may be another machine's, whose processes nothing here knows.
     inner = [file for file in Path(path).iterdir() if file.is_dir() and not is_held(file / LOCK)]

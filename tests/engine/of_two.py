@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODEL_WRAPPERS
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from compress.engine import averaging
 from compress.engine.averaging import MeanGradients
@@ -19,6 +19,7 @@ from compress.engine.norms import average_statistics, shared_norms
 from compress.engine.parallel import EqualScores, norms, wrapper
 from compress.engine.searchers import SearchModel
 from compress.engine.settings import SearchConfig, TrainConfig
+from compress.engine.sharing import check_agreed
 from compress.plan import UserError
 from compress.search import METHODS, gradients_of
 from compress.spaces import PreResNetSpace
@@ -40,13 +41,13 @@ class Sent:
         self.all_reduce, self.take = distributed.all_reduce, averaging._Transfer.take
 
     def __enter__(self) -> Sent:
-        def all_reduce(tensor: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        def all_reduce(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
             self.sizes.append(tensor.numel())
             self.types.append(str(tensor.dtype))
             self.after.append(self.taken)
             return self.all_reduce(tensor, *arguments, **options)
 
-        def take(transfer: Any, *arguments: Any) -> torch.Tensor:
+        def take(transfer: Any, *arguments: Any) -> Tensor:
             self.taken += 1
             return self.take(transfer, *arguments)
 
@@ -71,7 +72,7 @@ def gradients(rank: int) -> dict[str, Any]:
         mean = MeanGradients(bf16=bf16)
         for number in range(2):
 
-            def loss() -> torch.Tensor:
+            def loss() -> Tensor:
                 x = torch.full((5, 4), 1.0 + 2 * rank)
                 for p in chain:
                     x = x * p
@@ -152,10 +153,12 @@ def statistics(rank: int) -> dict[str, Any]:
     return norms.state_dict()
 
 
-def trained(rank: int, *, bf16: bool) -> dict[str, Any]:
-    """The gradients of one step of plain training."""
+def trained(rank: int, *, bf16: bool = False, idle: bool = False) -> dict[str, Any]:
+    """The gradients of one step of plain training; `idle`: what is said of a layer that the loss does not know."""
     torch.manual_seed(0)
     net = nn.Linear(4, 2)
+    if idle:
+        net.layer = nn.Linear(2, 2)
 
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -163,10 +166,10 @@ def trained(rank: int, *, bf16: bool) -> dict[str, Any]:
             self.net = net
             self.data_preprocessor = lambda data, training: data
 
-        def forward(self, x: torch.Tensor, mode: str) -> dict[str, torch.Tensor]:
+        def forward(self, x: Tensor, mode: str) -> dict[str, Tensor]:
             return {"loss": self.net(x).square().mean()}
 
-        def parse_losses(self, losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
             return losses["loss"], losses
 
     from mmengine.optim import OptimWrapper
@@ -176,13 +179,35 @@ def trained(rank: int, *, bf16: bool) -> dict[str, Any]:
     optimizer = OptimWrapper(torch.optim.SGD(net.parameters(), lr=0.5))
     start = {name: value.clone() for name, value in net.state_dict().items()}
     images = torch.randn(2, 4, generator=torch.Generator().manual_seed(3))
-    model.train_step([images[rank : rank + 1]], optimizer)
+    try:
+        model.train_step([images[rank : rank + 1]], optimizer)
+    except UserError as error:
+        return {"said": str(error)}
     loss = (
         nn.functional.linear(images, start["weight"].requires_grad_(), start["bias"].requires_grad_()).square().mean()
     )
     expected = gradients_of(loss, [start["weight"], start["bias"]])
     moved = [(start[name].detach() - value) / 0.5 for name, value in net.state_dict().items()]
     return {"found": moved, "expected": expected}
+
+
+def evaluated(rank: int) -> list[Tensor]:
+    """Outputs of a norm without running statistics, on one batch of the first process and two of the second."""
+    norm = nn.BatchNorm2d(2, track_running_stats=False).eval()
+    with shared_norms(norm):
+        return [norm(torch.full((1, 2, 1, 2), float(i)) + torch.tensor([0.0, 1.0])) for i in range(1 + rank)]
+
+
+def agreed(rank: int) -> list[str]:
+    """What is said of equal and of unequal values."""
+    found = []
+    for value in ("same", f"own {rank}"):
+        try:
+            check_agreed(value, "not alike")
+            found.append("")
+        except UserError as error:
+            found.append(str(error))
+    return found
 
 
 def unequal(rank: int) -> str:
@@ -208,6 +233,9 @@ def main() -> None:
         "normalised": normalised(rank),
         "statistics": statistics(rank),
         "trained": {name: trained(rank, bf16=name == "bf16") for name in ("float32", "bf16")},
+        "idle": trained(rank, idle=True)["said"],
+        "evaluated": evaluated(rank),
+        "agreed": agreed(rank),
         "unequal": unequal(rank),
         "searched": {name: searched(name, rank, whole=False) for name in SETTINGS},
     }

@@ -189,6 +189,41 @@ def test_damaged_and_malicious_archives_are_refused_in_a_line(tmp_path):
         read_shards(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("says", "damaged"),
+    [
+        ("is cut off at byte 2048, where its end should be marked", lambda one: one[:2048]),
+        ("several archives in one file, and from byte 2048 on none is read", lambda one: one + one),
+    ],
+)
+def test_images_that_a_shard_would_lose_unseen_are_told(tmp_path, says, damaged):
+    """Cut off behind a whole sample, and joined by `cat`: tarfile reads both without a word."""
+    shard = put(tmp_path / "train-0.tar", {"a.png": image(0), "a.cls": b"0"})
+    shard.write_bytes(damaged(shard.read_bytes()))
+    with pytest.raises(UserError, match=rf"^{shard}: {says}"):
+        read_shards(tmp_path)
+
+
+def test_names_with_many_dots_make_no_endless_warning(tmp_path):
+    odd = {f"b.{i}.jpg": b"" for i in range(20)}
+    put(tmp_path / "train-0.tar", {"a.png": image(0), "a.cls": b"0", **odd, "c.txt": b"", "d.txt": b""})
+    assert read_shards(tmp_path).left_out.count(": 1") == 7
+    assert read_shards(tmp_path).left_out.endswith(", .txt: 2, and 13 more kinds")
+
+
+def test_shards_of_a_part_that_were_there_before_are_replaced(tmp_path):
+    for part in ("train", "val"):
+        write_shards(tmp_path, part, [(image(i), 0) for i in range(3)], per_shard=1)
+    (tmp_path / "train-mine.tar").touch()
+    assert write_shards(tmp_path, "train", [(image(i), 0) for i in range(3)]) == [tmp_path / "train-0000.tar"]
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    assert names == ["train-0000.tar", "train-mine.tar", *(f"val-000{i}.tar" for i in range(3))]
+    for samples, per_shard in ([], 9), ([(image(0), 0)], 0):
+        with pytest.raises(UserError, match="samples: none"):
+            write_shards(tmp_path, "train", samples, per_shard=per_shard)
+    assert (tmp_path / "train-0000.tar").exists()
+
+
 def test_what_cannot_be_read_at_any_place_is_refused(tmp_path):
     for root, says in (
         ("s3://bucket/train-{0000..0019}.tar", "which a stream does not allow; give a folder of train-0000.tar"),

@@ -77,6 +77,25 @@ def test_plain_training_has_the_same_switch(found):
         assert not torch.equal(*(own["trained"][kind]["found"][0] for kind in ("float32", "bf16")))
 
 
+def test_a_layer_that_the_loss_does_not_know_is_told_by_name(found):
+    for own in found:
+        assert own["idle"].startswith(
+            "training: the loss does not depend on net.layer.weight (2 of 4 parameters are so), which several processes"
+        )
+
+
+def test_evaluation_asks_no_other_process(found):
+    """A norm without running statistics: the processes have other numbers of batches, and would wait for ever."""
+    for rank, own in enumerate(found):
+        assert len(own["evaluated"]) == 1 + rank
+        for out in own["evaluated"]:
+            torch.testing.assert_close(out, torch.tensor([-1.0, 1.0]).expand(1, 2, 1, 2), rtol=1e-4, atol=1e-4)
+
+
+def test_processes_that_do_not_see_the_same_all_hear_it(found):
+    assert [own["agreed"] for own in found] == [["", "not alike"]] * 2
+
+
 def test_shared_batch_norm_is_that_of_the_whole_batch(found):
     """3 and 5 images: outputs, gradients of images and weights, running statistics; the mean is large."""
     whole, (first, second) = found[0]["normalised"]["whole"], (own["normalised"]["own"] for own in found)

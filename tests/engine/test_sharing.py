@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from compress.engine import scanning
 from compress.engine.data import DataConfig, load_data
 from compress.engine.decoding import decode
 from compress.engine.loaders import eval_loader
-from compress.engine.sharing import gathered
+from compress.engine.sharing import as_first, gathered
 from compress.engine.training import evaluate_top1
 from compress.plan import UserError
 
@@ -57,6 +58,9 @@ def share(rank: int, folder: Path, batch_size: int) -> None:
     loader = eval_loader(split, batch_size=batch_size, rank=rank, world_size=2)
     figures = evaluate_top1(found, loader, rank=rank, world_size=2)
     assert torch.equal(found[1].running_mean, own)
+    with suppress(KeyError), as_first(found, world_size=2):
+        raise KeyError
+    assert torch.equal(found[1].running_mean, own), "as before, whatever has happened"
     (folder / f"{rank}.json").write_text(json.dumps({**figures, "batches": len(loader)}))
     torch.distributed.destroy_process_group()
 

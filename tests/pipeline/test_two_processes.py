@@ -32,6 +32,24 @@ def ranks() -> list[dict[str, str]]:
     return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
 
 
+def under_torchrun(restarts: int, store: torch.distributed.TCPStore) -> list[dict[str, str]]:
+    """The same where torchrun keeps `store` over `restarts`."""
+    kept = {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    return [{**rank, **kept, "TORCHELASTIC_RESTART_COUNT": str(restarts)} for rank in ranks()]
+
+
+def torchruns_store() -> torch.distributed.TCPStore:
+    return torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
+def refused(first: Running, second: Running) -> str:
+    """What the first process says of a user's error, and what launchers then do to the second."""
+    result = first.wait()
+    second.send(signal.SIGTERM)
+    assert (result.code, second.wait().code != 0) == (2, True)
+    return result.stderr
+
+
 def check_run(folder: Path, finished: Path) -> None:
     """The folder holds what one process would write, and its network answers as reported."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.parent == folder}
@@ -97,12 +115,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_lost_process_ends_the_run_and_a_restart_goes_on(tool, tiny, tmp_path: Path) -> None:
     """As torchrun restarts it, without --resume, with the same two processes; or by hand with one."""
     whole, lost, alone = tmp_path / "whole", tmp_path / "lost", tmp_path / "alone"
+    job, other_job = torchruns_store(), torchruns_store()
 
-    def start(folder: Path, **more: str) -> list[Running]:
+    def start(folder: Path, restarts: int = 0, *, store: torch.distributed.TCPStore = job) -> list[Running]:
         options = [RECIPE, *tiny(**SHARED), "--work-dir", folder, "--launcher", "pytorch"]
-        return [tool.start("train", *options, **rank, **more) for rank in ranks()]
+        return [tool.start("train", *options, **rank) for rank in under_torchrun(restarts, store)]
 
-    undisturbed = start(whole)
+    undisturbed = start(whole, store=other_job)
     assert [process.wait().code for process in undisturbed] == [0, 0]
 
     first, second = start(lost)
@@ -116,7 +135,10 @@ def test_a_lost_process_ends_the_run_and_a_restart_goes_on(tool, tiny, tmp_path:
     assert not (lost / ".lock").exists()
     shutil.copytree(lost, alone)
 
-    results = [process.wait() for process in start(lost, TORCHELASTIC_RESTART_COUNT="1")]
+    said = refused(*start(lost, 1, store=other_job))
+    assert "already holds a run; add --resume" in said, "another job has not begun this run"
+
+    results = [process.wait() for process in start(lost, 1)]
     assert [(result.code, result.stderr) for result in results] == [(0, ""), (0, "")]
     assert (lost / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert (lost / "recipe.json").read_bytes() == (whole / "recipe.json").read_bytes()
@@ -130,6 +152,20 @@ def test_a_lost_process_ends_the_run_and_a_restart_goes_on(tool, tiny, tmp_path:
         torch.testing.assert_close(weights(alone)[name], value, rtol=1e-4, atol=1e-5)
         moved += not torch.equal(weights(alone)[name], value)
     assert moved > 0, "one process went on, in another order of sums"
+
+
+def test_a_folder_that_the_processes_do_not_share_is_refused(tool, tiny, baseline: Path, tmp_path: Path) -> None:
+    """The second machine, here another folder, sees nothing of the run that the first goes on with."""
+    places = [tmp_path / "first", tmp_path / "second"]
+    shutil.copytree(baseline, places[0] / "run")
+    places[1].mkdir()
+    options = [RECIPE, *tiny(), "--work-dir", "run", "--resume", "--launcher", "pytorch"]
+    started = [tool.start("train", *options, cwd=cwd, **rank) for cwd, rank in zip(places, ranks(), strict=True)]
+    assert refused(*started) == (
+        "error: --work-dir run: the processes do not find the same run there; give a folder that all machines share, "
+        "and see alike\n"
+    )
+    assert not any(places[1].iterdir())
 
 
 def test_a_hung_process_ends_the_run_in_time(tool, tiny, tmp_path: Path) -> None:
