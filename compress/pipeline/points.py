@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..plan import Shard, UserError
 from ..plan.run_files import MOST_POINTS
 from ..pruning import Budget
+from .harms import HARMS, keep_harms
 from .nested import nested, run_nested
 from .stage import Figures, Stage
 from .stages import BASELINE, PRUNING, SCORES, SEARCHED_NETWORK
@@ -26,16 +27,21 @@ def point_folder(budget: Budget) -> str:
     return f"{budget.kind}_{budget.value!r}"
 
 
-def in_points(budgets: Sequence[Budget], shard: Shard | None) -> tuple[Stage[NetworkContext], ...]:
-    """The stages of a front: those of one search, and a run for each of `budgets`.
+def in_points(
+    budgets: Sequence[Budget], shard: Shard | None, *, measured: bool = False
+) -> tuple[Stage[NetworkContext], ...]:
+    """The stages of a front: those of one search, with its harms where they are `measured`, and a run for each of
+    `budgets`.
 
     One job of several has those of the search alone: the points are done when all jobs have done theirs.
     """
     load, search, *_ = PRUNING
+    searched = (BASELINE, SCORES, SEARCHED_NETWORK)
+    shared = (load, search, *([Stage("harms", keep_harms, searched, (HARMS,))] if measured else []))
     if shard is not None:
-        return load, search
+        return shared
     left = tuple(f"{point_folder(budget)}/summary.json" for budget in budgets)
-    return (load, search, Stage(POINTS, run_points, (BASELINE, SCORES, SEARCHED_NETWORK), left, parallel=True))
+    return (*shared, Stage(POINTS, run_points, searched, left, parallel=True))
 
 
 def ordered(budgets: Sequence[Budget]) -> tuple[Budget, ...]:

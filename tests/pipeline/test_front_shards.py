@@ -74,6 +74,8 @@ def test_a_job_runs_its_own_points_and_leaves_the_stage_to_the_gathering_call(mo
         assert ran == [(value, Path("front") / f"macs_ratio_{value}") for value in values]
         names = [stage.name for stage in points.in_points(budgets, shard)]
         assert names == ["load", "search"] + (["points"] if shard is None else [])
+        names = [stage.name for stage in points.in_points(budgets, shard, measured=True)]
+        assert names == ["load", "search", "harms"] + (["points"] if shard is None else []), "once for all points"
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7])
