@@ -82,7 +82,9 @@ def _measured(c: NetworkContext, space: Space, scores: Mapping[str, Tensor]) -> 
     images = c.recipe.select.images
     network, left, _ = load_model(c.folder / "searched")
     own = {name: scores[name][torch.tensor(kept, dtype=torch.long)] for name, kept in c.earlier.kept.items() if kept}
-    c.progress.note(f"measuring on {min(images, len(c.data.train))} training images what fewer channels cost, group by group")
+    c.progress.note(
+        f"measuring on {min(images, len(c.data.train))} training images what fewer channels cost, group by group"
+    )
     harms = measured(network, left, own, c.task, c.recipe.search, c.job("search"), images=images)
     return {name: pad(harms.get(name, []), n + 1) for name, n in sizes(space.groups).items()}
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from mmengine.dist import get_world_size
+
 from ..plan import Shard, UserError
 from ..plan.run_files import MOST_POINTS
 from ..pruning import Budget
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 POINTS = "points"
 OF_A_POINT = ("select", "slice", "finetune", "export", "measure", "report")
 """Stages of each point's run beside those whose results it takes."""
+
+
+class PointsError(UserError):
+    """Some points could not be made; all others have been."""
 
 
 def point_folder(budget: Budget) -> str:
@@ -59,10 +65,25 @@ def ordered(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
 
 
 def run_points(c: NetworkContext, figures: Figures) -> None:
-    """baseline, scores and searched -> a folder for each budget, with a whole run; of a job's own budgets."""
+    """baseline, scores and searched -> a folder for each budget, with a whole run; of a job's own budgets.
+
+    A point that cannot be made keeps no other from being made (of several processes one alone may have failed: then all
+    stop). Raises PointsError in the end.
+    """
     mine = c.points if c.shard is None else c.shard.mine(c.points)
+    failed: list[str] = []
     for budget in mine:
         name = point_folder(budget)
         c.progress.note(f"point {c.points.index(budget) + 1} of {len(c.points)}: {name}")
-        run_nested(nested(c, aim="prune", budget=budget, points=(), search_from=str(c.folder.path)), c.folder / name)
+        own = nested(c, aim="prune", budget=budget, points=(), search_from=str(c.folder.path))
+        try:
+            run_nested(own, c.folder / name)
+        except UserError as error:
+            if get_world_size() > 1:
+                raise
+            failed.append(f"{name}: {error}")
+            c.progress.note(f"left out: {failed[-1]}")
+    if failed:
+        others = f"; made: {len(mine) - len(failed)} of {len(mine)} points"
+        raise PointsError("; ".join(failed) + others)
     figures[POINTS] = [point_folder(budget) for budget in mine]
