@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..plan import UserError
 from ..search import Scoring, harms_of
+from ..search.harms import measured_widths
 from ..spaces import Space
 from .finite import odd_tensor
 from .loaders import PairLoader
@@ -130,12 +131,13 @@ def measured(
         scores: {group: [C]}.
         task: whose loss rises.
         config: of the search, for its batches.
-        job: with the seed.
+        job: with the seed; its progress is told of every width that is measured.
         images: how many, rounded up to whole batches.
     """
     found = scoring(network, space, task, config, job)
     batches = list(islice(found.batches(), -(-images // config.batch_size)))
-    return harms_of(found.on_device(), space, scores, found.loss, batches)
+    job.progress.start("harms", sum(len(measured_widths(group.size)) - 1 for group in space.groups), 0)
+    return harms_of(found.on_device(), space, scores, found.loss, batches, advance=job.progress.advance)
 
 
 def recalibrate(network: nn.Module, loaders: list[Any], objective: Objective, *, batches: int = 100) -> None:

@@ -55,7 +55,7 @@ def check_budget(search: SearchConfig, budget: Budget) -> None:
 
 
 def check_batches(c: NetworkContext, stages: Collection[str]) -> None:
-    """UserError when a training stage could not fill one batch, which it would find out only after the others."""
+    """UserError when a stage could not fill one batch of training images, which it would find out after the others."""
     for name in ("train", "search", "finetune"):
         section = getattr(c.recipe, name)
         method = method_of(section) if name == "search" else None
@@ -64,6 +64,8 @@ def check_batches(c: NetworkContext, stages: Collection[str]) -> None:
             continue
         halved = method is not None and method.halves
         check_batch(name, share(section.batch_size, c.processes), len(c.data.train), halved=halved)
+    if c.recipe.select.gain == "measured" and "select" in stages:  # on one process, whatever the search has
+        check_batch("search", c.recipe.search.batch_size, len(c.data.train), halved=False)
 
 
 def check_batch(section: str, batch_size: int, images: int, *, halved: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .folder import RunFolder
 from .images import make_context
 from .networks import NetworkContext
 from .pareto import Goal, beaten_by, picked
-from .points import ordered, point_folder, run_points
+from .points import PointsError, ordered, point_folder, run_points
 from .recipe import Recipe
 from .run import baseline_of, give_checkpoint, give_table
 from .running import alone, start
@@ -51,7 +52,8 @@ def find_front(
 
     Every point is a run as `prune` makes them. Several jobs may share the points: the first to come searches, while
     the others wait, and each does its own points. A call without `shard`, with `resume`, then does what is left of
-    them and writes the two files. Bad input: UserError, nothing written.
+    them and writes the two files. Bad input: UserError, nothing written; PointsError, which says why, where a point
+    cannot be made: the others are, and the two files are of those.
 
     Args:
         recipe: what is run.
@@ -105,9 +107,14 @@ def find_front(
     record["search_from"] = search_from
     own = Goal.from_json(found["goal"]) if found else goal
     record["goal"] = own and own.to_json()
-    folder = start(context, work_dir, record)
+    tell = partial(_tell, context, goal or own, said or shlex.quote(recipe.name))
+    try:
+        folder = start(context, work_dir, record)
+    except PointsError:
+        tell()
+        raise
     if shard is None:
-        first_alone(lambda: _tell(context, goal or own, said or shlex.quote(recipe.name)))
+        first_alone(tell)
     else:
         let_go(work_dir)  # from here on there are folders of points alone, each with a lock of its own
         run_points(context, {})
@@ -115,18 +122,24 @@ def find_front(
 
 
 def _tell(c: NetworkContext, goal: Goal | None, said: str) -> None:
-    """The points' summaries -> front.json, front.html."""
+    """The summaries of the points that there are -> front.json, front.html."""
     from ..report.front import write_front_report
 
+    if not any(_is_made(c, budget) for budget in c.points):
+        return
     front = _front(c, goal, said)
     check_figures(f"--work-dir {c.folder.path}", front, remedy="run the points again")
     write_json(c.folder / FRONT, front)
     write_front_report(c.folder.path)
 
 
+def _is_made(c: NetworkContext, budget: Budget) -> bool:
+    return (c.folder / point_folder(budget) / "summary.json").exists()
+
+
 def _front(c: NetworkContext, goal: Goal | None, said: str) -> dict[str, Any]:
     """What front.json says."""
-    folders = {point_folder(budget): budget for budget in c.points}
+    folders = {point_folder(budget): budget for budget in c.points if _is_made(c, budget)}
     summaries = {name: read_stored(c.folder / name / "summary.json", SummaryFile) for name in folders}
     first = next(iter(summaries.values()))
     metric = next(name for name in JUDGED_BY if name in first)

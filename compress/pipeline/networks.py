@@ -123,7 +123,10 @@ class NetworkContext(RunContext):
             return in_order(train_alone(started=self.checkpoint is not None))
         if self.aim == "finetune":
             return in_order(FINETUNE_ALONE)
-        plain = in_points(self.points, self.shard) if self.aim == "front" else in_rounds(self.steps)
+        if self.aim == "front":
+            plain = in_points(self.points, self.shard, measured=self.recipe.select.gain == "measured")
+        else:
+            plain = in_rounds(self.steps)
         stages = [copying(each) if self.copies and each.name == "search" else each for each in plain]
         return in_order(*stages, *(self.deploying if self.aim == "prune" else ()))
 

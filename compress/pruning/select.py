@@ -7,6 +7,7 @@ give the same plan.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -61,10 +62,8 @@ def select(
         plan = select(scores, space.operators((3, 32, 32)), Budget("macs_ratio", 0.5), space=space.name)
     """
     _check_gain(budget, config)
-    if config.gain == "measured" and harms is None:
-        raise UserError(
-            "needs harms, which `compress.search.harms_of` measures", argument="select.gain", value="measured"
-        )
+    if config.gain == "measured":
+        _check_harms(harms, scores)
     ranking = Ranking(scores, config, kinds or {}, present, blocks, harms)
     before = ranking.sizes
     widths = _widths(scores, operators, budget, ranking, blocks or {}, priced)
@@ -117,6 +116,19 @@ def _check_gain(budget: Budget, config: SelectConfig) -> None:
         raise UserError(
             f"select.gain = {config.gain!r}: a {budget.kind} budget limits no cost; use 'sum', or macs_ratio"
         )
+
+
+def _check_harms(harms: Mapping[str, Sequence[float]] | None, scores: Mapping[str, Tensor]) -> None:
+    if harms is None:
+        raise UserError(
+            "needs harms, which `compress.search.harms_of` measures", argument="select.gain", value="measured"
+        )
+    for name, score in scores.items():
+        own = harms.get(name, ())
+        if len(own) != len(score) + 1 or not all(map(math.isfinite, own)):
+            rule = f"must be {len(score) + 1} finite numbers, of its best 0, 1, ..., {len(score)} channels"
+            remedy = "measure them by `compress.search.harms_of`"
+            raise UserError(rule, argument=f"harms[{name!r}]", value=f"{len(own)} numbers", remedy=remedy)
 
 
 def check_reachable(

@@ -20,6 +20,7 @@ TITLES = {
     "points": "Pruning under each budget",
     "search": "Searching",
     "discretise": "Reading the cells off",
+    "harms": "Measuring what fewer channels cost",
     "select": "Selecting channels",
     "slice": "Slicing",
     "finetune": "Fine-tuning",

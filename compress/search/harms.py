@@ -13,10 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..plan import UserError
 from ..spaces import Alphas, Space
 
 LEVELS = 8
 """Widths at which the loss of a group is measured, evenly spread, the full one among them."""
+
+WORST = 1e6
+"""What the loss rises by at most: beside a number that overflows, what other groups lose would be rounded away."""
 
 
 def harms_of(
@@ -25,6 +29,8 @@ def harms_of(
     scores: Mapping[str, Tensor],
     loss: Callable[[nn.Module, Any], Tensor],
     batches: Sequence[Any],
+    *,
+    advance: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """{group: harm of keeping its best 0, 1, ..., C channels, all else whole}: [C + 1], falling, 0 at C.
 
@@ -38,6 +44,10 @@ def harms_of(
         scores: {group: [C]}; channels with the smallest |score| go first.
         loss: of the model on a batch, a mean over it.
         batches: of equally many images.
+        advance: is called whenever a width has been measured, `measured_widths` but the full one of every group.
+
+    What is drawn at random, as detectors draw samples for their losses, is drawn alike at every width. Raises UserError
+    where the whole network's loss is not finite.
 
     Example::
 
@@ -50,13 +60,25 @@ def harms_of(
     alphas = Alphas(space.groups).to(next(model.parameters()).device)
     gates, training = alphas.attach(model), model.training
     model.eval()
+    try:
+        return _measured(alphas, scores, lambda: _mean_loss(model, loss, batches), advance)
+    finally:
+        for gate in gates:
+            gate.remove()
+        model.train(training)
 
-    @torch.no_grad()
-    def mean_loss() -> float:
-        return sum(float(loss(model, batch)) for batch in batches) / len(batches)
 
+def _measured(
+    alphas: Alphas, scores: Mapping[str, Tensor], mean_loss: Callable[[], float], advance: Callable[[], object]
+) -> dict[str, list[float]]:
+    """The harms of the network whose `mean_loss` goes by the gates of `alphas`."""
     whole, found = mean_loss(), {}
-    for group in space.groups:
+    if not np.isfinite(whole):
+        raise UserError(
+            f"select.gain = 'measured': the loss of the whole network on training images is {whole}, beside which "
+            "nothing can be measured; look at the network with `nncompress evaluate`, or choose another gain"
+        )
+    for group in alphas.groups:
         mask = alphas[group.name].data
         best_first = scores[group.name].double().abs().argsort(descending=True, stable=True).to(mask.device)
         widths = measured_widths(group.size)
@@ -65,11 +87,18 @@ def harms_of(
             mask[best_first[width:]] = 0
             rises.append(mean_loss() - whole)
             mask.fill_(1)
+            advance()
         found[group.name] = between(widths, [*rises, 0.0])
-    for gate in gates:
-        gate.remove()
-    model.train(training)
     return found
+
+
+@torch.no_grad()
+def _mean_loss(model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], batches: Sequence[Any]) -> float:
+    """Of `model` over `batches`, with the same draws every time."""
+    device = next(model.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        return sum(float(loss(model, batch)) for batch in batches) / len(batches)
 
 
 def measured_widths(size: int) -> list[int]:
@@ -79,7 +108,6 @@ def measured_widths(size: int) -> list[int]:
 
 def between(widths: Sequence[int], rises: Sequence[float]) -> list[float]:
     """Harms at 0, 1, ..., widths[-1] channels, of what the loss rises by at `widths`; more channels never harm more."""
-    found = np.asarray(rises, dtype=float)
-    finite = np.where(np.isfinite(found), found, np.finfo(np.float32).max)  # of a loss that overflows
-    falling = np.maximum.accumulate(np.sqrt(finite.clip(min=0))[::-1])[::-1]
+    found = np.nan_to_num(np.asarray(rises, dtype=float), nan=WORST)  # of a loss that overflows
+    falling = np.maximum.accumulate(np.sqrt(found.clip(0, WORST))[::-1])[::-1]
     return [float(harm) for harm in np.interp(np.arange(widths[-1] + 1), widths, falling)]

@@ -1,4 +1,4 @@
-"""INT8 files: as accurate, smaller, calibrated on training images alone, and what is refused."""
+"""INT8 files: as accurate, smaller, and calibrated on training images alone."""
 
 import json
 from collections import Counter
@@ -13,16 +13,12 @@ from digits_run import digits, trained_run
 from onnx import numpy_helper
 from run_tool import run_tool
 from small_networks import onnx_file, real_images
-from torch import nn
 
 from compress.engine.datasets import ImageSplit
 from compress.export import (
     EngineConfig,
     Int8Config,
     build_engine,
-    export_half,
-    export_onnx,
-    half_model,
     onnx_session,
     quantize_int8,
 )
@@ -32,8 +28,6 @@ from compress.measure.accuracy import evaluate_model
 from compress.measure.models import count_weights, open_model
 from compress.plan import UserError
 
-SIZE = (3, 8, 8)
-
 
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory):
@@ -41,23 +35,6 @@ def int8(tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "model.int8.onnx"
     assert run_tool("export", trained_run(), "--to", "ort-int8", "--calibration-images", 100, "-o", path) == 0
     return path
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A convolution, ReLU and a classifier whose rows differ a hundredfold in size."""
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
-    )  # fmt: skip
-    with torch.no_grad():
-        network[4].weight.mul_(torch.tensor([[1.0], [0.1], [10.0], [1.0]]))
-    return export_onnx(network, tmp_path_factory.mktemp("small") / "m.onnx", input_size=SIZE, metadata={"a": "b"})
-
-
-@pytest.fixture(scope="module")
-def batches():
-    return [torch.randn(n, *SIZE, generator=torch.Generator().manual_seed(n)) for n in (11, 9)]
 
 
 def initializer(proto, suffix):
@@ -239,77 +216,3 @@ def test_networks_of_cells_stay_close(name, tmp_path):
     assert np.square(given - wanted).mean() < 0.1**2 * np.square(spread).mean()
     assert all(integer_inputs(path)["Conv"])
     assert all(integer_inputs(path)["Gemm"])
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ([], "images: none"),
-        ([torch.zeros(0, *SIZE)], "images: none"),
-        ([torch.zeros(2, 3, 9, 9)], r"images: of shape \(2, 3, 9, 9\), but the network takes \(batch, 3, 8, 8\)"),
-    ],
-)
-def test_images_that_do_not_serve(small, given, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        quantize_int8(small, tmp_path / "q.onnx", given)
-    assert not list(tmp_path.iterdir())
-
-
-def test_networks_that_do_not_serve(small, batches, tmp_path):
-    half = export_half(small, tmp_path / "half.onnx")
-    quantised = quantize_int8(small, tmp_path / "q.onnx", batches)
-    plain = export_onnx(nn.Sequential(nn.Flatten(), nn.Softmax(1)), tmp_path / "plain.onnx", input_size=SIZE)
-    fixed = onnx.load(small)
-    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
-    onnx.save(fixed, tmp_path / "fixed.onnx")
-    for path, message in (
-        (half, "is float16 already; give the float32 network"),
-        (quantised, "is quantised already; give the float32 network"),
-        (plain, "so nothing to quantise"),
-        (tmp_path / "fixed.onnx", "of which the batch alone is free"),
-        (tmp_path / "absent.onnx", "no such file"),
-    ):
-        with pytest.raises(UserError, match=message):
-            quantize_int8(path, tmp_path / "out.onnx", batches)
-    with pytest.raises(UserError, match="is the file to read"):
-        quantize_int8(small, small, batches)
-    with pytest.raises(UserError, match="quantised"):
-        half_model(onnx.load(quantised))
-    assert not (tmp_path / "out.onnx").exists()
-
-
-@pytest.mark.parametrize("options", [{"calibration": "max"}, {"activations": "int4"}])
-def test_bad_config(options):
-    (name,) = options
-    with pytest.raises(UserError, match=f"{name} = .*must be one of"):
-        Int8Config(**options)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["FOLDER/model.onnx", "--to", "ort-int8", "-o", "OUT/m.onnx"],
-         "FOLDER/model.onnx: an ONNX file says nothing of images to calibrate INT8 on; give the run folder"),
-        (["FOLDER", "--to", "ort-int8", "-o", "OUT/m.int8"], "OUT/m.int8: must end in .onnx"),
-        (["FOLDER", "--to", "ort-int8", "--calibration-images", "0", "-o", "OUT/m.onnx"],
-         "--calibration-images 0: must be at least 1; 256 is the default"),
-        (["FOLDER", "--to", "ort-int8", "--fp16", "-o", "OUT/m.onnx"],
-         "--to ort-int8: fp16 has a meaning for the other targets only; leave it out"),
-        (["FOLDER", "--to", "ort-int8", "--batch", "1:2:3", "-o", "OUT/m.onnx"],
-         "--to ort-int8: batch has a meaning for engines only; leave it out"),
-        (["FOLDER", "--to", "onnx", "--calibration-images", "0", "--reduce-range", "-o", "OUT/m.onnx"],
-         "--to onnx: calibration_images, reduce_range has a meaning for --to ort-int8 only; leave it out"),
-        (["OUT", "--to", "ort-int8", "-o", "OUT/m.onnx"],
-         "OUT/model.json: no such file; restore it, or export the model again"),
-        (["FOLDER", "--to", "ort-int8", "-o", "OUT/m.onnx", "--cfg-options", "data.input_size=8", "data.resize=8"],
-         "FOLDER: made for input_size = [3, 16, 16], and the data have [3, 8, 8]; set the recipe's data section to the "
-         "network's"),
-    ],
-)  # fmt: skip
-def test_user_errors_are_one_line(arguments, message, tmp_path, capfd):
-    def places(text):
-        return text.replace("OUT", str(tmp_path)).replace("FOLDER", str(trained_run()))
-
-    assert run_tool("export", *map(places, arguments)) == 2
-    assert capfd.readouterr().err == f"error: {places(message)}\n"
-    assert not list(tmp_path.iterdir())

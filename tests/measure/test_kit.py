@@ -1,137 +1,29 @@
-"""Kits: written here, measured where there is no PyTorch, read here again. One export, one process; some seconds."""
+"""Kits: written here, and read here again when a device has measured them. One export; some seconds."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from exported_spaces import made
+from kits import CONFIG, FULL, SIZE, SPACE, made_up_times
 from run_tool import run_tool
 
 from compress.costs import LatencyTable, macs
-from compress.measure import TableConfig
 from compress.measure.designs import allowed_widths, sample_designs
 from compress.measure.kit import writing
-from compress.measure.kit.ondevice import main as device
-from compress.measure.kit.ondevice import nvidia
 from compress.measure.kit.reading import read_measured, table_of_kit
 from compress.measure.kit.writing import write_kit, write_table_kit
 from compress.plan import UserError
-from compress.plan.table_file import TOTALS
 from compress.spaces import PreResNetSpace, blocks_of, members_of, sizes
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes/width/preresnet20_digits_rarts.py"
-SPACE, SIZE = made("preresnet")[:2]
-CONFIG = TableConfig(designs=8, multiple=4, batch=2, seed=3)
-FULL = sizes(SPACE.groups)
-QUICK = ("--engine", "onnxruntime", "--rounds", "4", "--warmup", "0.01")
-
-BLOCKED = """
-import sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "compress", "onnx", "scipy", "pydantic", "mmengine"):
-            raise ImportError(f"{name} is not on this device")
-
-sys.meta_path.insert(0, Refuse())
-"""
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A kit as it is written, of an export that other tests use too."""
-    folder = tmp_path_factory.mktemp("kits") / "kit"
-    _, _, model, graphs = made("preresnet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "timing_network", lambda space, size: model)
-        patch.setattr(writing, "WidthGraphs", lambda *args, **options: graphs)
-        write_table_kit(SPACE, folder, input_size=SIZE, config=CONFIG)
-    return folder
-
-
-@pytest.fixture
-def kit(whole, tmp_path):
-    """A kit whose files may be changed; its networks are those of `whole`."""
-    folder = tmp_path / "kit"
-    folder.mkdir()
-    (folder / "networks").symlink_to(whole / "networks")
-    for name in ("manifest.json", "measure_kit.py"):
-        (folder / name).write_bytes((whole / name).read_bytes())
-    return folder
-
-
-def made_up_times(kit, ratio, *, names=None):
-    """A measured.json of a device on which the network at `widths` takes `ratio(widths)`."""
-    manifest = json.loads((kit / "manifest.json").read_text())
-    networks = [each for each in manifest["networks"] if names is None or each["name"] in names]
-    times = {
-        each["name"]: {"network": [10 * ratio(each["widths"])] * 4, "unpruned": [10.0] * 4, "reference_ms": 0.2}
-        for each in networks
-    }
-    value = {
-        "format": 1,
-        "kit": device.hashlib.sha256((kit / "manifest.json").read_bytes()).hexdigest(),
-        **{"backend": "tensorrt", "provider": "trtexec", "device": "a GPU", "processor": "a processor"},
-        **{"versions": {"tensorrt": "10.13"}, "threads": 1, "rounds": 4, "date": "today", "times": times},
-    }
-    (kit / "measured.json").write_text(json.dumps(value))
-    return value
 
 
 def by_macs(widths):
     """Some constant time, and the rest as MACs have it."""
     operators = SPACE.operators(SIZE)
     return 0.2 + 0.8 * macs(operators, {**FULL, **widths}) / macs(operators, FULL)
-
-
-def run(kit, *arguments, folder):
-    """measure_kit.py in a process that has onnxruntime and numpy, and no PyTorch."""
-    folder.mkdir(exist_ok=True)
-    (folder / "sitecustomize.py").write_text(BLOCKED)
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(kit / "measure_kit.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
-
-
-def test_the_script_needs_no_pytorch_and_goes_on_where_it_stopped(kit, tmp_path):
-    done = run(kit, *QUICK, folder=tmp_path / "device")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "network 8 of 8: " in done.stdout
-    first = json.loads((kit / "measured.json").read_text())
-    assert (first["backend"], first["provider"]) == ("onnxruntime", "CPUExecutionProvider")
-    table = table_of_kit(SPACE, tmp_path / "table.json", kit / "measured.json", input_size=SIZE)
-    assert table.record["way"] == TOTALS
-    assert table.key["batch"] == 2
-    assert {"onnxruntime", "torch"} == table.key["versions"].keys()
-    assert LatencyTable.load(tmp_path / "table.json").predict(SPACE.operators(SIZE), FULL).ms > 0
-    stopped = {**first, "times": {name: first["times"][name] for name in [*first["times"]][:7]}}
-    (kit / "measured.json").write_text(json.dumps(stopped))
-    shown = []
-    device.print = lambda *args, **options: shown.append(args)
-    try:
-        assert device.main([*QUICK], kit) == 0
-    finally:
-        del device.print
-    again = json.loads((kit / "measured.json").read_text())
-    assert {name: again["times"][name] for name in stopped["times"]} == stopped["times"]
-    assert again["times"].keys() == first["times"].keys()
-    assert len([line for line in shown if "of the unpruned" in line[0]]) == 1
-
-
-def test_openvino_times_kits_too(kit):
-    pytest.importorskip("openvino")
-    manifest = json.loads((kit / "manifest.json").read_text())
-    manifest["networks"] = manifest["networks"][:1]
-    (kit / "manifest.json").write_text(json.dumps(manifest))
-    assert device.main(["--engine", "openvino", *QUICK[2:]], kit) == 0
-    found = read_measured(kit / "measured.json", SPACE, SIZE)
-    assert (found.key["backend"], "provider" in found.key) == ("openvino", False)
-    assert found.timings[0].ratio > 0
-    assert "openvino_telemetry" not in {name for name, module in sys.modules.items() if module is not None}
 
 
 def test_a_kit_is_little_larger_than_its_largest_network(whole):
@@ -262,60 +154,3 @@ def test_a_kit_is_whole_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"kit: .*No space left"):
         write_kit(SPACE, tmp_path / "kit", "plans", [{}], input_size=SIZE, config=CONFIG)
     assert list(tmp_path.iterdir()) == []
-
-
-def refused_there(kit, capsys, *arguments):
-    """The one line that measure_kit.py leaves with."""
-    assert device.main(list(arguments), kit) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
-
-
-def test_the_script_refuses_in_one_line(kit, capsys, monkeypatch):
-    made_up_times(kit, by_macs)
-    line = refused_there(kit, capsys, *QUICK)
-    assert "measured.json: is of another backend and provider and device" in line
-    assert "--rounds 3, --warmup 0.25: at least" in refused_there(kit, capsys, "--rounds", "3")
-    assert "--provider no: not in this onnxruntime" in refused_there(
-        kit, capsys, "--engine", "onnxruntime", "--provider", "no"
-    )
-    assert "--trtexec absent: no such program" in refused_there(
-        kit, capsys, "--engine", "trtexec", "--trtexec", "absent"
-    )
-    monkeypatch.setattr(device, "installed", lambda module: False)
-    assert "no engine is installed here" in refused_there(kit, capsys)
-    manifest = json.loads((kit / "manifest.json").read_text())
-    manifest["files"]["n000.onnx"] = "0" * 64
-    (kit / "manifest.json").write_text(json.dumps(manifest))
-    assert "networks/n000.onnx: missing or damaged" in refused_there(kit, capsys)
-
-
-TRTEXEC = """#!{python}
-import json, sys
-given = dict(text.partition("=")[::2] for text in sys.argv[1:])
-if "--help" in given:
-    print("&&&& RUNNING TensorRT.trtexec [TensorRT v101300] # trtexec --help")
-elif "--onnx" in given:
-    open(given["--saveEngine"], "w").write(given["--onnx"])
-else:
-    network = open(given["--loadEngine"]).read()
-    ms = 4.0 if network.endswith("unpruned.onnx") else 3.0
-    entries = [{{"computeMs": ms, "latencyMs": 2 * ms}}] * int(given["--iterations"])
-    json.dump(entries, open(given["--exportTimes"], "w"))
-"""
-
-
-def test_trtexec_takes_turns_by_runs(kit, tmp_path, monkeypatch):
-    monkeypatch.setattr(nvidia, "RUNS", 2)
-    program = tmp_path / "trtexec"
-    program.write_text(TRTEXEC.format(python=sys.executable))
-    program.chmod(0o755)
-    manifest = json.loads((kit / "manifest.json").read_text())
-    manifest["networks"] = manifest["networks"][:1]
-    (kit / "manifest.json").write_text(json.dumps(manifest))
-    assert device.main(["--engine", "trtexec", "--trtexec", str(program), "--rounds", "4"], kit) == 0
-    found = read_measured(kit / "measured.json", SPACE, SIZE)
-    assert found.measured["versions"] == {"tensorrt": "101300"}
-    assert len(found.measured["times"]["n000"]["network"]) == 8
-    assert [each.ratio for each in found.timings] == [0.75]
-    assert [path.name for path in (kit / "engines").glob("*.engine")] == ["unpruned.engine"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import signal
 from pathlib import Path
 
@@ -130,6 +131,25 @@ def test_what_cannot_be_is_refused_before_anything_is_written(front, refused, ti
     no("--macs-ratios", 0.5, says=("already holds a run",), work_dir=folder)
     refused("front", RECIPE, *cfg, "--resume", "--ratios", 0.8, 0.5, says=("other settings",), work_dir=folder)
     refused("prune", RECIPE, *cfg, "--resume", says=("holds a run of `nncompress front`",), work_dir=folder)
+
+
+def test_the_page_is_of_the_points_that_there_are(front, tool, tiny, tmp_path):
+    """A file stands where the second point's folder would be."""
+    folder = tmp_path / "front"
+    shutil.copytree(front[0], folder)
+    stages = read(folder / "stages.json")
+    del stages["points"]
+    (folder / "stages.json").write_text(json.dumps(stages))
+    shutil.rmtree(folder / NAMES[1])
+    (folder / NAMES[1]).write_text("in the way")
+    (folder / "front.json").unlink()
+    result = tool("front", RECIPE, "--resume", "--work-dir", folder, *tiny(**OPTIONS))
+    assert result.code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {NAMES[1]}: --work-dir {folder / NAMES[1]}: is a file")
+    assert line.endswith("; made: 1 of 2 points")
+    assert [point["name"] for point in read(folder / "front.json")["points"]] == NAMES[:1]
+    assert "points" not in read(folder / "stages.json")
 
 
 def test_budgets_go_from_what_keeps_most_to_what_keeps_least() -> None:

@@ -12,7 +12,7 @@ from tool_runs import RECIPE
 
 from compress.pipeline import points
 from compress.pipeline.folder import RunFolder
-from compress.pipeline.points import ordered
+from compress.pipeline.points import PointsError, ordered
 from compress.plan import Shard, UserError
 from compress.plan.locking import sole_use
 from compress.pruning import Budget
@@ -74,6 +74,25 @@ def test_a_job_runs_its_own_points_and_leaves_the_stage_to_the_gathering_call(mo
         assert ran == [(value, Path("front") / f"macs_ratio_{value}") for value in values]
         names = [stage.name for stage in points.in_points(budgets, shard)]
         assert names == ["load", "search"] + (["points"] if shard is None else [])
+        names = [stage.name for stage in points.in_points(budgets, shard, measured=True)]
+        assert names == ["load", "search", "harms"] + (["points"] if shard is None else []), "once for all points"
+
+
+def test_a_point_that_cannot_be_made_keeps_no_other_from_being_made(monkeypatch):
+    budgets = ordered([Budget("latency_ratio", value) for value in (0.8, 0.5, 0.2)])
+    ran: list[float] = []
+
+    def run(budget, folder):
+        if budget.value == 0.5:
+            raise UserError("out of reach")
+        ran.append(budget.value)
+
+    monkeypatch.setattr(points, "nested", lambda c, budget, **_: budget)
+    monkeypatch.setattr(points, "run_nested", run)
+    c = SimpleNamespace(points=budgets, shard=None, folder=RunFolder("front"), progress=Quiet())
+    with pytest.raises(PointsError, match=r"^latency_ratio_0.5: out of reach; made: 2 of 3 points$"):
+        points.run_points(c, {})
+    assert ran == [0.8, 0.2]
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7])

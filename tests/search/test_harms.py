@@ -66,7 +66,46 @@ def test_harms_between_measured_widths():
     assert between([2, 4], [4.0, 0.0]) == [2.0, 2.0, 2.0, 1.0, 0.0]
     assert between([1, 2, 3], [0.25, 1.0, 0.0]) == [1.0, 1.0, 1.0, 0.0]  # more channels never harm more
     assert between([1, 2], [-0.5, 0.0]) == [0.0, 0.0, 0.0]
-    assert between([1, 2], [float("nan"), 0.0])[0] > 1e18
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 1e30])
+def test_a_loss_that_overflows_hides_nothing_of_the_other_groups(broken):
+    """As large a number as all others beside it are rounding errors would leave them undecided."""
+    scores = {group.name: torch.ones(group.size) for group in SPACE.groups}
+
+    def plan(worst):
+        harms = {}
+        for i, (name, n) in enumerate(sizes(SPACE.groups).items()):
+            widths = measured_widths(n)
+            rises = [(1 + i % 3) * (1 - width / n) ** 2 for width in widths]
+            harms[name] = between(widths, [worst, *rises[1:]] if i == 2 else rises)
+        config = SelectConfig(gain="measured", round_to=4)
+        return plan_for(SPACE, scores, Budget("macs_ratio", 0.5), config, input_size=SIZE, harms=harms)
+
+    assert plan(broken).widths == plan(100.0).widths
+
+
+def test_a_network_whose_loss_is_not_finite_is_refused(measured):
+    network, scores, batches, _ = measured
+    with pytest.raises(UserError, match=r"select.gain = 'measured': the loss of the whole network .* is nan"):
+        harms_of(network, SPACE, scores, lambda *_: torch.tensor(float("nan")), batches)
+
+
+def test_what_a_loss_draws_is_the_same_at_every_width(measured):
+    """Detectors draw samples for theirs: differences would be differences of draws."""
+    network, scores, batches, harms = measured
+    widths = []
+    found = harms_of(
+        network,
+        SPACE,
+        scores,
+        lambda model, batch: cross_entropy(model, batch) + torch.rand(()),
+        batches,
+        advance=lambda: widths.append(1),
+    )
+    for name, own in found.items():
+        assert own == pytest.approx(harms[name], abs=2e-3)
+    assert len(widths) == sum(len(measured_widths(n)) - 1 for n in sizes(SPACE.groups).values())
 
 
 def test_selection_keeps_what_harms_most(measured):
@@ -82,6 +121,9 @@ def test_selection_keeps_what_harms_most(measured):
     assert plan.record["select"]["gain"] == "measured"
     for budget, options, says in (
         (Budget("macs_ratio", 0.6), {}, "needs harms"),
+        (Budget("macs_ratio", 0.6), {"harms": {fragile: [1.0]}}, "must be .* finite numbers"),
+        (Budget("macs_ratio", 0.6), {"harms": {**harms, fragile: harms[fragile][1:]}}, "must be .* finite numbers"),
+        (Budget("macs_ratio", 0.6), {"harms": {**harms, fragile: [float("nan")] * 65}}, "must be 65 finite numbers"),
         (Budget("pruning_ratio", 0.4), {"harms": harms}, "limits no cost"),
     ):
         with pytest.raises(UserError, match=says):

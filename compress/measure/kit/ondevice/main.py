@@ -61,28 +61,39 @@ def found_engine(args: argparse.Namespace) -> Engine:
         args.engine = here[0]
     try:
         return ENGINES[args.engine](args)
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, AttributeError) as error:  # the last of a version without what is called here
         raise StopError(f"--engine {args.engine}: cannot be loaded ({error}); install it, or choose another") from None
 
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     """The kit's manifest and its hash; its files must be the ones that it was made of."""
-    text = (folder / "manifest.json").read_bytes()
-    manifest = json.loads(text)
+    path = folder / "manifest.json"
+    manifest = read_kept(path, ("format", "input", "networks", "files"), remedy="copy the whole kit again")
     if manifest["format"] != FORMAT:
         raise StopError(f"manifest.json: of format {manifest['format']}, and this script is of {FORMAT}")
     for name, digest in manifest["files"].items():
         path = folder / "networks" / Path(name).name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             raise StopError(f"networks/{path.name}: missing or damaged; copy the whole kit again")
-    return manifest, hashlib.sha256(text).hexdigest()
+    return manifest, hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+
+
+def read_kept(path: Path, keys: tuple[str, ...], *, remedy: str) -> dict[str, Any]:
+    """The JSON object in the file `path`, which has the `keys`; StopError with the `remedy` where it is damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or any(key not in found for key in keys):
+        raise StopError(f"{path.name}: missing or damaged; {remedy}")
+    return found
 
 
 def resumed(path: Path, start: dict[str, Any], *, again: bool) -> dict[str, Any]:
     """The times in the file `path`, or, where there are none, `start`."""
     if again or not path.exists():
         return start
-    found: dict[str, Any] = json.loads(path.read_text())
+    found = read_kept(path, tuple(start), remedy="give --again to forget it")
     odd = [name for name in start if name not in ("date", "times") and found.get(name) != start[name]]
     if odd:
         raise StopError(f"{path.name}: is of another {' and '.join(odd)}; give --again to forget it, or take it away")
@@ -92,8 +103,24 @@ def resumed(path: Path, start: dict[str, Any], *, again: bool) -> dict[str, Any]
 def save(path: Path, value: dict[str, Any]) -> None:
     """Write at once or not at all."""
     made = path.with_suffix(".tmp")
-    made.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(made, path)
+    try:
+        made.write_text(json.dumps(value, indent=1) + "\n")
+        os.replace(made, path)
+    except OSError as error:
+        raise StopError(f"{path}: cannot be written ({error}); give it room") from None
+
+
+def timed(engine: Engine, name: str, pair: dict[str, Path], images: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """The samples of both networks; StopError where the engine, whose errors may be of any kind, cannot run them."""
+    try:
+        return engine.time(pair, images, args)
+    except StopError:
+        raise
+    except Exception as error:
+        says = " ".join(str(error).split())[:500] or type(error).__name__
+        raise StopError(
+            f"network {name}: {engine.backend} cannot run it ({says}); choose another --engine or --provider"
+        ) from error
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -122,7 +149,7 @@ def measure(args: argparse.Namespace) -> None:
         if name not in value["times"]:
             reference_ms = product_ms()
             pair = {each: args.folder / "networks" / f"{each}.onnx" for each in (name, "unpruned")}
-            samples = engine.time(pair, images, args)
+            samples = timed(engine, name, pair, images, args)
             value["times"][name] = {
                 "network": samples[name],
                 "unpruned": samples["unpruned"],

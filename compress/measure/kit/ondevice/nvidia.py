@@ -29,6 +29,7 @@ class TensorRT(Engine):
         self.trt: Any = __import__(args.engine.replace("-", "_"))
         self.cuda = ctypes.CDLL(next(cuda_libraries(), "libcudart.so"))
         self.logger = self.trt.Logger(self.trt.Logger.ERROR)
+        self.places: dict[tuple[str, int], ctypes.c_void_p] = {}
         self.versions, self.device = {args.engine: self.trt.__version__}, gpu_name()
 
     def open(self, path: Path, images: np.ndarray) -> Callable[[], object]:
@@ -40,8 +41,7 @@ class TensorRT(Engine):
             name = engine.get_tensor_name(index)
             entry = np.dtype(self.trt.nptype(engine.get_tensor_dtype(name)))
             size = int(np.prod(engine.get_tensor_shape(name))) * entry.itemsize
-            place = ctypes.c_void_p()
-            self.check(self.cuda.cudaMalloc(ctypes.byref(place), ctypes.c_size_t(size)))
+            place = self.place(name, size)
             if engine.get_tensor_mode(name) == self.trt.TensorIOMode.INPUT:
                 source = images.ctypes.data_as(ctypes.c_void_p)
                 self.check(self.cuda.cudaMemcpy(place, source, ctypes.c_size_t(images.nbytes), 1))
@@ -52,6 +52,14 @@ class TensorRT(Engine):
             self.check(self.cuda.cudaStreamSynchronize(stream))
 
         return call
+
+    def place(self, name: str, size: int) -> ctypes.c_void_p:
+        """GPU memory for `size` bytes of the tensor `name`, the same for all networks: they are called in turn."""
+        if (name, size) not in self.places:
+            place = ctypes.c_void_p()
+            self.check(self.cuda.cudaMalloc(ctypes.byref(place), ctypes.c_size_t(size)))
+            self.places[name, size] = place
+        return self.places[name, size]
 
     def built(self, path: Path) -> Any:
         """The engine of an .onnx file, serialised."""
@@ -85,6 +93,7 @@ class Trtexec(Engine):
         said = subprocess.run([self.program, "--help"], capture_output=True, text=True, check=False).stdout
         version = said.partition("[TensorRT")[2].partition("]")[0].strip(" .v[")[:40]  # 'TensorRT v101300' of 10.13
         self.versions, self.device = {"tensorrt": version or "unknown"}, gpu_name()
+        shutil.rmtree(self.folder, ignore_errors=True)  # engines of another GPU or version, if the kit has been there
 
     def time(self, pair: Mapping[str, Path], images: np.ndarray, args: Namespace) -> dict[str, list[float]]:
         """Engines are built once, and the unpruned network's stays for the next pair."""
@@ -104,7 +113,8 @@ class Trtexec(Engine):
         if not engine.exists():
             engine.parent.mkdir(exist_ok=True)
             made = engine.with_suffix(".tmp")
-            self.command(f"--onnx={path}", f"--saveEngine={made}", "--skipInference")
+            once = ("--iterations=1", "--duration=0", "--warmUp=0")  # the option for none has two names
+            self.command(f"--onnx={path}", f"--saveEngine={made}", *once)
             made.replace(engine)
         return engine
 

@@ -15,11 +15,14 @@ STABLE_WITHIN = 0.05  # Two warm-up windows that differ by less count as stable,
 WARMUP_PATIENCE = 5  # and after this many times the asked warm-up we measure all the same.
 REFERENCE_SIZE = 256  # Side of the square float32 matrices of the reference product.
 
-Call = Callable[[], object]
-
 
 def in_turn(
-    calls: Mapping[str, Call], *, repeats: int, inner: int = 0, min_sample_ms: float = 2.0, warmup_seconds: float = 0.25
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    inner: int = 0,
+    min_sample_ms: float = 2.0,
+    warmup_seconds: float = 0.25,
 ) -> dict[str, list[float]]:
     """{name: milliseconds per call}, a sample each in each of `repeats` rounds, every other one backwards.
 
@@ -38,7 +41,7 @@ def in_turn(
     return samples
 
 
-def sample_ms(call: Call, inner: int) -> float:
+def sample_ms(call: Callable[[], object], inner: int) -> float:
     """Mean milliseconds per call of `inner` calls in a row."""
     start = time.perf_counter_ns()
     for _ in range(inner):
@@ -46,7 +49,7 @@ def sample_ms(call: Call, inner: int) -> float:
     return (time.perf_counter_ns() - start) / inner / 1e6
 
 
-def warm_up(call: Call, seconds: float) -> float:
+def warm_up(call: Callable[[], object], seconds: float) -> float:
     """Call until the median pace of two successive windows agrees; returns that pace in milliseconds per call.
 
     Takes `seconds` at least and, short of a single long window, WARMUP_PATIENCE times as long at most.
@@ -62,7 +65,7 @@ def warm_up(call: Call, seconds: float) -> float:
         former_ms = pace_ms
 
 
-def window_pace_ms(call: Call, seconds: float) -> float:
+def window_pace_ms(call: Callable[[], object], seconds: float) -> float:
     """Median milliseconds per call over calls that fill `seconds`; at least one call."""
     paces: list[float] = []
     end = time.perf_counter() + seconds
