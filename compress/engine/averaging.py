@@ -8,7 +8,7 @@ as cannot be shared out evenly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,9 +30,11 @@ Buckets = list[list[int]]
 class MeanGradients:
     """`gradients_of` a loss, their mean over all processes, in buckets that are sent during the backward pass.
 
-    The first pass of a list of parameters fills buckets in the reverse of their order; the following ones in the order
-    in which the first process then got their gradients. Buckets are sent in the same order everywhere, and parameters
-    that a loss does not depend on count as 0, so that processes whose graphs differ do not wait for one another.
+    Buckets hold gradients in the order in which the first process got them in the first pass of a list of parameters,
+    which sends nothing before its end. So every pass adds up alike: where in a bucket a gradient lies decides in which
+    order three and more processes are summed, and a search that goes on would round otherwise than an undisturbed one.
+    Buckets are sent in the same order everywhere, and parameters that a loss does not depend on count as 0, so that
+    processes whose graphs differ do not wait for one another.
 
     All processes make theirs together; one alone has nothing to send. With `bf16` the gradients travel in that type.
 
@@ -53,25 +55,33 @@ class MeanGradients:
         if self.group is None:
             return gradients_of(loss, parameters)
         key = tuple(map(id, parameters))
-        seen = key in self.buckets
-        buckets = self.buckets[key] if seen else in_buckets(parameters, range(len(parameters) - 1, -1, -1))
-        transfer = _Transfer(parameters, buckets, self.group, bf16=self.bf16)
-        hooks = [parameter.register_hook(partial(transfer.take, i)) for i, parameter in enumerate(parameters)]
-        try:
-            torch.autograd.grad(loss, parameters, allow_unused=True)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        means = transfer.finish()
-        if not seen:
-            self.buckets[key] = in_buckets(parameters, self._agreed(transfer.taken, parameters))
-        return means
+        if key not in self.buckets:
+            taken: list[int] = []
+            gradients = _hooked(loss, parameters, lambda i, _: taken.append(i))
+            self.buckets[key] = in_buckets(parameters, self._agreed(taken, parameters))
+            transfer = _Transfer(parameters, self.buckets[key], self.group, bf16=self.bf16)
+            for i in taken:
+                transfer.take(i, gradients[i])
+        else:
+            transfer = _Transfer(parameters, self.buckets[key], self.group, bf16=self.bf16)
+            _hooked(loss, parameters, transfer.take)
+        return transfer.finish()
 
     def _agreed(self, taken: list[int], parameters: Sequence[Tensor]) -> list[int]:
         """The first process's order, with what it has not `taken` at the end."""
         order = torch.tensor(list(dict.fromkeys([*taken, *range(len(parameters))])), device=parameters[0].device)
         distributed.broadcast(order, 0, group=self.group)
         return order.tolist()
+
+
+def _hooked(loss: Tensor, parameters: Sequence[Tensor], hook: Callable[[int, Tensor], Tensor | None]) -> Any:
+    """Gradients of `loss`; `hook` is called with the place of every parameter and its gradient as it comes."""
+    hooks = [parameter.register_hook(partial(hook, i)) for i, parameter in enumerate(parameters)]
+    try:
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+    finally:
+        for each in hooks:
+            each.remove()
 
 
 def in_buckets(parameters: Sequence[Tensor], order: Sequence[int]) -> Buckets:

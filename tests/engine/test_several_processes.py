@@ -58,6 +58,7 @@ def test_buckets_leave_during_the_backward_pass_in_the_first_processs_order(foun
         assert own["gradients"]["float32 order"] == [[[6], [3, 2], [1, 0], [4, 5]]], "the first process has no 4"
         assert second["sizes"] == [144, 40, 40, 5]
         assert second["after"][:3] == [1 + rank, 3 + rank, 5 + rank], "as soon as they are full; the second has 4 first"
+        assert own["gradients"]["float32 0"]["sizes"] == second["sizes"], "sums of all passes are rounded alike"
         assert own["gradients"]["bf16 1"]["types"] == ["torch.bfloat16"] * 4
 
 
