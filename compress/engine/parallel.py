@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,8 +57,10 @@ def norms(model: nn.Module, config: TrainConfig | SearchConfig) -> AbstractConte
 class AveragedTraining(MMDistributedDataParallel):
     """MMEngine's data parallelism; `bf16`: gradients travel in that type.
 
-    The first step raises UserError where the loss does not depend on a parameter: in the second, DDP would find that
-    its gradient has never come.
+    After its first backward pass DDP puts gradients into buckets in the order in which they came, and what lies where
+    decides in which order three and more processes are summed. So the first one is for that alone, and training that
+    goes on rounds as undisturbed training does. It raises UserError where the loss does not depend on a parameter: in
+    the second, DDP would find that its gradient has never come.
     """
 
     def __init__(self, module: nn.Module, *, bf16: bool = False, **options: Any) -> None:
@@ -72,25 +75,36 @@ class AveragedTraining(MMDistributedDataParallel):
 
     def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
         """The wrapped model's step."""
-        if self.begun:
-            return super().train_step(data, optim_wrapper)
-        self.begun = True
+        if not self.begun:
+            self.begun = True
+            self._rehearse(deepcopy(data), optim_wrapper)
+        return super().train_step(data, optim_wrapper)
+
+    def _rehearse(self, data: Any, optim_wrapper: Any) -> None:
+        """A backward pass on `data` that leaves weights, buffers and random numbers as they are."""
         learning = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-        seen: set[str] = set()
+        buffers, seen = [buffer.clone() for buffer in self.module.buffers()], set()
         hooks = [
             p.register_post_accumulate_grad_hook(lambda _, name=name: seen.add(name)) for name, p in learning.items()
         ]
         try:
-            logs = super().train_step(data, optim_wrapper)
+            # Of the module, which has no way to keep gradients to itself, as accumulating steps do.
+            with torch.random.fork_rng(), optim_wrapper.optim_context(self.module):
+                loss = self.module.parse_losses(
+                    self._run_forward(self.module.data_preprocessor(data, training=True), mode="loss")
+                )[0]
+            loss.backward()
         finally:
             for hook in hooks:
                 hook.remove()
+        for buffer, former in zip(self.module.buffers(), buffers, strict=True):
+            buffer.data.copy_(former)
+        optim_wrapper.zero_grad()
         if silent := [name for name in learning if name not in seen]:
             raise UserError(
                 f"training: the loss does not depend on {silent[0]} ({len(silent)} of {len(learning)} parameters are "
                 "so), which several processes cannot train; freeze it (requires_grad=False), or start one process"
             )
-        return logs
 
 
 @MODEL_WRAPPERS.register_module()

@@ -163,10 +163,11 @@ def trained(rank: int, *, bf16: bool = False, idle: bool = False) -> dict[str, A
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.net = net
+            self.net, self.norm = net, nn.BatchNorm1d(2, affine=False)
             self.data_preprocessor = lambda data, training: data
 
         def forward(self, x: Tensor, mode: str) -> dict[str, Tensor]:
+            self.norm(torch.rand(3, 2))
             return {"loss": self.net(x).square().mean()}
 
         def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -179,6 +180,9 @@ def trained(rank: int, *, bf16: bool = False, idle: bool = False) -> dict[str, A
     optimizer = OptimWrapper(torch.optim.SGD(net.parameters(), lr=0.5))
     start = {name: value.clone() for name, value in net.state_dict().items()}
     images = torch.randn(2, 4, generator=torch.Generator().manual_seed(3))
+    torch.manual_seed(4)
+    drawn = torch.rand(7)[6:]
+    torch.manual_seed(4)
     try:
         model.train_step([images[rank : rank + 1]], optimizer)
     except UserError as error:
@@ -188,7 +192,14 @@ def trained(rank: int, *, bf16: bool = False, idle: bool = False) -> dict[str, A
     )
     expected = gradients_of(loss, [start["weight"], start["bias"]])
     moved = [(start[name].detach() - value) / 0.5 for name, value in net.state_dict().items()]
-    return {"found": moved, "expected": expected}
+    return {
+        "values": {"found": moved, "expected": expected},
+        "once": [
+            int(model.module.norm.num_batches_tracked),
+            torch.equal(torch.rand(1), drawn),
+            model.reducer._rebuild_buckets(),
+        ],
+    }
 
 
 def evaluated(rank: int) -> list[Tensor]:

@@ -73,9 +73,15 @@ def test_buckets_close_at_ddps_sizes():
 def test_plain_training_has_the_same_switch(found):
     for own in found:
         for kind, bound in (("float32", 1e-6), ("bf16", 1e-2)):
-            for got, expected in zip(*own["trained"][kind].values(), strict=True):
+            for got, expected in zip(*own["trained"][kind]["values"].values(), strict=True):
                 torch.testing.assert_close(got, expected, rtol=bound, atol=1e-6)
-        assert not torch.equal(*(own["trained"][kind]["found"][0] for kind in ("float32", "bf16")))
+        assert not torch.equal(*(own["trained"][kind]["values"]["found"][0] for kind in ("float32", "bf16")))
+
+
+def test_the_first_step_is_taken_once_and_adds_up_as_all_later_ones(found):
+    """One batch has been seen by a norm, one image drawn, and DDP has no order of gradients to change."""
+    for own in found:
+        assert own["trained"]["float32"]["once"] == [1, True, False]
 
 
 def test_a_layer_that_the_loss_does_not_know_is_told_by_name(found):
