@@ -134,6 +134,8 @@ class Rival:
 
     def maker(self, name: str, trial: dict[str, Any], target: float) -> Callable[[float], Any]:
         """Share of the MACs that may stay -> the network that the method leaves; `target` is the budget's share."""
+        from compress.pruning.rounding import SelectSection
+
         settings = {**self.protocol["methods"][name], **trial}
         if settings.get("method", {}).get("target") == "budget":
             settings["method"] = {**settings["method"], "target": target}
@@ -142,8 +144,10 @@ class Rival:
             cut = cutter(network, settings, **self.limits, round_to=self.protocol["select"]["round_to"])
             return lambda share: at_macs(cut, share, self.size)
         found = self.once(name, {**trial, **settings}, lambda: self.search(name, settings))
-        select = {**self.protocol["select"], **settings.get("select", {})}
-        harms = self.harms(name, settings, found) if select.get("gain") == "measured" else None
+        select = SelectSection(**{**self.protocol["select"], **settings.get("select", {})})
+        harms = None
+        if select.gain == "measured":
+            harms = self.once(name, settings, lambda: self.harms(name, settings, found, select.images), "harms")
         return lambda share: self.sliced(found, select, harms, share)
 
     def once(self, name: str, trial: dict[str, Any], compute: Callable[[], Any], what: str = "found") -> Any:
@@ -163,19 +167,14 @@ class Rival:
             task = Classification(self.data)
             return search(deepcopy(network), space, task, self.config(settings), job, evaluate=lambda _: {})
 
-    def harms(self, name: str, settings: dict[str, Any], found: Any) -> Any:
+    def harms(self, name: str, settings: dict[str, Any], found: Any, images: int) -> Any:
         """What fewer channels of every group cost, on training images."""
         from compress.engine.searching import measured
         from compress.engine.tasks import Classification
 
-        images, task = self.protocol["select"]["images"], Classification(self.data)
-        space, config = self.baseline[1], self.config(settings)
+        space, config, task = self.baseline[1], self.config(settings), Classification(self.data)
         with self.job("search", name) as job:
-
-            def measure() -> Any:
-                return measured(found.network.eval(), space, found.scores, task, config, job, images=images)
-
-            return self.once(name, settings, measure, "harms")
+            return measured(found.network.eval(), space, found.scores, task, config, job, images=images)
 
     def prepared(self, name: str, settings: dict[str, Any]) -> Any:
         """The network that torch-pruning cuts: the trained one, or with a group lasso trained on."""
@@ -241,13 +240,12 @@ class Rival:
                 values["batch_size"] *= 2  # one of each half is a step of the others
         return build_settings(SearchConfig, values, "search")
 
-    def sliced(self, found: Any, select: dict[str, Any], harms: Any, share: float) -> Any:
+    def sliced(self, found: Any, select: Any, harms: Any, share: float) -> Any:
         """What is left when `share` of the MACs may stay."""
         from compress.pruning import Budget, plan_for, slice_model
-        from compress.pruning.rounding import SelectSection
 
-        space, budget, config = self.baseline[1], Budget("macs_ratio", share), SelectSection(**select)
-        plan = plan_for(space, found.scores, budget, config, input_size=self.size, harms=harms)
+        space, budget = self.baseline[1], Budget("macs_ratio", share)
+        plan = plan_for(space, found.scores, budget, select, input_size=self.size, harms=harms)
         return slice_model(found.network.eval(), space, plan)[0]
 
     def at_latency(self, make: Callable[[float], Any], target: float) -> tuple[Any, dict[str, float]]:

@@ -3,10 +3,9 @@
 `equal`: a RARTS search of a network trained on digits with `sync_bn`, of one global batch, on 1, 2 and 4 processes: how
 far scores are from those of one process, beside how far they have moved, and how much of the plan is another. In
 float64, and in float32, where two more runs of one process show what rounding does: PyTorch's own BatchNorm (no
-launcher), and a start that is off by a millionth. `steps`: what one process hands
-to all-reduce in a step, beside DDP that trains one weight set and the scores, and the time of a step on two processes
-over that of one process with its share of the batch, all in turns; with more processes than idle cores this
-measures the machine.
+launcher), and a start that is off by a millionth. `steps`: what one process hands to all-reduce in a step, beside DDP
+that trains one weight set and the scores, and the time of a step on two processes over that of one process with its
+share of the batch, all in turns; with more processes than idle cores this measures the machine.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def one_of(what: str, rank: int, world: int, folder: Path, more: str) -> None:
     from torch import distributed
 
     torch.set_num_threads(1)
-    launched = not (world == 1 and (what == "steps" or "alone" in more))
+    launched = not (world == 1 and (what == "steps" or more.startswith("alone ")))
     if launched:
         distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     found = searched(world, folder, more, launched) if what == "equal" else steps(more, world)

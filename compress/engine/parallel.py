@@ -83,24 +83,19 @@ class AveragedTraining(MMDistributedDataParallel):
     def _rehearse(self, data: Any, optim_wrapper: Any) -> None:
         """A backward pass on `data` that leaves weights, buffers and random numbers as they are."""
         learning = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-        buffers, seen = [buffer.clone() for buffer in self.module.buffers()], set()
-        hooks = [
-            p.register_post_accumulate_grad_hook(lambda _, name=name: seen.add(name)) for name, p in learning.items()
-        ]
-        try:
-            # Of the module, which has no way to keep gradients to itself, as accumulating steps do.
-            with torch.random.fork_rng(), optim_wrapper.optim_context(self.module):
-                loss = self.module.parse_losses(
-                    self._run_forward(self.module.data_preprocessor(data, training=True), mode="loss")
-                )[0]
-            loss.backward()
-        finally:
-            for hook in hooks:
-                hook.remove()
+        buffers, device = [buffer.clone() for buffer in self.module.buffers()], next(self.module.parameters()).device
+        # Of the module, which has no way to keep gradients to itself, as accumulating steps do.
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            optim_wrapper.optim_context(self.module),
+        ):
+            losses = self._run_forward(self.module.data_preprocessor(data, training=True), mode="loss")
+        self.module.parse_losses(losses)[0].backward()
         for buffer, former in zip(self.module.buffers(), buffers, strict=True):
             buffer.data.copy_(former)
+        silent = [name for name, p in learning.items() if p.grad is None]
         optim_wrapper.zero_grad()
-        if silent := [name for name in learning if name not in seen]:
+        if silent:
             raise UserError(
                 f"training: the loss does not depend on {silent[0]} ({len(silent)} of {len(learning)} parameters are "
                 "so), which several processes cannot train; freeze it (requires_grad=False), or start one process"
