@@ -163,7 +163,7 @@ def gather(args: argparse.Namespace, folder: Path, protocol: Protocol, names: li
         print(save_results(folder.name, rows, trials=trials, cells=raw, verdicts=said, protocol=values))
         for budget in dict.fromkeys(each["budget"] for each in raw):
             shown = {n: [c["top1"] for c in raw if (c["budget"], c["method"]) == (budget, n)] for n in names}
-            picture = ROOT / "docs" / f"{folder.name}_{budget}.svg"
+            picture = ROOT / "docs" / "results" / f"{folder.name}_{budget}.svg"
             draw({n: mine for n, mine in shown.items() if mine}, picture, label=f"top-1 at {budget}, %")
 
 

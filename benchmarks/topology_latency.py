@@ -172,7 +172,7 @@ def gather(args: argparse.Namespace) -> None:
             rows.append({"gamma": gamma, "seeds": len(mine), **means})
     print_rows("Cells found under the latency penalty, in shares of the reference network's latency", rows)
     if not args.quick:
-        draw(raw, ROOT / "docs" / "topology_latency.svg")
+        draw(raw, ROOT / "docs" / "results" / "topology_latency.svg")
         more = {"target": TARGET, "input_size": size(), "network_ms": table.network_ms, "rest": table.rest}
         costs = {cell: values.tolist() for cell, values in table.costs.items()}
         residual = table.record["residual"]

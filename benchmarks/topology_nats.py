@@ -151,7 +151,7 @@ def gather(args: Any, protocol: Any, runs: list[Any]) -> None:
     if not args.quick:
         space = {dataset: landmarks(args.table, dataset) for dataset in dict.fromkeys(run[0] for run in runs)}
         print(save_results(args.work_dir.name, rows, runs=raw, space=space, protocol=protocol))
-        draw(raw, ROOT / "docs" / f"{args.work_dir.name}.svg")
+        draw(raw, ROOT / "docs" / "results" / f"{args.work_dir.name}.svg")
 
 
 def judge(bench: Any, seed: int, run: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 ARM = {"asimd", "arm", "arm64", "aarch64"}
 PRODUCTS = 8
 """Between matrix products, whose kernels mask what is left over: multiples of 8 realise as much as those of 16 (Swin-T
-in ONNX Runtime, docs/results.md), and keep more."""
+in ONNX Runtime, docs/results/latency.md), and keep more."""
 OF_PRODUCTS = {"attention", "mlp"}
 """Kinds of groups that matrix products alone make and read."""
 

@@ -1,7 +1,7 @@
 """PreResNet-20 on 15,000 CIFAR-10 images, small enough for two cores: about half an hour of search and fine-tuning.
 
 Rate of the scores and strength (7) are those that did best on held-out images at 0.4 and 0.25 of the MACs
-(docs/results.md).
+(docs/results/rivals.md).
 """
 
 _base_ = ["../_base_/cifar10.py"]

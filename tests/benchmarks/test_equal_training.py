@@ -100,7 +100,7 @@ def test_what_is_gathered_are_intervals_verdicts_and_a_figure_of_every_budget(tm
     protocol = Protocol.load(ROOT / "benchmarks/rivals_preresnet20.json")
     names, folder, saved = ["rarts fused", "random"], tmp_path / "results" / "own", {}
     folder.mkdir(parents=True)
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results").mkdir(parents=True)
     monkeypatch.setattr(rivals, "ROOT", tmp_path)
     for place, name in enumerate(names):
         for seed in (1, 2, 3):
@@ -118,5 +118,5 @@ def test_what_is_gathered_are_intervals_verdicts_and_a_figure_of_every_budget(tm
     assert [row["top1"] for row in saved["rows"]] == ["62.000 [59.516, 64.484]", "53.000 [50.516, 55.484]"]
     assert saved["verdicts"][0]["verdict"].startswith("rarts fused is ahead of random: +9.00 points of top-1")
     assert saved["verdicts"][0]["figure"] == "primary"
-    assert (tmp_path / "docs" / "own_macs-0.25.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "docs" / "results" / "own_macs-0.25.svg").read_text().startswith("<?xml")
     assert "ahead of random" in capsys.readouterr().out.replace("\n", " ")
