@@ -31,6 +31,10 @@ from .tasks import Objective, Task
 from .training import Job, run
 
 
+WATCHED = 10
+"""Batches of the statistics that a mean of two networks is evaluated with after an epoch: few, as they only show."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a search hands over: scores, the full-width network with the scores folded in, figures for the summary."""
@@ -68,6 +72,10 @@ def search(
         # A function, because MMEngine deep-copies whatever else stands here.
         loop = {"type": PairLoop, "max_epochs": config.epochs, "auxiliary": lambda: loaders[1]}
     optimizers = model.optimizers()
+
+    def watched() -> nn.Module:
+        return handed_over(model, space, loaders, batches=WATCHED) if model.averaged else model.watched()
+
     run(
         model,
         loaders[0],
@@ -76,18 +84,24 @@ def search(
         loop=loop,
         optimizers=optimizers,
         schedule={name: task.schedule(config) for name in optimizers.optim_wrappers},
-        evaluate=lambda: {**evaluate(model.watched()), **_score_figures(model.scores())},
+        evaluate=lambda: {**evaluate(watched()), **_score_figures(model.scores())},
         seeded=[*loaders[1:], model],
         wrapped_as="AveragedSearch",
         hooks=[EqualScores(model)] if get_world_size() > 1 else [],
     )
-    folded, scores = model.folded(space), model.scores()
-    if model.averaged:
-        with norms(folded, config):
-            recalibrate(folded, loaders, task)
-        average_statistics(folded)
+    folded, scores = handed_over(model, space, loaders), model.scores()
     _check_found({**scores, **folded.state_dict()})
     return Found(scores, folded.cpu().eval(), model.info())
+
+
+def handed_over(model: SearchModel, space: Space, loaders: list[Any], *, batches: int = 100) -> nn.Module:
+    """The network that goes on if the search ends now, on its device; a mean has statistics of `batches` batches."""
+    folded = model.folded(space)
+    if model.averaged:
+        with norms(folded, model.config):
+            recalibrate(folded, loaders, model.objective, batches=batches)
+        average_statistics(folded)
+    return folded
 
 
 def scoring(network: nn.Module, space: Space, task: Task, config: SearchConfig, job: Job) -> Scoring:

@@ -131,6 +131,20 @@ def test_a_search_that_diverges_says_so(tmp_path, data, network):
         run(tmp_path, data, network, config(optimizer={"type": "SGD", "lr": 1e4}, warmup_epochs=0))
 
 
+def test_after_every_epoch_the_network_that_would_go_on_is_evaluated(tmp_path, data, network):
+    seen = []
+
+    def evaluate(net):
+        seen.append({name: value.clone() for name, value in net.state_dict().items()})
+        return {}
+
+    job = Job(tmp_path / "search", tmp_path / "metrics.jsonl", "search", 0, Quiet())
+    found = search(network, SPACE, Classification(data), config(), job, evaluate=evaluate)
+    assert len(seen) == 2
+    assert not same(seen[0], seen[1])
+    assert same(seen[1], found.network.state_dict())  # eight batches are all that there are
+
+
 @pytest.mark.parametrize("weights", ["u", "w", "average"])
 def test_the_chosen_weights_come_out_folded(network, weights):
     model = SearchModel(network, SPACE, config(weights=weights), input_size=(3, 32, 32))
