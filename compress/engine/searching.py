@@ -30,7 +30,6 @@ from .settings import SearchConfig, make_method, method_of
 from .tasks import Objective, Task
 from .training import Job, run
 
-
 WATCHED = 10
 """Batches of the statistics that a mean of two networks is evaluated with after an epoch: few, as they only show."""
 
