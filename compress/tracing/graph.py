@@ -179,7 +179,8 @@ def _items(graph: Any, item: Any, names: dict[nn.Module, str]) -> tuple[_Item, .
     if isinstance(module, nn.LayerNorm) or (isinstance(module, nn.GroupNorm) and module.num_groups == 1):
         return f"{name}, a {kind.__name__}, normalises over its channels"
     if parametrize.is_parametrized(module) or (isinstance(module, DENSE) and "weight" not in module._parameters):
-        return f"the weight of {name} is computed of others; remove_parametrizations or remove_spectral_norm of torch.nn.utils helps"
+        remedy = "remove_parametrizations or remove_spectral_norm of torch.nn.utils helps"
+        return f"the weight of {name} is computed of others; {remedy}"
     if isinstance(module, nn.PReLU) and module.num_parameters == 1:
         return ()
     if isinstance(module, ELEMENTWISE):

@@ -157,3 +157,21 @@ def test_what_a_recurrent_layer_reads_stays(kind):
     found = compress.groups_of(Recurrent(kind), X)
     assert [group.name for group in found.groups] == ["a"]
     assert "b" in found.left
+
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        return {"mask": self.b(x), "box": self.c(x)}
+
+
+def test_a_network_of_two_outputs_is_pruned_and_its_export_says_what_to_do(tmp_path):
+    pruned = compress.prune(Heads(), X, method="magnitude", pruning_ratio=0.4, round_to=1, quiet=True)
+    assert {name: value.shape[1] for name, value in pruned.model(X).items()} == {"mask": 2, "box": 3}
+    with pytest.raises(UserError, match="Heads gives 2 outputs; the file has one; wrap the network"):
+        pruned.export(tmp_path / "small.onnx")
+    assert not list(tmp_path.iterdir())
