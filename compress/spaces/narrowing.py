@@ -51,8 +51,8 @@ def _shorten(module: nn.Module, of: Slice, lost: Tensor) -> None:
     if isinstance(module, Convolution):
         ends = [module.weight.shape[0], module.weight.shape[1] * module.groups]
         module.in_channels, module.out_channels = ends if module.transposed else reversed(ends)
-    elif name := size_attribute(module, of.axis):
-        setattr(module, name, getattr(module, name) - len(lost))
+    elif size := size_attribute(module, of.axis):
+        setattr(module, size, getattr(module, size) - len(lost))
     else:
         raise TypeError(f"{of.module}: axis {of.axis} of a {type(module).__name__} cannot be narrowed")
 

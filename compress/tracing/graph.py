@@ -123,7 +123,7 @@ def _candidates(
         group = Group(root, n, (Slice(root, 0),), ())
         yield Candidate(group, reason=f"what reads its channels cannot be traced ({reason(error)})")
         return
-    items, reasons, adds = [], [], False
+    items, reasons, adds = list[_Item](), list[str](), False
     for item in coupled.items:
         node = item.dep.target
         function = "" if node.grad_fn is None else node.grad_fn.name()
@@ -218,7 +218,7 @@ def _entries(entries: list[int], channels: list[int]) -> Entries:
 
 def _outputs(module: nn.Module) -> int:
     """How many channels or features a layer writes."""
-    n: int = module.out_channels if isinstance(module, CONV) else module.weight.shape[0]  # type: ignore[union-attr, index]
+    n: int = getattr(module, "out_channels" if isinstance(module, CONV) else "out_features")
     return n
 
 
