@@ -175,3 +175,14 @@ def test_a_network_of_two_outputs_is_pruned_and_its_export_says_what_to_do(tmp_p
     with pytest.raises(UserError, match="Heads gives 2 outputs; the file has one; wrap the network"):
         pruned.export(tmp_path / "small.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("conv", "norm", "sides"), [(nn.Conv1d, nn.BatchNorm1d, (16,)), (nn.Conv3d, nn.BatchNorm3d, (4, 4, 4))]
+)
+def test_signals_and_volumes_have_groups_too(conv, norm, sides):
+    layers = conv(2, 8, 3, padding=1), norm(8), nn.ReLU(), conv(8, 6, 3), nn.Flatten(), nn.LazyLinear(4)
+    network = nn.Sequential(*layers)
+    x = torch.zeros(2, 2, *sides)
+    network(x)
+    assert {group.name: group.size for group in compress.groups_of(network, x).groups} == {"0": 8, "3": 6}
