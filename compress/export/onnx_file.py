@@ -239,8 +239,8 @@ def _check_batch_axis(proto: Any, model: nn.Module) -> None:
     (batch, *_) = proto.graph.input[0].type.tensor_type.shape.dim
     if len(outputs) != 1:
         raise UserError(
-            f"model: {type(model).__name__} gives {len(outputs)} outputs; the file has one; wrap the network in a "
-            "module that gives one of them, or joins them, or call torch.onnx.export"
+            f"model: {type(model).__name__} gives {len(outputs)} outputs; the file has one; wrap it in a module "
+            "that gives one tensor, or call torch.onnx.export"
         )
     if outputs[0][:1] != [batch.dim_param] or not batch.dim_param:
         raise UserError(

@@ -172,7 +172,9 @@ class Heads(nn.Module):
 def test_a_network_of_two_outputs_is_pruned_and_its_export_says_what_to_do(tmp_path):
     pruned = compress.prune(Heads(), X, method="magnitude", pruning_ratio=0.4, round_to=1, quiet=True)
     assert {name: value.shape[1] for name, value in pruned.model(X).items()} == {"mask": 2, "box": 3}
-    with pytest.raises(UserError, match="Heads gives 2 outputs; the file has one; wrap the network"):
+    with pytest.raises(
+        UserError, match="Heads gives 2 outputs; the file has one; wrap it in a module that gives one tensor"
+    ):
         pruned.export(tmp_path / "small.onnx")
     assert not list(tmp_path.iterdir())
 
