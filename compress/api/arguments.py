@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,12 +163,17 @@ def space_of(
             f"model = {kind_of(model)}: gives {given}; cross entropy wants logits [B, classes]; give loss, a function "
             "of (network, batch)"
         )
+    if labelled and outputs.shape[1] == 1:
+        raise UserError(
+            f"model = {kind_of(model)}: gives one output, of which cross entropy is always 0; give loss, a function of "
+            "(network, batch), such as one of binary_cross_entropy_with_logits or mse_loss"
+        )
     space = LiveSpace(
         num_classes=outputs.shape[1] if logits else 1,
         model=GIVEN,
         in_channels=x.shape[1],
         found=found.to_json(),
-        make=lambda: copied(fresh),
+        make=partial(copied, fresh),
     )
     return space, found
 

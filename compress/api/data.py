@@ -126,11 +126,22 @@ class DataTask(CrossEntropy):
         """The loss of a batch `of` data, on the network's device; UserError where they do not go together."""
         with self.fitting(of):
             if self.own is None:
+                self._check_pairs(batch)
                 return super().loss(network, batch, label_smoothing=label_smoothing)
             value = self.own(network, moved(batch, next(network.parameters()).device))
         if not isinstance(value, Tensor) or value.dim():
             raise UserError(f"loss: gives {kind_of(value)}; must give a tensor without dimensions, a mean")
         return value
+
+    def _check_pairs(self, batch: Any) -> None:
+        """ValueError for what PyTorch would take for something else: probabilities for labels, or an axis too many."""
+        if not isinstance(batch, Sequence) or len(batch) < 2 or not all(isinstance(each, Tensor) for each in batch[:2]):
+            raise ValueError(f"a batch is {_shown(batch)}")
+        images, labels = batch[:2]
+        if images.dim() != len(self.input_size) + 1:
+            raise ValueError(f"images are {_shown(images)}")
+        if labels.dtype != torch.int64 or labels.dim() != 1:
+            raise ValueError(f"labels are {_shown(labels)}")
 
     @contextmanager
     def fitting(self, data: str) -> Iterator[None]:
@@ -141,8 +152,10 @@ class DataTask(CrossEntropy):
             raise
         except FAULTS as error:
             if self.own is not None:
-                rule = f"loss: raises {type(error).__name__} for a batch of {data} ({reason(error)}); mend it"
-                raise UserError(rule) from error
+                raise UserError(
+                    f"loss: raises {type(error).__name__} for a batch of {data} ({reason(error)}); mend it: it is "
+                    "called as loss(network, batch)"
+                ) from error
             raise UserError(
                 f"{data}: a batch does not fit the network ({reason(error)}); batches must be images as example_input, "
                 "and labels int64 [B] from 0, below the number of outputs; of anything else with loss"
@@ -172,6 +185,13 @@ class DataTask(CrossEntropy):
         return self.data
 
 
+def _shown(value: Any) -> str:
+    """What a batch or a part of one is, in words."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    return f"[{', '.join(map(kind_of, value))}]" if isinstance(value, list | tuple) else f"a {kind_of(value)}"
+
+
 def moved(batch: Any, device: torch.device) -> Any:
     """`batch` with all its tensors on `device`."""
     return tree_map(lambda value: value.to(device) if isinstance(value, Tensor) else value, batch)
@@ -187,13 +207,13 @@ def evaluate(network: nn.Module, data: Data | None, task: DataTask) -> dict[str,
     correct = total = 0
     loss = 0.0
     for batch in data.batches():
+        n = min(data.batch_size, len(data) - total)  # the last one may be smaller
         with task.fitting(data.name):
-            n = len(batch[1]) if task.own is None else 1
             loss += float(task.loss(network, batch, of=data.name)) * n
-            total += n
             if task.own is None:
-                images, labels = (value.to(get_device()) for value in batch)
+                images, labels = (value.to(get_device()) for value in batch[:2])
                 correct += int((network(images).argmax(1) == labels).sum())
+        total += n
     network.to(home).train(training)
     figures = {"val_loss": round(loss / total, 6)}
     return figures if task.own is not None else {"top1": round(100 * correct / total, 4), **figures}

@@ -15,7 +15,7 @@ from ..plan.settings import convert
 from ..pruning import STEPS
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
-from ..spaces import Card, sizes
+from ..spaces import Card, own_surroundings, sizes
 from .arguments import (
     BATCH,
     WORDS,
@@ -36,6 +36,7 @@ from .subject import Subject
 FINITE = "look for numbers in the data that are not finite, or lower the rates of search and fine-tuning"
 
 
+@own_surroundings()
 @speaking(WORDS)
 def prune(
     model: nn.Module,

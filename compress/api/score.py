@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ..engine import searching
 from ..engine.training import Job
 from ..plan import Seed, UserError, WidthPlan, scratch, speaking
+from ..plan.errors import FAULTS, reason
 from ..plan.settings import convert
 from ..pruning import plan_for
 from ..report.progress import TerminalProgress
 from ..search import DEFAULT
-from ..spaces import Space, kind_of
+from ..spaces import Space, kind_of, own_surroundings, sizes
 from .arguments import WORDS, Ignored, Limits, budget_of, select_config, select_section
 from .data import Loss
 from .subject import Subject
@@ -40,6 +42,7 @@ class Scored:
     input_size: tuple[int, int, int]
 
 
+@own_surroundings()
 @speaking(WORDS)
 def score(
     model: nn.Module,
@@ -108,7 +111,7 @@ def select(
     """The channels that stay under a budget.
 
     Args:
-        scored: of `score`.
+        scored: of `score`; `dataclasses.replace(scored, scores=mine)` chooses by scores of your own.
         budget: as `compress.prune` takes it.
         pruning_ratio: share of the channels to remove, in place of `budget`.
         round_to: widths become multiples of it; "auto" as there.
@@ -122,6 +125,24 @@ def select(
     """
     if not isinstance(scored, Scored):
         raise UserError(f"scored = {kind_of(scored)}: must be what compress.score gives")
+    scores = _scores_of(scored)
     limit, section = budget_of(budget, pruning_ratio), select_section(round_to)
     config = select_config(section, scored.space, scored.input_size, limit)
-    return plan_for(scored.space, scored.scores, limit, config, input_size=scored.input_size)
+    return plan_for(scored.space, scores, limit, config, input_size=scored.input_size)
+
+
+def _scores_of(scored: Scored) -> dict[str, Tensor]:
+    """Its scores as tensors; UserError unless there is one for each channel of each group, and no others."""
+    wanted, found = sizes(scored.space.groups), dict(scored.scores)
+    if wanted.keys() != found.keys():
+        name = min(wanted.keys() ^ found.keys())
+        rule = "is no group; leave it away" if name in found else "is missing; give scores of all groups"
+        raise UserError(f"scores[{name!r}]: {rule}")
+    for name, n in wanted.items():
+        try:
+            found[name] = torch.as_tensor(found[name], dtype=torch.float32, device="cpu").detach()
+        except FAULTS as error:
+            raise UserError(f"scores[{name!r}]: are no numbers ({reason(error)}); give a tensor [{n}]") from error
+        if found[name].shape != (n,):
+            raise UserError(f"scores[{name!r}]: are {list(found[name].shape)}; give one for each channel, [{n}]")
+    return {name: found[name] for name in wanted}

@@ -237,7 +237,12 @@ def _check_batch_axis(proto: Any, model: nn.Module) -> None:
     """The input and the only output must have a symbolic first axis: tracing may have frozen the example's batch."""
     outputs = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in proto.graph.output]
     (batch, *_) = proto.graph.input[0].type.tensor_type.shape.dim
-    if len(outputs) != 1 or outputs[0][:1] != [batch.dim_param] or not batch.dim_param:
+    if len(outputs) != 1:
+        raise UserError(
+            f"model: {type(model).__name__} gives {len(outputs)} outputs; the file has one; wrap it in a module "
+            "that gives one tensor, or call torch.onnx.export"
+        )
+    if outputs[0][:1] != [batch.dim_param] or not batch.dim_param:
         raise UserError(
             f"model: {type(model).__name__} gives outputs of shape {outputs} for an input batch of "
             f"'{batch.dim_param or batch.dim_value}'; it must give one tensor whose first axis is the batch; "

@@ -71,8 +71,14 @@ def magnitude_scores(model: nn.Module, space: Space, method: Magnitude) -> dict[
 
 def channel_rows(model: nn.Module, group: Group) -> Tensor:
     """All weights of each channel of `group`, [C, weights]: rows of its producers, or columns of its readers."""
-    writes = [each for each in group.writes if _weight(model, each.module).dim() > 1]
-    own = [each.per_channel(_weight(model, each.module), group.size) for each in writes or group.reads]
+    for side in (group.writes, group.reads):
+        weights = [(each, model.get_submodule(each.module)._parameters.get("weight")) for each in side]
+        if own := [
+            each.per_channel(weight, group.size)
+            for each, weight in weights
+            if weight is not None and weight.dim() > 1 and each.includes("weight", weight)
+        ]:
+            break
     return torch.cat(own, dim=1)
 
 
@@ -142,10 +148,6 @@ def channel_savings(table: LatencyTable, space: Space, input_size: tuple[int, in
         saved = whole - table.predict(operators, {**full, name: least}).ratio
         savings[name] = saved / (n - least) if least < n else 0.0
     return savings
-
-
-def _weight(model: nn.Module, name: str) -> Tensor:
-    return model.get_parameter(f"{name}.weight")
 
 
 def _random(s: Scoring) -> dict[str, Tensor]:

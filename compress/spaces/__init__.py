@@ -38,6 +38,7 @@ from .removal import blocks_of, check_whole_blocks, constant_of, members_of, rem
 from .shapes import evaluating, shapes_through
 from .states import read_state, read_weights
 from .stored_groups import group_values
+from .surroundings import own_surroundings
 from .traced import bare_parameters, traced_operators
 from .transformer import SwinSpace, VitSpace
 
@@ -125,6 +126,7 @@ __all__ = [
     "narrow_heads",
     "never_gone",
     "norm_scales",
+    "own_surroundings",
     "plain_attention",
     "plain_sides",
     "read_state",

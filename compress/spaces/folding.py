@@ -45,14 +45,21 @@ def fold_scores(model: nn.Module, space: Folded, scores: Mapping[str, Tensor]) -
         layer = model.get_submodule(module)
         weight = layer.get_parameter("weight")
         alpha = spread(parts, weight.shape[axis], scores).to(weight)
-        norm = normalised.get(module) if axis == 1 else None
+        reads = axis == reading_axis(layer)
+        norm = normalised.get(module) if reads else None
         if norm is not None and bool(alpha.abs().max() > TINY):
             size = alpha.square().mean().sqrt()
             alpha = alpha / size
             _rescale(model.get_submodule(norm), 1 / size)
-        for value in layer.parameters(recurse=False):
-            if value.dim() > axis and value.shape[axis] == len(alpha):
+        for name, value in layer.named_parameters(recurse=False):
+            fits = value.dim() > axis and value.shape[axis] == len(alpha)
+            if fits and not (reads and name == "bias"):
                 value.mul_(along(alpha, axis, value.dim()))
+
+
+def reading_axis(layer: nn.Module) -> int:
+    """The axis of a layer's weight along which it reads: a transposed convolution's is [C, K, ...]."""
+    return 0 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 1
 
 
 def along(alpha: Tensor, axis: int, dims: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .folding import along
+from .folding import along, reading_axis
 
 Score = Callable[[], Tensor]
 """Returns the present scores along an axis, [n]."""
@@ -90,14 +90,14 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {gated: plain for plain, gated i
 
 
 class Gate:
-    """A gate on one axis of one layer: 1, what it reads, or 0, what it writes; `remove` takes it off.
+    """A gate on one axis of one layer: its `reading_axis`, or 0, what it writes; `remove` takes it off.
 
     Plain layers change class in place, which copies of the network keep, and their state dict does not show. Raises
     ValueError where the axis of a plain layer has a gate already.
     """
 
     def __init__(self, module: nn.Module, score: Score, *, axis: int = 1) -> None:
-        self.module, self.axis, self.hook = module, axis, None
+        self.module, self.axis = module, axis
         if type(module) in GATED:
             module.__class__ = GATED[type(module)]
             module.scores = {}  # type: ignore[assignment]
@@ -105,7 +105,9 @@ class Gate:
             if axis in module.scores:
                 raise ValueError(f"a gate on axis {axis} of a {type(module).__name__}, which has one already")
             module.scores[axis] = score
-        elif axis == 1:
+            # PyTorch's fused encoder layer takes the weights past this module, unless it has a hook.
+            self.hook = module.register_forward_pre_hook(_nothing)
+        elif axis == reading_axis(module):
             self.hook = module.register_forward_pre_hook(
                 lambda layer, args: (_scored(layer, args[0], score), *args[1:])
             )
@@ -114,13 +116,16 @@ class Gate:
 
     def remove(self) -> None:
         """Give the layer back as it was."""
-        if self.hook is not None:
-            self.hook.remove()
-        elif isinstance(module := self.module, Gated):
+        self.hook.remove()
+        if isinstance(module := self.module, Gated):
             module.scores.pop(self.axis)
             if not module.scores:
                 del module.scores
                 self.module.__class__ = PLAIN[type(module)]
+
+
+def _nothing(*_: Any) -> None:
+    """Changes nothing."""
 
 
 def _scored(module: nn.Module, x: Tensor, score: Score) -> Tensor:

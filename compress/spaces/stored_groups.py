@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from ..plan import UserError, check_stored
 from ..plan.kinds import Name, Text
 from .groups import PLAIN, Group, Layout, Slice
+from .narrowing import size_attribute
 
 MOST_ENTRIES = 1 << 24
 Whole = Annotated[int, Ge(0), Le(MOST_ENTRIES)]
@@ -111,6 +112,8 @@ def check_slices(network: nn.Module, groups: Iterable[Group], *, source: str) ->
             if module is not None:
                 tensors += module.named_buffers(recurse=False)
             lengths = [value.shape[piece.axis] for name, value in tensors if piece.includes(name, value)]
+            if not lengths and module is not None and (size := size_attribute(module, piece.axis)):
+                lengths = [getattr(module, size)]  # of a norm without tensors
             layout = piece.layout
             last = layout.starts(group.size)[-1] + group.size * layout.inner
             if not lengths or any(last > length for length in lengths) or layout.copies > MOST_ENTRIES:

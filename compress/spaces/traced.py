@@ -15,7 +15,7 @@ from .groups import Group, Slice
 from .operators import Operator, Width, axis_width, width_at
 from .shapes import evaluating, shapes_through
 
-LAYERS = nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.LayerNorm
+LAYERS = nn.modules.conv._ConvNd | nn.Linear | nn.BatchNorm2d | nn.LayerNorm
 Part = tuple[Group, Slice]
 Traced = Callable[[Any, tuple[int, int, int]], tuple[Operator, ...]]
 """A space's method `operators`."""
@@ -104,7 +104,7 @@ class Axes:
 
     def on(self, module: str, axis: int) -> Sequence[Part]:
         """What stands on `axis` of the weight of `module`."""
-        return self.parts.get((module, axis), ())
+        return [part for part in self.parts.get((module, axis), ()) if part[1].parameter in (None, "weight")]
 
     def width(self, module: str, axis: int, n: int) -> tuple[Width, int]:
         """The width of that axis, which has `n` entries, and a factor."""
@@ -124,7 +124,11 @@ def _reader(
     name: str, axes: Axes, found: dict[str, Operator], attends: Callable[[nn.Module], bool], owner: Mapping[int, str]
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        op = _attention(name, module, args[0], axes) if attends(module) else _operator(name, module, output, axes)
+        op = (
+            _attention(name, module, args[0], axes)
+            if attends(module)
+            else _operator(name, module, (args[0], output), axes)
+        )
         if (former := found.get(op.name)) is not None:
             op = replace(former, macs=former.macs + op.macs)
         elif any(owner[id(value)] != name for value in module.parameters(recurse=False)):
@@ -171,7 +175,7 @@ def uncounted(
 def _bare(module: str, key: str, value: Tensor, axes: Axes) -> Operator:
     name, weights, sides = f"{module}.{key}".lstrip("."), value.numel(), list[Width]()
     for axis, n in enumerate(value.shape):
-        if parts := [(group, piece) for group, piece in axes.on(module, axis) if piece.includes(key, value)]:
+        if parts := [part for part in axes.parts.get((module, axis), ()) if part[1].includes(key, value)]:
             width, factor = axis_width(parts, n)
             weights = weights // n * factor
             sides.append(width)
@@ -194,20 +198,26 @@ def _attention(name: str, module: Any, tokens: Tensor, axes: Axes) -> Operator:
     return Operator(f"{name}.products", "attention", 1, head, macs=2 * windows * n_queries * n * heads, weights=0)
 
 
-def _operator(name: str, module: Any, output: Tensor, axes: Axes) -> Operator:
+def _operator(name: str, module: Any, ends: tuple[Tensor, Tensor], axes: Axes) -> Operator:
+    """That of a layer which made the second of `ends` of the first."""
     if isinstance(module, nn.BatchNorm2d):
         n_out, rows = axes.width(name, 0, module.num_features)
-        return Operator(name, "norm", 1, n_out, macs=0, weights=0, biases=2 * rows)
+        biases = rows * sum(value.numel() for value in module.parameters()) // module.num_features
+        return Operator(name, "norm", 1, n_out, macs=0, weights=0, biases=biases)
     if isinstance(module, nn.LayerNorm):
         n = module.normalized_shape[-1]
         n_out, rows = axes.width(name, 0, n)
         return Operator(name, "norm", 1, n_out, macs=0, weights=rows * sum(p.numel() for p in module.parameters()) // n)
     weight, bias = module.weight, int(module.bias is not None)
-    (n_out, rows), (n_in, columns) = (axes.width(name, axis, weight.shape[axis]) for axis in (0, 1))
+    swapped = isinstance(module, nn.modules.conv._ConvTransposeNd) and weight.shape[1] > 1
+    (n_out, rows), (n_in, columns) = (
+        axes.width(name, axis, weight.shape[axis]) for axis in ((1, 0) if swapped else (0, 1))
+    )
     entries = rows * columns
-    if isinstance(module, nn.Conv2d):
-        kernel, pixels = weight.shape[2:].numel(), output.shape[-2] * output.shape[-1]
+    if isinstance(module, nn.modules.conv._ConvNd):
+        # Each pixel of what a transposed convolution reads meets its whole kernel.
+        kernel, pixels = weight.shape[2:].numel(), ends[not module.transposed].shape[2:].numel()
         kind = "depthwise" if module.groups > 1 and n_in == 1 else "conv"
         return Operator(name, kind, n_in, n_out, kernel * pixels * entries, kernel * entries, bias * rows)
-    n_tokens = output.numel() // module.out_features  # of one image, whose windows may be the first dimension
+    n_tokens = ends[1].numel() // module.out_features  # of one image, whose windows may be the first dimension
     return Operator(name, "linear", n_in, n_out, macs=n_tokens * entries, weights=entries, biases=bias * rows)

@@ -20,6 +20,7 @@ from ..spaces import (
     evaluating,
     group_values,
     kind_of,
+    own_surroundings,
     plain_attention,
 )
 from .graph import Candidate, trace
@@ -62,6 +63,7 @@ class Groups:
         }
 
 
+@own_surroundings()
 def groups_of(
     network: nn.Module,
     example_input: Tensor | tuple[Any, ...],
@@ -91,8 +93,7 @@ def groups_of(
     example = checked_example(example_input)
     kept = _ignored(network, ignored_layers)
     convert(streams, bool, "streams")
-    with torch.random.fork_rng(devices=[]):
-        return _found(network, example, kept, streams=streams, seed=seed)
+    return _found(network, example, kept, streams=streams, seed=seed)
 
 
 def _found(network: nn.Module, example: tuple[Any, ...], kept: Collection[str], *, streams: bool, seed: int) -> Groups:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from ..plan import UserError
 from ..plan.errors import FAULTS, reason
@@ -21,8 +22,9 @@ from .layouts import Entries, layouts_of, runs
 from .passes import shared_layers
 
 WRITES, READS = "writes", "reads"
-DENSE = nn.Conv2d | nn.Linear
-NORMS = nn.LayerNorm | nn.GroupNorm
+CONV, TRANSPOSED = nn.modules.conv._ConvNd, nn.modules.conv._ConvTransposeNd
+DENSE = CONV | nn.Linear
+ELEMENTWISE = nn.modules.batchnorm._NormBase | nn.PReLU | nn.GroupNorm
 OUTPUT = "no convolution or linear layer reads it, as where it is an output"
 
 
@@ -77,7 +79,7 @@ def trace(model: nn.Module, example: tuple[Any, ...]) -> Trace:
         if not isinstance(module, DENSE) or module not in graph.module2node or _depthwise(module):
             continue
         done = covered.setdefault(name, set())
-        n = module.weight.shape[0]
+        n = _outputs(module)
         if len(done) < n:
             for each in _candidates(graph, name, module, names, shared):
                 if done.isdisjoint(_rows(each.group, name)):
@@ -110,21 +112,27 @@ def _graph(model: nn.Module, example: tuple[Any, ...]) -> Any:
 
 
 def _candidates(
-    graph: Any, root: str, module: nn.Conv2d | nn.Linear, names: dict[nn.Module, str], shared: Mapping[str, str]
+    graph: Any, root: str, module: nn.Module, names: dict[nn.Module, str], shared: Mapping[str, str]
 ) -> Iterable[Candidate]:
     """What the channels that `root` writes are coupled to, in runs."""
-    n = module.weight.shape[0]
-    coupled = graph.get_pruning_group(module, graph.get_pruner_of_module(module).prune_out_channels, list(range(n)))
-    items, reasons, adds = [], [], False
+    n = _outputs(module)
+    try:
+        pruner = graph.get_pruner_of_module(module)
+        coupled = graph.get_pruning_group(module, pruner.prune_out_channels, list(range(n)))
+    except FAULTS as error:
+        group = Group(root, n, (Slice(root, 0),), ())
+        yield Candidate(group, reason=f"what reads its channels cannot be traced ({reason(error)})")
+        return
+    items, reasons, adds = list[_Item](), list[str](), False
     for item in coupled.items:
         node = item.dep.target
         function = "" if node.grad_fn is None else node.grad_fn.name()
         adds |= function.startswith("AddBackward")
-        found = _item(graph, item, names)
+        found = _items(graph, item, names)
         if isinstance(found, str):
             reasons.append(found)
-        elif found is not None:
-            items.append(found)
+        else:
+            items += found
     if used := next((item.module for item in items if item.module in shared), None):
         reasons.append(shared[used])
     for channels in runs([item.entries for item in items], n):
@@ -142,7 +150,7 @@ def _candidate(root: str, channels: range, items: list[_Item], adds: bool, reaso
         if layouts is None:
             reasons.append(f"its channels are in no regular order in {item.module}")
             continue
-        writers += item.side == WRITES and issubclass(item.kind, nn.Conv2d | nn.Linear)
+        writers += item.side == WRITES and issubclass(item.kind, DENSE) and item.parameter != "bias"
         sides[item.side] += [Slice(item.module, item.axis, layout, item.parameter) for layout in layouts]
     if not sides[READS]:
         reasons.append(OUTPUT)
@@ -154,8 +162,8 @@ def _candidate(root: str, channels: range, items: list[_Item], adds: bool, reaso
     return Candidate(group, joined, reasons[0] if reasons else None)
 
 
-def _item(graph: Any, item: Any, names: dict[nn.Module, str]) -> _Item | str | None:
-    """The tensor axis of an item of torch-pruning's group; a reason where it is none known here; None: no tensor."""
+def _items(graph: Any, item: Any, names: dict[nn.Module, str]) -> tuple[_Item, ...] | str:
+    """The tensor axes of an item of torch-pruning's group, if any; a reason where they are none known here."""
     node = item.dep.target
     if item.root_idxs is None or None in item.root_idxs:
         return "its index map is not known"
@@ -164,20 +172,38 @@ def _item(graph: Any, item: Any, names: dict[nn.Module, str]) -> _Item | str | N
     if isinstance(module, nn.Parameter):
         owner, _, parameter = graph._param_to_name[module].rpartition(".")
         axis = node.pruning_dim if node.pruning_dim >= 0 else module.dim() + node.pruning_dim
-        return _Item(owner, nn.Module, WRITES, axis, entries, parameter)
+        return (_Item(owner, nn.Module, WRITES, axis, entries, parameter),)
     if module not in names:
-        return None
-    name = names[module]
-    if isinstance(module, NORMS):
-        return f"{name}, a {type(module).__name__}, normalises over its channels"
-    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.PReLU):
-        return _Item(name, type(module), WRITES, 0, entries)
+        return ()
+    name, kind = names[module], type(module)
+    if isinstance(module, nn.LayerNorm) or (isinstance(module, nn.GroupNorm) and module.num_groups == 1):
+        return f"{name}, a {kind.__name__}, normalises over its channels"
+    if parametrize.is_parametrized(module) or (isinstance(module, DENSE) and "weight" not in module._parameters):
+        remedy = "remove_parametrizations or remove_spectral_norm of torch.nn.utils helps"
+        return f"the weight of {name} is computed of others; {remedy}"
+    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+        return ()
+    if isinstance(module, ELEMENTWISE):
+        return (_Item(name, kind, WRITES, 0, entries),)
     if isinstance(module, DENSE):
         out = graph.is_out_channel_pruning_fn(item.dep.handler) or _depthwise(module)
-        return _Item(name, type(module), WRITES, 0, entries) if out else _Item(name, type(module), READS, 1, entries)
+        return _ends(name, module, entries, out=out)
     if next(module.parameters(), None) is not None:
-        return f"{name}, a {type(module).__name__}, is no layer that can be sliced"
-    return None
+        return f"{name}, a {kind.__name__}, is no layer that can be sliced"
+    return ()
+
+
+def _ends(name: str, module: nn.Module, entries: Entries, *, out: bool) -> tuple[_Item, ...] | str:
+    """Where the layer `name` writes (`out`) or reads channels: of a transposed convolution the axes are swapped."""
+    kind = type(module)
+    if not isinstance(module, TRANSPOSED) or _depthwise(module):
+        return (_Item(name, kind, WRITES, 0, entries) if out else _Item(name, kind, READS, 1, entries),)
+    if module.groups > 1:
+        return f"{name}, a transposed convolution of {module.groups} groups, is no layer that can be sliced"
+    if not out:
+        return (_Item(name, kind, READS, 0, entries, "weight"),)
+    bias = () if module.bias is None else (_Item(name, kind, WRITES, 0, entries, "bias"),)
+    return (_Item(name, kind, WRITES, 1, entries, "weight"), *bias)
 
 
 def _entries(entries: list[int], channels: list[int]) -> Entries:
@@ -190,12 +216,19 @@ def _entries(entries: list[int], channels: list[int]) -> Entries:
     return found
 
 
+def _outputs(module: nn.Module) -> int:
+    """How many channels or features a layer writes."""
+    n: int = getattr(module, "out_channels" if isinstance(module, CONV) else "out_features")
+    return n
+
+
 def _depthwise(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups == module.out_channels
+    return isinstance(module, CONV) and module.groups > 1 and module.groups == module.out_channels
 
 
 def _positions(piece: Slice, size: int) -> set[int]:
-    return set(piece.layout.positions(range(size), size).tolist()) if piece.axis == 0 else set()
+    writes = piece.axis == 0 or piece.parameter == "weight"
+    return set(piece.layout.positions(range(size), size).tolist()) if writes else set()
 
 
 def _rows(group: Group, module: str) -> set[int]:
@@ -209,6 +242,7 @@ def _normalised(graph: Any, names: dict[nn.Module, str]) -> dict[str, str]:
         # A bias would not scale with the rest.
         if isinstance(module, nn.Conv2d) and module.bias is None and len(node.outputs) == 1:
             norm = node.outputs[0].module
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.weight is not None:
+            batch = isinstance(norm, nn.modules.batchnorm._BatchNorm)
+            if batch and norm.weight is not None and norm.running_mean is not None:
                 found[names[module]] = names[norm]
     return found

@@ -1,14 +1,15 @@
-"""Grouped convolutions: what they read and what they write is pruned by whole groups of theirs.
+"""Grouped convolutions and norms: what they read and what they write is pruned by whole groups of theirs.
 
 A convolution of g groups of a inputs and b outputs each loses a group together with its a inputs and b outputs, which
-is what a depthwise convolution does with a = 1. Convolutions that follow each other share their groups.
+is what a depthwise convolution does with a = 1. Convolutions that follow each other share their groups. A GroupNorm's
+groups are normalised each for itself, so they too go whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import gcd
+from math import gcd, lcm
 
 from torch import nn
 
@@ -17,10 +18,16 @@ from .graph import OUTPUT, Candidate
 
 
 def joined(network: nn.Module, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """`candidates` with those on both sides of a grouped convolution made one, in units of its groups."""
+    """`candidates` with those on both sides of a grouped convolution made one, in units of its groups and of norms'."""
     found = list(candidates)
     for name, module in network.named_modules():
-        if not isinstance(module, nn.Conv2d) or module.groups == 1 or module.groups == module.out_channels:
+        if isinstance(module, nn.GroupNorm):
+            _in_norm_groups(name, module, found)
+        if (
+            not isinstance(module, nn.modules.conv._ConvNd)
+            or module.groups == 1
+            or module.groups == module.out_channels
+        ):
             continue
         before = [each for each in found if any(p.module == name and p.axis == 1 for p in each.group.reads)]
         after = [each for each in found if any(p.module == name and p.axis == 0 for p in each.group.writes)]
@@ -36,7 +43,23 @@ def joined(network: nn.Module, candidates: Sequence[Candidate]) -> list[Candidat
     return found
 
 
-def _joined(name: str, module: nn.Conv2d, before: list[Candidate], after: list[Candidate]) -> Candidate | str:
+def _in_norm_groups(name: str, norm: nn.GroupNorm, candidates: Sequence[Candidate]) -> None:
+    """Make the units of those of `candidates` that `norm` takes whole groups of it, or say why they stay."""
+    each_has = norm.num_channels // norm.num_groups
+    for each in candidates:
+        layouts = [piece.layout for piece in each.group.writes if piece.module == name]
+        width = max((lcm(each_has, layout.inner) // layout.inner for layout in layouts), default=1)
+        starts = [start for layout in layouts for start in layout.starts(each.group.size)]
+        whole = all(start % each_has == 0 for start in starts)
+        if not whole or each.group.size % width or any(layout.inner * width % each_has for layout in layouts):
+            each.reason = each.reason or f"{name}, a GroupNorm, normalises {each_has} channels together"
+        elif width > 1:
+            each.group = _in_units(each.group, width)
+
+
+def _joined(
+    name: str, module: nn.modules.conv._ConvNd, before: list[Candidate], after: list[Candidate]
+) -> Candidate | str:
     n = module.groups
     if len(before) != 1 or len(after) != 1:
         return f"{name}, a convolution of {n} groups, has no one group on either side"

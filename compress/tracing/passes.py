@@ -27,7 +27,8 @@ def checked_example(given: Any) -> tuple[Any, ...]:
             f"{_shown(example)}: must be a tensor with values and no axis of length 0, or a tuple of all arguments; "
             "for example torch.randn(1, 3, 224, 224)"
         ).of("example_input")
-    moved: tuple[Any, ...] = tree_map(lambda x: x.detach().cpu() if isinstance(x, Tensor) else x, example)
+    # A copy: tensors made in inference mode take no part in gradients.
+    moved: tuple[Any, ...] = tree_map(lambda x: x.detach().cpu().clone() if isinstance(x, Tensor) else x, example)
     return moved
 
 

@@ -9,12 +9,12 @@ from torch import nn
 
 
 class Plain(nn.Module):
-    """Two convolutions and a classifier of 4."""
+    """Two convolutions and a classifier."""
 
-    def __init__(self):
+    def __init__(self, classes=4):
         super().__init__()
         self.a, self.norm = nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8)
-        self.b, self.head = nn.Conv2d(8, 6, 3, padding=1), nn.Linear(6, 4)
+        self.b, self.head = nn.Conv2d(8, 6, 3, padding=1), nn.Linear(6, classes)
 
     def first(self, x):
         return torch.relu(self.norm(self.a(x)))

@@ -126,7 +126,13 @@ WRONG_DATA = [
     (TensorDataset(IMAGES[:, :1], LABELS), ": a batch does not fit the network .*3 channels"),
     (TensorDataset(IMAGES.byte(), LABELS), ": a batch does not fit the network"),
     (TensorDataset(IMAGES, LABELS + 1), "Target 4 is out of bounds"),
-    (TensorDataset(IMAGES, LABELS.int()), ": a batch does not fit the network"),
+    (TensorDataset(IMAGES, LABELS.int()), r": a batch does not fit the network \(labels are int32 \[\d+\]\)"),
+    (
+        TensorDataset(IMAGES, torch.eye(4)[LABELS]),
+        r": a batch does not fit the network \(labels are float32 \[\d+, 4\]\)",
+    ),
+    (TensorDataset(IMAGES[:, None], LABELS), r": a batch does not fit the network \(images are float32 \[\d+, 1, 3, 8"),
+    ([{"image": IMAGES[0], "label": 0}] * 96, r": a batch does not fit the network \(a batch is a dict\)"),
     ([(object(), 0)] * 96, ": its items make no batch .* DataLoader with collate_fn"),
     ([(torch.zeros(3, 8, 8 + i % 2), 0) for i in range(96)], ": its items make no batch"),
 ]

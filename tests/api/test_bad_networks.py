@@ -108,6 +108,7 @@ def test_what_pruning_alone_needs_is_one_line(make, words, tmp_path):
         (InADict, r"model = InADict: gives a dict; cross entropy wants logits \[B, classes\]; give loss"),
         (InATuple, "gives a tuple; cross entropy wants"),
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)), r"gives outputs \[2, 4, 8, 8\]"),
+        (lambda: Plain(classes=1), "model = Plain: gives one output, of which cross entropy is always 0; give loss"),
         (lambda: Plain().requires_grad_(False), "no parameter requires a gradient, .*requires_grad_"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_convolution_keeps_whole_groups_or_as_much_of_each():
 
     assert narrowed(Layout(inner=4), 3, 2) == (2, 4, 8)
     assert narrowed(Layout(copies=3), 4, 2) == (3, 6, 6)
-    with pytest.raises(ValueError, match="convolution of 3 groups would have groups of"):
+    with pytest.raises(ValueError, match="layer of 3 groups would have groups of"):
         narrowed(Layout(), 12, 7)
 
 

@@ -1,0 +1,38 @@
+"""What a call from the user's own code may find set in PyTorch, and must leave as it was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def own_surroundings() -> Iterator[None]:
+    """PyTorch as it is at the start of a script, whatever surrounds the call; random generators stay as they are.
+
+    Gradients are taken, tensors are no inference tensors, and new ones are float32. Afterwards the generators of
+    PyTorch (those of GPUs too), NumPy and Python stand where they stood, though training seeds them.
+
+    Example::
+
+        with own_surroundings():
+            torch.manual_seed(0)
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one, which others draw from)
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
