@@ -13,11 +13,18 @@ from torch.nn import functional as F
 KINDS = ("cascade-mask", "cascade", "mask", "faster")
 
 
-def model_section(model: dict[str, Any], kind: str = "cascade-mask", **rcnn: Any) -> dict[str, Any]:
-    """The twin's model section with a shallower backbone, as a detector of `kind`; `rcnn` changes its test_cfg."""
+def model_section(
+    model: dict[str, Any], kind: str = "cascade-mask", *, few: bool = False, **rcnn: Any
+) -> dict[str, Any]:
+    """The twin's model section with a shallower backbone, as a detector of `kind`; `rcnn` changes its test_cfg.
+
+    With `few`, two stages of the backbone and of the cascade and three levels: the same operators, half as often.
+    """
     found = deepcopy(model)
     found["backbone"]["depths"] = [2, 1, 1, 1]
     head = found["roi_head"]
+    if few:
+        _keep_two(found, head)
     if "mask" not in kind:
         head.pop("mask_head"), head.pop("mask_roi_extractor")
     if "cascade" not in kind:
@@ -29,6 +36,17 @@ def model_section(model: dict[str, Any], kind: str = "cascade-mask", **rcnn: Any
     found["test_cfg"]["rpn"] |= {"nms_pre": 256, "max_per_img": 48}
     found["test_cfg"]["rcnn"] |= {"score_thr": 0.05, "max_per_img": 20, **rcnn}
     return found
+
+
+def _keep_two(section: dict[str, Any], head: dict[str, Any]) -> None:
+    two = {"depths": [2, 1], "num_heads": [1, 2], "strides": [4, 2], "out_indices": [0, 1]}
+    section["backbone"] |= two
+    section["neck"] |= {"in_channels": [32, 64], "num_outs": 3}
+    section["rpn_head"]["anchor_generator"]["strides"] = [4, 8, 16]
+    for extractor in ("bbox_roi_extractor", "mask_roi_extractor"):
+        head[extractor]["featmap_strides"] = [4, 8]
+    head |= {"num_stages": 2, "bbox_head": head["bbox_head"][:2], "stage_loss_weights": [1, 0.5]}
+    section["train_cfg"]["rcnn"] = section["train_cfg"]["rcnn"][:2]
 
 
 DENSE_HEADS: dict[str, dict[str, Any]] = {
@@ -131,12 +149,12 @@ def spread(network: Any) -> Any:
     return network.eval()
 
 
-def detector(model: dict[str, Any], kind: str = "cascade-mask", *, seed: int = 0, **rcnn: Any) -> Any:
-    """A detector of `kind` with seeded weights."""
+def detector(model: dict[str, Any], kind: str = "cascade-mask", *, seed: int = 0, **options: Any) -> Any:
+    """A detector of `kind` with seeded weights; `options` are those of `model_section`."""
     from compress.detection import DetectorSpace
 
     torch.manual_seed(seed)
-    return spread(DetectorSpace(num_classes=80, model=model_section(model, kind, **rcnn)).build())
+    return spread(DetectorSpace(num_classes=80, model=model_section(model, kind, **options)).build())
 
 
 def prepared(network: Any, sample: dict[str, Any], size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, Any]:
