@@ -47,7 +47,7 @@ def network(config, samples):
 
 @pytest.fixture(scope="module")
 def file_of(network, tmp_path_factory):
-    """`file_of(form)`: a small cascade with masks; that all of its levels and stages are computed, the graph's tests say."""
+    """`file_of(form)`: a small cascade with masks. That all levels and stages are computed, the graph's tests say."""
     folder = tmp_path_factory.mktemp("files")
     metadata = {"classes": json.dumps([f"class {i}" for i in range(80)])}
 
