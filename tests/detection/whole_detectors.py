@@ -84,9 +84,9 @@ def dense_section(kind: str, **test: Any) -> dict[str, Any]:
     }
 
 
-def query_section(kind: str, *, width: int = 32, **more: Any) -> dict[str, Any]:
-    """The model section of a very small `DINO` or `DeformableDETR` of `width` on the backbone of
-    `dense_section`."""
+def query_section(kind: str, *, width: int = 32, layers: int = 2, **more: Any) -> dict[str, Any]:
+    """The model section of a very small `DINO` or `DeformableDETR` of `width` on the backbone of `dense_section`;
+    `layers` of the decoder."""
     found = dense_section("FCOS")
     found["neck"]["out_channels"] = width
     attention = {"embed_dims": width, "num_heads": 4, "num_levels": 2, "dropout": 0.0}
@@ -97,7 +97,7 @@ def query_section(kind: str, *, width: int = 32, **more: Any) -> dict[str, Any]:
         "num_queries": 24,
         "num_feature_levels": 2,
         "encoder": {"num_layers": 1, "layer_cfg": {**layer, "self_attn_cfg": attention}},
-        "decoder": {"num_layers": 2, "return_intermediate": True, "post_norm_cfg": None}
+        "decoder": {"num_layers": layers, "return_intermediate": True, "post_norm_cfg": None}
         | {"layer_cfg": {**layer, "self_attn_cfg": selves, "cross_attn_cfg": attention}},
         "positional_encoding": {"num_feats": width // 2, "normalize": True},
         "bbox_head": {"type": f"{kind}Head", "num_classes": 80, "embed_dims": width}
