@@ -25,7 +25,8 @@ def quick_matching() -> Iterator[None]:
     from onnxscript.rewriter import MatchResult
     from onnxscript.rewriter.pattern import SimplePatternMatcher
 
-    whole = SimplePatternMatcher.match
+    matcher: Any = SimplePatternMatcher
+    whole = matcher.match
 
     def match(self: Any, model: Any, graph: Any, node: Any, **options: Any) -> Any:
         end = self.pattern.output_nodes[0].op_identifier()  # (domain, operator, overload); None: one of several
@@ -33,8 +34,8 @@ def quick_matching() -> Iterator[None]:
             return MatchResult().fail("The node has another operator.")
         return whole(self, model, graph, node, **options)
 
-    SimplePatternMatcher.match = match
+    matcher.match = match
     try:
         yield
     finally:
-        SimplePatternMatcher.match = whole
+        matcher.match = whole
