@@ -20,7 +20,7 @@ def quick_matching() -> Iterator[None]:
     Example::
 
         with quick_matching():
-            program = torch.onnx.export(model, (images,), dynamo=True)
+            program = torch.onnx.export(model.eval(), (images,), dynamo=True, verbose=False)
     """
     from onnxscript.rewriter import MatchResult
     from onnxscript.rewriter.pattern import SimplePatternMatcher
