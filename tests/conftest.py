@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,8 @@ __all__ = ["baseline", "finished", "prune", "refused", "same_network", "same_run
 
 # Exports make millions of objects that live on: to look for garbage after every 700 takes a tenth of their time.
 gc.set_threshold(100_000, 20, 20)
+imported = 0
+"""Number of modules when the collector was last told to leave alone what is there."""
 
 # No generated example fails because the machine was busy.
 settings.register_profile("any-machine", deadline=None)
@@ -51,6 +54,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     torch.manual_seed(seed_of(item.config))
     keep_registry()
+    leave_imports_alone()
+
+
+def leave_imports_alone() -> None:
+    """Whole collections, before each measurement and by each of MMDetection's data sets, skip what imports brought."""
+    global imported
+    if len(sys.modules) > imported + 200:
+        gc.collect()
+        gc.freeze()
+        imported = len(sys.modules)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before xdist reads the marks, and after the order is made random

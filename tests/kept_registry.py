@@ -1,6 +1,7 @@
-"""The exporter's table of operators, made once a process: torch.onnx makes an equal one for every export.
+"""What the exporter makes anew for every export and makes equal: here once a process.
 
-That takes more than a second, a quarter of what a small network's export takes. Exports only read it.
+Its table of operators takes more than a second, a quarter of what a small network's export takes; to look up a
+thousand operators of C++ thirty times, so that Python knows them, a quarter of a second. Exports only read both.
 """
 
 from __future__ import annotations
@@ -14,3 +15,20 @@ def keep_registry() -> None:
     module = sys.modules.get("torch.onnx._internal.exporter._registration")
     if module is not None and not hasattr(module.ONNXRegistry.from_torchlib, "cache_info"):
         module.ONNXRegistry.from_torchlib = staticmethod(lru_cache(module.ONNXRegistry.from_torchlib))
+        keep_operators()
+
+
+def keep_operators() -> None:
+    """Operators are looked up again where a library has brought more."""
+    import torch
+    from torch._export import utils
+
+    look_up, known = utils._materialize_cpp_cia_ops, []
+
+    def new_ones() -> None:
+        found = torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
+        if found != known:
+            look_up()
+            known[:] = found
+
+    utils._materialize_cpp_cia_ops = new_ones

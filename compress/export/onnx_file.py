@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..plan import Count, Range, UserError, check_settings, replacing
+from .quick_matching import quick_matching
 from .rewriting import rewrite
 
 INPUT_NAME = "images"
@@ -202,7 +203,7 @@ def trace_onnx(
     """
     chatter = io.StringIO()
     try:
-        with contextlib.redirect_stderr(chatter), warnings.catch_warnings():
+        with contextlib.redirect_stderr(chatter), warnings.catch_warnings(), quick_matching():
             warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)  # torchvision's nms
             program = torch.onnx.export(
                 rewrite(network, opset=opset),

@@ -103,6 +103,7 @@ def estimate(
     space = space_of(recipe, size.classes, input_size)
     network = space.build()
     train, tune, method = recipe.train, recipe.finetune, method_of(recipe.search)
+    counts = _counts(recipe, size, processes)  # first: what does not fit is refused at once
     steps = {
         "train": training_footprint(space, train, input_size=input_size),
         "search": None if method.step is None else search_footprint(space, recipe.search, input_size=input_size),
@@ -116,11 +117,8 @@ def estimate(
     for name, footprint in steps.items():
         config = getattr(recipe, name)
         evaluated = forward * (size.judged + size.watched * config.epochs) / processes
-        count = 0
-        if footprint is not None:
-            count = config.epochs * _steps(name, config, size, processes, halves=name == "search" and method.halves)
-        flops = evaluated + (count * footprint.flops if footprint is not None else 0)
-        stages.append(StageEstimate(name, count, flops, flops / (tflops * 1e12) / 3600, footprint))
+        flops = evaluated + (counts[name] * footprint.flops if footprint is not None else 0)
+        stages.append(StageEstimate(name, counts[name], flops, flops / (tflops * 1e12) / 3600, footprint))
     buckets = bytes_of(network.parameters()) if processes > 1 else 0
     disk = _disk(bytes_of(state_of(network)), *steps.values())
     return Estimate(tuple(stages), size, processes, tflops, measured, buckets, disk)
@@ -132,6 +130,16 @@ def _size(recipe: Recipe) -> DataSize:
     except UserError as error:
         said = error.of("root").under("data").at("recipe")
         raise UserError(f"{said}; or give --train-images, --val-images and --classes") from None
+
+
+def _counts(recipe: Recipe, size: DataSize, processes: int) -> dict[str, int]:
+    """Steps of each stage; a search without steps has none."""
+    method, counts = method_of(recipe.search), {"search": 0}
+    for name in ("train", "search", "finetune"):
+        config, searches = getattr(recipe, name), name == "search"
+        if not searches or method.step is not None:
+            counts[name] = config.epochs * _steps(name, config, size, processes, halves=searches and method.halves)
+    return counts
 
 
 def _steps(section: str, config: TrainConfig | SearchConfig, size: DataSize, processes: int, *, halves: bool) -> int:

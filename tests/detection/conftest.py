@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ def scope():
     from mmengine.registry import DefaultScope
 
     with DefaultScope.overwrite_default_scope("mmdet"):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _metafiles_once():
+    """MMEngine reads a hundred of MMDetection's YAML files wherever a config has a base in it: here once a process."""
+    from mmengine.config import utils
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "load", lru_cache(utils.load))
         yield
 
 

@@ -62,7 +62,7 @@ def test_an_image_that_fills_the_input_has_no_padding():
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
-        ("DeformableDETR", {}),
+        ("DeformableDETR", {"layers": 1}),
         pytest.param("DINO", {}, marks=pytest.mark.slow),
         pytest.param("DeformableDETR", TWO_STAGE, marks=pytest.mark.slow),
     ],

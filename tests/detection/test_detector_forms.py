@@ -35,7 +35,7 @@ SIZE = (96, 128)
 @pytest.fixture(scope="module")
 def network(config):
     """A small Faster R-CNN and its space."""
-    space = DetectorSpace(num_classes=80, model=model_section(config.model.to_dict(), "faster"))
+    space = DetectorSpace(num_classes=80, model=model_section(config.model.to_dict(), "faster", few=True))
     torch.manual_seed(0)
     return spread(space.build()), space
 

@@ -13,11 +13,18 @@ from torch.nn import functional as F
 KINDS = ("cascade-mask", "cascade", "mask", "faster")
 
 
-def model_section(model: dict[str, Any], kind: str = "cascade-mask", **rcnn: Any) -> dict[str, Any]:
-    """The twin's model section with a shallower backbone, as a detector of `kind`; `rcnn` changes its test_cfg."""
+def model_section(
+    model: dict[str, Any], kind: str = "cascade-mask", *, few: bool = False, **rcnn: Any
+) -> dict[str, Any]:
+    """The twin's model section with a shallower backbone, as a detector of `kind`; `rcnn` changes its test_cfg.
+
+    With `few`, two stages of the backbone and of the cascade and three levels: the same operators, half as often.
+    """
     found = deepcopy(model)
     found["backbone"]["depths"] = [2, 1, 1, 1]
     head = found["roi_head"]
+    if few:
+        _keep_two(found, head)
     if "mask" not in kind:
         head.pop("mask_head"), head.pop("mask_roi_extractor")
     if "cascade" not in kind:
@@ -29,6 +36,17 @@ def model_section(model: dict[str, Any], kind: str = "cascade-mask", **rcnn: Any
     found["test_cfg"]["rpn"] |= {"nms_pre": 256, "max_per_img": 48}
     found["test_cfg"]["rcnn"] |= {"score_thr": 0.05, "max_per_img": 20, **rcnn}
     return found
+
+
+def _keep_two(section: dict[str, Any], head: dict[str, Any]) -> None:
+    two = {"depths": [2, 1], "num_heads": [1, 2], "strides": [4, 2], "out_indices": [0, 1]}
+    section["backbone"] |= two
+    section["neck"] |= {"in_channels": [32, 64], "num_outs": 3}
+    section["rpn_head"]["anchor_generator"]["strides"] = [4, 8, 16]
+    for extractor in ("bbox_roi_extractor", "mask_roi_extractor"):
+        head[extractor]["featmap_strides"] = [4, 8]
+    head |= {"num_stages": 2, "bbox_head": head["bbox_head"][:2], "stage_loss_weights": [1, 0.5]}
+    section["train_cfg"]["rcnn"] = section["train_cfg"]["rcnn"][:2]
 
 
 DENSE_HEADS: dict[str, dict[str, Any]] = {
@@ -66,9 +84,9 @@ def dense_section(kind: str, **test: Any) -> dict[str, Any]:
     }
 
 
-def query_section(kind: str, *, width: int = 32, **more: Any) -> dict[str, Any]:
-    """The model section of a very small `DINO` or `DeformableDETR` of `width` on the backbone of
-    `dense_section`."""
+def query_section(kind: str, *, width: int = 32, layers: int = 2, **more: Any) -> dict[str, Any]:
+    """The model section of a very small `DINO` or `DeformableDETR` of `width` on the backbone of `dense_section`;
+    `layers` of the decoder."""
     found = dense_section("FCOS")
     found["neck"]["out_channels"] = width
     attention = {"embed_dims": width, "num_heads": 4, "num_levels": 2, "dropout": 0.0}
@@ -79,7 +97,7 @@ def query_section(kind: str, *, width: int = 32, **more: Any) -> dict[str, Any]:
         "num_queries": 24,
         "num_feature_levels": 2,
         "encoder": {"num_layers": 1, "layer_cfg": {**layer, "self_attn_cfg": attention}},
-        "decoder": {"num_layers": 2, "return_intermediate": True, "post_norm_cfg": None}
+        "decoder": {"num_layers": layers, "return_intermediate": True, "post_norm_cfg": None}
         | {"layer_cfg": {**layer, "self_attn_cfg": selves, "cross_attn_cfg": attention}},
         "positional_encoding": {"num_feats": width // 2, "normalize": True},
         "bbox_head": {"type": f"{kind}Head", "num_classes": 80, "embed_dims": width}
@@ -131,12 +149,12 @@ def spread(network: Any) -> Any:
     return network.eval()
 
 
-def detector(model: dict[str, Any], kind: str = "cascade-mask", *, seed: int = 0, **rcnn: Any) -> Any:
-    """A detector of `kind` with seeded weights."""
+def detector(model: dict[str, Any], kind: str = "cascade-mask", *, seed: int = 0, **options: Any) -> Any:
+    """A detector of `kind` with seeded weights; `options` are those of `model_section`."""
     from compress.detection import DetectorSpace
 
     torch.manual_seed(seed)
-    return spread(DetectorSpace(num_classes=80, model=model_section(model, kind, **rcnn)).build())
+    return spread(DetectorSpace(num_classes=80, model=model_section(model, kind, **options)).build())
 
 
 def prepared(network: Any, sample: dict[str, Any], size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, Any]:

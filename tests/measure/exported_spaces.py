@@ -8,7 +8,7 @@ from compress.measure.graphs import WidthGraphs
 from compress.measure.networks import timing_network
 from compress.spaces import MobileNetV2Space, PreResNetSpace, SwinSpace, VitSpace
 
-SHALLOW = {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
+SHALLOW = {"window_size": 4, "embed_dim": 24, "depths": (2, 1), "num_heads": (1, 2)}
 
 SHALLOWER = {**SHALLOW, "depths": (1, 1)}
 

@@ -161,6 +161,7 @@ def made_for(example: str, folder: Path) -> dict[str, Callable[[], Any]]:
         "export.divergence:first_divergence": {"model": lambda: network(1)},
         "export.onnx_file:export_onnx": arrays | {"model": smallest},
         "export.onnx_file:onnx_graph": {"model": smallest},
+        "export.quick_matching:quick_matching": {"model": smallest},
         "export.session:onnx_session": arrays,
         "export.session:run_session": arrays, "measure.networks:WidthNetworks": networks,
         "measure.ort_profiling:ProfiledSession": arrays | {"path": lambda: widths_of(folder).unpruned},

@@ -42,7 +42,7 @@ class GivenContext(ImageContext):
 
 def test_no_checkpoint_and_no_summary_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECORDS, "given", RecordKind("compress.prune"))
-    recipe = load_recipe(RECIPE, ["space.depth=11", "data.limit=30"])
+    recipe = load_recipe(RECIPE, ["space.depth=11", "data.limit=30", "measure.before_finetune=False"])
     space, budget = PreResNetSpace(11, 10), Budget("macs_ratio", 0.5)
     torch.manual_seed(0)
     context = GivenContext(recipe, TerminalProgress(quiet=True), budget=budget, given=(space.build(), space))

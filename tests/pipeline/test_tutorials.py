@@ -17,11 +17,13 @@ FOREIGN = "foreign_checkpoint.md"
 
 
 def test_your_own_model(tmp_path, monkeypatch, capsys):
-    few = [*QUICK, "data.limit=200"]
+    few = [*QUICK, "data.limit=200", "measure.before_finetune=False"]  # that is two more exports: test_never_slower.py
     follow("your_own_model.md", tmp_path, monkeypatch, {"train": few, "prune": few})
     summary = json.loads((tmp_path / "runs/small/summary.json").read_text())
     assert 0.3 < summary["macs"]["after"] / summary["macs"]["before"] <= 0.5
     assert (tmp_path / "small_int8.onnx").exists()
+    timing = json.loads((tmp_path / "runs/small/latency.json").read_text())
+    assert len(timing["backends"]["onnxruntime"]["layers"]) > 5
     printed = capsys.readouterr().out
     for line in ("stem.0 32", "blocks.1.conv.0 64", "torch.Size([1, 10])"):
         assert line in printed
