@@ -71,7 +71,8 @@ class Rounds:
         """What is left of `before` when the limits are met to a `share`."""
         self.progress.announce("search")
         job = self._job(folder, "search")
-        found = search(before.network, before.space, self.task, self.search, job, evaluate=self.figures)
+        figures = None if self.validation is None else self.figures
+        found = search(before.network, before.space, self.task, self.search, job, evaluate=figures)
         scores = before.plan.spread(found.scores)
         plan = plan_for(
             self.space,

@@ -94,9 +94,7 @@ def score(
     with scratch() as folder, TerminalProgress(quiet=quiet) as progress:
         progress.announce("search")
         job = Job(folder, folder / "metrics.jsonl", "search", seed, progress)
-        found = searching.search(
-            subject.network, subject.space, subject.task, subject.search, job, evaluate=lambda network: {}
-        )
+        found = searching.search(subject.network, subject.space, subject.task, subject.search, job)
     return Scored(found.scores, found.network.eval(), subject.space, subject.left, subject.task.input_size)
 
 

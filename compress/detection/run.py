@@ -165,6 +165,11 @@ class DetectionContext(NetworkContext):
             )
         return evaluate_file(self, source, threads=threads)
 
+    @property
+    def watches(self) -> bool:
+        """Whether `data.watch` asks for images."""
+        return self.recipe.data.watch > 0
+
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Box AP on `data.watch` validation and training images."""
         n = self.recipe.data.watch

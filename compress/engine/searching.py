@@ -50,12 +50,12 @@ def search(
     config: SearchConfig,
     job: Job,
     *,
-    evaluate: Callable[[nn.Module], dict[str, float]],
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
 ) -> Found:
     """Search `space` from the weights of `network` (unchanged) for `task`, on its training data D.
 
-    Methods that halve D use its two halves; an epoch passes over both once. `evaluate` gives the
-    figures of a network for the metrics rows. Scorers that need no search return at once. Raises UserError, before
+    Methods that halve D use its two halves; an epoch passes over both once. `evaluate` gives the figures of a network
+    for the metrics rows; None: there are none. Scorers that need no search return at once. Raises UserError, before
     anything is trained, for a latency table that is not this network's.
     """
     method = method_of(config)
@@ -72,8 +72,12 @@ def search(
         loop = {"type": PairLoop, "max_epochs": config.epochs, "auxiliary": lambda: loaders[1]}
     optimizers = model.optimizers()
 
-    def watched() -> nn.Module:
-        return handed_over(model, space, loaders, batches=WATCHED) if model.averaged else model.watched()
+    def figures() -> dict[str, float]:
+        if evaluate is None:
+            return {}
+        if model.averaged and model.source.gating() is not None:  # else the mean is no network without its source
+            return evaluate(handed_over(model, space, loaders, batches=WATCHED))
+        return evaluate(model.watched())
 
     run(
         model,
@@ -83,7 +87,7 @@ def search(
         loop=loop,
         optimizers=optimizers,
         schedule={name: task.schedule(config) for name in optimizers.optim_wrappers},
-        evaluate=lambda: {**evaluate(watched()), **_score_figures(model.scores())},
+        evaluate=lambda: {**figures(), **_score_figures(model.scores())},
         seeded=[*loaders[1:], model],
         wrapped_as="AveragedSearch",
         hooks=[EqualScores(model)] if get_world_size() > 1 else [],

@@ -52,6 +52,11 @@ class ImageContext(NetworkContext):
         """Cross entropy on the training images."""
         return Classification(self.data)
 
+    @property
+    def watches(self) -> bool:
+        """Whether images are set aside."""
+        return self.data.val is not None
+
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Top-1 in percent and loss on the images for that, if there are any: never on test images."""
         return self._figures(network, self.data.val)

@@ -163,6 +163,11 @@ class NetworkContext(RunContext):
     def task(self) -> Task:
         """What the search trains for."""
 
+    @property
+    @abstractmethod
+    def watches(self) -> bool:
+        """Whether there is anything to evaluate after an epoch."""
+
     @abstractmethod
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Figures of `network` after an epoch, computed on the device; it stays where it was."""

@@ -44,7 +44,8 @@ def load(c: NetworkContext, figures: Figures) -> None:
 def run_search(c: NetworkContext, figures: Figures) -> None:
     """baseline, or what the round before left of it -> scores.safetensors, searched.safetensors."""
     network, space, _ = load_model(c.folder / "baseline" if c.before is None else c.before / "model")
-    found = search(network, space, c.task, c.recipe.search, c.job("search"), evaluate=c.watch)
+    watch = c.watch if c.watches else None
+    found = search(network, space, c.task, c.recipe.search, c.job("search"), evaluate=watch)
     figures.update(c.evaluate(found.network), info=found.info)
     if is_main_process():
         save_scores(c.folder / SCORES, c.earlier.spread(found.scores))
