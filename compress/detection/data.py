@@ -20,8 +20,9 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..engine.data import Side
-from ..engine.loaders import quiet_worker
+from ..engine.loaders import in_one_line, quiet_worker
 from ..plan import Range, UserError, Workers, check_settings, read_stored
+from ..plan.errors import reason
 from .coco_file import MOST_BYTES, InstancesFile
 from .config_file import move_data
 from .datasets import (
@@ -34,6 +35,7 @@ from .datasets import (
     images_of,
     kind_of,
 )
+from .loading import name_images
 from .sizes import scale_of
 
 
@@ -146,8 +148,15 @@ class CocoData:
             DefaultScope.overwrite_default_scope("mmdet"),
             contextlib.redirect_stdout(io.StringIO()),  # pycocotools prints what it does
         ):
-            dataset = DATASETS.build(deepcopy(config))
-            dataset.full_init()
+            try:
+                dataset = DATASETS.build(deepcopy(config))
+                dataset.full_init()
+            except ValueError as error:  # NumPy's, of no image at all
+                raise UserError(
+                    f"data.root: {annotations_of(next(datasets_in(config)))}: no image is left for its data set ({reason(error)}); check "
+                    "filter_cfg of the config, which leaves out images without objects and those below min_size"
+                ) from None
+        name_images(dataset)
         if self.settings.limit is not None and self.settings.limit < len(dataset):
             chosen = evenly(len(dataset), self.settings.limit)
             return Subset(dataset, chosen) if kind_of(config) in WRAPPERS else dataset.get_subset(chosen)
@@ -181,6 +190,9 @@ def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[st
             f"data.root: {file} has {len(names)} categories, the model's heads have {n}; set num_classes of the "
             "config's heads (and metainfo.classes) to the data's"
         )
+    if all(annotation.get("iscrowd") for annotation in value["annotations"]):
+        use = "nothing to train on" if side == "train" else "nothing that AP is of"
+        raise UserError(f"data.root: {file} has no object, crowds not counted: {use}; give a file with annotations")
     if names != list(classes):
         # MMDetection would leave out the categories of other names, and number the others in the file's order.
         odd = next((i for i, pair in enumerate(zip(names, classes, strict=False)) if len(set(pair)) > 1), n - 1)
@@ -256,7 +268,7 @@ class EpochLoader:
             generator=torch.Generator(),
             worker_init_fn=quiet_worker,
         )
-        yield from loader
+        yield from in_one_line(iter(loader))
 
 
 class Augmented(Dataset[Any]):

@@ -15,6 +15,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
+from ..engine.loaders import in_one_line
 from ..plan import UserError
 
 STATS = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")
@@ -41,7 +42,7 @@ def detect(network: Any, dataset: Any, *, num_workers: int = 0) -> Detections:
     loader: DataLoader[Any] = DataLoader(dataset, batch_size=1, num_workers=num_workers, collate_fn=pseudo_collate)
     found = Detections([])
     category_ids = dataset.cat_ids
-    for batch in loader:
+    for batch in in_one_line(iter(loader)):
         for sample in network.test_step(batch):
             found.image_ids.append(sample.img_id)
             add_detections(found, sample.img_id, sample.pred_instances, category_ids)
