@@ -23,7 +23,7 @@ from ..engine.data import Side
 from ..engine.loaders import in_one_line, quiet_worker
 from ..plan import Range, UserError, Workers, check_settings, read_stored
 from ..plan.errors import reason
-from .coco_file import MOST_BYTES, InstancesFile
+from .coco_file import MOST_BYTES, InstancesFile, lacks_mask
 from .config_file import move_data
 from .datasets import (
     WRAPPERS,
@@ -152,9 +152,10 @@ class CocoData:
                 dataset = DATASETS.build(deepcopy(config))
                 dataset.full_init()
             except ValueError as error:  # NumPy's, of no image at all
+                file = annotations_of(next(datasets_in(config)))
                 raise UserError(
-                    f"data.root: {annotations_of(next(datasets_in(config)))}: no image is left for its data set ({reason(error)}); check "
-                    "filter_cfg of the config, which leaves out images without objects and those below min_size"
+                    f"data.root: {file}: no image is left ({reason(error)}); check its filter_cfg, which leaves out "
+                    "images without objects and those below min_size"
                 ) from None
         name_images(dataset)
         if self.settings.limit is not None and self.settings.limit < len(dataset):
@@ -178,12 +179,13 @@ def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[st
     except UserError as error:
         raise error.at("data.root") from None
     names = [category["name"] for category in value["categories"]]
-    masks = all("segmentation" in annotation for annotation in value["annotations"])
     check_images(images, [image["file_name"] for image in value["images"]], file=file, side=side)
-    if ("mask_head" in model.get("roi_head", {}) or "panoptic_head" in model) and not masks:
+    masks = "mask_head" in model.get("roi_head", {}) or "panoptic_head" in model
+    if masks and (bare := [each["id"] for each in value["annotations"] if lacks_mask(each)]):
         raise UserError(
-            f"data.root: annotations of {file} have no 'segmentation', which the model's mask head is trained on; use "
-            "COCO's instances files, or a detector without masks"
+            f"data.root: annotations of {file}, {len(bare)} such as {bare[0]}, have no 'segmentation', which the "
+            "model's mask head is trained on: polygons or run lengths; use COCO's instances files, or a detector "
+            "without masks"
         )
     if (n := head_classes(model)) != len(names):
         raise UserError(

@@ -119,8 +119,17 @@ def _evaluated(truth: Any, entries: list[dict[str, Any]], kind: str, image_ids: 
 
 @lru_cache(maxsize=4)
 def _truth(annotations: str, changed_ns: int) -> Any:
-    """The parsed file `annotations`, as it is since `changed_ns`; an evaluation after every epoch reads it once."""
-    return _quietly(_coco().COCO, annotations)
+    """The parsed file `annotations`, as it is since `changed_ns`; an evaluation after every epoch reads it once.
+
+    Its objects are numbered from 1, because pycocotools takes what matches number 0 for a detection of nothing, and
+    those that do not say it are no crowds.
+    """
+    truth = _quietly(_coco().COCO, annotations)
+    for number, annotation in enumerate(truth.dataset["annotations"], start=1):
+        annotation["id"] = number
+        annotation.setdefault("iscrowd", 0)
+    _quietly(truth.createIndex)
+    return truth
 
 
 def _has_masks(truth: Any) -> bool:

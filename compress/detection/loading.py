@@ -23,10 +23,11 @@ class NamingPipeline:
         self.transforms = pipeline.transforms
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """What the steps make of an image's description; None: the data set takes another image."""
         told: Mapping[str, Any] = dict(results)
         found: dict[str, Any] | None = results
         for step in self.transforms:
-            if found is None:  # as MMEngine has it: the data set takes another image
+            if found is None:
                 return None
             found = _loaded(step, found, told) if isinstance(step, _loading()) else _changed(step, found, told)
         return found
