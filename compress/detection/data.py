@@ -20,9 +20,10 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..engine.data import Side
-from ..engine.loaders import quiet_worker
+from ..engine.loaders import in_one_line, quiet_worker
 from ..plan import Range, UserError, Workers, check_settings, read_stored
-from .coco_file import MOST_BYTES, InstancesFile
+from ..plan.errors import reason
+from .coco_file import MOST_BYTES, InstancesFile, lacks_mask
 from .config_file import move_data
 from .datasets import (
     WRAPPERS,
@@ -34,6 +35,7 @@ from .datasets import (
     images_of,
     kind_of,
 )
+from .loading import name_images
 from .sizes import scale_of
 
 
@@ -146,8 +148,16 @@ class CocoData:
             DefaultScope.overwrite_default_scope("mmdet"),
             contextlib.redirect_stdout(io.StringIO()),  # pycocotools prints what it does
         ):
-            dataset = DATASETS.build(deepcopy(config))
-            dataset.full_init()
+            try:
+                dataset = DATASETS.build(deepcopy(config))
+                dataset.full_init()
+            except ValueError as error:  # NumPy's, of no image at all
+                file = annotations_of(next(datasets_in(config)))
+                raise UserError(
+                    f"data.root: {file}: no image is left ({reason(error)}); check its filter_cfg, which leaves out "
+                    "images without objects and those below min_size"
+                ) from None
+        name_images(dataset)
         if self.settings.limit is not None and self.settings.limit < len(dataset):
             chosen = evenly(len(dataset), self.settings.limit)
             return Subset(dataset, chosen) if kind_of(config) in WRAPPERS else dataset.get_subset(chosen)
@@ -169,18 +179,22 @@ def check_annotations(file: Path, images: Path, model: Any, classes: Sequence[st
     except UserError as error:
         raise error.at("data.root") from None
     names = [category["name"] for category in value["categories"]]
-    masks = all("segmentation" in annotation for annotation in value["annotations"])
     check_images(images, [image["file_name"] for image in value["images"]], file=file, side=side)
-    if ("mask_head" in model.get("roi_head", {}) or "panoptic_head" in model) and not masks:
+    masks = "mask_head" in model.get("roi_head", {}) or "panoptic_head" in model
+    if masks and (bare := [each["id"] for each in value["annotations"] if lacks_mask(each)]):
         raise UserError(
-            f"data.root: annotations of {file} have no 'segmentation', which the model's mask head is trained on; use "
-            "COCO's instances files, or a detector without masks"
+            f"data.root: annotations of {file}, {len(bare)} such as {bare[0]}, have no 'segmentation', which the "
+            "model's mask head is trained on: polygons or run lengths; use COCO's instances files, or a detector "
+            "without masks"
         )
     if (n := head_classes(model)) != len(names):
         raise UserError(
             f"data.root: {file} has {len(names)} categories, the model's heads have {n}; set num_classes of the "
             "config's heads (and metainfo.classes) to the data's"
         )
+    if all(annotation.get("iscrowd") for annotation in value["annotations"]):
+        use = "nothing to train on" if side == "train" else "nothing that AP is of"
+        raise UserError(f"data.root: {file} has no object, crowds not counted: {use}; give a file with annotations")
     if names != list(classes):
         # MMDetection would leave out the categories of other names, and number the others in the file's order.
         odd = next((i for i, pair in enumerate(zip(names, classes, strict=False)) if len(set(pair)) > 1), n - 1)
@@ -256,7 +270,7 @@ class EpochLoader:
             generator=torch.Generator(),
             worker_init_fn=quiet_worker,
         )
-        yield from loader
+        yield from in_one_line(iter(loader))
 
 
 class Augmented(Dataset[Any]):

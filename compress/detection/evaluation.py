@@ -15,6 +15,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
+from ..engine.loaders import in_one_line
 from ..plan import UserError
 
 STATS = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")
@@ -41,7 +42,7 @@ def detect(network: Any, dataset: Any, *, num_workers: int = 0) -> Detections:
     loader: DataLoader[Any] = DataLoader(dataset, batch_size=1, num_workers=num_workers, collate_fn=pseudo_collate)
     found = Detections([])
     category_ids = dataset.cat_ids
-    for batch in loader:
+    for batch in in_one_line(iter(loader)):
         for sample in network.test_step(batch):
             found.image_ids.append(sample.img_id)
             add_detections(found, sample.img_id, sample.pred_instances, category_ids)
@@ -118,8 +119,17 @@ def _evaluated(truth: Any, entries: list[dict[str, Any]], kind: str, image_ids: 
 
 @lru_cache(maxsize=4)
 def _truth(annotations: str, changed_ns: int) -> Any:
-    """The parsed file `annotations`, as it is since `changed_ns`; an evaluation after every epoch reads it once."""
-    return _quietly(_coco().COCO, annotations)
+    """The parsed file `annotations`, as it is since `changed_ns`; an evaluation after every epoch reads it once.
+
+    Its objects are numbered from 1, because pycocotools takes what matches number 0 for a detection of nothing, and
+    those that do not say it are no crowds.
+    """
+    truth = _quietly(_coco().COCO, annotations)
+    for number, annotation in enumerate(truth.dataset["annotations"], start=1):
+        annotation["id"] = number
+        annotation.setdefault("iscrowd", 0)
+    _quietly(truth.createIndex)
+    return truth
 
 
 def _has_masks(truth: Any) -> bool:

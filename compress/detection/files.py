@@ -19,6 +19,7 @@ from ..plan import UserError
 from ..plan.kinds import Side
 from ..spaces import load_model
 from .evaluation import Detections, add_detections, average_precision, detect
+from .export.convert import preprocessing_of
 from .export.parity import repeated
 from .sizes import inside, shown_within
 from .stages import detector_feed
@@ -32,8 +33,8 @@ def evaluate_file(c: DetectionContext, source: str | Path, *, threads: int) -> d
 
     An exported detector's images are scaled as its metadata say; those that lie or stand the other way go to the file
     for these beside it (`other_form`). Returns `backend`, `dataset`, `evaluated_on`, `n_images` and what
-    `average_precision` gives. Raises UserError for another kind of file, for one of other classes, for images that are
-    larger than the files take, for files of two networks, and for an engine where there is no GPU.
+    `average_precision` gives. Raises UserError for another kind of file, for one of other classes or pixels, for images
+    that are larger than the files take, for files of two networks, and for an engine where there is no GPU.
 
     Example::
 
@@ -42,6 +43,7 @@ def evaluate_file(c: DetectionContext, source: str | Path, *, threads: int) -> d
     source = Path(source)
     if source.suffix in (".onnx", ".engine"):
         exported = open_forms(source, threads=threads, trust=c.trust)
+        check_made_for(exported[0], c)
         dataset, backend = shown_within(c.data, exported[0].scale), exported[0].backend
         found = detect_exported(exported, dataset, c)
     else:
@@ -59,6 +61,10 @@ def evaluate_file(c: DetectionContext, source: str | Path, *, threads: int) -> d
     }
 
 
+PIXELS = ("channel_order", "mean", "std", "pad_value")
+"""What `preprocessing` of a file says of pixels, whatever its size."""
+
+
 class Exported(NamedTuple):
     """A whole detector in a file: `batch` images of `size` (height, width; None: any) of one call, the `scale` (long,
     short) of its images and the SHA-256 of its `weights`, where it tells them; `run` by names of inputs and outputs."""
@@ -69,6 +75,8 @@ class Exported(NamedTuple):
     size: tuple[int, int] | None
     scale: list[int] | None
     weights: str | None
+    classes: list[str] | None
+    preprocessing: dict[str, Any]
     run: Callable[[Mapping[str, np.ndarray]], Mapping[str, Tensor]]
 
 
@@ -77,6 +85,20 @@ class Told(TypedDict):
 
     scale: NotRequired[Annotated[list[Side], Len(2, 2)] | None]
     weights_sha256: NotRequired[str]
+
+
+def check_made_for(exported: Exported, c: DetectionContext) -> None:
+    """UserError unless a file has the classes, and scales pixels as the network, of the run context `c`."""
+    if exported.classes not in (None, list(c.data.classes)):
+        raise UserError(
+            f"{exported.path}: has other classes than {c.data.name} as the recipe reads it; give its recipe"
+        )
+    told, own = exported.preprocessing, preprocessing_of(c.full_space.empty(), (3, *c.recipe.data.input_size), None)
+    if odd := [key for key in PIXELS if key in told and told[key] != own[key]]:
+        raise UserError(
+            f"{exported.path}: made for {odd[0]} = {told[odd[0]]}, and data_preprocessor of the recipe's space.config "
+            f"has {own[odd[0]]}; give its recipe"
+        )
 
 
 def open_forms(path: Path, *, threads: int, trust: bool) -> list[Exported]:
@@ -114,13 +136,14 @@ def open_detector(path: Path, *, threads: int, trust: bool) -> Exported:
 
     if list(shapes) != ["images", "image_size"]:
         raise UserError(f"{path}: no detector of this project; `nncompress prune` leaves one as model.onnx")
-    how, settings = (
-        entry_value(f"{path}: metadata entry {name}", metadata.get(name, "{}"), Told, "export the detector again")
-        for name in ("preprocessing", "detector")
+    kinds = {"preprocessing": Told, "detector": Told, "classes": list[str] | None}
+    how, settings, classes = (
+        entry_value(f"{path}: metadata entry {name}", metadata.get(name, empty), kind, "export the detector again")
+        for (name, kind), empty in zip(kinds.items(), ("{}", "{}", "null"), strict=True)
     )
     batch, _, height, width = shapes["images"]
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
-    return Exported(path, backend, batch, size, how.get("scale"), settings.get("weights_sha256"), run)
+    return Exported(path, backend, batch, size, how.get("scale"), settings.get("weights_sha256"), classes, how, run)
 
 
 def detect_exported(exported: Sequence[Exported], dataset: Any, c: DetectionContext) -> Detections:

@@ -7,10 +7,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from ..export.forms import Size, orientation
 from ..plan import UserError
+from .loading import unsized
 
 if TYPE_CHECKING:
     from .data import CocoData
@@ -71,7 +73,10 @@ def shown_size(dataset: Any, size: Size) -> Size:
     results: dict[str, Any] = {"img": np.zeros(size, np.uint8), "img_shape": size, "ori_shape": size}
     steps: list[Any] = [step for step in dataset.pipeline.transforms if isinstance(step, _resizing())]
     for step in steps:
-        results = step(results)
+        try:
+            results = step(results)
+        except cv2.error as error:
+            raise unsized("an image", step, size, error) from None
     height, width = results["img"].shape[:2]
     return int(height), int(width)
 

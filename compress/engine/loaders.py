@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from multiprocessing import current_process
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
@@ -17,6 +17,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from ..plan import UserError, Workers, check_setting
 from .datasets import ImageSplit
 from .sampling import EpochSampler, stream_keys
+
+T = TypeVar("T")
 
 
 class ImageLoader(DataLoader):
@@ -43,14 +45,19 @@ class ImageLoader(DataLoader):
             self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        try:
-            yield from super().__iter__()
-            return
-        except UserError as error:
-            message = str(error).rstrip().rsplit("UserError: ", 1)[-1]  # a worker's is wrapped in its traceback
-            # The traceback and its frames keep the workers in a reference cycle, which takes 5 s to collect.
-            error.with_traceback(None)
-        raise UserError(message)
+        yield from in_one_line(super().__iter__())
+
+
+def in_one_line(batches: Iterator[T]) -> Iterator[T]:
+    """What a DataLoader gives; the UserError of one of its workers as the line that it was there."""
+    try:
+        yield from batches
+        return
+    except UserError as error:
+        message = str(error).rstrip().rsplit("UserError: ", 1)[-1]  # a worker's is wrapped in its traceback
+        # The traceback and its frames keep the workers in a reference cycle, which takes 5 s to collect.
+        error.with_traceback(None)
+    raise UserError(message)
 
 
 def quiet_worker(number: int) -> None:

@@ -29,7 +29,7 @@ def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple
     _, height, width = how["input_size"] or (3, math.inf, math.inf)
     long, short = how.get("scale") or ((math.inf, math.inf) if how["input_size"] else (max(h, w), min(h, w)))
     factor = min(height / h, width / w, long / max(h, w), short / min(h, w))
-    h_new, w_new = int(h * factor + 0.5), int(w * factor + 0.5)
+    h_new, w_new = (max(1, int(side * factor + 0.5)) for side in (h, w))
     if how["input_size"] is None:  # the file takes any size, of these steps
         height, width = (n + -n % how["size_divisor"] for n in (h_new, w_new))
     scaled = cv2.resize(image, (w_new, h_new), interpolation=cv2.INTER_LINEAR).astype(np.float32)

@@ -55,3 +55,15 @@ def test_masks_that_cannot_be_written_are_an_error(tmp_path, capsys):
         script["show"](found, {}, SimpleNamespace(score=0.3, masks=str(file)))
     assert end.value.code == 2
     assert capsys.readouterr().err == f"error: --masks {file}: cannot be written (No such file or directory)\n"
+
+
+@pytest.mark.parametrize("shape", [(2, 1000), (1000, 2), (1, 1)])
+@pytest.mark.parametrize("size", [[3, 96, 128], None])
+def test_a_thread_of_an_image_keeps_a_pixel_of_each_side(shape, size):
+    how = {"input_size": size, "size_divisor": 32, "scale": [128, 96], "channel_order": "RGB", "pad_value": 0.0}
+    images, image_size, (scale_x, scale_y) = runpy.run_path(str(SCRIPT))["prepare"](
+        np.zeros((*shape, 3), np.uint8), {**how, "mean": [0.0] * 3, "std": [1.0] * 3}
+    )
+    assert (images.shape[2] % 32, images.shape[3] % 32) == (0, 0)
+    assert image_size.min() >= 1
+    assert (image_size[0] / shape).tolist() == pytest.approx([scale_y, scale_x])

@@ -153,11 +153,24 @@ def test_images_that_are_missing_are_named(broken):
     )
 
 
-def test_a_mask_head_needs_masks(broken):
+@pytest.mark.parametrize("mask", [None, [], "polygon", [1.0, 2.0, 3.0], {"counts": "a"}])
+def test_a_mask_head_needs_masks(broken, mask):
     def change(value):
-        del value["annotations"][2]["segmentation"]
+        value["annotations"][2]["segmentation"] = mask
 
-    broken(change, r"have no 'segmentation', which the model's mask head is trained on")
+    broken(change, r", 1 such as 3, have no 'segmentation', which the model's mask head is trained on")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda entry: entry.pop("id"), r"annotations\.1\.id is missing"),
+        (lambda entry: entry.pop("area"), r"annotations\.1\.area is missing"),
+        (lambda entry: entry.update(id=1), "annotations must have ids that differ"),
+    ],
+)
+def test_what_mmdetection_reads_of_an_object_is_there(broken, change, says):
+    broken(lambda value: change(value["annotations"][1]), says)
 
 
 def test_the_number_of_categories_is_the_heads(broken):

@@ -67,6 +67,18 @@ def test_perfect_detections_give_100(file):
     assert {own["bbox_mAP"] for own in figures["per_category"].values()} == {100.0, None}
 
 
+def test_objects_are_numbered_from_0_or_in_any_order(file, tmp_path):
+    """pycocotools takes what matches object 0 for a detection of nothing: AP would be below 100."""
+    truth = json.loads(file.read_text())
+    for number, annotation in enumerate(truth["annotations"]):
+        annotation["id"] = number
+        del annotation["iscrowd"]
+    truth["annotations"].reverse()
+    own = tmp_path / "instances.json"
+    own.write_text(json.dumps(truth))
+    assert average_precision(perfect(file), own) == average_precision(perfect(file), file)
+
+
 def test_no_detections_give_0(file):
     figures = average_precision(Detections(perfect(file).image_ids), file)
     assert [figures[f"{kind}_{stat}"] for kind in ("bbox", "segm") for stat in STATS] == [0.0] * 12

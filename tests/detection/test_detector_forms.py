@@ -107,6 +107,26 @@ def test_evaluation_finds_what_pytorch_finds_in_images_of_both_orientations(file
     assert evaluate_file(context, other_form(file, SIZE), threads=1) == figures
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("classes", lambda value: value.reverse(), "has other classes than coco"),
+        ("preprocessing", lambda value: value.update(channel_order="BGR"), "made for channel_order = BGR, .* has RGB"),
+        ("preprocessing", lambda value: value.update(mean=[0.0] * 3), r"made for mean = \[0.0, 0.0, 0.0\], and"),
+    ],
+)
+def test_a_file_of_other_classes_or_pixels_is_not_evaluated(file, context, tmp_path, name, change, says):
+    """AP would be of other objects than the file's, or of pixels that it never saw."""
+    proto = onnx.load(file)
+    (own,) = (each for each in proto.metadata_props if each.key == name)
+    value = json.loads(own.value)
+    change(value)
+    own.value = json.dumps(value)
+    onnx.save(proto, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match=rf"other\.onnx: {says}"):
+        evaluate_file(context, tmp_path / "other.onnx", threads=1)
+
+
 def test_the_script_finds_what_pytorch_finds_in_images_of_both_orientations(
     file, network, context, script, tmp_path, monkeypatch, capsys
 ):

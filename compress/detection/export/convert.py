@@ -186,10 +186,10 @@ def described(
         scale: as in `export_detector`.
     """
     settings = {**_settings(graph, form), "weights_sha256": _sha256(network)}
-    return {"preprocessing": _preprocessing(network, size, scale), "detector": settings}
+    return {"preprocessing": preprocessing_of(network, size, scale), "detector": settings}
 
 
-def _preprocessing(network: Any, size: tuple[int, int, int], scale: Sequence[int] | None) -> dict[str, Any]:
+def preprocessing_of(network: Any, size: Sequence[int], scale: Sequence[int] | None) -> dict[str, Any]:
     """How an image as OpenCV reads it (uint8, BGR) becomes `images`."""
     found = network.data_preprocessor
     order = "RGB" if found._channel_conversion else "BGR"
