@@ -16,7 +16,7 @@ from ..export import Engine, onnx_session
 from ..export.agreement import entry_value
 from ..export.forms import orientation, other_form
 from ..plan import UserError
-from ..plan.kinds import Side
+from ..plan.kinds import Number, Side
 from ..spaces import load_model
 from .evaluation import Detections, add_detections, average_precision, detect
 from .export.convert import preprocessing_of
@@ -84,6 +84,10 @@ class Told(TypedDict):
     """What is read of a detector's metadata."""
 
     scale: NotRequired[Annotated[list[Side], Len(2, 2)] | None]
+    channel_order: NotRequired[str]
+    mean: NotRequired[list[Number]]
+    std: NotRequired[list[Number]]
+    pad_value: NotRequired[Number]
     weights_sha256: NotRequired[str]
 
 
@@ -94,11 +98,18 @@ def check_made_for(exported: Exported, c: DetectionContext) -> None:
             f"{exported.path}: has other classes than {c.data.name} as the recipe reads it; give its recipe"
         )
     told, own = exported.preprocessing, preprocessing_of(c.full_space.empty(), (3, *c.recipe.data.input_size), None)
-    if odd := [key for key in PIXELS if key in told and told[key] != own[key]]:
+    if odd := [key for key in PIXELS if key in told and not _same(told[key], own[key])]:
         raise UserError(
             f"{exported.path}: made for {odd[0]} = {told[odd[0]]}, and data_preprocessor of the recipe's space.config "
             f"has {own[odd[0]]}; give its recipe"
         )
+
+
+def _same(told: Any, own: Any) -> bool:
+    """Equal words, or equal numbers in float32."""
+    return (
+        told == own if isinstance(own, str) else np.shape(told) == np.shape(own) and np.allclose(told, own, rtol=1e-6)
+    )
 
 
 def open_forms(path: Path, *, threads: int, trust: bool) -> list[Exported]:

@@ -113,6 +113,7 @@ def test_evaluation_finds_what_pytorch_finds_in_images_of_both_orientations(file
         ("classes", lambda value: value.reverse(), "has other classes than coco"),
         ("preprocessing", lambda value: value.update(channel_order="BGR"), "made for channel_order = BGR, .* has RGB"),
         ("preprocessing", lambda value: value.update(mean=[0.0] * 3), r"made for mean = \[0.0, 0.0, 0.0\], and"),
+        ("preprocessing", lambda value: value.update(std=["1"] * 3), "metadata entry preprocessing: .*std"),
     ],
 )
 def test_a_file_of_other_classes_or_pixels_is_not_evaluated(file, context, tmp_path, name, change, says):
