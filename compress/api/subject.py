@@ -80,7 +80,7 @@ class Subject:
                 f"model = {kind_of(self.network)}: no parameter requires a gradient, so nothing is trained; call "
                 "model.requires_grad_(), or give method='magnitude' and finetune=False"
             )
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with torch.random.fork_rng(devices=[]):
             loss = self.task.loss(deepcopy(self.network).train(), data.first(min(sizes)))
         if not loss.requires_grad:
             raise UserError("loss: does not depend on the network's parameters; compute it of network(...), undetached")

@@ -172,9 +172,9 @@ class DetectionContext(NetworkContext):
 
     def watch(self, network: nn.Module) -> dict[str, float]:
         """Box AP on `data.watch` validation and training images."""
-        n = self.recipe.data.watch
-        if n == 0:
+        if not self.watches:
             return {}
+        n = self.recipe.data.watch
         parts = {"": self.data.test, "train_": self.data.train_evaluation}
         return {
             f"{side}bbox_mAP": self._precision(network, part.get_subset(evenly(len(part), n)))["bbox_mAP"]

@@ -192,7 +192,7 @@ class SearchModel(Prepared):
         return self.method.networks == 2 and self.config.weights == "average"
 
     def watched(self) -> nn.Module:
-        """The weight set that goes on, whose accuracy the curves show; u where a mean will."""
+        """The weight set that goes on; u where a mean will. Curves show it, or the mean where gates make one."""
         return self.weights("u" if self.method.networks == 2 and self.config.weights != "w" else "w")
 
 
