@@ -34,7 +34,7 @@ class TensorRT(Engine):
 
     def open(self, path: Path, images: np.ndarray) -> Callable[[], object]:
         """Built first, which takes a while."""
-        engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(self.built(path))
+        engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(engine_of(self.trt, self.logger, path))
         context, stream = engine.create_execution_context(), ctypes.c_void_p()
         self.check(self.cuda.cudaStreamCreate(ctypes.byref(stream)))
         for index in range(engine.num_io_tensors):
@@ -60,19 +60,6 @@ class TensorRT(Engine):
             self.check(self.cuda.cudaMalloc(ctypes.byref(place), ctypes.c_size_t(size)))
             self.places[name, size] = place
         return self.places[name, size]
-
-    def built(self, path: Path) -> Any:
-        """The engine of an .onnx file, serialised."""
-        builder = self.trt.Builder(self.logger)
-        explicit = getattr(self.trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
-        network = builder.create_network(0 if explicit is None else 1 << int(explicit))
-        parser = self.trt.OnnxParser(network, self.logger)
-        if not parser.parse_from_file(str(path)):
-            raise StopError(f"{path}: {parser.get_error(0)}")
-        plan = builder.build_serialized_network(network, builder.create_builder_config())
-        if plan is None:
-            raise StopError(f"{path}: TensorRT built no engine")
-        return plan
 
     def check(self, status: int) -> None:
         """CUDA's functions return 0 when all is well."""
@@ -130,6 +117,20 @@ class Trtexec(Engine):
         done = subprocess.run([self.program, *options], capture_output=True, text=True, check=False)
         if done.returncode:
             raise StopError(f"{self.program} {' '.join(options)}: failed\n{(done.stdout + done.stderr)[-1000:]}")
+
+
+def engine_of(trt: Any, logger: Any, path: Path) -> Any:
+    """The engine of an .onnx file, serialised, by the module `trt`: tensorrt, or tensorrt_rtx, which needs no GPU."""
+    builder = trt.Builder(logger)
+    explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+    network = builder.create_network(0 if explicit is None else 1 << int(explicit))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        raise StopError(f"{path}: {parser.get_error(0)}")
+    plan = builder.build_serialized_network(network, builder.create_builder_config())
+    if plan is None:
+        raise StopError(f"{path}: TensorRT built no engine")
+    return plan
 
 
 def cuda_libraries() -> Iterator[str]:
