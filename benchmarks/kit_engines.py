@@ -7,13 +7,12 @@ measure_kit.py that a device with a GPU calls. Nothing is run or timed: seconds 
 from __future__ import annotations
 
 import argparse
+import runpy
 import statistics
 import tempfile
 import time
-from importlib.machinery import SourceFileLoader
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from _harness import check_rivals, print_rows, save_results
@@ -28,12 +27,9 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def script_of(kit: Path) -> Any:
-    """The kit's measure_kit.py as a module."""
-    loader = SourceFileLoader("measure_kit", str(kit / "measure_kit.py"))
-    module = ModuleType(loader.name)
-    loader.exec_module(module)
-    return module
+def script_of(kit: Path) -> dict[str, Any]:
+    """What the kit's measure_kit.py defines; nothing of it is started."""
+    return runpy.run_path(str(kit / "measure_kit.py"))
 
 
 def row_of(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, designs: int) -> dict[str, Any]:
@@ -54,8 +50,8 @@ def row_of(name: str, setting: tuple[str, dict[str, Any], int], folder: Path, de
     for file in files:
         started = time.perf_counter()
         try:
-            engine = script.engine_of(tensorrt_rtx, logger, file)
-        except script.StopError as error:
+            engine = script["engine_of"](tensorrt_rtx, logger, file)
+        except script["StopError"] as error:
             refused[file.name] = str(error).replace(str(kit), "")
             continue
         seconds.append(time.perf_counter() - started)
