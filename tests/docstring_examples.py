@@ -43,14 +43,15 @@ class Example:
         return f"{self.module.removeprefix('compress.')}:{self.name}"
 
 
-def examples(root: Path = ROOT) -> list[Example]:
+@lru_cache
+def examples(root: Path = ROOT) -> tuple[Example, ...]:
     """Every example in a docstring of the library, in a fixed order."""
-    found = []
+    found: list[Example] = []
     for path in sorted((root / "compress").rglob("*.py")):
         module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         for name, doc in _docstrings(ast.parse(path.read_text()), ""):
             found += [Example(module, name, code) for code in _codes(doc)]
-    return found
+    return tuple(found)
 
 
 def _docstrings(node: ast.AST, prefix: str) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from .groups import Group, Rest, columns, rows
 from .narrowing import narrow
 from .operators import Operator
 from .removal import within_blocks
+from .shapes import weightless
 from .traced import Axes, remembered, traced_operators
 
 
@@ -112,7 +113,7 @@ class MobileNetV2Space(WidthSpace):
     @remembered
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
-        with torch.device("meta"):  # neither memory nor time, however large the image
+        with weightless():
             model = self.build()
         groups = self.groups
         operators, axes = within_blocks(traced_operators(model, groups, input_size), groups), Axes(groups)
@@ -140,7 +141,7 @@ def _timm_mobilenetv2(multiplier: float, num_classes: int, in_channels: int) -> 
 @lru_cache(maxsize=8)
 def _template(multiplier: float) -> nn.Module:
     """The unpruned network's structure, without memory for its weights."""
-    with torch.device("meta"):
+    with weightless():
         return _timm_mobilenetv2(multiplier, 2, 3)
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import nn
 
 from ..plan import UserError, brief
@@ -30,6 +29,7 @@ from .narrowing import narrow
 from .operators import Operator
 from .partial_blocks import removable, take_out
 from .removal import removed, within_blocks
+from .shapes import weightless
 from .timm_arguments import FAMILIES, check_model, plain_options
 from .traced import bare_parameters, remembered, traced_operators
 
@@ -182,30 +182,30 @@ def _create(
     return model
 
 
-def _full(space: TransformerSpace, **more: Any) -> nn.Module:
+def _full(space: TransformerSpace) -> nn.Module:
     return _create(
         space.name,
         space.model,
         space.input_size,
-        {**space.options, **more},
+        space.options,
         num_classes=space.num_classes,
         in_channels=space.in_channels,
     )
 
 
 def _on_meta(space: TransformerSpace) -> nn.Module:
-    with torch.device("meta"):
-        model = _full(space, weight_init="skip")
+    with weightless():
+        model = _full(space)
         _shrink(model, space)
     return model
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _groups(
     space: str, model: str, input_size: int | tuple[int, int] | None, options: str, scored: Scored
 ) -> tuple[Group, ...]:
     """Groups of the unpruned network; `options` as JSON, because results are kept."""
-    with torch.device("meta"):
+    with weightless():
         network = _create(space, model, input_size, json.loads(options), num_classes=2, in_channels=3)
     found: list[Group] = []
     for name, block in network.named_modules():

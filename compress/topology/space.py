@@ -13,6 +13,7 @@ from ..plan import Genotype, UserError, brief
 from ..plan.genotype import Node
 from ..spaces import SPACES, Group, Operator, WidthSpace, narrow, traced_operators
 from ..spaces.arguments import check_ends, check_flag, check_whole, check_widths
+from ..spaces.shapes import weightless
 from .network import CellPlan, DartsNetwork, NatsNetwork, cell_plans, edge_name, reductions
 from .published import DARTS_V2, NATS_LARGEST
 from .states import FACTORIZED_REDUCE, RELU_CONV_BN, States, inner
@@ -63,7 +64,7 @@ class GenotypeSpace(WidthSpace):
     @property
     def normalised(self) -> dict[str, str]:
         """Convolutions and the BatchNorms of what they make."""
-        with torch.device("meta"):
+        with weightless():
             names = dict(self.network(self).named_modules())
         pairs = {"pointwise1": "bn1", "pointwise2": "bn2", "pointwise": "bn", "conv": "bn"}
         found = {}
@@ -86,7 +87,7 @@ class GenotypeSpace(WidthSpace):
 
     def operators(self, input_size: tuple[int, int, int]) -> tuple[Operator, ...]:
         """Convolutions, BatchNorms and the classifier, in forward order, for images of (C, H, W)."""
-        with torch.device("meta"):
+        with weightless():
             return traced_operators(self.build(), self.groups, input_size)
 
 

@@ -6,14 +6,15 @@ import hashlib
 import json
 
 import pytest
-from exported_spaces import made
+from exported_spaces import SPACES, made
 
 from compress.measure import TableConfig
 from compress.measure.kit import writing
 from compress.measure.kit.writing import write_table_kit
 from compress.spaces import sizes
 
-SPACE, SIZE = made("preresnet")[:2]
+SPACE, SIDE = SPACES["preresnet"]
+SIZE = (3, SIDE, SIDE)
 CONFIG = TableConfig(designs=8, multiple=4, batch=2, seed=3)
 FULL = sizes(SPACE.groups)
 
