@@ -20,6 +20,8 @@ RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
 TINY = {
     "space.depth": 11,
     "data.limit": 60,
+    "data.input_size": 32,
+    "data.resize": None,
     "train.epochs": 1,
     "train.batch_size": 20,
     "train.warmup_epochs": 0,

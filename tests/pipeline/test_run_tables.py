@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from latency_tables import made_up_table
-from table_runs import HALF, RATIO, RECIPE, SIZE, SPACE, Refused, uncorrected
+from table_runs import HALF, RATIO, RECIPE, SIZE, SIZED, SPACE, Refused, uncorrected
 
 from compress.measure import MeasureConfig, TableConfig, table_key
 from compress.pipeline.images import CONTEXTS, ImageContext, make_context
@@ -63,7 +63,7 @@ def test_where_a_table_corrects_nothing_its_backend_need_not_be_measured(
     file = table_file(f"of {backend}", backend=backend, versions=key["versions"])
     table = RunTable(str(file), sha256(file), forced)
     other = MeasureConfig(backends=({"onnxruntime": "pytorch", "pytorch": "onnxruntime"}[backend],))
-    recipe = replace(load_recipe(RECIPE), measure=other)
+    recipe = replace(load_recipe(RECIPE, SIZED), measure=other)
     context = make_context(recipe, TerminalProgress(quiet=True), table=table, budget=budget)
     assert context.priced(SPACE).table.key["backend"] == backend
 
