@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -140,9 +141,13 @@ def arguments(model: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def read(path: str) -> np.ndarray:
-    """The image at `path`, uint8 [h, w, 3], BGR; the program ends where there is none."""
-    image = cv2.imread(path)
+def read(path: str, metadata: dict[str, str]) -> np.ndarray:
+    """The image at `path`, uint8 [h, w, 3], BGR, turned as its EXIF orientation says where the file's `metadata` do.
+
+    The program ends where there is none.
+    """
+    turned = json.loads(metadata["preprocessing"]).get("exif", True)
+    image = cv2.imread(path, cv2.IMREAD_COLOR if turned else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         fail(f"{path}: no image that OpenCV can read")
     return image
@@ -158,6 +163,14 @@ def calls(text: str) -> int:
     """A number of calls of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
+    return int(text)
+
+
+def threads(text: str) -> int:
+    """A number of threads, or 0; tens of thousands would end in a crash."""
+    most = max(256, os.cpu_count() or 1)
+    if not text.isdecimal() or int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at most {most}")
     return int(text)
 
 
@@ -197,10 +210,9 @@ def main() -> None:
     )
     parser = arguments("ONNX file that export_detector wrote", "Objects in an image, by a detector's ONNX file.")
     parser.add_argument(
-        "--threads", type=int, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
+        "--threads", type=threads, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
     )
     args = parser.parse_args()
-    image = read(args.image)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     sessions: dict[str, Any] = {}
@@ -213,6 +225,7 @@ def main() -> None:
         told = metadata(args.model)
         if "detector" not in told:
             raise ValueError("no detector's file; a run of a detector leaves one as model.onnx")
+        image = read(args.image, told)
         session = sessions[chosen(args.model, told, image, metadata)]
         found = detect(session, image)
     except (OSError, KeyError, ValueError, *refused) as error:
