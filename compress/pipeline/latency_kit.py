@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..costs import LatencyTable
 from ..measure import TableConfig
-from ..measure.kit.reading import KitResult, read_measured
+from ..measure.kit.reading import KitResult, check_designs, read_manifest, read_measured
 from ..measure.kit.writing import how_to_go_on, write_kit
 from ..plan import UserError, WidthPlan, check_output_folder
 from ..plan.kit_file import MANIFEST, MEASURED
@@ -51,12 +51,14 @@ def select_by_kit(
 ) -> WidthPlan:
     """The candidate that the device measured closest below the budget; its record has all of them as its path.
 
-    Raises PausedError, once the kit is written, while there are no times; UserError for those of other candidates or of
-    another device than the table's.
+    Raises PausedError, once the kit is written, while there are no times; UserError for a kit, or times, of other
+    candidates, and for times of another device than the table's.
     """
     found, folder, size = candidates(plan_with, priced), Path(c.latency_kit or ""), c.card(space).input_size
     designs = [plan.widths for plan, _ in found]
-    if not (folder / MANIFEST).is_file():
+    if (folder / MANIFEST).is_file():
+        check_designs(folder / MANIFEST, read_manifest(folder / MANIFEST, space, size), designs)
+    else:
         config = TableConfig(batch=c.recipe.measure.batch, multiple=1)
         write_kit(space, folder, "plans", designs, input_size=size, config=config, progress=c.progress)
     if not (folder / MEASURED).is_file():

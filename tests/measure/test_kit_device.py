@@ -99,6 +99,10 @@ def test_the_script_refuses_in_one_line(kit, capsys, monkeypatch):
     assert "--trtexec absent: no such program" in refused_there(
         kit, capsys, "--engine", "trtexec", "--trtexec", "absent"
     )
+    line = refused_there(kit, capsys, "--trtexec", "/usr/src/tensorrt/bin/trtexec")
+    assert "trtexec: would do nothing; give --engine trtexec as well" in line
+    line = refused_there(kit, capsys, "--engine", "trtexec", "--provider", "GPU")
+    assert "--provider GPU: would do nothing with --engine trtexec" in line
     monkeypatch.setattr(device, "installed", lambda module: False)
     assert "no engine is installed here" in refused_there(kit, capsys)
     manifest = json.loads((kit / "manifest.json").read_text())

@@ -44,6 +44,11 @@ def test_a_run_stops_with_candidates_and_goes_on_with_their_times(run_folder, ti
         written = (kit / "manifest.json").read_bytes()
     assert (kit / "manifest.json").read_bytes() == written
     manifest = json.loads(written)
+    fewer = {**manifest, "networks": manifest["networks"][1:]}  # of another run: the trip there would be in vain
+    (kit / "manifest.json").write_text(json.dumps(fewer))
+    assert run_tool(*command) == 2
+    assert "manifest.json: is of other networks than those to choose from" in capsys.readouterr().err
+    (kit / "manifest.json").write_bytes(written)
     assert manifest["kind"] == "plans"
     assert 4 < len(manifest["networks"]) <= len(LADDER)
 

@@ -40,7 +40,9 @@ def parse(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     parser.add_argument(
         "--provider", metavar="P", help="ONNX Runtime's execution provider, or OpenVINO's device (default: the first)"
     )
-    parser.add_argument("--trtexec", default="trtexec", metavar="F", help="the program, where it is not on the PATH")
+    parser.add_argument(
+        "--trtexec", metavar="F", help="the program, where it is not on the PATH (with --engine trtexec)"
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on a processor (1)")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="samples of each network (20)")
     parser.add_argument(
@@ -54,6 +56,10 @@ def parse(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
         raise StopError(f"{given}: at least 1 thread, 4 rounds and 0 seconds")
     if args.threads > MOST_THREADS:
         raise StopError(f"--threads {args.threads}: at most {MOST_THREADS}; more than there are cores does not help")
+    if args.trtexec is not None and args.engine != "trtexec":
+        raise StopError(f"--trtexec {args.trtexec}: would do nothing; give --engine trtexec as well, or leave it away")
+    if args.provider is not None and args.engine not in (None, "onnxruntime", "openvino"):
+        raise StopError(f"--provider {args.provider}: would do nothing with --engine {args.engine}; leave it away")
     return args
 
 
