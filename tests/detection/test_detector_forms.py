@@ -198,6 +198,16 @@ def test_a_file_of_any_size_finds_what_pytorch_finds(file, network, context, scr
     assert "fp16: this ONNX network computes its anchors, which float16 would round" in capsys.readouterr().err
     how = entry(path, "preprocessing")
     assert (how["input_size"], how["scale"], how["size_divisor"], how["exif"]) == (None, [128, 128], 32, False)
+    settings = {"form": "onnxruntime", "max_detections": 20, "candidates": 2000}
+    for size in ((32, 32), (32, 96)):  # torch.export was told of two steps at least
+        graph = DetectorGraph(convert.prepared(network[0]), input_size=(3, *size), **settings).eval()
+        images, image_size = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1)), torch.tensor([size])
+        given = {"images": images, "image_size": image_size.float()}
+        with torch.inference_mode():
+            scores = graph(*given.values())[1]
+        found = onnx_session(path).run(["scores"], {name: value.numpy() for name, value in given.items()})[0]
+        assert (scores > 0).sum() > 5
+        np.testing.assert_allclose(found, scores.numpy(), atol=1e-4)
     samples = [context.data.test[i] for i in range(4)]
     assert {sample["data_samples"].img_shape for sample in samples} == {(96, 128), (128, 96), (128, 98), (73, 128)}
     compared = compare_detections(network[0], path, samples)
