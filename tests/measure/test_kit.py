@@ -142,6 +142,14 @@ def test_a_kit_of_plans_makes_no_table(kit, tmp_path):
         found.ratios(designs[::-1])
 
 
+def test_a_kit_cannot_take_the_place_of_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "timing_network", lambda space, size: pytest.fail("begun"))
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path):
+        with pytest.raises(UserError, match="is a mount point, or where you are; give a new folder in it"):
+            write_kit(SPACE, folder, "plans", [{}], input_size=SIZE, config=CONFIG)
+
+
 def test_a_kit_is_whole_or_not_there(tmp_path, monkeypatch):
     _, _, model, graphs = made("preresnet")
     monkeypatch.setattr(writing, "timing_network", lambda space, size: model)
@@ -151,6 +159,7 @@ def test_a_kit_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing, "kit_script", full)
+    (tmp_path / ".kit.tmp999999999" / "networks").mkdir(parents=True)  # of a process that was killed
     with pytest.raises(UserError, match=r"kit: .*No space left"):
         write_kit(SPACE, tmp_path / "kit", "plans", [{}], input_size=SIZE, config=CONFIG)
     assert list(tmp_path.iterdir()) == []
