@@ -11,6 +11,7 @@ rebuilt in another language.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -183,9 +184,14 @@ def show(found: dict[str, np.ndarray], metadata: dict[str, str], args: argparse.
         print(f"{name:<16} {score:.3f}  {' '.join(f'{x:7.1f}' for x in box)}")
     print(f"{int(shown.sum())} objects")
     if args.masks:
+        made = f"{args.masks}.tmp"
         try:
-            np.savez_compressed(args.masks, **{name: values[shown] for name, values in found.items()})
+            with open(made, "wb") as file:
+                np.savez_compressed(file, **{name: values[shown] for name, values in found.items()})
+            os.replace(made, args.masks)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(made)
             fail(f"--masks {args.masks}: cannot be written ({error.strerror})")
 
 

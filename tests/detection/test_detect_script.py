@@ -78,6 +78,25 @@ def test_exif_turns_images_where_the_network_was_trained_so(tmp_path, how, shape
     assert read(str(tmp_path / "turned.jpg"), {"preprocessing": json.dumps(how)}).shape == shape
 
 
+def test_masks_are_written_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
+    """The file that was there stays, where the disk is full."""
+    script, file = runpy.run_path(str(SCRIPT)), tmp_path / "masks.npz"
+    found = {"scores": np.ones(1), "labels": np.zeros(1, int), "boxes": np.zeros((1, 4)), "masks": np.ones((1, 2, 2))}
+    script["show"](found, {}, SimpleNamespace(score=0.3, masks=str(file)))
+    before = file.read_bytes()
+    assert np.load(file)["masks"].shape == (1, 2, 2)
+
+    def full(target, **arrays):
+        target.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(SystemExit):
+        script["show"](found, {}, SimpleNamespace(score=0.3, masks=str(file)))
+    assert "No space left on device" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {file: before}
+
+
 def test_masks_that_cannot_be_written_are_an_error(tmp_path, capsys):
     script = runpy.run_path(str(SCRIPT))
     found = {"scores": np.ones(1), "labels": np.zeros(1, int), "boxes": np.zeros((1, 4))}
