@@ -61,6 +61,8 @@ def test_the_tool_writes_and_reads_kits(tmp_path, capsys):
     assert table.with_suffix(".html").exists()
     for arguments, says in (
         (("--from", folder / "measured.json", "-o", tmp_path / "b.json"), "manifest.json: latency table: arch.depth"),
+        (("--from", folder, "-o", tmp_path / "b.json"), "own: is a folder; give the measured.json that"),
+        (("--from", folder / "measured.json", "-o", folder / "manifest.json"), "is read by this command too"),
         (("--kit", folder), "own: is not empty"),
         (("--kit", tmp_path / "new", "--threads", 2, "-o", "t.json"), "--threads, --output would do nothing"),
         (("--kit", tmp_path / "new", "--from", "m.json", "-o", "t.json"), "--kit and --from: are two things"),

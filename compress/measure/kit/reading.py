@@ -9,7 +9,7 @@ from typing import Any
 
 from ...costs import LatencyTable
 from ...plan import UserError, read_stored, sha256
-from ...plan.kit_file import FORMAT, MANIFEST, Manifest, Measured
+from ...plan.kit_file import FORMAT, MANIFEST, MEASURED, Manifest, Measured
 from ...plan.locking import sole_use
 from ...plan.table_file import TOTALS
 from ...spaces import Space, blocks_of, members_of, sizes
@@ -77,6 +77,8 @@ def read_measured(path: str | Path, space: Space, input_size: tuple[int, int, in
     network.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the {MEASURED} that the device has left in it")
     found = read_stored(path, Measured, version=FORMAT, remedy=AGAIN)
     kit = path.with_name(MANIFEST)
     manifest = read_manifest(kit, space, input_size, remedy=f"put {path.name} beside the kit's {MANIFEST}")
