@@ -54,7 +54,8 @@ def is_upright(color_type: str) -> bool:
 
 def shows_upright(dataset: Any) -> bool:
     """Whether the pipeline of a `dataset` turns images as their EXIF orientation says."""
-    return all(is_upright(step.color_type) for step in dataset.pipeline.transforms if isinstance(step, _loading()))
+    steps: list[Any] = [step for step in dataset.pipeline.transforms if isinstance(step, _loading())]
+    return all(is_upright(step.color_type) for step in steps)
 
 
 def _loading() -> type:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -149,6 +150,7 @@ def _key(space: Space, input_size: tuple[int, int, int], config: TableConfig) ->
     }
 
 
-def how_to_go_on(folder: Path) -> str:
-    """What a user does with a kit, in words."""
-    return f"Kit: {folder}; copy it to the device, run `python {SCRIPT}` in it there, and bring {MEASURED} back into it"
+def how_to_go_on(folder: Path, options: Sequence[str] = ()) -> str:
+    """What a user does with a kit, in words; `options` are what its script is to be given."""
+    call = shlex.join(["python", SCRIPT, *options])
+    return f"Kit: {folder}; copy it to the device, run `{call}` in it there, and bring {MEASURED} back into it"

@@ -133,7 +133,7 @@ def is_timed(times: Any) -> bool:
     """Whether `times` are what is kept of a network: enough samples of both, all of them numbers."""
     if not isinstance(times, dict):
         return False
-    samples = [times.get(side) for side in ("network", "unpruned")]
+    samples: list[Any] = [times.get(side) for side in ("network", "unpruned")]
     if not all(isinstance(each, list) and len(each) >= 4 for each in samples):
         return False
     numbers = [times.get("reference_ms"), *(number for each in samples for number in each)]
