@@ -93,12 +93,14 @@ def main(args: Namespace) -> None:
 def _page(args: Namespace) -> Path:
     """Where the report goes; UserError where it or the table cannot be written."""
     from ..plan import UserError, check_output
+    from ..plan.kit_file import MANIFEST
 
+    inputs = [args.recipe, args.checkpoint, args.from_, args.from_ and Path(args.from_).with_name(MANIFEST)]
     output = Path(args.output or "")
     page = Path(args.report) if args.report else output.with_suffix(".html") if args.output else output
     if args.output is not None:
         if page.resolve() == output.resolve():
             raise UserError(f"--output {args.output}: is the report's name too; give the table the suffix .json")
         for argument, path in (("--output", args.output), ("--report", page)):
-            check_output(argument, path, inputs=[args.recipe, args.checkpoint, args.from_])
+            check_output(argument, path, inputs=inputs)
     return page

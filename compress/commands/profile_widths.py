@@ -57,6 +57,7 @@ def _check_useful(args: Namespace, given: Mapping[str, object]) -> None:
         if odd:
             useless = ", ".join(map(flag_of, odd))
             raise UserError(f"{flag_of(alone[0])}: measures nothing, so {useless} would do nothing; leave it away")
+        del args.resume  # whatever stops this, says that one can go on with it where there is such an option
     if args.target is not None and args.max_designs is None:
         raise UserError(f"--target {args.target}: needs --max-designs, how many networks may be profiled to reach it")
 

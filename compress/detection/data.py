@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import random
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -35,7 +34,7 @@ from .datasets import (
     images_of,
     kind_of,
 )
-from .loading import name_images
+from .loading import is_upright, name_images
 from .sizes import scale_of
 
 
@@ -130,10 +129,12 @@ class CocoData:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """How the network's input comes about, as the model card records it."""
-        own = self.config.model.data_preprocessor
+        own, pipeline = self.config.model.data_preprocessor, self.config.val_dataloader.dataset.pipeline
+        loading = [step for step in pipeline if "LoadImageFromFile" in step["type"]]
         return {
             "input_size": [3, *self.settings.input_size],
-            "scale": scale_of(self.config.val_dataloader.dataset.pipeline),
+            "scale": scale_of(pipeline),
+            "exif": all(is_upright(step.get("color_type", "color")) for step in loading),
             "mean": list(own.mean),
             "std": list(own.std),
             "rgb": bool(own.get("bgr_to_rgb", False)),
@@ -293,8 +294,3 @@ def halves(n: int, seed: int) -> tuple[list[int], list[int]]:
     """Two random halves of range(n), equally large: of an odd number one image stays out."""
     order = np.random.default_rng(seed).permutation(n).tolist()
     return sorted(order[: n // 2]), sorted(order[n // 2 : 2 * (n // 2)])
-
-
-def plain(config: Any) -> Any:
-    """`config` as plain values: tuples become lists."""
-    return json.loads(json.dumps(config))

@@ -18,6 +18,7 @@ from .coco_file import MOST_BYTES, InstancesFile
 from .data import evenly
 from .drawing import Detection, draw_detections
 from .evaluation import Detections, detect
+from .loading import shows_upright
 
 IOU = 0.5
 """Boxes of one class that overlap by more are taken for the same object."""
@@ -75,9 +76,10 @@ def _pictures(
     names = [Path(info["img_path"]).stem for info in infos]
     if len(set(names)) < len(names):  # of several folders
         names = [str(info["img_id"]) for info in infos]
-    images = []
+    images, upright = [], shows_upright(shown)
     for name, info in zip(names, infos, strict=True):
-        image = ImageOps.exif_transpose(Image.open(info["img_path"]))
+        stored = Image.open(info["img_path"])
+        image = ImageOps.exif_transpose(stored) if upright else stored
         objects = _objects(info)
         entry: dict[str, Any] = {"image": Path(info["img_path"]).name, "training": training, "objects": len(objects)}
         detections = [by_image[info["img_id"]] for by_image in found]

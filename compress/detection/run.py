@@ -49,7 +49,7 @@ class DetectionContext(NetworkContext):
 
     recipe: DetectionRecipe
 
-    unlearnt = ("input_size", "scale")
+    unlearnt = ("input_size", "scale", "exif")
 
     @property
     def deploying(self) -> Sequence[Stage[Self]]:

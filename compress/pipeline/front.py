@@ -27,6 +27,8 @@ from .working import first_alone, let_go
 
 JUDGED_BY = ("top1", "bbox_mAP")
 """What an accuracy is: the first of these that the runs have."""
+SHARED = ("model", "dataset", "recipe", "seed", "evaluated_on", "versions", "device")
+"""What a front says of all its points is what the first one's summary says."""
 
 
 @alone
@@ -142,6 +144,8 @@ def _front(c: NetworkContext, goal: Goal | None, said: str) -> dict[str, Any]:
     folders = {point_folder(budget): budget for budget in c.points if _is_made(c, budget)}
     summaries = {name: read_stored(c.folder / name / "summary.json", SummaryFile) for name in folders}
     first = next(iter(summaries.values()))
+    for name, summary in summaries.items():
+        _check_whole(c.folder / name / "summary.json", summary, first)
     metric = next(name for name in JUDGED_BY if name in first)
     backend = _backend(first)
     before_ms = {
@@ -166,10 +170,9 @@ def _front(c: NetworkContext, goal: Goal | None, said: str) -> dict[str, Any]:
         least = goal.least(unpruned["accuracy"][metric])
         cost = "macs" if backend is None else "latency"
         asked = {**goal.to_json(), "least": least, "picked": picked(_compared(rows, cost, metric, backend), least)}
-    shared = ("model", "dataset", "recipe", "seed", "evaluated_on", "versions", "device")
     return {
         "format": FORMAT,
-        **{key: first[key] for key in shared},
+        **{key: first[key] for key in SHARED},
         "metric": metric,
         "backend": backend,
         "timing": _timing(c.folder / next(iter(folders)) / "latency.json"),
@@ -177,6 +180,17 @@ def _front(c: NetworkContext, goal: Goal | None, said: str) -> dict[str, Any]:
         "points": points,
         "goal": asked,
     }
+
+
+def _check_whole(source: Path, summary: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+    """UserError unless the `summary` of a point, in the file `source`, has what a front tells, and the `first` one's
+    accuracies and latencies."""
+    judged = [name for name in JUDGED_BY if name in first] or [*JUDGED_BY[:1]]
+    lacks = [key for key in (*SHARED, *judged) if summary.get(key) is None]
+    for key in ("latency_ms", "latency_ratio"):
+        lacks += [f"{key}.{name}" for name in first.get("latency_ms", {}) if name not in summary.get(key, {})]
+    if lacks:
+        raise UserError(f"{source}: {lacks[0]} is missing; remove its folder, so that --resume makes the point again")
 
 
 def _backend(summary: Mapping[str, Any]) -> str | None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..costs import LatencyTable
 from ..measure import TableConfig
-from ..measure.kit.reading import KitResult, read_measured
+from ..measure.kit.ondevice.main import ENGINES
+from ..measure.kit.reading import KitResult, check_designs, read_manifest, read_measured
 from ..measure.kit.writing import how_to_go_on, write_kit
 from ..plan import UserError, WidthPlan, check_output_folder
+from ..plan.backends import OWN
 from ..plan.kit_file import MANIFEST, MEASURED
 from ..pruning import Budget, Priced
 from ..spaces import Space
@@ -51,19 +53,49 @@ def select_by_kit(
 ) -> WidthPlan:
     """The candidate that the device measured closest below the budget; its record has all of them as its path.
 
-    Raises PausedError, once the kit is written, while there are no times; UserError for those of other candidates or of
-    another device than the table's.
+    Raises PausedError, once the kit is written, while there are no times; UserError for a kit, or times, of other
+    candidates, and for times of another device than the table's.
     """
+    _check_engine(c, priced.table)
     found, folder, size = candidates(plan_with, priced), Path(c.latency_kit or ""), c.card(space).input_size
     designs = [plan.widths for plan, _ in found]
-    if not (folder / MANIFEST).is_file():
-        config = TableConfig(batch=c.recipe.measure.batch, multiple=1)
+    if (folder / MANIFEST).is_file():
+        check_designs(folder / MANIFEST, read_manifest(folder / MANIFEST, space, size), designs)
+    else:
+        config = TableConfig(batch=priced.table.key.get("batch", c.recipe.measure.batch), multiple=1)
         write_kit(space, folder, "plans", designs, input_size=size, config=config, progress=c.progress)
     if not (folder / MEASURED).is_file():
-        raise PausedError(f"{how_to_go_on(folder)}; then give the same command with --resume")
+        raise PausedError(f"{how_to_go_on(folder, as_timed(priced.table))}; then give the same command with --resume")
     measured = read_measured(folder / MEASURED, space, size)
     _check_device(measured, priced.table)
     return closest(found, measured.ratios(designs), c.progress.note)
+
+
+def as_timed(table: LatencyTable) -> list[str]:
+    """The options by which a kit's script times as the networks of `table` were timed; none where it is not said.
+
+    Example::
+
+        as_timed(LatencyTable.load("table.json"))  # ["--engine", "openvino", "--threads", "1"]
+    """
+    backend, threads = table.key.get("backend"), table.key.get("threads", 1)
+    provider = table.key.get("provider") or ("CPUExecutionProvider" if backend == "onnxruntime" else None)
+    if provider in ENGINES:
+        backend, provider = provider, None  # trtexec, which is TensorRT's
+    if backend not in ENGINES:
+        return []
+    named = ["--provider", provider] if provider else []
+    return ["--engine", backend, *named, "--threads", str(threads)]
+
+
+def _check_engine(c: NetworkContext, table: LatencyTable) -> None:
+    """UserError for a table of PyTorch's times, which no kit's script takes."""
+    backend = table.key.get("backend")
+    if backend in OWN and backend not in ENGINES:
+        raise UserError(
+            f"{ARGUMENT} {c.latency_kit}: the latency table is of {backend!r}, which kits are not timed by; give a "
+            f"table of {', '.join(ENGINES)}, or leave it away"
+        )
 
 
 def candidates(plan_with: Callable[[Priced], WidthPlan], priced: Priced) -> list[tuple[WidthPlan, float]]:

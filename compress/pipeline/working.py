@@ -80,6 +80,7 @@ def _tidy(path: str | Path, waiting: Callable[[str], None] | None) -> None:
         return
     claim(path, waiting=waiting)
     # A run inside this one may be another machine's, whose processes nothing here knows.
-    inner = [file for file in Path(path).iterdir() if file.is_dir() and not is_held(file / LOCK)]
+    own = [file for file in Path(path).iterdir() if file.is_dir() and not file.is_symlink()]
+    inner = [folder for folder in own if not is_held(folder / LOCK)]
     for folder in (Path(path), *inner):
         remove_leftovers(folder)

@@ -41,7 +41,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = _temporary(path)
+        tmp = temporary(path)
         try:
             yield tmp
             if tmp.stat().st_mode & 0o077 == 0:
@@ -113,7 +113,7 @@ def scratch(prefix: str = "compress") -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | Path, *, of: Collection[Path] = ()) -> None:
-    """Remove the temporary files in `folder` that killed processes left, with `of` those of these files only.
+    """Remove the temporary files, and folders, in `folder` that killed processes left, with `of` those of these only.
 
     Those of living processes stay.
     """
@@ -121,7 +121,11 @@ def remove_leftovers(folder: str | Path, *, of: Collection[Path] = ()) -> None:
     with suppress(OSError):
         for path in Path(folder).iterdir():
             named = LEFTOVER.fullmatch(path.name)
-            if named and (not stems or named[1] in stems) and not _alive(int(named[2])):
+            if not named or (stems and named[1] not in stems) or _alive(int(named[2])):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
                 path.unlink(missing_ok=True)
 
 
@@ -134,7 +138,8 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _temporary(path: Path) -> Path:
+def temporary(path: Path) -> Path:
+    """The name beside `path` under which this process writes what is to be there; `remove_leftovers` knows it."""
     # The suffix stays last: torch.onnx and matplotlib choose the format by it.
     suffix = path.suffix if len(os.fsencode(path.suffix)) < 20 else ""
     stem = os.fsdecode(os.fsencode(path.stem)[:LONGEST])

@@ -7,6 +7,7 @@ loads nothing heavy. What a file holds is data: it is never executed, and nothin
 
 from __future__ import annotations
 
+import codecs
 import re
 import reprlib
 from collections.abc import Callable
@@ -22,6 +23,9 @@ MOST_BYTES = 256 << 20
 
 AGAIN = "restore it or run the stage that writes it again"
 """What helps against most damaged files."""
+
+MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""What editors put before a text, and JSON may not have."""
 
 _SUSPECT = re.compile(rb"\d{19}|[eE]\+?\d{3}")
 """In the text of every number that a float or 64 bits cannot hold, and hardly elsewhere."""
@@ -142,6 +146,8 @@ def _parsed(text: bytes, source: str | Path, remedy: str) -> Any:
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
+        if text.startswith(MARKS):
+            raise UserError(f"{source}: begins with a byte order mark; save it as UTF-8 without one") from None
         raise UserError(f"{source}: not valid JSON ({error}); {remedy}") from None
     if _SUSPECT.search(text) and (odd := _odd_number(value)):
         raise UserError(f"{source}: holds a number that is {odd}; {remedy}")

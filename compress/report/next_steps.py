@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..plan.backends import FIRST
+from ..plan.backends import BACKENDS, FIRST
 from ..plan.budget_kinds import BUDGETS, BudgetKind
 from ..plan.run_files import RecordFile
 from ..plan.stored import read_stored
@@ -125,14 +125,18 @@ def _further_files(commands: RunCommands) -> list[Step]:
     int8 = ("export", folder, "--to", "ort-int8", "-o", commands.at("model.int8.onnx"), *commands.options())
     engine = ("export", folder, "--to", "tensorrt", "--fp16", "--batch", "1:8:32", "-o", commands.at("model.engine"))
     return [
-        Step("Time it against the unpruned network, on the device that is to run it:", (_timed(commands),)),
+        Step("Time it against the unpruned network, on the device that is to run it:", (_timed(commands, FIRST),)),
         Step("Quantise it to 8 bits, which makes the file smaller:", (command(*int8),)),
         Step(ENGINE, (command(*engine, *named),)),
     ]
 
 
-def _timed(commands: RunCommands) -> str:
-    return command("benchmark", commands.at("baseline.onnx"), commands.at("model.onnx"))
+def _timed(commands: RunCommands, backend: str) -> str:
+    """Times both files as the run did, in `backend` where that runs ONNX files."""
+    others = [each.name for each in BACKENDS.own() if each.takes == "onnx" and each.name != FIRST]
+    own = ["--backend", backend] if backend in others else []
+    files = (commands.at("baseline.onnx"), commands.at("model.onnx"))
+    return command("benchmark", *files, *own, *commands.as_measured())
 
 
 def _slower(run: RunContents, backend: str) -> Step:
@@ -140,11 +144,12 @@ def _slower(run: RunContents, backend: str) -> Step:
     commands, text = _commands(run), f"The network is not faster in {wording.backend(backend)}. "
     if wording.noisy(rows.paired_ratio(run.summary, backend)):
         text = f"Other work on this machine hid which network is faster in {wording.backend(backend)}. "
-        return Step(text + "Time both again when nothing else runs:", (_timed(commands),))
+        return Step(text + "Time both again when nothing else runs:", (_timed(commands, backend),))
     if any(BUDGETS[limit["kind"]].cost == "latency" for limit in _limits(run)):
         return Step(text + "Ask for less time, with the scores of this run:", _another(run).commands)
     table, own = commands.beside("table.json"), [] if backend == FIRST else ["--backend", backend]
-    profile = commands.of_recipe("profile", "--checkpoint", commands.at("baseline.json"), *own, "-o", table)
+    parts = ("--checkpoint", commands.at("baseline.json"), *own, *commands.as_measured(), "-o", table)
+    profile = commands.of_recipe("profile", *parts)
     budget = ("--latency-ratio", LATENCY_RATIO, "--latency-table", table)
     text += "Measure what every width costs on this machine, and let the budget be time:"
     return Step(text, (profile, commands.prune(budget, f"latency_ratio_{LATENCY_RATIO}")))

@@ -49,6 +49,12 @@ class RunCommands:
         named += [f"space.model={code}" for code in self.code]
         return ["--cfg-options", *named, *overrides] if named or overrides else []
 
+    def as_measured(self) -> list[str]:
+        """Options by which commands time as the run did, where it did not by one thread and one image a call."""
+        found = {name: self.settings("measure").get(name) for name in ("threads", "batch")}
+        given = {name: n for name, n in found.items() if isinstance(n, int) and n != 1}
+        return [word for name, n in given.items() for word in (f"--{name}", str(n))]
+
     def of_recipe(self, name: str, *parts: str, overrides: Sequence[str] = ()) -> str:
         """The command `name` of this run's own recipe, overrides and all."""
         recipe = self.at("recipe.json") if self.record else "RECIPE"

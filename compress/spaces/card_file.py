@@ -20,6 +20,7 @@ class Preprocessing(TypedDict):
     __pydantic_config__ = EXTRA  # type: ignore[misc]
     input_size: ImageSize
     scale: NotRequired[Annotated[list[Annotated[int, Ge(1), Le(1 << 20)]], Len(2, 2)] | None]
+    exif: NotRequired[bool]
     resize: NotRequired[Side | None]
     interpolation: NotRequired[Name]
     mean: NotRequired[list[Annotated[float, Ge(-1e6), Le(1e6)]]]

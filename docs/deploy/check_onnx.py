@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zipfile
+import zlib
 
 import numpy as np
 import onnxruntime
@@ -65,15 +67,36 @@ def preprocess(images: np.ndarray, how: dict) -> np.ndarray:
     uint8 [N, h, w, C], only resized and cropped, for a network that takes pixels.
     """
     channels, height, width = how["input_size"]
+    given = list(images.shape[1:])
     images = spread(images, channels)
     if how["resize"] is not None:
         images = resize(images, how["resize"])
+    if images.shape[3] != channels or images.shape[1] < height or images.shape[2] < width:
+        raise ValueError(f"images of {given}, and the network takes {[height, width, channels]}")
     top, left = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
     images = images[:, top : top + height, left : left + width]
     if how.get("input") == "uint8 NHWC":
         return np.ascontiguousarray(images)
     mean, std = (np.array(how[name], np.float32) for name in ("mean", "std"))
     return np.ascontiguousarray(((images.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
+
+
+def read(archive: str) -> tuple[np.ndarray, np.ndarray]:
+    """`test_images` and `test_labels` of an archive; ValueError where they are not as this script takes them."""
+    try:
+        with np.load(archive, allow_pickle=False) as arrays:
+            images, labels = arrays["test_images"], arrays["test_labels"]
+    except (EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{archive}: no .npz that can be read ({error})") from None
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise ValueError(f"{archive}: test_images are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C]")
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{archive}: test_labels are {labels.dtype} {list(labels.shape)}; give integers [{len(images)}]"
+        )
+    if not len(images):
+        raise ValueError(f"{archive}: test_images holds no image")
+    return images, labels
 
 
 def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
@@ -83,10 +106,9 @@ def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
     if "preprocessing" not in metadata:
         raise ValueError(f"{model}: its metadata tell no preprocessing; give a file that `nncompress export` wrote")
     how = json.loads(metadata["preprocessing"])
-    with np.load(archive, allow_pickle=False) as arrays:
-        images, labels = arrays["test_images"], arrays["test_labels"]
-    if not len(images):
-        raise ValueError(f"{archive}: test_images holds no image")
+    if len(session.get_inputs()) + len(session.get_outputs()) != 2:
+        raise ValueError(f"{model}: has several inputs or outputs; detectors run in detect_onnx.py")
+    images, labels = read(archive)
     (entry,) = session.get_inputs()
     hits = 0
     for start in range(0, len(images), batch):

@@ -11,8 +11,10 @@ rebuilt in another language.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -140,9 +142,13 @@ def arguments(model: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def read(path: str) -> np.ndarray:
-    """The image at `path`, uint8 [h, w, 3], BGR; the program ends where there is none."""
-    image = cv2.imread(path)
+def read(path: str, metadata: dict[str, str]) -> np.ndarray:
+    """The image at `path`, uint8 [h, w, 3], BGR, turned as its EXIF orientation says where the file's `metadata` do.
+
+    The program ends where there is none.
+    """
+    turned = json.loads(metadata["preprocessing"]).get("exif", True)
+    image = cv2.imread(path, cv2.IMREAD_COLOR if turned else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         fail(f"{path}: no image that OpenCV can read")
     return image
@@ -161,6 +167,14 @@ def calls(text: str) -> int:
     return int(text)
 
 
+def threads(text: str) -> int:
+    """A number of threads, or 0; tens of thousands would end in a crash."""
+    most = max(256, os.cpu_count() or 1)
+    if not text.isdecimal() or int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at most {most}")
+    return int(text)
+
+
 def show(found: dict[str, np.ndarray], metadata: dict[str, str], args: argparse.Namespace) -> None:
     """Print one line for each object, and write the masks."""
     classes = json.loads(metadata.get("classes", "[]"))
@@ -170,9 +184,14 @@ def show(found: dict[str, np.ndarray], metadata: dict[str, str], args: argparse.
         print(f"{name:<16} {score:.3f}  {' '.join(f'{x:7.1f}' for x in box)}")
     print(f"{int(shown.sum())} objects")
     if args.masks:
+        made = f"{args.masks}.tmp"
         try:
-            np.savez_compressed(args.masks, **{name: values[shown] for name, values in found.items()})
+            with open(made, "wb") as file:
+                np.savez_compressed(file, **{name: values[shown] for name, values in found.items()})
+            os.replace(made, args.masks)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(made)
             fail(f"--masks {args.masks}: cannot be written ({error.strerror})")
 
 
@@ -197,10 +216,9 @@ def main() -> None:
     )
     parser = arguments("ONNX file that export_detector wrote", "Objects in an image, by a detector's ONNX file.")
     parser.add_argument(
-        "--threads", type=int, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
+        "--threads", type=threads, default=0, help="threads of ONNX Runtime (0: as many as there are cores)"
     )
     args = parser.parse_args()
-    image = read(args.image)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     sessions: dict[str, Any] = {}
@@ -213,6 +231,7 @@ def main() -> None:
         told = metadata(args.model)
         if "detector" not in told:
             raise ValueError("no detector's file; a run of a detector leaves one as model.onnx")
+        image = read(args.image, told)
         session = sessions[chosen(args.model, told, image, metadata)]
         found = detect(session, image)
     except (OSError, KeyError, ValueError, *refused) as error:

@@ -26,15 +26,16 @@ def told(path: str) -> dict[str, str]:
 
 
 def find(
-    path: str, image: np.ndarray, calls: int, *, trust: bool = False
+    path: str, image_path: str, calls: int, *, trust: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, str], list[float]]:
-    """What the engine at `path` finds in the image, its metadata, and milliseconds on the device of `calls` calls.
+    """What the engine at `path` finds in an image file, its metadata, and milliseconds on the device of `calls` calls.
 
     WARMUP calls before these do not count. Raises what `Network` does, and ValueError for an engine of no detector.
     """
     metadata, times_ms = told(path), []
     if "detector" not in metadata:
         raise ValueError(f"{path}: no detector's engine; build it from a run's model_plugin_free.onnx")
+    image = read(image_path, metadata)
     model = Network(chosen(path, metadata, image, told), trust=trust)
     metadata = model.card["metadata"]
 
@@ -53,9 +54,8 @@ def main() -> None:
     options = arguments("engine that `nncompress export` wrote", described)
     options.add_argument("--trust-engine", action="store_true", help="let a version-compatible engine run its code")
     args = options.parse_args()
-    image = read(args.image)
     try:
-        found, metadata, times_ms = find(args.model, image, args.repeat or 0, trust=args.trust_engine)
+        found, metadata, times_ms = find(args.model, args.image, args.repeat or 0, trust=args.trust_engine)
     except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
         fail(str(error))
     show(found, metadata, args)

@@ -13,6 +13,8 @@ import argparse
 import importlib
 import json
 import sys
+import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,24 @@ def preprocess(images: np.ndarray, how: dict[str, Any]) -> np.ndarray:
         return images
     mean, std = (np.array(how[name], np.float32) for name in ("mean", "std"))
     return np.ascontiguousarray(((images.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2))
+
+
+def read(archive: str) -> tuple[np.ndarray, np.ndarray]:
+    """`test_images` and `test_labels` of an archive; ValueError where they are not as this script takes them."""
+    try:
+        with np.load(archive, allow_pickle=False) as arrays:
+            images, labels = arrays["test_images"], arrays["test_labels"]
+    except (EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{archive}: no .npz that can be read ({error})") from None
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise ValueError(f"{archive}: test_images are {images.dtype} {list(images.shape)}; give uint8 [N, H, W, C]")
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{archive}: test_labels are {labels.dtype} {list(labels.shape)}; give integers [{len(images)}]"
+        )
+    if not len(images):
+        raise ValueError(f"{archive}: test_images holds no image")
+    return images, labels
 
 
 class Network:
@@ -135,10 +155,8 @@ def main() -> None:
         if len(model.inputs) + len(model.outputs) != 2:
             raise ValueError(f"{args.engine}: has several inputs or outputs; detectors run in detect_tensorrt.py")
         (into,), (out,) = ([entry["name"] for entry in entries] for entries in (model.inputs, model.outputs))
-        with np.load(args.archive, allow_pickle=False) as arrays:
-            images, labels = preprocess(arrays["test_images"], how), arrays["test_labels"]
-        if not len(images):
-            raise ValueError(f"{args.archive}: test_images holds no image")
+        images, labels = read(args.archive)
+        images = preprocess(images, how)
         hits, times_ms = 0, []
         for start in range(0, len(images), model.largest):
             found, ms = model.run({into: images[start : start + model.largest]})

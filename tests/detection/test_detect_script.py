@@ -1,5 +1,6 @@
 """docs/deploy/detect_onnx.py ends with 0 only if all is done, and with 2 and one line for what its user can mend."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs/deploy/detect_onnx.py"
 
@@ -24,14 +26,27 @@ def ended(monkeypatch, capsys, *arguments):
     return end.value.code, capsys.readouterr().err.splitlines()
 
 
-def test_what_is_wrong_with_the_files_is_one_line(image, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def network(tmp_path):
+    """A file whose metadata are a detector's; nothing else is."""
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["images"], ["out"])], "g", [value], [])
+    graph.output.append(onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1]))
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.helper.set_model_props(model, {"preprocessing": "{}", "detector": "{}"})
+    onnx.save(model, tmp_path / "told.onnx")
+    return tmp_path / "told.onnx"
+
+
+def test_what_is_wrong_with_the_files_is_one_line(image, network, tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.onnx").write_bytes(b"no graph")
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     for model, picture, says in (
         (tmp_path / "none.onnx", image, "none.onnx"),
         (tmp_path / "bad.onnx", image, "bad.onnx"),
-        (tmp_path / "bad.onnx", tmp_path / "bad.jpg", "bad.jpg: no image that OpenCV can read"),
-        (tmp_path / "bad.onnx", tmp_path / "none.jpg", "none.jpg: no image that OpenCV can read"),
+        (network, tmp_path / "bad.jpg", "bad.jpg: no image that OpenCV can read"),
+        (network, tmp_path / "none.jpg", "none.jpg: no image that OpenCV can read"),
     ):
         code, lines = ended(monkeypatch, capsys, model, picture)
         assert code == 2
@@ -45,6 +60,41 @@ def test_numbers_of_calls_are_checked(image, tmp_path, monkeypatch, capsys, repe
     assert code == 2
     assert "--repeat" in lines[-1]
     assert "whole number of at least 1" in lines[-1]
+
+
+@pytest.mark.parametrize("threads", ["-1", "100000", "all"])
+def test_numbers_of_threads_are_checked(image, tmp_path, monkeypatch, capsys, threads):
+    code, lines = ended(monkeypatch, capsys, tmp_path / "none.onnx", image, f"--threads={threads}")
+    assert code == 2
+    assert f"--threads: '{threads}': must be a whole number of at most" in lines[-1]
+
+
+@pytest.mark.parametrize(("how", "shape"), [({}, (5, 9, 3)), ({"exif": True}, (5, 9, 3)), ({"exif": False}, (9, 5, 3))])
+def test_exif_turns_images_where_the_network_was_trained_so(tmp_path, how, shape):
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    Image.new("RGB", (5, 9)).save(tmp_path / "turned.jpg", exif=orientation)
+    read = runpy.run_path(str(SCRIPT))["read"]
+    assert read(str(tmp_path / "turned.jpg"), {"preprocessing": json.dumps(how)}).shape == shape
+
+
+def test_masks_are_written_whole_or_not_at_all(tmp_path, monkeypatch, capsys):
+    """The file that was there stays, where the disk is full."""
+    script, file = runpy.run_path(str(SCRIPT)), tmp_path / "masks.npz"
+    found = {"scores": np.ones(1), "labels": np.zeros(1, int), "boxes": np.zeros((1, 4)), "masks": np.ones((1, 2, 2))}
+    script["show"](found, {}, SimpleNamespace(score=0.3, masks=str(file)))
+    before = file.read_bytes()
+    assert np.load(file)["masks"].shape == (1, 2, 2)
+
+    def full(target, **arrays):
+        target.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(SystemExit):
+        script["show"](found, {}, SimpleNamespace(score=0.3, masks=str(file)))
+    assert "No space left on device" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {file: before}
 
 
 def test_masks_that_cannot_be_written_are_an_error(tmp_path, capsys):

@@ -109,7 +109,9 @@ def test_images_that_exif_turns(changed, network, config):
     shutil.rmtree(upright.settings.root)
     as_stored = deepcopy(config)
     as_stored.val_dataloader.dataset.pipeline[0]["color_type"] = "color_ignore_orientation"
-    assert changed(stored_size, turned, as_stored).test[0]["data_samples"].ori_shape == (128, 96)
+    sideways = changed(stored_size, turned, as_stored)
+    assert sideways.test[0]["data_samples"].ori_shape == (128, 96)
+    assert (upright.preprocessing["exif"], sideways.preprocessing["exif"]) == (True, False)
 
 
 def test_images_of_which_resizing_leaves_nothing(changed, network):

@@ -45,7 +45,8 @@ def file(network, data, tmp_path_factory):
     """What `nncompress export --input-size 96 128` makes of its run, which was for 128 x 128 pixels."""
     folder = tmp_path_factory.mktemp("run")
     built, space = network
-    save_model(folder / "model", built, Card(space.name, space.arch, data.classes, data.preprocessing))
+    preprocessing = {**data.preprocessing, "exif": False}
+    save_model(folder / "model", built, Card(space.name, space.arch, data.classes, preprocessing))
     target = folder / "small.onnx"
     assert run_tool("export", folder, "--to", "onnx", "--input-size", *SIZE, "-o", target) == 0
     return target
@@ -84,7 +85,7 @@ def test_both_files_are_of_one_network_and_tell_their_size_and_scale(file):
     assert sorted(file.parent.glob("*.onnx")) == sorted(files)
     for path, size in files.items():
         how = entry(path, "preprocessing")
-        assert (how["input_size"], how["scale"]) == ([3, *size], [128, 96])
+        assert (how["input_size"], how["scale"], how["exif"]) == ([3, *size], [128, 96], False)
         assert json.loads(next(e.value for e in onnx.load(path).metadata_props if e.key == "classes"))[0] == "person"
     assert len({entry(path, "detector")["weights_sha256"] for path in files}) == 1
 
@@ -196,7 +197,17 @@ def test_a_file_of_any_size_finds_what_pytorch_finds(file, network, context, scr
     assert run_tool("export", path, "--to", "onnx", "--fp16", "-o", tmp_path / "half.onnx") == 2
     assert "fp16: this ONNX network computes its anchors, which float16 would round" in capsys.readouterr().err
     how = entry(path, "preprocessing")
-    assert (how["input_size"], how["scale"], how["size_divisor"]) == (None, [128, 128], 32)
+    assert (how["input_size"], how["scale"], how["size_divisor"], how["exif"]) == (None, [128, 128], 32, False)
+    settings = {"form": "onnxruntime", "max_detections": 20, "candidates": 2000}
+    for size in ((32, 32), (32, 96)):  # torch.export was told of two steps at least
+        graph = DetectorGraph(convert.prepared(network[0]), input_size=(3, *size), **settings).eval()
+        images, image_size = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1)), torch.tensor([size])
+        given = {"images": images, "image_size": image_size.float()}
+        with torch.inference_mode():
+            scores = graph(*given.values())[1]
+        found = onnx_session(path).run(["scores"], {name: value.numpy() for name, value in given.items()})[0]
+        assert (scores > 0).sum() > 5
+        np.testing.assert_allclose(found, scores.numpy(), atol=1e-4)
     samples = [context.data.test[i] for i in range(4)]
     assert {sample["data_samples"].img_shape for sample in samples} == {(96, 128), (128, 96), (128, 98), (73, 128)}
     compared = compare_detections(network[0], path, samples)

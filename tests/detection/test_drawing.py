@@ -187,6 +187,23 @@ def test_predictions_are_drawn_counted_and_compared(dataset, tmp_path):
     assert np.abs(inside - (0.55 * np.array(GREY) + 0.45 * np.array(colour(2)))).max() < 12
 
 
+def test_images_are_drawn_as_the_pipeline_reads_them(dataset, tmp_path):
+    """Boxes and masks are of pixels as they are stored where EXIF is left aside."""
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    for path in tmp_path.glob("*.jpg"):
+        Image.open(path).save(path, exif=orientation)
+    network = Scripted({1: [(CAT, 2, 0.5)]})
+    for color_type, size in (
+        ("color", (533, 640)),
+        ("color_ignore_orientation", (640, 533)),
+        ("unchanged", (640, 533)),
+    ):
+        dataset.pipeline.transforms[0].color_type = color_type
+        image = write_predictions(tmp_path / color_type, network, network, dataset, n=1)["images"][0]
+        assert Image.open(tmp_path / color_type / image["before"]["file"]).size == size
+
+
 def test_training_images_follow_where_they_are_given(dataset, tmp_path):
     network = Scripted({1: [(CAT, 2, 0.5)]})
     images = write_predictions(tmp_path, network, network, dataset, training=dataset, n=2)["images"]

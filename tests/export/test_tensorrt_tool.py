@@ -190,12 +190,23 @@ def test_run_tensorrt_preprocesses_as_the_card_says():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "File doesn't exist"), (b"garbage", "Protobuf parsing failed"), ("network", "tell no preprocessing")],
+    [
+        (None, "File doesn't exist"),
+        (b"garbage", "Protobuf parsing failed"),
+        ("network", "tell no preprocessing"),
+        ("detector", "has several inputs or outputs; detectors run in detect_onnx.py"),
+    ],
 )
 def test_check_onnx_refuses_files_in_one_line(content, message, tmp_path, monkeypatch, capsys):
     path = tmp_path / "m.onnx"
-    if content == "network":
+    if content in ("network", "detector"):
         onnx_file(tmp_path, "preresnet").rename(path)
+        if content == "detector":
+            proto = onnx.load(path)
+            proto.graph.output.append(onnx.helper.make_tensor_value_info("boxes", onnx.TensorProto.FLOAT, [1, 4]))
+            proto.graph.node.append(onnx.helper.make_node("Constant", [], ["boxes"], value_floats=[0.0]))
+            onnx.helper.set_model_props(proto, {"preprocessing": "{}", "detector": "{}"})
+            onnx.save(proto, path)
     elif content is not None:
         path.write_bytes(content)
     monkeypatch.setattr(sys, "argv", ["check_onnx.py", str(path), "none.npz"])

@@ -61,6 +61,8 @@ def test_the_tool_writes_and_reads_kits(tmp_path, capsys):
     assert table.with_suffix(".html").exists()
     for arguments, says in (
         (("--from", folder / "measured.json", "-o", tmp_path / "b.json"), "manifest.json: latency table: arch.depth"),
+        (("--from", folder, "-o", tmp_path / "b.json"), "own: is a folder; give the measured.json that"),
+        (("--from", folder / "measured.json", "-o", folder / "manifest.json"), "is read by this command too"),
         (("--kit", folder), "own: is not empty"),
         (("--kit", tmp_path / "new", "--threads", 2, "-o", "t.json"), "--threads, --output would do nothing"),
         (("--kit", tmp_path / "new", "--from", "m.json", "-o", "t.json"), "--kit and --from: are two things"),
@@ -142,6 +144,14 @@ def test_a_kit_of_plans_makes_no_table(kit, tmp_path):
         found.ratios(designs[::-1])
 
 
+def test_a_kit_cannot_take_the_place_of_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "timing_network", lambda space, size: pytest.fail("begun"))
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path):
+        with pytest.raises(UserError, match="is a mount point, or where you are; give a new folder in it"):
+            write_kit(SPACE, folder, "plans", [{}], input_size=SIZE, config=CONFIG)
+
+
 def test_a_kit_is_whole_or_not_there(tmp_path, monkeypatch):
     _, _, model, graphs = made("preresnet")
     monkeypatch.setattr(writing, "timing_network", lambda space, size: model)
@@ -151,6 +161,7 @@ def test_a_kit_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing, "kit_script", full)
+    (tmp_path / ".kit.tmp999999999" / "networks").mkdir(parents=True)  # of a process that was killed
     with pytest.raises(UserError, match=r"kit: .*No space left"):
         write_kit(SPACE, tmp_path / "kit", "plans", [{}], input_size=SIZE, config=CONFIG)
     assert list(tmp_path.iterdir()) == []

@@ -92,12 +92,17 @@ def test_the_script_refuses_in_one_line(kit, capsys, monkeypatch):
     line = refused_there(kit, capsys, *QUICK)
     assert "measured.json: is of another backend and provider and device" in line
     assert "--rounds 3, --warmup 0.25: at least" in refused_there(kit, capsys, "--rounds", "3")
+    assert "--threads 100000: at most" in refused_there(kit, capsys, "--threads", "100000")
     assert "--provider no: not in this onnxruntime" in refused_there(
         kit, capsys, "--engine", "onnxruntime", "--provider", "no"
     )
     assert "--trtexec absent: no such program" in refused_there(
         kit, capsys, "--engine", "trtexec", "--trtexec", "absent"
     )
+    line = refused_there(kit, capsys, "--trtexec", "/usr/src/tensorrt/bin/trtexec")
+    assert "trtexec: would do nothing; give --engine trtexec as well" in line
+    line = refused_there(kit, capsys, "--engine", "trtexec", "--provider", "GPU")
+    assert "--provider GPU: would do nothing with --engine trtexec" in line
     monkeypatch.setattr(device, "installed", lambda module: False)
     assert "no engine is installed here" in refused_there(kit, capsys)
     manifest = json.loads((kit / "manifest.json").read_text())
@@ -138,6 +143,44 @@ def test_damaged_files_are_told_there_in_one_line(kit, capsys, text):
     assert "manifest.json: missing or damaged" in refused_there(kit, capsys)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("networks", []), ("networks", {"n000": 1}), ("networks", [{}]), ("networks", [{"name": [0]}]),
+        ("networks", [{"name": "../../elsewhere"}]), ("networks", [{"name": "unlisted"}]),
+        ("files", ["n000.onnx"]), ("files", {}),
+        ("input", "2"), ("input", [2, 3, 32]), ("input", [-1, 3, 32, 32]), ("input", [1.5, 3, 32, 32]),
+    ],
+)  # fmt: skip
+def test_a_manifest_of_other_shapes_opens_no_network(kit, capsys, monkeypatch, key, value):
+    """Names become paths: what lies outside of networks/ is not opened."""
+    (kit.parent / "elsewhere.onnx").write_bytes((kit / "networks/n000.onnx").read_bytes())
+    monkeypatch.setattr(Engine, "time", lambda *args: pytest.fail("opened"))
+    manifest = json.loads((kit / "manifest.json").read_text())
+    (kit / "manifest.json").write_text(json.dumps({**manifest, key: value}))
+    assert refused_there(kit, capsys, *QUICK) == "error: manifest.json: missing or damaged; copy the whole kit again"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["5", "{}", '{"network": [1, 1, 1, 1], "unpruned": [1, 1, 1], "reference_ms": 1}']
+    + [
+        f'{{"network": [1, 1, 1, 1], "unpruned": [1, 1, 1, {odd}], "reference_ms": 1}}'
+        for odd in ("NaN", "-1", "9" * 400)
+    ],
+)
+def test_times_of_other_shapes_are_not_kept(kit, capsys, monkeypatch, entry):
+    """The package refuses them, and would say for ever that the script is to be run again."""
+    monkeypatch.setitem(device.ENGINES, "onnxruntime", Odd)
+    refused_there(kit, capsys, *QUICK)
+    kept = json.loads((kit / "measured.json").read_text())
+    for times in ("[]", f'{{"n000": {entry}}}'):
+        text = json.dumps({**kept, "times": "HERE"}).replace('"HERE"', times)
+        (kit / "measured.json").write_text(text)
+        line = refused_there(kit, capsys, *QUICK)
+        assert line == "error: measured.json: missing or damaged; give --again to forget it"
+
+
 class Odd(Engine):
     """An engine whose author raises what he likes at the network `n001`."""
 
@@ -166,6 +209,11 @@ def test_a_folder_that_takes_no_times_is_told_in_one_line(kit, capsys, monkeypat
     monkeypatch.setitem(device.ENGINES, "onnxruntime", Odd)
     (kit / "measured.tmp").mkdir()
     assert "measured.json: cannot be written (" in refused_there(kit, capsys, *QUICK)
+    (kit / "measured.tmp").rmdir()
+    (kit / "measured.json").mkdir()
+    assert "measured.json: missing or damaged" in refused_there(kit, capsys, *QUICK)
+    assert "measured.json: cannot be written (" in refused_there(kit, capsys, *QUICK, "--again")
+    assert not (kit / "measured.tmp").exists()
 
 
 TRTEXEC = """#!{python}

@@ -10,6 +10,7 @@ import compress.measure
 from compress.measure import TableConfig
 from compress.measure.designs import allowed_widths, sample_designs
 from compress.measure.kept import pack
+from compress.measure.kit import writing
 from compress.pipeline.images import CONTEXTS, ImageContext, make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import write_json
@@ -103,6 +104,24 @@ def test_options_that_would_do_nothing_are_refused(asked, tmp_path, capsys):
     assert "needs --max-designs" in refused(capsys, *out, "--target", 0.01)
     assert "max_designs=10" in refused(capsys, *out, "--max-designs", 10)
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("option", "stopped", "line"),
+    [
+        ("--kit", OSError(28, "No space left on device"), "No space left on device; free some space"),
+        ("--merge", KeyboardInterrupt(), "stopped"),
+    ],
+)
+def test_what_does_not_resume_does_not_say_so(asked, tmp_path, capsys, monkeypatch, option, stopped, line):
+    def stop(*args, **options):
+        raise stopped
+
+    monkeypatch.setattr(writing, "write_table_kit", stop)
+    monkeypatch.setattr(compress.measure, "merge_tables", stop)
+    output = ["-o", tmp_path / "table.json"] if option == "--merge" else []
+    assert run_tool("profile_latency", RECIPE, option, tmp_path / "made", *output) in (2, 130)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(line)
 
 
 def test_tables_are_merged_without_measuring(asked, tmp_path, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compress.pipeline.folder import RunFolder
+from compress.pipeline.working import sole_worker
 from compress.plan import UserError
 
 RECORD = {
@@ -32,6 +33,18 @@ def test_what_a_process_leaves_that_is_killed_while_it_begins_does_not_occupy(tm
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="not empty, and not a run of ours"):
         RunFolder.peek(tmp_path, RECORD, resume=False)
+
+
+def test_temporary_files_behind_a_link_out_of_the_folder_are_not_ours(tmp_path: Path) -> None:
+    """A run that somebody gives away may have links in it."""
+    run, elsewhere, dead = tmp_path / "run", tmp_path / "elsewhere", ".notes.tmp999999999.txt"
+    for folder in (run / "search", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / dead).touch()
+    (run / "link").symlink_to(elsewhere)
+    with sole_worker(run):
+        assert not (run / "search" / dead).exists()
+    assert (elsewhere / dead).exists()
 
 
 def test_create_then_go_on(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import shlex
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tool_runs import RECIPE, TUNED
 
-from compress.pipeline.points import ordered
-from compress.plan import UserError, read_stored
+from compress.pipeline.front import _front
+from compress.pipeline.points import ordered, point_folder
+from compress.plan import UserError, read_stored, write_json
 from compress.plan.front_file import FORMAT, FrontFile
 from compress.pruning import Budget
 
@@ -150,6 +152,24 @@ def test_the_page_is_of_the_points_that_there_are(front, tool, tiny, tmp_path):
     assert line.endswith("; made: 1 of 2 points")
     assert [point["name"] for point in read(folder / "front.json")["points"]] == NAMES[:1]
     assert "points" not in read(folder / "stages.json")
+
+
+@pytest.mark.parametrize("lacks", ["recipe", "seed", "top1", "latency_ms", "latency_ratio"])
+def test_a_point_whose_summary_lacks_something_is_named(tmp_path, lacks):
+    """As after somebody else's hands: the shape of a summary leaves more open than a front needs."""
+    pair, times = {"before": 2, "after": 1}, {"median": 1.0, "p10": 1.0, "p90": 1.0, "n": 4}
+    whole = {
+        "format": 1, "model": "m", "dataset": "d", "recipe": "r", "seed": 0, "evaluated_on": "test", "device": "CPU",
+        "versions": {}, "params": pair, "macs": pair, "top1": pair, "latency_ratio": {"onnxruntime": 0.5},
+        "latency_ms": {"onnxruntime": {"before": times, "after": times}},
+    }  # fmt: skip
+    points = ordered([Budget("macs_ratio", value) for value in (0.8, 0.5)])
+    for budget, summary in zip(points, (whole, {key: whole[key] for key in whole if key != lacks}), strict=True):
+        (tmp_path / point_folder(budget)).mkdir()
+        write_json(tmp_path / point_folder(budget) / "summary.json", summary)
+    context = SimpleNamespace(folder=tmp_path, points=points)
+    with pytest.raises(UserError, match=rf"macs_ratio_0\.5/summary\.json: {lacks}\S* is missing; remove its folder"):
+        _front(context, None, "recipe")
 
 
 def test_budgets_go_from_what_keeps_most_to_what_keeps_least() -> None:

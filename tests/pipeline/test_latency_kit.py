@@ -9,7 +9,9 @@ from run_tool import run_tool
 from table_runs import HALF, RECIPE, SIZE, SPACE
 
 from compress.costs import LatencyTable
-from compress.pipeline.latency_kit import LADDER, PausedError, candidates, closest
+from compress.measure.kit.ondevice.main import parse
+from compress.pipeline import latency_kit
+from compress.pipeline.latency_kit import LADDER, PausedError, as_timed, candidates, closest
 from compress.pipeline.tables import RunTable, price
 from compress.plan import UserError, WidthPlan, read_json
 from compress.pruning import Budget, Priced
@@ -39,11 +41,17 @@ def test_a_run_stops_with_candidates_and_goes_on_with_their_times(run_folder, ti
     command = ("prune", RECIPE, "--work-dir", run_folder, "--stage", "select", "--latency-kit", kit, *tiny())
     for _ in range(2):  # again, before there are times: the kit stays as it is
         assert run_tool(*command) == 0
-        assert "run `python measure_kit.py` in it there" in " ".join(capsys.readouterr().out.split())
+        call = "python measure_kit.py --engine onnxruntime --provider CPUExecutionProvider --threads 1"
+        assert f"run `{call}` in it there" in " ".join(capsys.readouterr().out.split())
         assert "select" not in read_json(run_folder / "stages.json")
         written = (kit / "manifest.json").read_bytes()
     assert (kit / "manifest.json").read_bytes() == written
     manifest = json.loads(written)
+    fewer = {**manifest, "networks": manifest["networks"][1:]}  # of another run: the trip there would be in vain
+    (kit / "manifest.json").write_text(json.dumps(fewer))
+    assert run_tool(*command) == 2
+    assert "manifest.json: is of other networks than those to choose from" in capsys.readouterr().err
+    (kit / "manifest.json").write_bytes(written)
     assert manifest["kind"] == "plans"
     assert 4 < len(manifest["networks"]) <= len(LADDER)
 
@@ -60,6 +68,46 @@ def test_a_run_stops_with_candidates_and_goes_on_with_their_times(run_folder, ti
     assert len(latency["path"]) == len(manifest["networks"])
     assert latency["ratio"] == next(s["predicted"] for s in latency["path"] if s["correction"] == latency["correction"])
     assert read_json(run_folder / "stages.json")["select"]["latency"]["path"] == latency["path"]
+
+
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ({"backend": "openvino", "threads": 4}, "--engine openvino --threads 4"),
+        ({"backend": "openvino", "provider": "GPU", "threads": 1}, "--engine openvino --provider GPU --threads 1"),
+        ({"backend": "onnxruntime", "provider": "CUDAExecutionProvider"}, "--engine onnxruntime --provider CUDAEx"),
+        ({"backend": "tensorrt", "threads": 1}, "--engine tensorrt --threads 1"),
+        ({"backend": "tensorrt", "provider": "trtexec", "threads": 2}, "--engine trtexec --threads 2"),
+        ({"backend": "phone", "threads": 1}, ""),
+    ],
+)
+def test_the_device_is_told_to_time_as_the_tables_networks_were(key, options):
+    """What is timed otherwise is refused when it comes back."""
+    given = as_timed(LatencyTable(key, 1.0, {}, {}, 0.0))
+    assert " ".join(given).startswith(options)
+    assert bool(given) == bool(options)
+    parse(given, None)
+
+
+def test_candidates_are_of_the_tables_batch_and_of_an_engine_that_kits_have(monkeypatch, tmp_path):
+    written = []
+    monkeypatch.setattr(latency_kit, "write_kit", lambda *args, config, **options: written.append(config))
+    monkeypatch.setattr(latency_kit, "candidates", lambda *args: [(SimpleNamespace(widths={"a": 8}), 1.0)])
+    context = SimpleNamespace(
+        latency_kit=str(tmp_path / "out"),
+        recipe=SimpleNamespace(measure=SimpleNamespace(batch=1)),
+        progress=None,
+        card=lambda space: SimpleNamespace(input_size=SIZE),
+    )
+
+    def select(**key):
+        latency_kit.select_by_kit(context, SPACE, None, Priced(LatencyTable(key, 1.0, {}, {}, 0.0)))
+
+    with pytest.raises(PausedError):
+        select(backend="openvino", batch=8)
+    assert [config.batch for config in written] == [8]
+    with pytest.raises(UserError, match="the latency table is of 'pytorch', which kits are not timed by"):
+        select(backend="pytorch", batch=8)
 
 
 def test_it_is_refused_where_it_would_do_nothing(going, finished, baseline, table_file, tmp_path):

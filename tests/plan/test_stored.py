@@ -72,6 +72,14 @@ def test_what_is_no_json_is_refused(text):
     assert refusal(text).startswith("a.json: not valid JSON (")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_named(tmp_path, encoding):
+    (tmp_path / "a.json").write_text('{"low": 1, "high": 2}', encoding=encoding)
+    for read in (read_json, lambda path: read_stored(path, RangeFile)):
+        with pytest.raises(UserError, match=r"a\.json: begins with a byte order mark; save it as UTF-8 without one$"):
+            read(tmp_path / "a.json")
+
+
 def test_numbers_that_a_shape_says_nothing_of_are_checked_too(tmp_path):
     for text in ('{"deep": [{"a": 1e400}]}', f'{{"a": {2**64}}}', '{"a": -1e999}'):
         (tmp_path / "a.json").write_text(text)

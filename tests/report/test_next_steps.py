@@ -66,6 +66,26 @@ def test_the_first_step_is_what_the_figures_ask_for(tmp_path, changes, says, end
     assert line.endswith(shlex.join(commands(page)[0])), "the page begins with what the terminal says"
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "pytorch"])
+def test_what_is_timed_again_is_timed_as_the_run_did(tmp_path, backend):
+    """A table of one thread would be refused by a run that measures with two."""
+    run = make_run(tmp_path)
+    file, summary = run / "recipe.json", json.loads((run / "summary.json").read_text())
+    found = json.loads(file.read_text())
+    found["recipe"]["measure"] = {"threads": 2, "batch": 4, "backends": [backend]}
+    file.write_text(json.dumps(found))
+    summary |= {name: {backend: summary[name]["pytorch"]} for name in ("latency_ms", "latency_ratio")}
+    for spread, name in ((SLOW, "profile"), (NOISY, "benchmark")):
+        summary["latency_spread"] = {backend: spread["onnxruntime"]}
+        (run / "summary.json").write_text(json.dumps(summary))
+        words = shlex.split(next_line(run).partition("nncompress ")[2])
+        assert words[0] == name
+        args = command_parser(name).parse_args(words[1:])
+        assert (args.threads, args.batch) == (2, 4)
+        own = None if backend == "onnxruntime" or (name, backend) == ("benchmark", "pytorch") else backend
+        assert args.backend == own
+
+
 def test_a_network_that_was_not_timed_is_not_said_to_be_faster(tmp_path):
     run = make_run(tmp_path)
     summary = json.loads((run / "summary.json").read_text()) | {"latency_ms": {}, "latency_ratio": {}}

@@ -38,6 +38,7 @@ def export_any_size(
     path: str | Path,
     *,
     scale: Sequence[int] | None = None,
+    exif: bool = True,
     opset: int = 18,
     metadata: dict[str, str] | None = None,
 ) -> Path:
@@ -50,6 +51,7 @@ def export_any_size(
         network: a detector of MMDetection with two stages.
         path: the file to write.
         scale: (long, short), the sides within which images are scaled; for the file's entry `preprocessing`.
+        exif: whether images are turned as their EXIF orientation says, likewise.
         opset: of ONNX.
         metadata: as in `export_detector`.
 
@@ -66,7 +68,7 @@ def export_any_size(
     graph = AnySizeGraph(copied, input_size=EXAMPLE, **sizes).eval()
     height, width = (STEP * torch.export.Dim(name, min=2, max=LARGEST) for name in ("rows", "columns"))
     proto = traced(graph, EXAMPLE, opset=opset, dynamic_shapes=({2: height, 3: width}, None))
-    entries = described(network, graph, EXAMPLE, form="onnxruntime", scale=scale)
+    entries = described(network, graph, EXAMPLE, form="onnxruntime", scale=scale, exif=exif)
     entries["preprocessing"] |= {"input_size": None, "size_divisor": STEP, "scale": scale and list(scale)}
     return write(proto, path, entries, metadata)
 

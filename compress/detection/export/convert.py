@@ -41,6 +41,7 @@ def export_detector(
     max_detections: int | None = None,
     candidates: int | None = None,
     scale: Sequence[int] | None = None,
+    exif: bool = True,
     batch: int = 1,
     opset: int = 18,
     metadata: dict[str, str] | None = None,
@@ -66,6 +67,7 @@ def export_detector(
         candidates: see `DetectorGraph`; None: 2000, and as many as 3840 of a detector with one stage.
         scale: (long, short), the sides within which images are scaled, if `input_size` takes them so: for the file's
             entry `preprocessing`. None: images are scaled as large as `input_size` takes them.
+        exif: whether images are turned as their EXIF orientation says, for the same entry.
         batch: number of images of one call.
         opset: of ONNX.
         metadata: joins the file's own entries `preprocessing` and `detector` (JSON).
@@ -88,7 +90,7 @@ def export_detector(
     graph = kind(copied, input_size=size, form=form, max_detections=count, candidates=most).eval()
     if _substitutes(graph, form):
         warnings.warn(SAMPLED, stacklevel=2)
-    own = described(network, graph, size, form=form, scale=scale)
+    own = described(network, graph, size, form=form, scale=scale, exif=exif)
     return write(traced(graph, size, opset=opset, batch=batch), path, own, metadata)
 
 
@@ -174,7 +176,13 @@ def traced(
 
 
 def described(
-    network: nn.Module, graph: DetectorGraph, size: tuple[int, int, int], *, form: str, scale: Sequence[int] | None
+    network: nn.Module,
+    graph: DetectorGraph,
+    size: tuple[int, int, int],
+    *,
+    form: str,
+    scale: Sequence[int] | None,
+    exif: bool,
 ) -> dict[str, dict[str, Any]]:
     """What the file of `network` tells of itself, by name of the entry.
 
@@ -182,11 +190,10 @@ def described(
         network: of MMDetection.
         graph: what is exported of it.
         size: (3, h, w) that it takes.
-        form: as in `export_detector`.
-        scale: as in `export_detector`.
+        form, scale, exif: as in `export_detector`.
     """
     settings = {**_settings(graph, form), "weights_sha256": _sha256(network)}
-    return {"preprocessing": preprocessing_of(network, size, scale), "detector": settings}
+    return {"preprocessing": {**preprocessing_of(network, size, scale), "exif": exif}, "detector": settings}
 
 
 def preprocessing_of(network: Any, size: Sequence[int], scale: Sequence[int] | None) -> dict[str, Any]:

@@ -67,4 +67,5 @@ def metadata_of(card: Card) -> dict[str, Any]:
     """What `export_detector` is told of a network by its `card`."""
     metadata = onnx_metadata(card)
     del metadata["preprocessing"]  # the exporter's own tells of padding too
-    return {"metadata": metadata, "scale": card.preprocessing.get("scale")}
+    own = card.preprocessing
+    return {"metadata": metadata, "scale": own.get("scale"), "exif": own.get("exif", True)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...costs import LatencyTable
 from ...plan import UserError, read_stored, sha256
-from ...plan.kit_file import FORMAT, MANIFEST, Manifest, Measured
+from ...plan.kit_file import FORMAT, MANIFEST, MEASURED, Manifest, Measured
 from ...plan.locking import sole_use
 from ...plan.table_file import TOTALS
 from ...spaces import Space, blocks_of, members_of, sizes
@@ -57,10 +57,8 @@ class KitResult:
 
     def ratios(self, designs: Sequence[Mapping[str, int]]) -> list[float]:
         """The latency of networks at `designs` over the unpruned one's; UserError unless they are those of the kit."""
-        found = self.timings
-        if [dict(each.widths) for each in found] != [dict(design) for design in designs]:
-            raise UserError(f"{self.path}: is of other networks than those to choose from; write the kit anew")
-        return [each.ratio for each in found]
+        check_designs(self.path, self.manifest, designs)
+        return [each.ratio for each in self.timings]
 
 
 LEAST = 1e-4
@@ -79,18 +77,36 @@ def read_measured(path: str | Path, space: Space, input_size: tuple[int, int, in
     network.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the {MEASURED} that the device has left in it")
     found = read_stored(path, Measured, version=FORMAT, remedy=AGAIN)
     kit = path.with_name(MANIFEST)
-    manifest = read_stored(kit, Manifest, version=FORMAT, remedy=f"put {path.name} beside the kit's {MANIFEST}")
+    manifest = read_manifest(kit, space, input_size, remedy=f"put {path.name} beside the kit's {MANIFEST}")
     if found["kit"] != sha256(kit):
         raise UserError(f"{path}: is of another kit than {kit}; put it beside the {MANIFEST} that was measured")
+    return KitResult(path, manifest, found)
+
+
+def read_manifest(
+    kit: Path, space: Space, input_size: tuple[int, int, int], *, remedy: str = "write the kit again"
+) -> dict[str, Any]:
+    """The manifest in the file `kit`; UserError, which ends in `remedy`, where it is damaged, and for other networks
+    than those of `space` for images of `input_size`.
+    """
+    manifest: dict[str, Any] = read_stored(kit, Manifest, version=FORMAT, remedy=remedy)
     try:
         LatencyTable(manifest["key"], 0.0, {}, {}, 0.0).check_space(space, input_size)
     except UserError as error:
         raise error.at(str(kit)) from None
     if manifest["sizes"] != sizes(space.groups):
         raise UserError(f"{kit}: sizes are not those of the network's groups; write the kit again")
-    return KitResult(path, manifest, found)
+    return manifest
+
+
+def check_designs(path: Path, manifest: Mapping[str, Any], designs: Sequence[Mapping[str, int]]) -> None:
+    """UserError, beginning with `path`, unless a kit's networks are those at `designs`, in their order."""
+    if [network["widths"] for network in manifest["networks"]] != [dict(design) for design in designs]:
+        raise UserError(f"{path}: is of other networks than those to choose from; give a new folder for their kit")
 
 
 def table_of_kit(

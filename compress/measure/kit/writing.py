@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...plan import UserError, sha256, write_json, write_text
+from ...plan.files import remove_leftovers, temporary
 from ...plan.kit_file import FORMAT, MANIFEST, MEASURED, UNPRUNED
 from ...plan.system import storing
 from ...spaces import Space, sizes
@@ -74,6 +75,8 @@ def write_kit(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is not empty, and a kit wants a folder of its own; give a new one")
+    if folder.is_mount() or folder.resolve() == Path.cwd():  # no other folder can take their places
+        raise UserError(f"{folder}: is a mount point, or where you are; give a new folder in it")
     model = timing_network(space, input_size)
     graphs = WidthGraphs(model, space, input_size=input_size)
     _check(graphs, model, space, designs[0], config.batch, input_size)
@@ -109,11 +112,12 @@ def write_kit(
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder beside `folder`, which takes its name when the block ends without an exception, and else goes."""
     with storing(folder):
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", dir=folder.absolute().parent))
+        place = temporary(folder.absolute())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(place.parent, of=[folder.absolute()])
+        place.mkdir()
         try:
             yield place
-            place.chmod(0o755)
             os.replace(place, folder)
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -146,6 +150,7 @@ def _key(space: Space, input_size: tuple[int, int, int], config: TableConfig) ->
     }
 
 
-def how_to_go_on(folder: Path) -> str:
-    """What a user does with a kit, in words."""
-    return f"Kit: {folder}; copy it to the device, run `python {SCRIPT}` in it there, and bring {MEASURED} back into it"
+def how_to_go_on(folder: Path, options: Sequence[str] = ()) -> str:
+    """What a user does with a kit, in words; `options` are what its script is to be given."""
+    call = shlex.join(["python", SCRIPT, *options])
+    return f"Kit: {folder}; copy it to the device, run `{call}` in it there, and bring {MEASURED} back into it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import hashlib
 import json
@@ -20,6 +21,8 @@ from .nvidia import TensorRT, Trtexec
 from .turns import product_ms
 
 FORMAT = 1
+MOST_THREADS = max(256, os.cpu_count() or 1)
+LEAST_MS, MOST_MS = 1e-9, 1e12
 
 ENGINES: dict[str, Callable[[argparse.Namespace], Engine]] = {
     "onnxruntime": OnnxRuntime,
@@ -37,7 +40,9 @@ def parse(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     parser.add_argument(
         "--provider", metavar="P", help="ONNX Runtime's execution provider, or OpenVINO's device (default: the first)"
     )
-    parser.add_argument("--trtexec", default="trtexec", metavar="F", help="the program, where it is not on the PATH")
+    parser.add_argument(
+        "--trtexec", metavar="F", help="the program, where it is not on the PATH (with --engine trtexec)"
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on a processor (1)")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="samples of each network (20)")
     parser.add_argument(
@@ -49,6 +54,12 @@ def parse(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     if args.threads < 1 or args.rounds < 4 or not 0 <= args.warmup < 1e4:
         given = f"--threads {args.threads}, --rounds {args.rounds}, --warmup {args.warmup:g}"
         raise StopError(f"{given}: at least 1 thread, 4 rounds and 0 seconds")
+    if args.threads > MOST_THREADS:
+        raise StopError(f"--threads {args.threads}: at most {MOST_THREADS}; more than there are cores does not help")
+    if args.trtexec is not None and args.engine != "trtexec":
+        raise StopError(f"--trtexec {args.trtexec}: would do nothing; give --engine trtexec as well, or leave it away")
+    if args.provider is not None and args.engine not in (None, "onnxruntime", "openvino"):
+        raise StopError(f"--provider {args.provider}: would do nothing with --engine {args.engine}; leave it away")
     return args
 
 
@@ -67,10 +78,12 @@ def found_engine(args: argparse.Namespace) -> Engine:
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     """The kit's manifest and its hash; its files must be the ones that it was made of."""
-    path = folder / "manifest.json"
-    manifest = read_kept(path, ("format", "input", "networks", "files"), remedy="copy the whole kit again")
+    path, remedy = folder / "manifest.json", "copy the whole kit again"
+    manifest = read_kept(path, ("format", "input", "networks", "files"), remedy=remedy)
     if manifest["format"] != FORMAT:
         raise StopError(f"manifest.json: of format {manifest['format']}, and this script is of {FORMAT}")
+    if not is_whole(manifest):
+        raise StopError(f"manifest.json: missing or damaged; {remedy}")
     for name, digest in manifest["files"].items():
         path = folder / "networks" / Path(name).name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
@@ -78,11 +91,24 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     return manifest, hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
 
 
+def is_whole(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest has an input's size, and networks whose names are no paths and whose files it lists."""
+    networks, files, size = (manifest[key] for key in ("networks", "files", "input"))
+    if not (isinstance(networks, list) and networks and isinstance(files, dict) and isinstance(size, list)):
+        return False
+    names = [network.get("name") if isinstance(network, dict) else None for network in networks]
+    return (
+        all(isinstance(name, str) and name.isidentifier() and f"{name}.onnx" in files for name in (*names, "unpruned"))
+        and len(size) == 4
+        and all(isinstance(side, int) and 1 <= side <= 65536 for side in size)
+    )
+
+
 def read_kept(path: Path, keys: tuple[str, ...], *, remedy: str) -> dict[str, Any]:
     """The JSON object in the file `path`, which has the `keys`; StopError with the `remedy` where it is damaged."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or any(key not in found for key in keys):
         raise StopError(f"{path.name}: missing or damaged; {remedy}")
@@ -93,11 +119,25 @@ def resumed(path: Path, start: dict[str, Any], *, again: bool) -> dict[str, Any]
     """The times in the file `path`, or, where there are none, `start`."""
     if again or not path.exists():
         return start
-    found = read_kept(path, tuple(start), remedy="give --again to forget it")
+    remedy = "give --again to forget it"
+    found = read_kept(path, tuple(start), remedy=remedy)
     odd = [name for name in start if name not in ("date", "times") and found.get(name) != start[name]]
     if odd:
-        raise StopError(f"{path.name}: is of another {' and '.join(odd)}; give --again to forget it, or take it away")
+        raise StopError(f"{path.name}: is of another {' and '.join(odd)}; {remedy}, or take it away")
+    if not (isinstance(found["times"], dict) and all(map(is_timed, found["times"].values()))):
+        raise StopError(f"{path.name}: missing or damaged; {remedy}")
     return found
+
+
+def is_timed(times: Any) -> bool:
+    """Whether `times` are what is kept of a network: enough samples of both, all of them numbers."""
+    if not isinstance(times, dict):
+        return False
+    samples: list[Any] = [times.get(side) for side in ("network", "unpruned")]
+    if not all(isinstance(each, list) and len(each) >= 4 for each in samples):
+        return False
+    numbers = [times.get("reference_ms"), *(number for each in samples for number in each)]
+    return all(isinstance(number, (int, float)) and LEAST_MS <= number <= MOST_MS for number in numbers)
 
 
 def save(path: Path, value: dict[str, Any]) -> None:
@@ -107,6 +147,8 @@ def save(path: Path, value: dict[str, Any]) -> None:
         made.write_text(json.dumps(value, indent=1) + "\n")
         os.replace(made, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            made.unlink()
         raise StopError(f"{path}: cannot be written ({error}); give it room") from None
 
 

@@ -74,7 +74,7 @@ class Trtexec(Engine):
     provider = "trtexec"
 
     def __init__(self, args: Namespace) -> None:
-        self.program, self.folder = args.trtexec, args.folder / "engines"
+        self.program, self.folder = args.trtexec or "trtexec", args.folder / "engines"
         if shutil.which(self.program) is None:
             raise StopError(f"--trtexec {self.program}: no such program; give its path")
         said = subprocess.run([self.program, "--help"], capture_output=True, text=True, check=False).stdout
