@@ -6,6 +6,7 @@ import csv
 import gzip
 import lzma
 import re
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     try:
         with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8", newline="") as file:
             yield file
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}); give a table of NATS-Bench's") from None
 
 

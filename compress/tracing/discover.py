@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError, brief
+from ..plan import Seed, UserError, brief
 from ..plan.settings import convert
 from ..spaces import (
     Group,
@@ -93,6 +93,7 @@ def groups_of(
     example = checked_example(example_input)
     kept = _ignored(network, ignored_layers)
     convert(streams, bool, "streams")
+    seed = convert(seed, Seed, "seed")
     return _found(network, example, kept, streams=streams, seed=seed)
 
 

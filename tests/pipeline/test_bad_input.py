@@ -155,12 +155,13 @@ def test_missing_and_empty_data(prune: Refused, refused: Refused, tiny, tmp_path
     folder = tmp_path / "images"
     options = {"data__type": "imagefolder", "data__root": folder}
     prune(options=options, says=("recipe: data.root", str(folder), "train/"))
-    for split in ("train", "val"):
-        (folder / split / "cat").mkdir(parents=True)
+    places = [folder / split / name for split in ("train", "val") for name in ("cat", "dog")]
+    for place in places:
+        place.mkdir(parents=True)
     prune(options=options, says=("recipe: data.root", "train/cat", "no images"))
     refused("train", RECIPE, *tiny(**options), says=("recipe: data.root", "train/cat", "no images"))
-    for split in ("train", "val"):
-        (folder / split / "cat" / "one.png").write_bytes(b"no picture")
+    for place in places:
+        (place / "one.png").write_bytes(b"no picture")
     prune(options=options, says=("recipe: data", "one.png", "not a readable image"))
 
 
