@@ -175,10 +175,8 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
     """
     reading = _in_channels(_read(config), config.channels)
     if len(reading.classes) < 2:
-        raise UserError(
-            f"{config.root}: has one class alone, {shown(reading.classes[0])}, and nothing to tell it from; give "
-            "images of two classes or more"
-        )
+        only = f"{config.root}: has one class alone, {shown(reading.classes[0])}, and nothing to tell it from"
+        raise UserError(f"{only}; give images of two classes or more")
     transform = _transform(config, reading)
     splits = _splits(config, reading, transform)
     if config.limit is not None:
@@ -256,8 +254,7 @@ def _read(config: DataConfig) -> Reading:
     root = str(config.root)
     readers = {
         "digits": read_digits, "npz": lambda: read_npz(root), "imagefolder": lambda: read_imagefolder(root),
-        "csv": lambda: read_csv(root, str(config.train), config.val),
-        "shards": lambda: read_shards(root),
+        "csv": lambda: read_csv(root, str(config.train), config.val), "shards": lambda: read_shards(root),
     }  # fmt: skip
     return readers.get(config.type, lambda: read_cifar(config.type, root, download=config.download))()
 
