@@ -72,10 +72,11 @@ def other_scores(folder):
     ("change", "says"),
     [
         (damaged_summary(target=None), "summary.json: target = None: must be"),
+        (damaged_summary(genotype="x"), "summary.json: genotype = 'x': genotype: 'x' must have the form"),
         (damaged_summary(true_rank="gone"), "summary.json: true_top1 and true_rank belong together"),
         (other_scores, "scores.safetensors: scores of another network or space; 1 groups differ: cell.5"),
     ],
-    ids=["target", "rank", "scores"],
+    ids=["target", "genotype", "rank", "scores"],
 )
 def test_a_page_of_damaged_files_is_one_line(found, change, says, tmp_path):
     folder = tmp_path / "run"
@@ -155,8 +156,8 @@ def test_bad_input_is_one_line(refused, options, changes, says):
 
 def test_recipes_and_folders_of_other_kinds_are_refused(refused, found, tiny, options):
     width = ROOT / "recipes/width/preresnet20_digits_rarts.py"
-    refused("search_topology", width, says=("space.type = 'preresnet'", "`nncompress prune`", "search-topology"))
-    refused("prune", RECIPE, "--checkpoint", "x", says=("'nats_supernet'", "`nncompress search-topology`"))
+    refused("search_topology", width, says=("space.type = 'preresnet'", "a recipe for `nncompress prune`; give it"))
+    refused("train", RECIPE, says=("'nats_supernet'", "a recipe for `nncompress search-topology`; give it there"))
     refused("train", width, *tiny(), "--resume", work_dir=found[0], says=("holds a run of", "search-topology"))
     refused("search_topology", RECIPE, *options(), work_dir=found[0], says=("already holds a run",))
 
