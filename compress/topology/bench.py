@@ -23,6 +23,7 @@ OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 ARCHITECTURES = ("arch", "architecture", "archstr", "architecturestring")
 """What the column of the cells' strings is called, in lower case without signs."""
 N_CELLS = len(NATS.operations) ** len(NATS.edges)
+WHOLE = f"give a table of all {N_CELLS} cells of NATS-Bench"
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ class Bench:
         """Of the network of `genotype`; UserError when it is not there."""
         found = self.accuracies.get(genotype.text)
         if found is None:
-            raise UserError(
-                f"{self.source}: has no cell {genotype.text}; give a table of all {N_CELLS} cells of NATS-Bench"
-            )
+            raise UserError(f"{self.source}: has no cell {genotype.text}; {WHOLE}")
         return found
+
+    def check_whole(self) -> None:
+        """UserError unless it has as many cells as there are: a search may come to any."""
+        if (n := len(self.accuracies)) < N_CELLS:
+            raise UserError(f"{self.source}: has {n} cells; {WHOLE}")
 
     def rank(self, genotype: Genotype) -> int:
         """1 + how many cells are better."""

@@ -80,11 +80,13 @@ class TopologyContext(RunContext):
 
     @cached_property
     def bench(self) -> Bench | None:
-        """True accuracies of all cells, where the recipe names them; UserError where they cannot be read."""
+        """True accuracies of all cells, where the recipe names them; UserError where some cannot be read."""
         if self.recipe.bench is None:
             return None
         try:
-            return load_bench(self.recipe.bench.file, self.recipe.bench.dataset, trust=self.trust)
+            found = load_bench(self.recipe.bench.file, self.recipe.bench.dataset, trust=self.trust)
+            found.check_whole()
+            return found
         except UserError as error:
             raise error.at("bench.file").at("recipe") from None
 

@@ -154,6 +154,14 @@ def test_bad_input_is_one_line(refused, options, changes, says):
     refused("search_topology", RECIPE, *made, says=says)
 
 
+def test_a_table_that_lacks_cells_is_refused_before_the_search_comes_to_one(refused, options, tmp_path):
+    cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    table = tmp_path / "table.csv"
+    table.write_text(f"arch,cifar10\n{cell},93\n")
+    made = options(bench__file=table, bench__dataset="cifar10")
+    refused("search_topology", RECIPE, *made, says=(f"{table}: has 1 cells; give a table of all 15625 cells",))
+
+
 def test_recipes_and_folders_of_other_kinds_are_refused(refused, found, tiny, options):
     width = ROOT / "recipes/width/preresnet20_digits_rarts.py"
     refused("search_topology", width, says=("space.type = 'preresnet'", "a recipe for `nncompress prune`; give it"))
