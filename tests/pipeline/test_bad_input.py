@@ -116,6 +116,12 @@ def test_unreachable_budgets_say_the_reachable_range(prune: Refused) -> None:
 # Data
 
 
+def test_a_network_of_other_classes_than_the_data_have(refused: Refused, tiny) -> None:
+    for key, value, own in (("num_classes", 12, 10), ("in_channels", 1, 3)):
+        says = (f"recipe: space.{key} = {value}: must be {own}, as the data have",)
+        refused("train", RECIPE, *tiny(**{f"space__{key}": value}), says=says)
+
+
 def digits_archive(path: Path, **changes: object) -> Path:
     arrays = {
         "train_images": np.zeros((40, 32, 32, 3), np.uint8),

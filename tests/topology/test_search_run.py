@@ -142,6 +142,8 @@ def test_two_processes_share_one_search(tool, options, tmp_path):
         ({"search.method.order": "x"}, ("search.method.order",)),
         ({"search.batch_size": 40}, ("search.batch_size = 40", "more than the 30 training images of each half")),
         ({"target.genotype": "x"}, ("target.genotype", "leave it away")),
+        ({"target.in_channels": 1}, ("recipe: target: space.in_channels = 1: must be 3, as the data have",)),
+        ({"space.num_classes": 7}, ("recipe: space.num_classes = 7: must be 10, as the data have; leave it away",)),
         ({"target.width": 3}, ("target.width", "has no such setting")),
         ({"bench.file": "no.csv", "bench.dataset": "cifar10"}, ("bench.file", "no.csv: no such table")),
         ({"space.relaxation": "hard"}, ("space.relaxation", "'softmax'", "'sigmoid'")),
