@@ -131,9 +131,13 @@ def select(
 
 def _scores_of(scored: Scored) -> dict[str, Tensor]:
     """Its scores as tensors; UserError unless there is one for each channel of each group, and no others."""
+    if not isinstance(scored.scores, Mapping):
+        raise UserError(
+            f"scores = {kind_of(scored.scores)}: must map groups to their scores, as compress.score gives them"
+        )
     wanted, found = sizes(scored.space.groups), dict(scored.scores)
     if wanted.keys() != found.keys():
-        name = min(wanted.keys() ^ found.keys())
+        name = min(wanted.keys() ^ found.keys(), key=str)
         rule = "is no group; leave it away" if name in found else "is missing; give scores of all groups"
         raise UserError(f"scores[{name!r}]: {rule}")
     for name, n in wanted.items():

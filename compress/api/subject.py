@@ -66,6 +66,11 @@ class Subject:
         evaluation.
         """
         method, data = method_of(self.search), self.task.data
+        if tuning is not None and tuning.distill is not None and self.task.own is not None:
+            raise UserError(
+                "finetune.distill: is of logits under cross entropy, and fine-tuning has a loss of your own; leave it "
+                "away, and compare with the unpruned network there"
+            )
         if data is None or not (method.batches or tuning is not None):
             return
         sizes = []

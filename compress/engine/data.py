@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from ..plan import Count, Range, UserError, Workers, check_settings
+from ..plan.errors import shown
 from .datasets import ImageSplit, Source
 from .decoding import NOTES
 from .encoded import EncodedSource
@@ -164,8 +165,8 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         Splits whose images are float32 [channels, height, width], normalised.
 
     Raises:
-        UserError: the data are absent or not as they should be, do not fit `input_size`, are too few for `holdout`, or
-            bring no test images and there is no `holdout`.
+        UserError: the data are absent or not as they should be, are of one class alone, do not fit `input_size`, are
+            too few for `holdout`, or bring no test images and there is no `holdout`.
 
     Example::
 
@@ -173,6 +174,9 @@ def load_data(config: DataConfig, *, seed: int, progress: Progress | None = None
         x_CHW, label = data.train.train_view(seed=0)[0, 0]
     """
     reading = _in_channels(_read(config), config.channels)
+    if len(reading.classes) < 2:
+        only = f"{config.root}: has one class alone, {shown(reading.classes[0])}, and nothing to tell it from"
+        raise UserError(f"{only}; give images of two classes or more")
     transform = _transform(config, reading)
     splits = _splits(config, reading, transform)
     if config.limit is not None:
@@ -250,8 +254,7 @@ def _read(config: DataConfig) -> Reading:
     root = str(config.root)
     readers = {
         "digits": read_digits, "npz": lambda: read_npz(root), "imagefolder": lambda: read_imagefolder(root),
-        "csv": lambda: read_csv(root, str(config.train), config.val),
-        "shards": lambda: read_shards(root),
+        "csv": lambda: read_csv(root, str(config.train), config.val), "shards": lambda: read_shards(root),
     }  # fmt: skip
     return readers.get(config.type, lambda: read_cifar(config.type, root, download=config.download))()
 

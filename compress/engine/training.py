@@ -87,12 +87,13 @@ class Classifier(Prepared):
         teachers = [] if teacher is None else [laid_out(teacher.eval())]
         self._teacher = tuple(teachers)  # a tuple keeps it out of the state dict
 
-    def forward(self, inputs: Tensor, labels: Tensor, mode: str = "loss") -> dict[str, Tensor]:
+    def forward(self, inputs: Tensor, labels: Tensor, *more: Any, mode: str = "loss") -> dict[str, Tensor]:
         """Losses of a batch and `train_top1`, how many percent of it are right as they are shown.
 
         Args:
             inputs: images [B, C, H, W].
             labels: int64 [B].
+            more: of a batch, unused as by every cross entropy.
             mode: MMEngine's.
 
         Returns:

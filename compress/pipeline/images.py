@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol, Self
 
@@ -83,12 +83,28 @@ class ImageContext(NetworkContext):
 
 def space_of(recipe: Recipe, classes: int, input_size: tuple[int, int, int]) -> Space:
     """The recipe's space for so many classes and (C, H, W) of an image; UserError for settings that it cannot have."""
-    arch = {key: value for key, value in recipe.space.items() if key != "type"}
     try:
-        space = make_space(recipe.space["type"], {"num_classes": classes, "in_channels": input_size[0], **arch})
+        arch = with_ends("space", recipe.space, {"num_classes": classes, "in_channels": input_size[0]})
+        space = make_space(recipe.space["type"], arch)
         return traced(space, input_size) if isinstance(space, TracedSpace) else space
     except UserError as error:
         raise error.at("recipe") from None
+
+
+def with_ends(section: str, values: Mapping[str, Any], ends: Mapping[str, int]) -> dict[str, Any]:
+    """Arguments of a space: `values`, a recipe's `section`, with the data's numbers of classes and channels, `ends`.
+
+    Raises UserError where `values` say others: such a network does not take the data, or does not load again.
+
+    Example::
+
+        with_ends("space", {"type": "preresnet", "depth": 20}, {"num_classes": 10, "in_channels": 3})
+    """
+    for key, own in ends.items():
+        if (given := values.get(key, own)) != own:
+            rule = f"must be {own}, as the data have"
+            raise UserError(rule, argument=f"{section}.{key}", value=given, remedy="leave it away, or take other data")
+    return {**ends, **{key: value for key, value in values.items() if key != "type"}}
 
 
 class ImageRecipe(Protocol):

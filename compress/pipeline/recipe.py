@@ -159,8 +159,8 @@ def make_recipe(
         own = _kind(merged.get("space"))
         if not issubclass(own, kind):
             raise UserError(
-                f"space.type = {brief(merged['space']['type'])}: a recipe for `nncompress {own.command}`, not for "
-                f"`nncompress {kind.command}`; give it there, or another recipe here"
+                f"space.type = {brief(merged['space']['type'])}: a recipe for `nncompress {own.command}`; give it "
+                "there, or another recipe here"
             )
         for key in own.runs if source is not None else ():
             section, _, last = key.partition(".")

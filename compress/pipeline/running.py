@@ -84,9 +84,8 @@ def _to_run(context: C, stage: str | None, done: Mapping[str, Any], work_dir: st
     if stage in done and begun(context.launcher, work_dir):
         return []  # it has been done since the launcher first started it
     if stage in done:
-        raise UserError(
-            f"--stage {stage}: already finished in {work_dir}; give a new --work-dir (--search-from keeps the search)"
-        )
+        kept = " (--search-from keeps the search)" if hasattr(context, "search_from") else ""
+        raise UserError(f"--stage {stage}: already finished in {work_dir}; give a new --work-dir{kept}")
     before = [name for name in needed(stages, stage) if name not in done]
     if missing := [name for name in before if not stages[name].along]:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -192,10 +193,9 @@ class Genotype:
     @classmethod
     def named(cls, source: str) -> Genotype:
         """The genotype that `source` names: a file, the run folder of a topology search, or the text itself."""
-        path = Path(source)
-        if source.startswith(("|", "Genotype(")):
+        if source.lstrip().startswith(("|", "Genotype(")):
             return cls.parse(source)
-        return cls.load(path / FILE if path.is_dir() else path)
+        return cls.load(Path(source, FILE) if os.path.isdir(source) else source)
 
     @classmethod
     def _of_file(cls, value: GenotypeFile, source: str) -> Genotype:

@@ -142,6 +142,8 @@ def check_reachable(
 ) -> None:
     """Raise the UserError with which `select` refuses `budget` for groups of `sizes`, whatever their scores are.
 
+    So it does where there are no groups.
+
     One counted cost is compared with that of the smallest widths; several, and a table's, are solved for scores of 0,
     of which the cheapest widths are as good as any and found at once.
 
@@ -149,6 +151,10 @@ def check_reachable(
         sizes: {group: channels of the unpruned network}.
         operators, budget, config, blocks, priced: as `select` takes them.
     """
+    if not sizes:
+        raise UserError(
+            "space: scores no channels of this network, so nothing of it is pruned; ignore less, or score more"
+        )
     _check_gain(budget, config)
     zeros = {name: torch.zeros(n) for name, n in sizes.items()}
     gain = "sum" if config.gain == "measured" else config.gain

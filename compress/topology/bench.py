@@ -6,6 +6,7 @@ import csv
 import gzip
 import lzma
 import re
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 ARCHITECTURES = ("arch", "architecture", "archstr", "architecturestring")
 """What the column of the cells' strings is called, in lower case without signs."""
 N_CELLS = len(NATS.operations) ** len(NATS.edges)
+WHOLE = f"give a table of all {N_CELLS} cells of NATS-Bench"
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,13 @@ class Bench:
         """Of the network of `genotype`; UserError when it is not there."""
         found = self.accuracies.get(genotype.text)
         if found is None:
-            raise UserError(
-                f"{self.source}: has no cell {genotype.text}; give a table of all {N_CELLS} cells of NATS-Bench"
-            )
+            raise UserError(f"{self.source}: has no cell {genotype.text}; {WHOLE}")
         return found
+
+    def check_whole(self) -> None:
+        """UserError unless it has as many cells as there are: a search may come to any."""
+        if (n := len(self.accuracies)) < N_CELLS:
+            raise UserError(f"{self.source}: has {n} cells; {WHOLE}")
 
     def rank(self, genotype: Genotype) -> int:
         """1 + how many cells are better."""
@@ -92,7 +97,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     try:
         with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8", newline="") as file:
             yield file
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({reason(error)}); give a table of NATS-Bench's") from None
 
 

@@ -21,6 +21,7 @@ from ..report.genotype import draw_genotype
 from ..report.markup import definitions, document, note, section, tile
 from .discretise import load_edge_scores
 from .edge_tables import edge_table
+from .latency import GenotypeText
 
 AGAIN = "run the report stage again"
 FILES = ("summary.json", "genotype.json", "scores.safetensors", "metrics.jsonl", "recipe.json")
@@ -58,7 +59,7 @@ class TopologySummary(TypedDict):
     recipe: Text
     space: Name
     dataset: Name
-    genotype: Text
+    genotype: GenotypeText
     params: Count
     macs: Count
     skip_share: Share

@@ -19,7 +19,7 @@ from ..engine.tasks import Classification
 from ..pipeline.checks import check_batch
 from ..pipeline.context import RunContext
 from ..pipeline.folder import RunFolder
-from ..pipeline.images import image_figures, recipe_data
+from ..pipeline.images import image_figures, recipe_data, with_ends
 from ..pipeline.running import alone, start
 from ..pipeline.stage import Figures, Stage
 from ..pipeline.tables import RunTable, record_table, run_table
@@ -69,8 +69,10 @@ class TopologyContext(RunContext):
     @cached_property
     def space(self) -> SupernetSpace:
         """The supernet for the data's classes and channels."""
-        values = {key: value for key, value in self.recipe.space.items() if key != "type"}
-        space = make_space(self.recipe.space["type"], {**self._ends, **values})
+        try:
+            space = make_space(self.recipe.space["type"], with_ends("space", self.recipe.space, self._ends))
+        except UserError as error:
+            raise error.at("recipe") from None
         assert isinstance(space, SupernetSpace)
         return space
 
@@ -80,11 +82,13 @@ class TopologyContext(RunContext):
 
     @cached_property
     def bench(self) -> Bench | None:
-        """True accuracies of all cells, where the recipe names them; UserError where they cannot be read."""
+        """True accuracies of all cells, where the recipe names them; UserError where some cannot be read."""
         if self.recipe.bench is None:
             return None
         try:
-            return load_bench(self.recipe.bench.file, self.recipe.bench.dataset, trust=self.trust)
+            found = load_bench(self.recipe.bench.file, self.recipe.bench.dataset, trust=self.trust)
+            found.check_whole()
+            return found
         except UserError as error:
             raise error.at("bench.file").at("recipe") from None
 
@@ -99,7 +103,8 @@ class TopologyContext(RunContext):
     def target(self, genotype: Genotype) -> Space:
         """The space of the network that `genotype` is for."""
         try:
-            return make_space(self.recipe.target_type, {**self._ends, **self.recipe.target, "genotype": genotype.text})
+            own = with_ends("space", self.recipe.target, {"in_channels": self.task.input_size[0]})
+            return make_space(self.recipe.target_type, {**self._ends, **own, "genotype": genotype.text})
         except UserError as error:
             raise error.at("target").at("recipe") from None
 

@@ -60,12 +60,10 @@ class Supernet(nn.Module):
 
     def __init__(self, space: SupernetSpace) -> None:
         super().__init__()
-        cells = space.cells
-        even = {name: torch.zeros(len(cells.edges), len(cells.operations)) for name in cells.cells}
+        cells, n_edges = space.cells, len(space.cells.edges)
+        even = {"operations": torch.zeros(n_edges, len(cells.operations)), "edges": torch.zeros(n_edges)}
         self.relax = space.relaxed
-        self.logits: Callable[[], Mapping[str, Mapping[str, Tensor]]] = lambda: {
-            cell: {"operations": even_EO} for cell, even_EO in even.items()
-        }
+        self.logits: Callable[[], Mapping[str, Mapping[str, Tensor]]] = lambda: dict.fromkeys(cells.cells, even)
 
     def weights(self, device: torch.device) -> dict[str, Tensor]:
         """{cell: [E, O]}: what each operation's output is multiplied by."""

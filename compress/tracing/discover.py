@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..plan import UserError, brief
+from ..plan import Seed, UserError, brief
 from ..plan.settings import convert
 from ..spaces import (
     Group,
@@ -93,6 +93,7 @@ def groups_of(
     example = checked_example(example_input)
     kept = _ignored(network, ignored_layers)
     convert(streams, bool, "streams")
+    seed = convert(seed, Seed, "seed")
     return _found(network, example, kept, streams=streams, seed=seed)
 
 
@@ -117,7 +118,7 @@ def _found(network: nn.Module, example: tuple[Any, ...], kept: Collection[str], 
 def traced(space: TracedSpace, input_size: tuple[int, int, int], *, network: nn.Module | None = None) -> TracedSpace:
     """`space` with the groups of its unpruned network, or of `network`, for images of (C, H, W).
 
-    Raises UserError as `groups_of`, and where nothing of it can be pruned.
+    Raises UserError as `groups_of`, for ignored names of modules that it lacks, and where nothing of it can be pruned.
 
     Example::
 
@@ -127,6 +128,7 @@ def traced(space: TracedSpace, input_size: tuple[int, int, int], *, network: nn.
         with torch.random.fork_rng(devices=[]):
             network = replace(space, found={}, widths={}).build()
     source = f"space.model = {space.model!r}"
+    _ignored(network, space.ignored, argument="space.ignored")
     try:
         found = groups_of(network, torch.zeros(1, *input_size))
     except UserError as error:
@@ -174,11 +176,11 @@ def _unwanted(candidate: Candidate, kept: Collection[str], *, streams: bool) -> 
     return "it has one channel" if candidate.group.size < 2 else None
 
 
-def _ignored(network: nn.Module, ignored: Ignored) -> set[str]:
+def _ignored(network: nn.Module, ignored: Ignored, *, argument: str = "ignored_layers") -> set[str]:
     """Names of the modules that `ignored` means, with all inside; UserError for what means none of them."""
     modules = dict(network.named_modules())
     if isinstance(ignored, str) or not isinstance(ignored, Collection):
-        raise UserError(f"ignored_layers = {brief(ignored)}: must be a list of modules, their names or their types")
+        raise UserError(f"{argument} = {brief(ignored)}: must be a list of modules, their names or their types")
     roots = set()
     for each in ignored:
         found = {
@@ -188,7 +190,7 @@ def _ignored(network: nn.Module, ignored: Ignored) -> set[str]:
         }
         if not found and not (isinstance(each, type) and issubclass(each, nn.Module)):
             what = repr(each) if isinstance(each, str) else brief(each, longest=40)
-            raise UserError(f"ignored_layers: {what} is no module of {type(network).__name__}; see named_modules")
+            raise UserError(f"{argument}: {what} is no module of {type(network).__name__}; see named_modules")
         roots |= found
     return {name for name in modules for root in roots if name == root or name.startswith(f"{root}.") or not root}
 

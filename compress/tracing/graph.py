@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
 
 from ..plan import UserError
 from ..plan.errors import FAULTS, reason
@@ -102,7 +103,11 @@ def _graph(model: nn.Module, example: tuple[Any, ...]) -> Any:
         warnings.simplefilter("ignore")
         try:
             return torch_pruning.DependencyGraph().build_dependency(
-                model, example, forward_fn=lambda net, inputs: net(*inputs), verbose=False
+                model,
+                example,
+                forward_fn=lambda net, inputs: net(*inputs),
+                output_transform=lambda outputs: [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)],
+                verbose=False,
             )
         except FAULTS as error:
             raise UserError(

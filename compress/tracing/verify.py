@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ..plan import UserError, WidthPlan
 from ..plan.errors import FAULTS, reason
@@ -45,7 +45,7 @@ class Verifier:
         self.normalised = normalised
         self.generator = torch.Generator().manual_seed(seed)
         self.dtype = torch.float64
-        self.example = tuple(self._noise(value) for value in example)
+        self.example: tuple[Any, ...] = tree_map(self._noise, example)
         self.model = model.requires_grad_(False).to(self.dtype)
         randomise(self.model, self.generator)
 
@@ -106,7 +106,7 @@ class Verifier:
             outputs = outputs_of(self.model, self.example)
         except FAULTS:
             self.model, self.dtype = self.model.float(), torch.float32
-            self.example = tuple(each.to(self.dtype) if _is_floating(each) else each for each in self.example)
+            self.example = tree_map(lambda each: each.to(self.dtype) if _is_floating(each) else each, self.example)
             outputs = outputs_of(self.model, self.example)
         if not all(bool(value.isfinite().all()) for value in outputs):
             raise UserError(

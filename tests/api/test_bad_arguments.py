@@ -109,6 +109,10 @@ def test_an_argument_that_is_none_is_one_line(options, words, tmp_path):
         ({"method": {"type": "rarts", "ordr": 1}}, "^method.ordr: rarts has no such parameter"),
         ({"finetune": True}, "^finetune = True: must be a dict"),
         ({"finetune": "no"}, "^finetune = 'no': must be a dict"),
+        (
+            {"finetune": {"distill": {"temperature": 4.0, "weight": 1.0}}, "loss": lambda network, batch: 0},
+            "^finetune.distill: is of logits under cross entropy, and fine-tuning has a loss of your own",
+        ),
         ({"finetune": {"batch_size": 97}}, "^finetune.batch_size = 97: more than the 96 items of train_data"),
         ({"pruning_ratio": None}, "^budget: none, but rarts .* would prune nothing; give pruning_ratio"),
     ],

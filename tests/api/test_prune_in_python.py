@@ -112,6 +112,16 @@ def test_a_loss_of_ones_own_drives_search_and_finetuning(data):
     assert set(pruned.after) == {"params", "macs", "val_loss"}
 
 
+def test_what_stands_behind_images_and_labels_is_left_to_losses_of_ones_own(data):
+    weighed = TensorDataset(*data.tensors, torch.ones(160))
+    distilled = {"epochs": 1, "distill": {"temperature": 4.0, "weight": 1.0}}
+    first, second = (
+        compress.prune(made(), X, each, pruning_ratio=0.4, val_data=each, **{**QUICK, "finetune": distilled})
+        for each in (data, weighed)
+    )
+    assert first.after == second.after
+
+
 def test_what_is_kept_in_a_folder_is_the_result_and_its_curves(data, tmp_path):
     options = {"pruning_ratio": 0.4, "work_dir": tmp_path / "run", **QUICK}
     compress.prune(made(), X, data, **options)

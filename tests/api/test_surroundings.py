@@ -76,6 +76,8 @@ def test_scores_of_ones_own_choose_the_channels():
         ({**mine, "c": [1.0]}, r"scores\['c'\]: is no group"),
         ({**mine, "a": [1.0, 2.0]}, r"scores\['a'\]: are \[2\]; give one for each channel, \[8\]"),
         ({**mine, "a": "high"}, r"scores\['a'\]: are no numbers"),
+        ({**mine, 1: [1.0], "c": [1.0]}, r"scores\[1\]: is no group"),
+        (None, r"scores = NoneType: must map groups to their scores"),
     ):
         with pytest.raises(UserError, match=words):
             compress.select(replace(scored, scores=wrong), pruning_ratio=0.5, round_to=1)

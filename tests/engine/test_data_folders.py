@@ -58,6 +58,13 @@ def test_two_folders_of_one_meaning_are_refused(tmp_path):
         read_imagefolder(tmp_path)
 
 
+def test_images_of_one_class_alone_teach_nothing_and_are_refused(tmp_path):
+    for part in ("train", "val"):  # as where the folders of classes lie one level further down
+        put(tmp_path / part / "images")
+    with pytest.raises(UserError, match=r"has one class alone, images, .*; give images of two classes or more"):
+        load(tmp_path)
+
+
 def test_classes_that_only_one_part_has_are_named_with_it(tmp_path):
     put(tmp_path / "train")
     put(tmp_path / "valid")

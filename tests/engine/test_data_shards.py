@@ -244,11 +244,11 @@ def test_what_cannot_be_read_at_any_place_is_refused(tmp_path):
 
 
 def test_a_broken_image_in_a_shard_is_named_before_training_and_good_ones_are_looked_at_once(tmp_path, monkeypatch):
-    put(tmp_path / "train-0.tar", {"a.png": image(0), "a.cls": b"0", "b.png": b"broken", "b.cls": b"0"})
+    put(tmp_path / "train-0.tar", {"a.png": image(0), "a.cls": b"0", "b.png": b"broken", "b.cls": b"1"})
     put(tmp_path / "val-0.tar", {"a.png": image(0), "a.cls": b"0"})
     with pytest.raises(UserError, match=r"train-0\.tar/b\.png: not a readable image"):
         load(tmp_path)
-    put(tmp_path / "train-0.tar", {"a.png": image(0), "a.cls": b"0", "b.png": image(1), "b.cls": b"0"})
+    put(tmp_path / "train-0.tar", {"a.png": image(0), "a.cls": b"0", "b.png": image(1), "b.cls": b"1"})
     assert len(load(tmp_path).train) == 2
     monkeypatch.setattr("compress.engine.scanning.decode", None)
     assert len(load(tmp_path).train) == 2

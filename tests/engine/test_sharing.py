@@ -91,9 +91,9 @@ def look(rank: int, folder: Path) -> None:
 
 def test_two_processes_share_the_first_look_at_images_and_both_hear_of_a_broken_one(tmp_path):
     for part, count in (("train", 5), ("val", 2)):
-        folder = tmp_path / "images" / part / "ape"
-        folder.mkdir(parents=True)
         for i in range(count):
+            folder = tmp_path / "images" / part / ("ape" if i < count - 1 else "bee")
+            folder.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (4, 4)).save(folder / f"{part}{i}.png")
     looked = two(look, tmp_path)
     assert looked == [[["train0", "train2", "train4", "val1"], ""], [["train1", "train3", "val0"], ""]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -228,3 +229,11 @@ def test_a_file_without_a_function_says_how_to_name_one():
         TracedSpace(num_classes=10, model="net.py")
     with pytest.raises(UserError, match=r"^recipe: space.model = 'net.py:': must be a function"):
         make_recipe(values("net.py:"), [], source=None, kind=Recipe)
+
+
+def test_an_ignored_layer_that_the_network_lacks_is_refused(net):
+    constructors.name_code(f"{net}:make")
+    space = TracedSpace(num_classes=10, model=f"{net}:make", ignored=("0.3", "0.7"))
+    with pytest.raises(UserError, match=r"^space\.ignored: '0\.7' is no module of Sequential; see named_modules$"):
+        traced(space, SIZE)
+    assert [group.name for group in traced(replace(space, ignored=("0.3",)), SIZE).full_groups] == ["0.0"]

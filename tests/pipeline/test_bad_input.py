@@ -116,6 +116,12 @@ def test_unreachable_budgets_say_the_reachable_range(prune: Refused) -> None:
 # Data
 
 
+def test_a_network_of_other_classes_than_the_data_have(refused: Refused, tiny) -> None:
+    for key, value, own in (("num_classes", 12, 10), ("in_channels", 1, 3)):
+        says = (f"recipe: space.{key} = {value}: must be {own}, as the data have",)
+        refused("train", RECIPE, *tiny(**{f"space__{key}": value}), says=says)
+
+
 def digits_archive(path: Path, **changes: object) -> Path:
     arrays = {
         "train_images": np.zeros((40, 32, 32, 3), np.uint8),
@@ -155,12 +161,13 @@ def test_missing_and_empty_data(prune: Refused, refused: Refused, tiny, tmp_path
     folder = tmp_path / "images"
     options = {"data__type": "imagefolder", "data__root": folder}
     prune(options=options, says=("recipe: data.root", str(folder), "train/"))
-    for split in ("train", "val"):
-        (folder / split / "cat").mkdir(parents=True)
+    places = [folder / split / name for split in ("train", "val") for name in ("cat", "dog")]
+    for place in places:
+        place.mkdir(parents=True)
     prune(options=options, says=("recipe: data.root", "train/cat", "no images"))
     refused("train", RECIPE, *tiny(**options), says=("recipe: data.root", "train/cat", "no images"))
-    for split in ("train", "val"):
-        (folder / split / "cat" / "one.png").write_bytes(b"no picture")
+    for place in places:
+        (place / "one.png").write_bytes(b"no picture")
     prune(options=options, says=("recipe: data", "one.png", "not a readable image"))
 
 

@@ -100,7 +100,7 @@ def test_it_starts_stage_by_stage_and_goes_on(tmp_path: Path) -> None:
     assert run(tmp_path / "run", stage="search").ran == ["search"]
     with pytest.raises(UserError, match=r"--stage report: needs the stages before it, .* no finished train; run"):
         run(tmp_path / "run", stage="report")
-    with pytest.raises(UserError, match=r"--stage search: already finished"):
+    with pytest.raises(UserError, match=r"--stage search: already finished in .*; give a new --work-dir$"):
         run(tmp_path / "run", stage="search")
     with pytest.raises(UserError, match=r"--stage slice: no stage of this run; choose one of search, train, report"):
         run(tmp_path / "run", stage="slice")

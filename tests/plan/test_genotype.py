@@ -127,6 +127,16 @@ def test_a_file_that_is_no_genotype_is_refused_in_one_line(value, message, tmp_p
         Genotype.from_json(value)
 
 
+def test_a_source_is_a_text_with_blanks_around_it_a_folder_or_a_file(tmp_path):
+    genotype = Genotype.parse(CELL)
+    genotype.save(tmp_path / "genotype.json")
+    for source in (f"\n  {CELL}\n", str(tmp_path), str(tmp_path / "genotype.json")):
+        assert Genotype.named(source) == genotype
+    with pytest.raises(UserError, match="cannot be read") as refusal:
+        Genotype.named(f"DARTS = {PUBLISHED}")
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_genotype_of_another_space_and_an_unknown_operation_are_refused():
     with pytest.raises(UserError, match="must be one of darts, and is one of nats"):
         Genotype.parse(CELL).check_space("darts")

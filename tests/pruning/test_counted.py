@@ -227,6 +227,9 @@ def test_what_is_out_of_reach_is_refused_before_there_are_scores(kind, config):
     full, operators = sizes(space.groups), space.operators(size)
     check_reachable(full, operators, Budget(kind, 0.5), config)
     check_reachable(full, operators, Budget(), SelectConfig())
+    for budget in (Budget(), Budget(kind, 0.9)):
+        with pytest.raises(UserError, match="space: scores no channels of this network"):
+            check_reachable({}, operators, budget, config)
     for budget in (
         Budget(kind, 0.01),
         Budget.of(Budget(kind, 0.01), Budget("macs_ratio" if kind != "macs_ratio" else "params_ratio", 0.5)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import sys
 import types
@@ -57,10 +58,12 @@ def test_a_cell_that_is_not_there_and_files_that_cannot_be_read(tmp_path):
     path.write_text(f"arch,cifar10\n{CONV.text},93\n")
     with pytest.raises(UserError, match=r"has no cell .*skip_connect"):
         load_bench(path, "cifar10").accuracy(SKIP)
-    broken = tmp_path / "table.csv.xz"
-    broken.write_bytes(b"no xz")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_bench(broken, "cifar10")
+    damaged = bytearray(gzip.compress("".join(f"{CONV.text},{i % 90}.{i}\n" for i in range(2000)).encode()))
+    damaged[100] ^= 0xFF
+    for name, data in (("table.csv.xz", b"no xz"), ("table.csv.gz", damaged)):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match="cannot be read"):
+            load_bench(tmp_path / name, "cifar10")
     with pytest.raises(UserError, match="no such table"):
         load_bench(tmp_path / "none.csv", "cifar10")
 

@@ -127,6 +127,8 @@ def test_edge_norm_shares_a_node_among_its_edges():
     assert torch.argmax(space.relaxed({**logits, "operations": torch.zeros(14, 8)})[:2].sum(1)) == torch.argmax(
         logits["edges"][:2]
     )
+    # Without a search, as where its networks' mean gets statistics of its own, all edges are equal.
+    assert tuple(space.build()(torch.randn(2, 3, 16, 16)).shape) == (2, 10)
 
 
 def test_a_supernet_is_a_space_without_groups():

@@ -72,10 +72,11 @@ def other_scores(folder):
     ("change", "says"),
     [
         (damaged_summary(target=None), "summary.json: target = None: must be"),
+        (damaged_summary(genotype="x"), "summary.json: genotype = 'x': genotype: 'x' must have the form"),
         (damaged_summary(true_rank="gone"), "summary.json: true_top1 and true_rank belong together"),
         (other_scores, "scores.safetensors: scores of another network or space; 1 groups differ: cell.5"),
     ],
-    ids=["target", "rank", "scores"],
+    ids=["target", "genotype", "rank", "scores"],
 )
 def test_a_page_of_damaged_files_is_one_line(found, change, says, tmp_path):
     folder = tmp_path / "run"
@@ -141,6 +142,8 @@ def test_two_processes_share_one_search(tool, options, tmp_path):
         ({"search.method.order": "x"}, ("search.method.order",)),
         ({"search.batch_size": 40}, ("search.batch_size = 40", "more than the 30 training images of each half")),
         ({"target.genotype": "x"}, ("target.genotype", "leave it away")),
+        ({"target.in_channels": 1}, ("recipe: target: space.in_channels = 1: must be 3, as the data have",)),
+        ({"space.num_classes": 7}, ("recipe: space.num_classes = 7: must be 10, as the data have; leave it away",)),
         ({"target.width": 3}, ("target.width", "has no such setting")),
         ({"bench.file": "no.csv", "bench.dataset": "cifar10"}, ("bench.file", "no.csv: no such table")),
         ({"space.relaxation": "hard"}, ("space.relaxation", "'softmax'", "'sigmoid'")),
@@ -153,10 +156,18 @@ def test_bad_input_is_one_line(refused, options, changes, says):
     refused("search_topology", RECIPE, *made, says=says)
 
 
+def test_a_table_that_lacks_cells_is_refused_before_the_search_comes_to_one(refused, options, tmp_path):
+    cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    table = tmp_path / "table.csv"
+    table.write_text(f"arch,cifar10\n{cell},93\n")
+    made = options(bench__file=table, bench__dataset="cifar10")
+    refused("search_topology", RECIPE, *made, says=(f"{table}: has 1 cells; give a table of all 15625 cells",))
+
+
 def test_recipes_and_folders_of_other_kinds_are_refused(refused, found, tiny, options):
     width = ROOT / "recipes/width/preresnet20_digits_rarts.py"
-    refused("search_topology", width, says=("space.type = 'preresnet'", "`nncompress prune`", "search-topology"))
-    refused("prune", RECIPE, "--checkpoint", "x", says=("'nats_supernet'", "`nncompress search-topology`"))
+    refused("search_topology", width, says=("space.type = 'preresnet'", "a recipe for `nncompress prune`; give it"))
+    refused("train", RECIPE, says=("'nats_supernet'", "a recipe for `nncompress search-topology`; give it there"))
     refused("train", width, *tiny(), "--resume", work_dir=found[0], says=("holds a run of", "search-topology"))
     refused("search_topology", RECIPE, *options(), work_dir=found[0], says=("already holds a run",))
 

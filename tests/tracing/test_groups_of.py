@@ -57,6 +57,26 @@ def test_a_grouped_convolution_loses_whole_groups_with_both_its_sides():
     assert {piece.module for piece in group.reads} == {"squeeze", "head"}
 
 
+class Nested(nn.Module):
+    """Reads one image out of a dict, and gives more than tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(1, 8, 1), nn.Linear(8, 4)
+
+    def forward(self, x, more):
+        y = torch.relu(self.a(x) + self.b(more["depth"])).mean((2, 3))
+        return {"logits": self.c(y), "loss": None, "kind": "depth"}
+
+
+def test_inputs_stand_in_dicts_and_outputs_beside_what_is_no_tensor():
+    network, example = Nested(), (X, {"depth": torch.zeros(2, 1, 4, 4)})
+    groups = groups_of(network, example).groups
+    assert {group.name: group.size for group in groups} == {"a": 8}
+    # Inputs of single precision would be refused by weights of double, in which groups are verified.
+    assert Verifier(network, example, {}).fault(groups) is None
+
+
 def test_what_is_left_alone_says_why():
     reasons = found(Residual(lambda n: nn.GroupNorm(1, n))).left
     assert "GroupNorm" in reasons["stem"]
@@ -158,6 +178,11 @@ def test_a_network_that_cannot_be_traced_is_refused_in_one_line(network, example
     with pytest.raises(UserError, match=words) as error:
         groups_of(network, example)
     assert "\n" not in str(error.value)
+
+
+def test_a_seed_must_be_a_number():
+    with pytest.raises(UserError, match="seed = 'a' must be of type int"):
+        found(Residual(), seed="a")
 
 
 def test_an_ignored_name_must_be_a_modules():
