@@ -14,6 +14,7 @@ from ..pipeline.folder import STAGES as RECORDED
 from ..pipeline.stage import Figures, Stage, in_order
 from ..plan import Genotype, save_scores, write_json
 from ..plan.stored import check_stored
+from ..spaces.shapes import weightless
 from .discretise import load_edge_scores
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ def run_search(c: TopologyContext, figures: Figures) -> None:
 
 
 def run_discretise(c: TopologyContext, figures: Figures) -> None:
-    """scores -> genotype.json, with what its network costs."""
+    """scores -> genotype.json, with what its network costs, which has no weights here, however large it is."""
     genotype = c.discretised(load_edge_scores(c.folder / SCORES, c.space.cells))
     genotype.save(c.folder / GENOTYPE)
     space = c.target(genotype)
-    network = space.empty()
+    with weightless():
+        network = space.build()
     figures.update(
         genotype=genotype.text,
         params=count_params(network),

@@ -137,7 +137,8 @@ def test_tables_are_merged_without_measuring(asked, tmp_path, capsys):
             {"format": 1, "key": key, "multiple": 8, "rounds": 20, "profiles": pack(profiles)},
         )
     sources = (tmp_path / "a.json", tmp_path / "b.json")
-    assert run_tool("profile_latency", RECIPE, "-o", tmp_path / "both.json", "--merge", *sources) == 0
+    sized = ("--cfg-options", "data.input_size=32", "data.resize=None")
+    assert run_tool("profile_latency", RECIPE, "-o", tmp_path / "both.json", "--merge", *sources, *sized) == 0
     assert "90 % of 16 within" in capsys.readouterr().out
     assert (tmp_path / "both.html").is_file()
     assert not asked

@@ -65,7 +65,7 @@ def test_the_undamaged_plan_of_that_test_is_read(tmp_path):
     assert WidthPlan.load(tmp_path / "plan.json").kept == {"a": (0, 2)}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1', b"\xff"])
 def test_files_that_are_not_json_are_refused(content, tmp_path):
     (tmp_path / "plan.json").write_bytes(content)
     with pytest.raises(UserError, match=r"plan\.json: not valid JSON"):

@@ -22,7 +22,7 @@ from compress.topology.space import DartsCellsSpace
 
 SEARCH = ROOT / "recipes/topology/darts_digits_rarts.py"
 RECIPE = ROOT / "recipes/topology/darts_digits_retrain.py"
-SMALL = {key: value for key, value in TINY.items() if key != "space.depth"} | {
+SMALL = {key: value for key, value in TINY.items() if key not in ("space.depth", "data.input_size", "data.resize")} | {
     "space.channels": 4,
     "space.layers": 3,
     "train.epochs": 2,
