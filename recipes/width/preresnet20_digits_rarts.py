@@ -4,8 +4,8 @@ _base_ = ["../_base_/digits.py"]
 
 _sgd = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-4)
 
-# Half the pixels of 32 x 32, and half the time; the digits have 8 x 8.
-data = dict(input_size=24, resize=24)
+# The digits have 8 x 8 pixels: these are enough, and take 0.4 of the time of 32 x 32.
+data = dict(input_size=20, resize=20)
 space = dict(type="preresnet", depth=20)
 train = dict(epochs=8, batch_size=32, optimizer=_sgd, warmup_epochs=1)
 search = dict(

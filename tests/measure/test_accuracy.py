@@ -124,7 +124,7 @@ def test_a_loss_that_is_no_number_is_refused(logit, loss):
         (["FOLDER", "--cfg-options", "data.inputsize=8"], "FOLDER/recipe.json: unknown key data.inputsize = 8; did "
          "you mean data.input_size?; or give --recipe RECIPE"),
         (["FOLDER", "--recipe", str(RECIPE)], "FOLDER: made for input_size = [3, 16, 16], and the data have [3, "
-         "32, 32]; set the recipe's data section to the network's"),
+         "20, 20]; set the recipe's data section to the network's"),
         (["FOLDER", "--batch", "0"], "--batch: 0 is out of range; give a number from 1 to 65536; --help "
          "lists the arguments"),
         (["FOLDER/model.onnx", "--threads", "0"], "threads = 0: must be a whole number of at least 1 and "
