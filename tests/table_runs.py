@@ -24,7 +24,6 @@ from compress.spaces import PreResNetSpace
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes/width/preresnet20_digits_rarts.py"
 SPACE, SIZE = PreResNetSpace(11, 10), (3, 32, 32)
-SIZED = ["data.input_size=32", "data.resize=None"]
 RATIO = ("--latency-ratio", 0.6)
 HALF = Budget("latency_ratio", 0.6)
 

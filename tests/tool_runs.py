@@ -17,11 +17,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes/width/preresnet20_digits_rarts.py"
+SIZED = ["data.input_size=32", "data.resize=None"]
+"""Images of 32 x 32, as made-up tables and baselines are of, whatever the recipe shows."""
 TINY = {
+    **dict(each.split("=") for each in SIZED),
     "space.depth": 11,
     "data.limit": 60,
-    "data.input_size": 32,
-    "data.resize": None,
     "train.epochs": 1,
     "train.batch_size": 20,
     "train.warmup_epochs": 0,

@@ -20,6 +20,8 @@ MEASURING = ("backend", "way", "threads", "batch", "designs", "max_designs", "ta
 """Options that say how networks are measured."""
 
 
+ALONE = ("merge", "kit", "from_")
+"""Options that measure nothing, each a thing of its own to do."""
 OF_KITS = ("batch", "designs", "multiple", "seed")
 """Those that say which networks a kit has; the others are the device's."""
 
@@ -33,6 +35,8 @@ def profile(args: Namespace, recipe: Recipe, page: Path) -> None:
 
     given = {name: value for name in MEASURING if (value := getattr(args, name)) is not None}
     _check_useful(args, given)
+    if any(getattr(args, name) for name in ALONE):
+        del args.resume  # whatever stops this, says that one can go on with it where there is such an option
     config = TableConfig(**given)
     with TerminalProgress() as progress:
         context = make_context(recipe, progress, checkpoint=args.checkpoint)
@@ -47,7 +51,7 @@ def _check_useful(args: Namespace, given: Mapping[str, object]) -> None:
     """UserError for options that would do nothing beside others."""
     from ..plan import UserError
 
-    alone = [name for name in ("merge", "kit", "from_") if getattr(args, name)]
+    alone = [name for name in ALONE if getattr(args, name)]
     if len(alone) > 1:
         raise UserError(f"{flag_of(alone[0])} and {flag_of(alone[1])}: are two things to do; give one of them")
     if alone:
@@ -57,7 +61,6 @@ def _check_useful(args: Namespace, given: Mapping[str, object]) -> None:
         if odd:
             useless = ", ".join(map(flag_of, odd))
             raise UserError(f"{flag_of(alone[0])}: measures nothing, so {useless} would do nothing; leave it away")
-        del args.resume  # whatever stops this, says that one can go on with it where there is such an option
     if args.target is not None and args.max_designs is None:
         raise UserError(f"--target {args.target}: needs --max-designs, how many networks may be profiled to reach it")
 

@@ -34,7 +34,7 @@ from .datasets import (
     images_of,
     kind_of,
 )
-from .loading import is_upright, name_images
+from .loading import name_images, shows_upright
 from .sizes import scale_of
 
 
@@ -129,12 +129,11 @@ class CocoData:
     @property
     def preprocessing(self) -> dict[str, Any]:
         """How the network's input comes about, as the model card records it."""
-        own, pipeline = self.config.model.data_preprocessor, self.config.val_dataloader.dataset.pipeline
-        loading = [step for step in pipeline if "LoadImageFromFile" in step["type"]]
+        own = self.config.model.data_preprocessor
         return {
             "input_size": [3, *self.settings.input_size],
-            "scale": scale_of(pipeline),
-            "exif": all(is_upright(step.get("color_type", "color")) for step in loading),
+            "scale": scale_of(self.config.val_dataloader.dataset.pipeline),
+            "exif": shows_upright(self.test),
             "mean": list(own.mean),
             "std": list(own.std),
             "rgb": bool(own.get("bgr_to_rgb", False)),

@@ -47,15 +47,10 @@ def _within(dataset: Any) -> Iterator[Any]:
         yield from _within(one)
 
 
-def is_upright(color_type: str) -> bool:
-    """Whether images that LoadImageFromFile reads with `color_type` are turned as their EXIF orientation says."""
-    return color_type != "unchanged" and not color_type.endswith("ignore_orientation")
-
-
 def shows_upright(dataset: Any) -> bool:
     """Whether the pipeline of a `dataset` turns images as their EXIF orientation says."""
     steps: list[Any] = [step for step in dataset.pipeline.transforms if isinstance(step, _loading())]
-    return all(is_upright(step.color_type) for step in steps)
+    return not any(each.color_type == "unchanged" or each.color_type.endswith("ignore_orientation") for each in steps)
 
 
 def _loading() -> type:

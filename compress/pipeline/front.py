@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,9 +144,9 @@ def _front(c: NetworkContext, goal: Goal | None, said: str) -> dict[str, Any]:
     folders = {point_folder(budget): budget for budget in c.points if _is_made(c, budget)}
     summaries = {name: read_stored(c.folder / name / "summary.json", SummaryFile) for name in folders}
     first = next(iter(summaries.values()))
+    metric = next((name for name in JUDGED_BY if name in first), JUDGED_BY[0])
     for name, summary in summaries.items():
-        _check_whole(c.folder / name / "summary.json", summary, first)
-    metric = next(name for name in JUDGED_BY if name in first)
+        _check_whole(c.folder / name / "summary.json", summary, (*SHARED, metric), first.get("latency_ms", {}))
     backend = _backend(first)
     before_ms = {
         name: statistics.median(summary["latency_ms"][name]["before"]["median"] for summary in summaries.values())
@@ -182,13 +182,18 @@ def _front(c: NetworkContext, goal: Goal | None, said: str) -> dict[str, Any]:
     }
 
 
-def _check_whole(source: Path, summary: Mapping[str, Any], first: Mapping[str, Any]) -> None:
-    """UserError unless the `summary` of a point, in the file `source`, has what a front tells, and the `first` one's
-    accuracies and latencies."""
-    judged = [name for name in JUDGED_BY if name in first] or [*JUDGED_BY[:1]]
-    lacks = [key for key in (*SHARED, *judged) if summary.get(key) is None]
+def _check_whole(source: Path, summary: Mapping[str, Any], keys: Iterable[str], backends: Iterable[str]) -> None:
+    """UserError unless the `summary` of a point, in the file `source`, has the `keys` and latencies of the `backends`.
+
+    Args:
+        source: named in the message.
+        summary: of the point.
+        keys: what a front tells of it.
+        backends: those that the first point was timed in.
+    """
+    lacks = [key for key in keys if summary.get(key) is None]
     for key in ("latency_ms", "latency_ratio"):
-        lacks += [f"{key}.{name}" for name in first.get("latency_ms", {}) if name not in summary.get(key, {})]
+        lacks += [f"{key}.{name}" for name in backends if name not in summary.get(key, {})]
     if lacks:
         raise UserError(f"{source}: {lacks[0]} is missing; remove its folder, so that --resume makes the point again")
 

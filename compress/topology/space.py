@@ -161,7 +161,7 @@ class DartsCellsSpace(GenotypeSpace):
 
     def check_trained(self, input_size: tuple[int, int, int]) -> None:
         """UserError where the auxiliary head would read maps that are too small, of images of (C, H, W)."""
-        with torch.device("meta"):
+        with weightless():
             network = DartsNetwork(self).eval()
             auxiliary = network.make_auxiliary()
             if auxiliary is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from made_up_profiles import Formula
 from run_tool import run_tool
+from tool_runs import SIZED
 
 import compress.measure
 from compress.measure import TableConfig
@@ -137,8 +138,10 @@ def test_tables_are_merged_without_measuring(asked, tmp_path, capsys):
             {"format": 1, "key": key, "multiple": 8, "rounds": 20, "profiles": pack(profiles)},
         )
     sources = (tmp_path / "a.json", tmp_path / "b.json")
-    sized = ("--cfg-options", "data.input_size=32", "data.resize=None")
-    assert run_tool("profile_latency", RECIPE, "-o", tmp_path / "both.json", "--merge", *sources, *sized) == 0
+    assert (
+        run_tool("profile_latency", RECIPE, "-o", tmp_path / "both.json", "--merge", *sources, "--cfg-options", *SIZED)
+        == 0
+    )
     assert "90 % of 16 within" in capsys.readouterr().out
     assert (tmp_path / "both.html").is_file()
     assert not asked

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from latency_tables import made_up_table
-from table_runs import HALF, RATIO, RECIPE, SIZE, SIZED, SPACE, Refused, uncorrected
+from table_runs import HALF, RATIO, RECIPE, SIZE, SPACE, Refused, uncorrected
+from tool_runs import SIZED
 
 from compress.measure import MeasureConfig, TableConfig, table_key
 from compress.pipeline.images import CONTEXTS, ImageContext, make_context

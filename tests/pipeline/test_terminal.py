@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tool_runs import SIZED
 
 from compress.report.progress import TerminalProgress
 
@@ -188,7 +189,7 @@ def test_help_needs_no_torch(tmp_path: Path, name: str) -> None:
 def test_imports_bring_no_warnings(baseline: Path, tmp_path: Path) -> None:
     """A process of its own, with all warnings shown, still tells bad input in one line."""
     arguments = ["--checkpoint", baseline, "--macs-ratio", 0.001, "--work-dir", tmp_path / "run"]
-    options = ["--cfg-options", "space.depth=11", "data.limit=200", "data.input_size=32", "data.resize=None"]
+    options = ["--cfg-options", "space.depth=11", "data.limit=200", *SIZED]
     # From Python 3.13 on MMEngine's own import has one that is shown to nobody who does not ask for it.
     shown = ["-W", "default", "-W", "ignore:'maxsplit' is passed as positional:DeprecationWarning"]
     result = fresh(*shown, ROOT / "tools/prune.py", RECIPE, *arguments, *options)
