@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from _harness import ROOT, alone
-from _protocol import digest
+from _protocol import digest, settings_hash
+from _searched import Searched, key_of
 from _torch_pruning import MEASUREMENTS, WITHIN, at_latency, at_macs, cutter, regularised
 
 
@@ -31,8 +31,11 @@ class Rival:
     seed: int
     holdout: float
 
-    def __post_init__(self) -> None:
-        self.searched: dict[str, Any] = {}
+    @cached_property
+    def searched(self) -> Searched:
+        """What methods have searched for with this seed, on disk too."""
+        folder = self.work.parent / "searched" / f"{settings_hash(self.protocol)[:12]}"
+        return Searched(folder / f"{self.seed} holdout {self.holdout:g}")
 
     @cached_property
     def data(self) -> Any:
@@ -119,9 +122,7 @@ class Rival:
         """Prune by one method with the settings `trial` under `budget`, fine-tune, and judge."""
         from compress.costs import count_macs, count_params
 
-        kind, _, value = budget.partition("-")
-        make = self.maker(name, trial, float(value))
-        small, more = (make(float(value)), {}) if kind == "macs" else self.at_latency(make, float(value))
+        small, more = self.small(name, trial, budget)
         network = self.baseline[0]
         ratios = {
             f"{key}_ratio": round(count(small) / count(network), 4)
@@ -132,6 +133,12 @@ class Rival:
         # Once, when all has been trained.
         return {"trial": trial, **ratios, **more, "sliced": self.evaluate(sliced), "top1": self.evaluate(small)}
 
+    def small(self, name: str, trial: dict[str, Any], budget: str) -> tuple[Any, dict[str, float]]:
+        """What the method leaves under `budget`, before fine-tuning, and what was measured of it to find it."""
+        kind, _, value = budget.partition("-")
+        make = self.maker(name, trial, float(value))
+        return (make(float(value)), {}) if kind == "macs" else self.at_latency(name, trial, make, float(value))
+
     def maker(self, name: str, trial: dict[str, Any], target: float) -> Callable[[float], Any]:
         """Share of the MACs that may stay -> the network that the method leaves; `target` is the budget's share."""
         from compress.pruning.rounding import SelectSection
@@ -140,22 +147,37 @@ class Rival:
         if settings.get("method", {}).get("target") == "budget":
             settings["method"] = {**settings["method"], "target": target}
         if settings["by"] == "torch-pruning":
-            network = self.once(name, trial, lambda: self.prepared(name, settings))
+            network = self.network_of(name, trial, lambda: self.prepared(name, settings))
             cut = cutter(network, settings, **self.limits, round_to=self.protocol["select"]["round_to"])
             return lambda share: at_macs(cut, share, self.size)
-        found = self.once(name, {**trial, **settings}, lambda: self.search(name, settings))
+        found = self.found(name, {**trial, **settings}, lambda: self.search(name, settings))
         select = SelectSection(**{**self.protocol["select"], **settings.get("select", {})})
         harms = None
         if select.gain == "measured":
-            harms = self.once(name, settings, lambda: self.harms(name, settings, found, select.images), "harms")
+            key = key_of("harms", name, settings)
+            harms = self.searched.once(key, lambda: self.harms(name, settings, found, select.images))
         return lambda share: self.sliced(found, select, harms, share)
 
-    def once(self, name: str, trial: dict[str, Any], compute: Callable[[], Any], what: str = "found") -> Any:
-        """What `compute` gives, once for all trials and budgets that differ in the selection alone."""
-        key = json.dumps([what, name, {k: v for k, v in trial.items() if k in ("search", "reg", "method")}])
-        if key not in self.searched:
-            self.searched[key] = compute()
-        return self.searched[key]
+    def found(self, name: str, trial: dict[str, Any], compute: Callable[[], Any]) -> Any:
+        """What a search finds, once for all trials and budgets that differ in the selection alone."""
+        from compress.engine.searching import Found
+
+        def plain() -> dict[str, Any]:
+            found = compute()
+            return {"scores": found.scores, "weights": found.network.state_dict()}
+
+        kept = self.searched.once(key_of("found", name, trial), plain)
+        return Found(kept["scores"], self.with_weights(kept["weights"]), {})
+
+    def network_of(self, name: str, trial: dict[str, Any], compute: Callable[[], Any]) -> Any:
+        """A network of the baseline's form that `compute` trains, once for all budgets."""
+        return self.with_weights(self.searched.once(key_of("network", name, trial), lambda: compute().state_dict()))
+
+    def with_weights(self, weights: dict[str, Any]) -> Any:
+        """The baseline's network with other weights."""
+        network = deepcopy(self.baseline[0])
+        network.load_state_dict(weights)
+        return network.eval()
 
     def search(self, name: str, settings: dict[str, Any]) -> Any:
         """Scores, and the network with the scores folded in."""
@@ -200,7 +222,7 @@ class Rival:
         trains, where the protocol's `scorers` is "train, score"."""
         if not self.only_scores(name) or self.protocol.get("scorers") != "train, score":
             return self.baseline[0]
-        return self.once("trained on", {}, self.trained_on)
+        return self.network_of("trained on", {}, self.trained_on)
 
     def later(self, name: str) -> int:
         """By how many epochs a method that only scores fine-tunes longer: as many as a search has, where `scorers` is
@@ -248,14 +270,22 @@ class Rival:
         plan = plan_for(space, found.scores, budget, select, input_size=self.size, harms=harms)
         return slice_model(found.network.eval(), space, plan)[0]
 
-    def at_latency(self, make: Callable[[float], Any], target: float) -> tuple[Any, dict[str, float]]:
+    def at_latency(
+        self, name: str, trial: dict[str, Any], make: Callable[[float], Any], target: float
+    ) -> tuple[Any, dict[str, float]]:
         """The network of `make` whose measured latency is `target` of the baseline's, and its ratio: as it was found,
         and measured once more, because the one that was closest has luck in its first."""
         limits = self.protocol.get("latency", {})
         within, measurements = limits.get("within", WITHIN), limits.get("measurements", MEASUREMENTS)
-        small, ratio = at_latency(make, target, self.latency_ratio, within=within, measurements=measurements)
-        again = self.latency_ratio(small)
-        return small, {"latency_ratio": round(again, 4), "latency_ratio_found": round(ratio, 4)}
+
+        def timed() -> dict[str, float]:
+            share, ratio = at_latency(make, target, self.latency_ratio, within=within, measurements=measurements)
+            again = self.latency_ratio(make(share))
+            return {"share": share, "latency_ratio": round(again, 4), "latency_ratio_found": round(ratio, 4)}
+
+        key = key_of("latency", name, trial, target=target, select=trial.get("select", {}))
+        found = dict(self.searched.once(key, timed))
+        return make(found.pop("share")), found
 
     def latency_ratio(self, small: Any) -> float:
         """Median of paired ratios in ONNX Runtime, one image, one thread."""

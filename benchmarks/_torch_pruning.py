@@ -78,15 +78,15 @@ def at_latency(
     *,
     within: float = WITHIN,
     measurements: int = MEASUREMENTS,
-) -> tuple[Any, float]:
-    """The network of `make`, share of the MACs -> network, whose `measure`d latency is `target` of the whole one's."""
+) -> tuple[float, float]:
+    """The share of the MACs at which the network of `make` has `target` of the whole one's `measure`d latency, and the
+    ratio that was measured of it."""
     low, high, best = 0.0, 1.0, None
     share = target
     for _ in range(measurements):
-        small = make(share)
-        ratio = measure(small)
+        ratio = measure(make(share))
         if best is None or abs(ratio - target) < abs(best[1] - target):
-            best = (small, ratio)
+            best = (share, ratio)
         if abs(ratio - target) <= within * target:
             break
         low, high = (low, share) if ratio > target else (share, high)

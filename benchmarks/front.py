@@ -41,18 +41,25 @@ class Rivals:
         from compress.plan import WidthPlan
 
         plan = WidthPlan.load(self.folder / point["name"] / "plan.json")
-        settings: dict[str, Any] = {"round_to": plan.record["select"]["round_to"]}
-        cut = cutter(self.network, settings, size=self.size, classes=len(self.card.classes))
+        cut = cutter(
+            self.network,
+            {},
+            size=self.size,
+            classes=len(self.card.classes),
+            ignored=[],
+            round_to=plan.record["select"]["round_to"],
+        )
         kind, value = point["budget"]["kind"], point["budget"]["value"]
         backend = self.front["backend"]
         torch.manual_seed(self.context.recipe.seed)
         if kind.startswith("latency"):
             share = value if kind == "latency_ratio" else value / self.front["unpruned"]["latency_ms"][backend]
-            small, _ = at_latency(
+            macs, _ = at_latency(
                 lambda macs: at_macs(cut, macs, self.size), share, lambda net: self.times(net)[backend]
             )
         else:
-            small = at_macs(cut, point["macs"] / self.front["unpruned"]["macs"], self.size)
+            macs = point["macs"] / self.front["unpruned"]["macs"]
+        small = at_macs(cut, macs, self.size)
         config = self.context.recipe.finetune
         teacher = deepcopy(self.network) if config.distill is not None else None
         self.context.folder.path.joinpath(point["name"]).mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,11 @@
 
 The protocol (benchmarks/_protocol.py) says network, data, methods, their trials, budgets and seeds. `--train` makes the
 unpruned networks where the comparison trains its own; `--tune` tries every method's trials on images set aside from the
-training images; `--run` prunes with the best of each and reads the test images, once a cell, and refuses unless the
-protocol is committed and all methods have all their trials under it; `--gather` prints, and says what the seeds allow.
-Every trial and cell is a file in results/NAME of the protocol, so a stopped comparison goes on, and jobs may share each
-step's work (`--shard`).
+training images; `--size` finds how large the networks of equal latency are, which wants a quiet machine; `--run`
+fine-tunes what the best of each method leaves and reads the test images, once a cell, and refuses unless the protocol
+is committed and all methods have all their trials under it; `--gather` prints, and says what the seeds allow. Every
+trial and cell is a file in results/NAME of the protocol, and what was searched for lies in runs/searched, so a stopped
+comparison goes on, and jobs may share each step's work (`--shard`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def parse() -> argparse.Namespace:
     steps = (
         ("train", "the unpruned networks"),
         ("tune", "every trial"),
+        ("size", "how large the networks of equal latency are: on a quiet machine"),
         ("run", "every cell"),
         ("gather", "print what is finished"),
     )
@@ -70,6 +72,8 @@ def main() -> int:
                 rival_of(args, protocol, seed, holdout).train_baseline()
         elif args.tune:
             tune(args, folder, protocol, names)
+        elif args.size:
+            size(args, folder, protocol, names)
         else:
             run(args, folder, protocol, names)
     except UserError as error:
@@ -125,6 +129,16 @@ def run(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[
             trial = protocol.chosen(folder, name, budget)[1]
         file = folder / f"{budget} {name} {seed}.json"
         kept(file, lambda r=rivals[seed], n=name, t=trial, b=budget: r.cell(n, t, b), **made_from)
+
+
+def size(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[str]) -> None:
+    """Find the networks of every cell of equal latency that is not there yet."""
+    seeds, budgets = args.seeds or protocol.values["seeds"], args.budgets or protocol.values["budgets"]
+    for seed in seeds:
+        rival = rival_of(args, protocol, seed, 0.0)
+        for name, budget in itertools.product(names, budgets):
+            if budget.startswith("latency") and not (folder / f"{budget} {name} {seed}.json").exists():
+                print(budget, name, seed, rival.small(name, protocol.chosen(folder, name, budget)[1], budget)[1])
 
 
 def mine(args: argparse.Namespace, pieces: list[Any]) -> list[Any]:
