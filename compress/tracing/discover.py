@@ -1,9 +1,9 @@
-"""From a network to its groups: traced, joined, verified; what is left alone is listed with its reason."""
+"""From a network, or its space, to its groups: what may be asked, and what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,56 +11,11 @@ from torch import Tensor, nn
 
 from ..plan import Seed, UserError, brief
 from ..plan.settings import convert
-from ..spaces import (
-    Group,
-    TracedSpace,
-    attention_of,
-    check_given,
-    copied,
-    evaluating,
-    group_values,
-    kind_of,
-    own_surroundings,
-    plain_attention,
-)
-from .graph import Candidate, trace
-from .grouped import joined
+from ..spaces import TracedSpace, check_given, evaluating, kind_of, own_surroundings
+from .finding import Groups, find
 from .passes import checked_example
-from .verify import Verifier
 
 Ignored = Collection[str | type[nn.Module] | nn.Module]
-
-
-@dataclass(frozen=True)
-class Groups:
-    """What can be pruned of a network.
-
-    Attributes:
-        groups: exact groups, in forward order.
-        left: {name of a candidate: why it is left alone}.
-        outputs: layers whose rows are outputs of the network.
-        normalised: {layer: the BatchNorm that takes its output and nothing else}.
-    """
-
-    groups: tuple[Group, ...]
-    left: dict[str, str]
-    outputs: tuple[str, ...]
-    normalised: dict[str, str]
-
-    @property
-    def reasons(self) -> str:
-        """Where there are no groups: why, of some candidates."""
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(self.left.items())[:3])
-        return f"no channels of it can be pruned exactly ({some})"
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values, which `TracedSpace.found` takes."""
-        return {
-            "groups": group_values(self.groups),
-            "left": self.left,
-            "outputs": list(self.outputs),
-            "normalised": self.normalised,
-        }
 
 
 @own_surroundings()
@@ -94,25 +49,7 @@ def groups_of(
     kept = _ignored(network, ignored_layers)
     convert(streams, bool, "streams")
     seed = convert(seed, Seed, "seed")
-    return _found(network, example, kept, streams=streams, seed=seed)
-
-
-def _found(network: nn.Module, example: tuple[Any, ...], kept: Collection[str], *, streams: bool, seed: int) -> Groups:
-    model = copied(network).cpu()
-    model.eval()  # not in a chain: networks of MMDetection return nothing
-    traced = trace(model, example)
-    candidates = _with_attention(network, joined(network, traced.candidates))
-    for each in candidates:
-        each.reason = each.reason or _unwanted(each, kept, streams=streams)
-    left = _listed(candidates)
-    wanted = [each.group for each in candidates if each.reason is None]
-    exact, reasons = Verifier(model, example, traced.normalised, seed=seed).verified(wanted)
-    outputs = tuple(
-        dict.fromkeys(
-            piece.module for each in candidates if each.output for piece in each.group.writes if piece.axis == 0
-        )
-    )
-    return Groups(tuple(exact), {**left, **reasons}, outputs, traced.normalised)
+    return find(network, example, kept, streams=streams, seed=seed)
 
 
 def traced(space: TracedSpace, input_size: tuple[int, int, int], *, network: nn.Module | None = None) -> TracedSpace:
@@ -156,26 +93,6 @@ def _check_classifier(network: nn.Module, space: TracedSpace, input_size: tuple[
         )
 
 
-def _listed(candidates: Sequence[Candidate]) -> dict[str, str]:
-    """{name: reason} of those that have one; parts of one layer's channels with one reason are listed once."""
-    found: dict[str, str] = {}
-    for each in candidates:
-        layer = each.group.name.partition("[")[0]
-        if each.reason is not None:
-            found[layer if found.get(layer, each.reason) == each.reason else each.group.name] = each.reason
-    return found
-
-
-def _unwanted(candidate: Candidate, kept: Collection[str], *, streams: bool) -> str | None:
-    """Why a candidate stays as it is, though it may be exact."""
-    if candidate.adds and not streams:
-        return "a residual stream"
-    touched = (piece.module for piece in candidate.group.writes)
-    if named := next((name for name in touched if name in kept), None):
-        return f"{named} is ignored"
-    return "it has one channel" if candidate.group.size < 2 else None
-
-
 def _ignored(network: nn.Module, ignored: Ignored, *, argument: str = "ignored_layers") -> set[str]:
     """Names of the modules that `ignored` means, with all inside; UserError for what means none of them."""
     modules = dict(network.named_modules())
@@ -193,18 +110,3 @@ def _ignored(network: nn.Module, ignored: Ignored, *, argument: str = "ignored_l
             raise UserError(f"{argument}: {what} is no module of {type(network).__name__}; see named_modules")
         roots |= found
     return {name for name in modules for root in roots if name == root or name.startswith(f"{root}.") or not root}
-
-
-def _with_attention(network: nn.Module, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """`candidates`, and the dimensions of heads where attention is timm's, in place of what was traced through it."""
-    found = list(candidates)
-    for name, module in network.named_modules():
-        if not (hasattr(module, "num_heads") and hasattr(module, "qkv")) or plain_attention(module) is not None:
-            continue
-        group = attention_of(name, module)
-        at = next(
-            (i for i, each in enumerate(found) if any(p.module == f"{name}.qkv" for p in each.group.writes)), len(found)
-        )
-        found = [each for each in found if all(piece.module != f"{name}.qkv" for piece in each.group.writes)]
-        found.insert(at, Candidate(group))
-    return found

@@ -20,12 +20,12 @@ from ..plan import UserError
 from ..plan.errors import FAULTS, reason
 from ..spaces import Group, Slice, kind_of
 from .layouts import Entries, layouts_of, runs
-from .passes import shared_layers
 
 WRITES, READS = "writes", "reads"
 CONV, TRANSPOSED = nn.modules.conv._ConvNd, nn.modules.conv._ConvTransposeNd
 DENSE = CONV | nn.Linear
 ELEMENTWISE = nn.modules.batchnorm._NormBase | nn.PReLU | nn.GroupNorm
+UNKNOWN = "its index map is not known"
 OUTPUT = "no convolution or linear layer reads it, as where it is an output"
 
 
@@ -33,17 +33,24 @@ OUTPUT = "no convolution or linear layer reads it, as where it is an output"
 class Candidate:
     """Channels that seem to live and die together; `reason` says why they cannot be a group, None: to be verified.
 
-    `adds`: an addition joins several layers that write them, as in a residual stream.
+    `adds`: an addition joins several layers that write them, as in a residual stream. `doubt`: it may be no fault of
+    the network's that they cannot, but of what was found out about it.
     """
 
     group: Group
     adds: bool = False
     reason: str | None = None
+    doubt: bool = False
+
+    @property
+    def writers(self) -> set[str]:
+        """The layers and the owners of parameters that write them."""
+        return {piece.module for piece in self.group.writes}
 
     @property
     def output(self) -> bool:
-        """Whether nothing in the network reads them."""
-        return not self.group.reads
+        """Whether nothing in the network reads them, as far as it is known."""
+        return not self.group.reads and not self.doubt
 
 
 @dataclass
@@ -55,7 +62,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
     """One tensor axis that a channel of the root layer is coupled to."""
 
     module: str
@@ -66,24 +73,29 @@ class _Item:
     parameter: str | None = None
 
 
-def trace(model: nn.Module, example: tuple[Any, ...]) -> Trace:
+def trace(model: nn.Module, example: tuple[Any, ...], shared: Mapping[str, str]) -> Trace:
     """The candidates of `model`, in evaluation mode on the CPU, called with `example`. Its parameters take gradients
-    afterwards. UserError where it cannot be traced."""
+    afterwards. UserError where it cannot be traced.
+
+    Args:
+        model: the network.
+        example: arguments of its forward pass.
+        shared: as `shared_layers` gives them.
+    """
     for value in model.parameters():
         value.requires_grad_(value.is_floating_point())
-    shared = shared_layers(model, example)
     graph = _graph(model, example)
     names = {module: name for name, module in model.named_modules()}
     candidates: list[Candidate] = []
     covered: dict[str, set[int]] = {}
     for name, module in model.named_modules():
-        if not isinstance(module, DENSE) or module not in graph.module2node or _depthwise(module):
+        if not isinstance(module, DENSE) or module not in graph.module2node or depthwise(module):
             continue
         done = covered.setdefault(name, set())
-        n = _outputs(module)
+        n = n_outputs(module)
         if len(done) < n:
             for each in _candidates(graph, name, module, names, shared):
-                if done.isdisjoint(_rows(each.group, name)):
+                if done.isdisjoint(rows_of(each.group, name)):
                     candidates.append(each)
                     for piece in each.group.writes:
                         covered.setdefault(piece.module, set()).update(_positions(piece, each.group.size))
@@ -120,15 +132,15 @@ def _candidates(
     graph: Any, root: str, module: nn.Module, names: dict[nn.Module, str], shared: Mapping[str, str]
 ) -> Iterable[Candidate]:
     """What the channels that `root` writes are coupled to, in runs."""
-    n = _outputs(module)
+    n = n_outputs(module)
     try:
         pruner = graph.get_pruner_of_module(module)
         coupled = graph.get_pruning_group(module, pruner.prune_out_channels, list(range(n)))
     except FAULTS as error:
         group = Group(root, n, (Slice(root, 0),), ())
-        yield Candidate(group, reason=f"what reads its channels cannot be traced ({reason(error)})")
+        yield Candidate(group, reason=f"what reads its channels cannot be traced ({reason(error)})", doubt=True)
         return
-    items, reasons, adds = list[_Item](), list[str](), False
+    items, reasons, adds, doubt = list[Item](), list[str](), False, False
     for item in coupled.items:
         node = item.dep.target
         function = "" if node.grad_fn is None else node.grad_fn.name()
@@ -136,24 +148,37 @@ def _candidates(
         found = _items(graph, item, names)
         if isinstance(found, str):
             reasons.append(found)
+            doubt |= found == UNKNOWN
         else:
             items += found
     if used := next((item.module for item in items if item.module in shared), None):
         reasons.append(shared[used])
     for channels in runs([item.entries for item in items], n):
-        yield _candidate(root, channels, items, adds, reasons, n)
+        made = candidate(root, channels, items, adds, reasons, n)
+        made.doubt |= doubt
+        yield made
 
 
-def _candidate(root: str, channels: range, items: list[_Item], adds: bool, reasons: list[str], n: int) -> Candidate:
+def candidate(root: str, channels: range, items: list[Item], adds: bool, reasons: list[str], n: int) -> Candidate:
+    """What `items` say of a run of channels.
+
+    Args:
+        root: the layer that writes them first.
+        channels: numbers in the entries of `items`.
+        items: tensor axes that channels of `root` are coupled to.
+        adds: as Candidate has it, where several layers write them.
+        reasons: why they cannot be a group.
+        n: how many channels `root` has.
+    """
     sides: dict[str, list[Slice]] = {WRITES: [], READS: []}
-    reasons = list(reasons)
-    writers = 0
+    reasons, writers, doubt = list(reasons), 0, False
     for item in items:
         if channels[0] not in item.entries:
             continue
         layouts = layouts_of(item.entries, channels)
         if layouts is None:
             reasons.append(f"its channels are in no regular order in {item.module}")
+            doubt = True
             continue
         writers += item.side == WRITES and issubclass(item.kind, DENSE) and item.parameter != "bias"
         sides[item.side] += [Slice(item.module, item.axis, layout, item.parameter) for layout in layouts]
@@ -164,23 +189,30 @@ def _candidate(root: str, channels: range, items: list[_Item], adds: bool, reaso
     group = Group(
         name, len(channels), tuple(sides[WRITES]), tuple(sides[READS]), kind="stream" if joined else "channels"
     )
-    return Candidate(group, joined, reasons[0] if reasons else None)
+    return Candidate(group, joined, reasons[0] if reasons else None, doubt)
 
 
-def _items(graph: Any, item: Any, names: dict[nn.Module, str]) -> tuple[_Item, ...] | str:
+def _items(graph: Any, item: Any, names: dict[nn.Module, str]) -> tuple[Item, ...] | str:
     """The tensor axes of an item of torch-pruning's group, if any; a reason where they are none known here."""
     node = item.dep.target
     if item.root_idxs is None or None in item.root_idxs:
-        return "its index map is not known"
+        return UNKNOWN
     entries = _entries(item.idxs, item.root_idxs)
     module = node.module
     if isinstance(module, nn.Parameter):
         owner, _, parameter = graph._param_to_name[module].rpartition(".")
         axis = node.pruning_dim if node.pruning_dim >= 0 else module.dim() + node.pruning_dim
-        return (_Item(owner, nn.Module, WRITES, axis, entries, parameter),)
+        return (Item(owner, nn.Module, WRITES, axis, entries, parameter),)
     if module not in names:
         return ()
-    name, kind = names[module], type(module)
+    out = isinstance(module, DENSE) and graph.is_out_channel_pruning_fn(item.dep.handler)
+    return ends(names[module], module, entries, out=out)
+
+
+def ends(name: str, module: nn.Module, entries: Entries, *, out: bool) -> tuple[Item, ...] | str:
+    """The tensor axes of the layer `name` where it has channels at `entries` of what it writes (`out`) or reads, if
+    any; a reason where they are none known here."""
+    kind = type(module)
     if isinstance(module, nn.LayerNorm) or (isinstance(module, nn.GroupNorm) and module.num_groups == 1):
         return f"{name}, a {kind.__name__}, normalises over its channels"
     if parametrize.is_parametrized(module) or (isinstance(module, DENSE) and "weight" not in module._parameters):
@@ -189,26 +221,25 @@ def _items(graph: Any, item: Any, names: dict[nn.Module, str]) -> tuple[_Item, .
     if isinstance(module, nn.PReLU) and module.num_parameters == 1:
         return ()
     if isinstance(module, ELEMENTWISE):
-        return (_Item(name, kind, WRITES, 0, entries),)
+        return (Item(name, kind, WRITES, 0, entries),)
     if isinstance(module, DENSE):
-        out = graph.is_out_channel_pruning_fn(item.dep.handler) or _depthwise(module)
-        return _ends(name, module, entries, out=out)
+        return _dense_ends(name, module, entries, out=out or depthwise(module))
     if next(module.parameters(), None) is not None:
         return f"{name}, a {kind.__name__}, is no layer that can be sliced"
     return ()
 
 
-def _ends(name: str, module: nn.Module, entries: Entries, *, out: bool) -> tuple[_Item, ...] | str:
+def _dense_ends(name: str, module: nn.Module, entries: Entries, *, out: bool) -> tuple[Item, ...] | str:
     """Where the layer `name` writes (`out`) or reads channels: of a transposed convolution the axes are swapped."""
     kind = type(module)
-    if not isinstance(module, TRANSPOSED) or _depthwise(module):
-        return (_Item(name, kind, WRITES, 0, entries) if out else _Item(name, kind, READS, 1, entries),)
+    if not isinstance(module, TRANSPOSED) or depthwise(module):
+        return (Item(name, kind, WRITES, 0, entries) if out else Item(name, kind, READS, 1, entries),)
     if module.groups > 1:
         return f"{name}, a transposed convolution of {module.groups} groups, is no layer that can be sliced"
     if not out:
-        return (_Item(name, kind, READS, 0, entries, "weight"),)
-    bias = () if module.bias is None else (_Item(name, kind, WRITES, 0, entries, "bias"),)
-    return (_Item(name, kind, WRITES, 1, entries, "weight"), *bias)
+        return (Item(name, kind, READS, 0, entries, "weight"),)
+    bias = () if module.bias is None else (Item(name, kind, WRITES, 0, entries, "bias"),)
+    return (Item(name, kind, WRITES, 1, entries, "weight"), *bias)
 
 
 def _entries(entries: list[int], channels: list[int]) -> Entries:
@@ -221,13 +252,14 @@ def _entries(entries: list[int], channels: list[int]) -> Entries:
     return found
 
 
-def _outputs(module: nn.Module) -> int:
+def n_outputs(module: nn.Module) -> int:
     """How many channels or features a layer writes."""
     n: int = getattr(module, "out_channels" if isinstance(module, CONV) else "out_features")
     return n
 
 
-def _depthwise(module: nn.Module) -> bool:
+def depthwise(module: nn.Module) -> bool:
+    """Whether it is a convolution of each channel for itself."""
     return isinstance(module, CONV) and module.groups > 1 and module.groups == module.out_channels
 
 
@@ -236,7 +268,8 @@ def _positions(piece: Slice, size: int) -> set[int]:
     return set(piece.layout.positions(range(size), size).tolist()) if writes else set()
 
 
-def _rows(group: Group, module: str) -> set[int]:
+def rows_of(group: Group, module: str) -> set[int]:
+    """The rows of the weights of `module` that are channels of `group`."""
     return {row for piece in group.writes if piece.module == module for row in _positions(piece, group.size)}
 
 

@@ -50,7 +50,7 @@ class Verifier:
         randomise(self.model, self.generator)
 
     def _noise(self, value: Any) -> Any:
-        if not _is_floating(value):
+        if not is_floating(value):
             return value
         return torch.randn(value.shape, generator=self.generator, dtype=torch.float32).to(self.dtype)
 
@@ -106,7 +106,7 @@ class Verifier:
             outputs = outputs_of(self.model, self.example)
         except FAULTS:
             self.model, self.dtype = self.model.float(), torch.float32
-            self.example = tree_map(lambda each: each.to(self.dtype) if _is_floating(each) else each, self.example)
+            self.example = tree_map(lambda each: each.to(self.dtype) if is_floating(each) else each, self.example)
             outputs = outputs_of(self.model, self.example)
         if not all(bool(value.isfinite().all()) for value in outputs):
             raise UserError(
@@ -125,10 +125,13 @@ class Verifier:
             )
 
     def _scores(self, size: int) -> Tensor:
-        """From 0.5 to 1.5, and zero for a third or so of the channels; one at least stays and one goes, of several."""
+        """From 0.5 to 1.5, and zero for a third or so of the channels; one at least stays and one goes, of several.
+
+        Of four and more two go at least: code that cuts a tensor in halves of which one may be larger bears one less.
+        """
         scores = torch.rand(size, generator=self.generator) + 0.5
         order = torch.randperm(size, generator=self.generator)
-        n_gone = int(torch.randint(1, max(size * 2 // 3, 1) + 1, (), generator=self.generator))
+        n_gone = int(torch.randint(2 if size > 3 else 1, max(size * 2 // 3, 1) + 1, (), generator=self.generator))
         scores[order[: min(n_gone, size - 1)]] = 0.0
         return scores
 
@@ -144,7 +147,8 @@ class Verifier:
         return model
 
 
-def _is_floating(value: Any) -> bool:
+def is_floating(value: Any) -> bool:
+    """Whether it is a tensor of floating-point numbers."""
     return isinstance(value, Tensor) and value.is_floating_point()
 
 

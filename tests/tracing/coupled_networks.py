@@ -90,3 +90,49 @@ class Fixed(nn.Module):
         x = self.a(x)
         x = x.view(x.shape[0], 8, x.shape[2], x.shape[3])
         return self.head(torch.relu(self.b(x)).mean((2, 3)))
+
+
+class Gate(nn.Module):
+    """Two halves of one layer's channels, of which one is the other's gate."""
+
+    def __init__(self, gate=None):
+        super().__init__()
+        self.up, self.down, self.head = nn.Conv2d(3, 16, 1), nn.Conv2d(8, 12, 1), nn.Linear(12, 7)
+        self.gate = gate or (lambda x: torch.mul(*x.chunk(2, 1)))
+
+    def forward(self, x):
+        return self.head(torch.relu(self.down(self.gate(self.up(x)))).mean((2, 3)))
+
+
+class Halves(nn.Module):
+    """A layer cut in halves, of which one goes through a residual block; all of it side by side in the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.a, self.b = nn.Conv2d(3, 16, 1), nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(6, 8, 1)
+        self.norm, self.mix, self.head = nn.BatchNorm2d(16), nn.Conv2d(24, 10, 1), nn.Linear(10, 7)
+
+    def forward(self, x):
+        a, b = torch.relu(self.norm(self.stem(x))).chunk(2, 1)
+        x = torch.cat([a, b, b + self.b(torch.relu(self.a(b)))], 1)
+        return self.head(torch.relu(self.mix(x)).mean((2, 3)))
+
+
+class Shuffled(nn.Module):
+    """Half of the channels go through a branch, and then all are shuffled."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.branch = nn.Sequential(
+            nn.Conv2d(4, 10, 1, bias=False), nn.BatchNorm2d(10), nn.ReLU(), nn.Conv2d(10, 10, 3, padding=1, groups=10),
+            nn.BatchNorm2d(10), nn.Conv2d(10, 4, 1)
+        )  # fmt: skip
+        self.last, self.head = nn.Conv2d(8, 12, 1), nn.Linear(12, 7)
+
+    def forward(self, x):
+        a, b = self.stem(x).chunk(2, 1)
+        x = torch.cat([a, self.branch(b)], 1)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.head(torch.relu(self.last(x)).mean((2, 3)))

@@ -1,0 +1,105 @@
+"""Groups that are found by trying: of networks without a graph, and where the graph is wrong."""
+
+import coupled_networks as networks
+import pytest
+import torch
+import torch_pruning
+from torch import nn
+
+from compress.plan import UserError, WidthPlan
+from compress.pruning import slice_model
+from compress.spaces import LiveSpace, sizes
+from compress.tracing import groups_of
+from compress.tracing.meeting import tied
+from compress.tracing.probe import NONE, SEVERAL, Probe
+
+X = torch.zeros(2, 3, 4, 4)
+CUT = {
+    "halves": (networks.Halves, {"stem": 8, "a": 6, "mix": 10}),
+    "gate": (networks.Gate, {"up": 8, "down": 12}),
+    "glu": (lambda: networks.Gate(nn.GLU(1)), {"up": 8, "down": 12}),
+    "shuffle": (networks.Shuffled, {"branch.0": 10, "last": 12}),
+}
+
+
+def found(network):
+    torch.manual_seed(0)
+    return groups_of(network, X)
+
+
+def no_graph(*_, **__):
+    raise ZeroDivisionError("no graph")
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_channels_are_known_through_halves_gates_and_shuffles(kind):
+    make, expected = CUT[kind]
+    groups = found(make())
+    assert {group.name: group.size for group in groups.groups} == expected
+    assert groups.outputs == ("head",)
+    assert not set(groups.left) & set(expected)
+
+
+@pytest.mark.parametrize(
+    "kind", [networks.Concatenation, networks.Overlap, networks.Grouped, networks.Residual, networks.Shared]
+)
+def test_without_a_graph_the_groups_are_the_same(kind, monkeypatch):
+    with_graph = found(kind())
+    monkeypatch.setattr(torch_pruning.DependencyGraph, "build_dependency", no_graph)
+    without = found(kind())
+    assert {g.name: set(g.slices) for g in without.groups} == {g.name: set(g.slices) for g in with_graph.groups}
+    assert without.outputs == with_graph.outputs
+    assert without.left.keys() == with_graph.left.keys()
+
+
+def test_what_cannot_be_traced_nor_tried_is_refused_as_the_graph_failed(monkeypatch):
+    monkeypatch.setattr(torch_pruning.DependencyGraph, "build_dependency", no_graph)
+    with pytest.raises(UserError, match=r"cannot be traced .*no graph"):
+        groups_of(nn.Sequential(nn.Conv2d(3, 8, 1)), X)
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_a_sliced_network_runs_whatever_is_kept(kind):
+    make, _ = CUT[kind]
+    network = make().eval()
+    space = LiveSpace(num_classes=7, model="given", found=found(network).to_json(), make=make)
+    for n_kept in (1, 3, 5):
+        kept = {group.name: tuple(range(n_kept)) for group in space.groups}
+        small, _ = slice_model(network, space, WidthPlan("traced", sizes(space.groups), kept))
+        assert small(X).shape == (2, 7)
+
+
+def test_one_channel_less_in_one_half_is_no_group():
+    # chunk(2) of 15 channels gives 8 and 7, which is right by chance, of 14 it gives 7 and 7.
+    assert all(group.name != "stem" for group in found(networks.Shuffled()).groups)
+
+
+def test_nothing_of_the_network_or_the_random_state_changes():
+    network = networks.Halves().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    groups_of(network, X)
+    assert torch.equal(state, torch.get_rng_state())
+    assert network.training
+    assert all("forward" not in vars(module) for module in network.modules())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_probe_tells_channels_apart_and_says_where_several_meet():
+    probe = Probe(networks.Gate().eval(), (X,), torch.Generator().manual_seed(0))
+    (up,) = (each for each in probe.sources if each.module == "up")
+    assert probe.readers[up] == {"down"}
+    assert probe.numbers([up])["down"].tolist() == [SEVERAL] * 8
+    for half in range(2):
+        numbers = probe.numbers([up], (half, 2))
+        assert numbers["down"].tolist() == list(range(8))
+        assert set(numbers["head"].tolist()) == {NONE}
+
+
+def test_groups_of_one_size_that_share_a_layer_are_tied():
+    groups = {group.name: group for group in found(networks.Residual()).groups}
+    assert tied([groups["stem"], groups["up"]]) == []
+    twins = [groups["stem"], groups["stem"]]
+    (one,) = tied(twins)
+    assert one.slices == groups["stem"].slices
