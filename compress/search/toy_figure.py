@@ -68,7 +68,7 @@ def _panel(panel: Any, runs: list[tuple[Rarts, tuple[float, float]]], steps: int
 
 def toy_rows(*, steps: int, eta: float) -> list[tuple[str, tuple[str, ...]]]:
     """Each method and its COLUMNS: where it ends from (0, 0), the closed form, if any, the distance to the optimum."""
-    rows = []
+    rows: list[tuple[str, tuple[str, ...]]] = []
     methods: list[tuple[str, Any]] = [
         *((f"RARTS, lambda = beta = {v:g}", Rarts(lam=v, beta=v)) for v in VALUES),
         ("RARTS fused, lambda = beta = 10", Rarts(lam=10.0, beta=10.0, order="fused")),
