@@ -75,7 +75,7 @@ class Subject:
             return
         sizes = []
         if method.batches:
-            sizes.append(self.search.batch_size)
+            sizes.append(self.search.batch_size // self.search.accumulate)
             data.check_batch("search", self.search.batch_size, halved=method.halves)
         if tuning is not None:
             sizes.append(tuning.batch_size)

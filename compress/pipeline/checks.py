@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,11 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
+from ..engine.norms import batch_norms
 from ..engine.parallel import share
-from ..engine.settings import SearchConfig, method_of, penalty_of
+from ..engine.settings import SearchConfig, TrainConfig, method_of, penalty_of
+from ..engine.tasks import Classification
+from ..engine.training import Classifier
 from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
 from ..plan.run_files import recipe_of
@@ -62,8 +66,11 @@ def check_batches(c: NetworkContext, stages: Collection[str]) -> None:
         unused = method is not None and (c.copies or not method.batches)
         if name not in stages or unused:
             continue
-        halved = method is not None and method.halves
-        check_batch(name, share(section.batch_size, c.processes), len(c.data.train), halved=halved)
+        halved, batch_size = method is not None and method.halves, share(section.batch_size, c.processes)
+        check_batch(name, batch_size, len(c.data.train), halved=halved)
+        if isinstance(c.task, Classification):  # a detector's maps are larger
+            step = {"batch_size": batch_size, "processes": get_world_size()}
+            check_norms(name, section, c.full_space, input_size=c.task.input_size, **step)
     if c.recipe.select.gain == "measured" and "select" in stages:  # on one process, whatever the search has
         check_batch("search", c.recipe.search.batch_size, len(c.data.train), halved=False)
 
@@ -77,6 +84,59 @@ def check_batch(section: str, batch_size: int, images: int, *, halved: bool) -> 
             f"recipe: {section}.batch_size = {batch_size}: more than the {own} training images{share}, so no batch is "
             "full; lower it, or use more images"
         )
+
+
+def check_norms(
+    section: str,
+    config: TrainConfig | SearchConfig,
+    space: Space,
+    *,
+    input_size: tuple[int, int, int],
+    batch_size: int,
+    processes: int,
+) -> None:
+    """UserError where a step of `section` shows one image, of which a BatchNorm has one value a channel.
+
+    Args:
+        section: of the recipe.
+        config: what it says.
+        space: of the network that is trained.
+        input_size: (C, H, W) of an image.
+        batch_size: images a step of each process.
+        processes: that train.
+    """
+    parts, searched, scored = 1, isinstance(config, SearchConfig), False
+    if isinstance(config, SearchConfig):
+        parts, scored = config.accumulate, method_of(config).step is None  # which is in evaluation mode
+    if batch_size > parts or scored or (config.sync_bn and processes > 1):
+        return
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = space.build()
+        # Training has an auxiliary head beside the network. Of two images no norm refuses any.
+        model, labels = (network, []) if searched else (Classifier(network), [torch.zeros(2).long()])
+        lone = _lone_norm(model.train(), torch.zeros(2, *input_size), *labels)
+    if lone is not None:
+        rule = f"one image at a time, of which the BatchNorm {lone} has one value a channel, and no variance"
+        key, value, lower = ("accumulate", parts, "lower it") if parts > 1 else ("batch_size", batch_size, "take 2")
+        remedy = f"{lower}, or take larger images"
+        raise UserError(rule, argument=f"{section}.{key}", value=value, remedy=remedy).at("recipe")
+
+
+def _lone_norm(model: nn.Module, *pair: torch.Tensor) -> str | None:
+    """The first BatchNorm of `model` that has two values a channel of a batch of two; its name, None: there is none."""
+    found: list[str] = []
+
+    def look(name: str, norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if norm.training and inputs[0].numel() == 2 * inputs[0].shape[1]:
+            found.append(name.removeprefix("network."))
+
+    norms = {id(norm) for norm in batch_norms(model)}
+    for name, module in model.named_modules():
+        if id(module) in norms:
+            module.register_forward_pre_hook(partial(look, name))
+    if norms:
+        model(*pair)
+    return found[0] if found else None
 
 
 def check_card(c: NetworkContext, path: Path, card: Card) -> None:

@@ -191,6 +191,8 @@ def test_one_sample_that_a_batchnorm_refuses_is_told_before_training(tmp_path):
     loader = DataLoader(DATA, batch_size=8)
     with pytest.raises(UserError, match=r"^train_data: a batch does not fit the network .*more than 1 value"):
         compress.prune(network, X, loader, finetune={"batch_size": 1}, **options)
+    with pytest.raises(UserError, match=r"^train_data: a batch does not fit the network .*more than 1 value"):
+        compress.prune(network, X, loader, search={"accumulate": 8}, **options)
     assert not (tmp_path / "run").exists()
     assert network.training
     assert int(network.last.num_batches_tracked) == 0

@@ -95,6 +95,27 @@ def test_wrong_values_in_training(refused: Refused, tiny) -> None:
     refused("train", RECIPE, *tiny(space__depth=12), says=("recipe: space.depth = 12", "9n + 2"))
 
 
+SMALL = {"data__input_size": 4, "data__resize": 4}
+"""The last maps of a PreResNet are of 1 x 1 pixels then."""
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "remedy"),
+    [
+        ({"search__batch_size": 1}, "search.batch_size = 1", "take 2, or take larger images"),
+        ({"search__accumulate": 10}, "search.accumulate = 10", "lower it, or take larger images"),
+        ({"finetune__batch_size": 1}, "finetune.batch_size = 1", "take 2, or take"),
+    ],
+)
+def test_one_image_that_a_batchnorm_refuses(prune: Refused, options: dict[str, object], key: str, remedy: str) -> None:
+    says = (f"recipe: {key}: one image at a time", "BatchNorm layer3.0.bn3", f"; {remedy}")
+    prune(options=SMALL | options, says=says)
+
+
+def test_one_image_that_a_batchnorm_refuses_in_training(refused: Refused, tiny) -> None:
+    refused("train", RECIPE, *tiny(**SMALL, train__batch_size=1), says=("recipe: train.batch_size = 1: one image",))
+
+
 # Budgets
 
 
