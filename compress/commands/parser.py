@@ -8,6 +8,8 @@ from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from .ending import leave
+
 MOST_SHOWN = 80
 
 
@@ -21,17 +23,20 @@ class Parser(ArgumentParser):
         self.register("type", int, whole)
         self.register("type", float, number)
         self.given: set[str] = set()
+        self.arguments: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As always; what was given counts anew."""
-        self.given = set()
+        self.given, self.arguments = set(), sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print the one line and exit with 2."""
-        text = " ".join(message.removeprefix("argument ").split())
-        print(f"error: {text}; --help lists the arguments", file=sys.stderr, flush=True)
-        sys.exit(2)
+        """Print the one line and exit with 2, as `run_tool` does."""
+        from ..plan.launchers import named_launcher
+
+        leave(
+            f"error: {message.removeprefix('argument ')}; --help lists the arguments", 2, named_launcher(self.arguments)
+        )
 
 
 class Once(Action):
