@@ -52,7 +52,7 @@ def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) 
             _flush()
             return
         except (KeyboardInterrupt, SystemExit, Exception) as error:
-            code, message = _ending(error, resumes=hasattr(args, "resume"))
+            code, message = _ending(error, resumes=getattr(args, "resumable", False))
             if code is None:
                 raise
     leave(message, code, _launcher(args))

@@ -106,6 +106,12 @@ def recipe_argument(parser: Parser, more: str = "") -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=f"a file, or a name that `nncompress recipes` lists{more}")
 
 
+def resume_argument(parser: Parser, help_text: str) -> None:
+    """--resume of tools that can go on; whatever stops one says so, unless its `args.resumable` is no longer True."""
+    parser.add_argument("--resume", action="store_true", help=help_text)
+    parser.set_defaults(resumable=True)
+
+
 def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True) -> None:
     """What tools that train share; `override` is an example of --cfg-options, `checkpoint`: they read one."""
     from ..plan.launchers import LAUNCHERS
@@ -123,7 +129,7 @@ def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True
         weights.add_argument(
             "--no-ema", dest="ema", action="store_false", default=None, help="take its plain weights instead"
         )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
+    resume_argument(parser, "go on with the run in the work dir")
     parser.add_argument("--launcher", choices=("none", *LAUNCHERS), default="none")
     parser.add_argument(
         "--dist-timeout",

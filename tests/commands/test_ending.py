@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def ending(main: Callable[[Namespace], None], launcher: str = "none", **arguments: object) -> Any:
-    """The exit code of a tool that has the option --resume, unless `arguments` are others."""
+    """The exit code of a tool that can go on, unless `arguments` are others."""
     with pytest.raises(SystemExit) as end:
-        run_tool(main, lambda: Namespace(launcher=launcher, **(arguments or {"resume": False})))
+        run_tool(main, lambda: Namespace(launcher=launcher, **(arguments or {"resumable": True})))
     return end.value.code
 
 

@@ -87,3 +87,9 @@ def test_right_arguments() -> None:
     assert parse("prune", "R", "--macs-ratio=-1").macs_ratio == -1
     assert parse("toy-model", "--eta", "0.05", "--steps", " 7 ").steps == 7
     assert parse("benchmark", "a", "b", "--batch", "4").models == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_what_can_go_on_says_so(name: str) -> None:
+    found = parse(name, *REQUIRED[name])
+    assert hasattr(found, "resume") == getattr(found, "resumable", False)
