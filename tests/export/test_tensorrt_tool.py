@@ -195,12 +195,17 @@ def test_run_tensorrt_preprocesses_as_the_card_says():
         (b"garbage", "Protobuf parsing failed"),
         ("network", "tell no preprocessing"),
         ("detector", "has several inputs or outputs; detectors run in detect_onnx.py"),
+        ("metadata", "m.onnx: preprocessing: mean = 'grey', which no export writes; export the network again"),
     ],
 )
 def test_check_onnx_refuses_files_in_one_line(content, message, tmp_path, monkeypatch, capsys):
     path = tmp_path / "m.onnx"
-    if content in ("network", "detector"):
+    if content in ("network", "detector", "metadata"):
         onnx_file(tmp_path, "preresnet").rename(path)
+        if content == "metadata":
+            proto = onnx.load(path)
+            onnx.helper.set_model_props(proto, {"preprocessing": json.dumps(PREPROCESSING | {"mean": "grey"})})
+            onnx.save(proto, path)
         if content == "detector":
             proto = onnx.load(path)
             proto.graph.output.append(onnx.helper.make_tensor_value_info("boxes", onnx.TensorProto.FLOAT, [1, 4]))
