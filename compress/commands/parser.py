@@ -40,13 +40,15 @@ class Parser(ArgumentParser):
 
 
 class Once(Action):
-    """Store a value; an argument that is given twice is refused, for the first would be lost."""
+    """Store a value; one that is given twice is refused, for the first would be lost, and an empty one."""
 
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
     ) -> None:
         """Store `values`."""
         assert isinstance(parser, Parser)
+        if values == "":
+            parser.error(f"{option_string or self.metavar}: is empty; give a value, or leave it away")
         if self.dest in parser.given:
             parser.error(f"{option_string} {_shown(values)}: given twice, the first time as "
                          f"{_shown(getattr(namespace, self.dest))}; keep one")  # fmt: skip

@@ -74,6 +74,9 @@ def test_what_is_wrong_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         (("prune", "R", "S"), "unrecognized arguments: S"),
         (("prune", "R", "--macs", "0.5"), "unrecognized arguments: --macs 0.5"),
         (("prune",), "required: RECIPE"),
+        (("prune", ""), "RECIPE: is empty; give a value"),
+        (("prune", "R", "--checkpoint", ""), "--checkpoint: is empty; give a value, or leave it away"),
+        (("train", "R", "--work-dir="), "--work-dir: is empty; give a value, or leave it away"),
         (("train", "R", "--launcher", "ssh"), "--launcher: invalid choice: 'ssh'"),
     ):
         assert says in line(capsys, *arguments)
