@@ -30,6 +30,11 @@ class Parser(ArgumentParser):
         self.given, self.arguments = set(), sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
+    @property
+    def flags(self) -> dict[str, str]:
+        """{name under which a value is kept: its option}."""
+        return {action.dest: action.option_strings[-1] for action in self._actions if action.option_strings}
+
     def error(self, message: str) -> NoReturn:
         """Print the one line and exit with 2, as `run_tool` does."""
         from ..plan.launchers import named_launcher

@@ -37,11 +37,19 @@ def half_model(proto: Any) -> Any:
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     if is_quantised(proto):
-        raise UserError("fp16: this ONNX network is quantised (QuantizeLinear nodes); give the float32 network instead")
+        raise UserError(
+            "this ONNX network is quantised (QuantizeLinear nodes)",
+            argument="fp16",
+            remedy="give the float32 network instead",
+        )
     if is_half(proto):
-        raise UserError("fp16: this ONNX network is float16 already; leave the option out")
+        raise UserError("this ONNX network is float16 already", argument="fp16", remedy="leave the option out")
     if takes_pixels(proto):
-        raise UserError("fp16: this ONNX network takes pixels (uint8); give the float32 one that it was made from")
+        raise UserError(
+            "this ONNX network takes pixels (uint8)",
+            argument="fp16",
+            remedy="give the float32 one that it was made from",
+        )
     if any(axis.dim_param for axis in proto.graph.input[0].type.tensor_type.shape.dim[1:]):
         raise UserError(
             "fp16: this ONNX network computes its anchors, which float16 would round; give --input-size H W"
