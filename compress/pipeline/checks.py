@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,13 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..engine.norms import batch_norms
 from ..engine.parallel import share
 from ..engine.settings import SearchConfig, TrainConfig, method_of, penalty_of
 from ..engine.tasks import Classification
 from ..engine.training import Classifier
 from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
+from ..plan.errors import reason
 from ..plan.run_files import recipe_of
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
@@ -70,7 +69,7 @@ def check_batches(c: NetworkContext, stages: Collection[str]) -> None:
         check_batch(name, batch_size, len(c.data.train), halved=halved)
         if isinstance(c.task, Classification):  # a detector's maps are larger
             step = {"batch_size": batch_size, "processes": get_world_size()}
-            check_norms(name, section, c.full_space, input_size=c.task.input_size, **step)
+            check_single(name, section, c.full_space, input_size=c.task.input_size, **step)
     if c.recipe.select.gain == "measured" and "select" in stages:  # on one process, whatever the search has
         check_batch("search", c.recipe.search.batch_size, len(c.data.train), halved=False)
 
@@ -86,7 +85,7 @@ def check_batch(section: str, batch_size: int, images: int, *, halved: bool) -> 
         )
 
 
-def check_norms(
+def check_single(
     section: str,
     config: TrainConfig | SearchConfig,
     space: Space,
@@ -95,7 +94,7 @@ def check_norms(
     batch_size: int,
     processes: int,
 ) -> None:
-    """UserError where a step of `section` shows one image, of which a BatchNorm has one value a channel.
+    """UserError where a step of `section` shows one image, and the network wants more: for BatchNorms on 1 x 1 maps.
 
     Args:
         section: of the recipe.
@@ -111,32 +110,16 @@ def check_norms(
     if batch_size > parts or scored or (config.sync_bn and processes > 1):
         return
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        network = space.build()
-        # Training has an auxiliary head beside the network. Of two images no norm refuses any.
-        model, labels = (network, []) if searched else (Classifier(network), [torch.zeros(2).long()])
-        lone = _lone_norm(model.train(), torch.zeros(2, *input_size), *labels)
-    if lone is not None:
-        rule = f"one image at a time, of which the BatchNorm {lone} has one value a channel, and no variance"
-        key, value, lower = ("accumulate", parts, "lower it") if parts > 1 else ("batch_size", batch_size, "take 2")
-        remedy = f"{lower}, or take larger images"
-        raise UserError(rule, argument=f"{section}.{key}", value=value, remedy=remedy).at("recipe")
-
-
-def _lone_norm(model: nn.Module, *pair: torch.Tensor) -> str | None:
-    """The first BatchNorm of `model` that has two values a channel of a batch of two; its name, None: there is none."""
-    found: list[str] = []
-
-    def look(name: str, norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        if norm.training and inputs[0].numel() == 2 * inputs[0].shape[1]:
-            found.append(name.removeprefix("network."))
-
-    norms = {id(norm) for norm in batch_norms(model)}
-    for name, module in model.named_modules():
-        if id(module) in norms:
-            module.register_forward_pre_hook(partial(look, name))
-    if norms:
-        model(*pair)
-    return found[0] if found else None
+        network, labels = space.build(), torch.zeros(1, dtype=torch.int64)
+        # Training has an auxiliary head beside the network.
+        model, batch = (network, []) if searched else (Classifier(network), [labels])
+        try:
+            model.train()(torch.zeros(1, *input_size), *batch)
+        except ValueError as error:
+            rule = f"one image at a time, which the network does not take in training ({reason(error)})"
+            key, value, less = ("accumulate", parts, "lower it") if parts > 1 else ("batch_size", batch_size, "take 2")
+            remedy = f"{less}, or take larger images"
+            raise UserError(rule, argument=f"{section}.{key}", value=value, remedy=remedy).at("recipe") from error
 
 
 def check_card(c: NetworkContext, path: Path, card: Card) -> None:

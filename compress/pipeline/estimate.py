@@ -24,7 +24,7 @@ from ..measure import device_name
 from ..measure.footprint import Footprint, bytes_of, search_footprint, state_of, training_footprint
 from ..plan import UserError
 from ..spaces import Space
-from .checks import check_norms
+from .checks import check_single
 from .images import space_of
 from .recipe import Recipe
 
@@ -149,7 +149,7 @@ def _check_steps(recipe: Recipe, space: Space, input_size: tuple[int, int, int])
     """UserError where a BatchNorm of the network could not make a step of one image, as one process counts it."""
     for name in ("train", "search", "finetune"):
         config = getattr(recipe, name)
-        check_norms(name, config, space, input_size=input_size, batch_size=config.batch_size, processes=1)
+        check_single(name, config, space, input_size=input_size, batch_size=config.batch_size, processes=1)
 
 
 def _steps(section: str, config: TrainConfig | SearchConfig, size: DataSize, processes: int, *, halves: bool) -> int:

@@ -17,7 +17,7 @@ from ..engine.hooks import Progress
 from ..engine.parallel import share
 from ..engine.settings import method_of
 from ..engine.tasks import Classification
-from ..pipeline.checks import check_batch, check_norms
+from ..pipeline.checks import check_batch, check_single
 from ..pipeline.context import RunContext
 from ..pipeline.folder import RunFolder
 from ..pipeline.images import image_figures, recipe_data, with_ends
@@ -119,7 +119,7 @@ class TopologyContext(RunContext):
             batch_size, size = share(search.batch_size, self.processes), self.task.input_size
             check_batch("search", batch_size, len(self.data.train), halved=method.halves)
             images = {"batch_size": batch_size, "processes": get_world_size()}
-            check_norms("search", search, self.space, input_size=size, **images)
+            check_single("search", search, self.space, input_size=size, **images)
         genotype = REFERENCES[self.space.cells.name]
         self.target(genotype)
         if self.bench is not None:

@@ -108,7 +108,7 @@ SMALL = {"data__input_size": 4, "data__resize": 4}
     ],
 )
 def test_one_image_that_a_batchnorm_refuses(prune: Refused, options: dict[str, object], key: str, remedy: str) -> None:
-    says = (f"recipe: {key}: one image at a time", "BatchNorm layer3.0.bn3", f"; {remedy}")
+    says = (f"recipe: {key}: one image at a time", "Expected more than 1 value per channel", f"; {remedy}")
     prune(options=SMALL | options, says=says)
 
 
