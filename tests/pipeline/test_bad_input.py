@@ -56,6 +56,7 @@ def test_unknown_keys(prune: Refused, tmp_path: Path) -> None:
         ({"search__optimizer__lr": "1e999"}, ("search.optimizer.lr = inf", "finite")),
         ({"search__optimizer": 3}, ("search.optimizer = 3", "dict")),
         ({"search__optimizer__speed": 3}, ("search.optimizer", "speed")),
+        ({"search__optimizer__type": "Adam"}, ("search.optimizer", "momentum", "dict(_delete_=True, type=...)")),
         ({"search__optimizer__type": "Sgdd"}, ("search.optimizer.type = 'Sgdd'", "SGD")),
         ({"data__mean": 0.5}, ("data.mean = 0.5", "list")),
         ({"data__mean": "[0.5,0.5]", "data__std": "[1,1]"}, ("data.mean = [0.5, 0.5]", "3")),
