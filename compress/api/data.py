@@ -161,12 +161,6 @@ class DataTask(CrossEntropy):
                 "and labels int64 [B] from 0, below the number of outputs; of anything else with loss"
             ) from error
 
-    def parts(self, batch: Any, n: int) -> list[Any]:
-        """Only images and labels can be divided."""
-        if self.own is not None:
-            raise UserError("search.accumulate: batches of your own loss cannot be divided; leave it away")
-        return super().parts(batch, n)
-
     def loader(self, batch_size: int, job: Job) -> ImageLoader:
         """Batches of all of D."""
         return self._data.loader(batch_size=batch_size, seed=job.seed)

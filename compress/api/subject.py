@@ -66,16 +66,13 @@ class Subject:
         evaluation.
         """
         method, data = method_of(self.search), self.task.data
-        if tuning is not None and tuning.distill is not None and self.task.own is not None:
-            raise UserError(
-                "finetune.distill: is of logits under cross entropy, and fine-tuning has a loss of your own; leave it "
-                "away, and compare with the unpruned network there"
-            )
+        if self.task.own is not None:
+            self._check_own_loss(tuning)
         if data is None or not (method.batches or tuning is not None):
             return
         sizes = []
         if method.batches:
-            sizes.append(self.search.batch_size)
+            sizes.append(self.search.batch_size // self.search.accumulate)
             data.check_batch("search", self.search.batch_size, halved=method.halves)
         if tuning is not None:
             sizes.append(tuning.batch_size)
@@ -93,4 +90,23 @@ class Subject:
             raise UserError(
                 f"loss = {value}: of the first batch of train_data, before anything is trained; look for numbers in "
                 "the data that are not finite, or for a logarithm of 0"
+            )
+
+    def _check_own_loss(self, tuning: FinetuneConfig | None) -> None:
+        """UserError for settings that a loss of the user's own has no use for: they are of cross entropy."""
+        if tuning is not None and tuning.distill is not None:
+            raise UserError(
+                "finetune.distill: is of logits under cross entropy, and fine-tuning has a loss of your own; leave it "
+                "away, and compare with the unpruned network there"
+            )
+        for section, config in (("search", self.search), ("finetune", tuning)):
+            if config is not None and config.label_smoothing:
+                raise UserError(
+                    f"{section}.label_smoothing = {config.label_smoothing}: is of the labels of cross entropy, and "
+                    "there is a loss of your own; leave it away, and smooth labels there"
+                )
+        if self.search.accumulate > 1:
+            raise UserError(
+                f"search.accumulate = {self.search.accumulate}: batches of a loss of your own cannot be divided; leave "
+                "it away"
             )

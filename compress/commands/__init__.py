@@ -6,6 +6,7 @@ A command is a module with `add_arguments(parser)` and `main(args)`. It parses, 
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -46,9 +47,19 @@ def main() -> None:
 def run_command(name: str, arguments: Sequence[str] | None = None, *, program: str | None = None) -> None:
     """Run the command `name` and end as every tool does.
 
-    `arguments` are those of the process, and `program` the name of its file, unless given.
+    `arguments` are those of the process, and `program` the name of its file, unless given. What a user can mend of an
+    option's value is told by the option's name.
     """
-    run_tool(_module(name).main, lambda: command_parser(name, program=program).parse_args(arguments))
+
+    def main(args: Namespace) -> None:
+        from ..plan import UserError
+
+        try:
+            _module(name).main(args)
+        except UserError as error:
+            raise error.called(command_parser(name).flags) from error.__cause__
+
+    run_tool(main, lambda: command_parser(name, program=program).parse_args(arguments))
 
 
 def command_parser(name: str, *, program: str | None = None) -> Parser:

@@ -15,7 +15,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from .streams import open_streams
 
@@ -37,7 +37,7 @@ def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) 
     Exit code 2 follows what the user can mend: a UserError, or what the operating system refuses. 128 and a signal's
     number follow the signal: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, and 141 where nobody reads the output any more. The
     first process tells each in one line, the last says nothing. What other processes have to say of the user's errors
-    is heard where the first has not ended by then.
+    is heard where the first has not ended by then; their warnings are the first one's.
     """
     open_streams()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
@@ -45,14 +45,17 @@ def run_tool(main: Callable[[Namespace], None], parse: Callable[[], Namespace]) 
     with _stoppable():
         try:
             args = parse()
-            main(args)
+            with warnings.catch_warnings():
+                if _number(_launcher(args)) > 0:
+                    warnings.simplefilter("ignore")
+                main(args)
             _flush()
             return
         except (KeyboardInterrupt, SystemExit, Exception) as error:
-            code, message = _ending(error, resumes=hasattr(args, "resume"))
+            code, message = _ending(error, resumes=getattr(args, "resumable", False))
             if code is None:
                 raise
-    _leave(message, code, getattr(args, "launcher", "none"))
+    leave(message, code, _launcher(args))
 
 
 def _ending(error: BaseException, *, resumes: bool) -> tuple[int | None, str]:
@@ -119,14 +122,30 @@ def _unread() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _leave(message: str, code: int, launcher: str) -> None:
-    from ..plan.launchers import process_number
+def _launcher(args: Namespace) -> str:
+    return getattr(args, "launcher", "none")
 
-    number = process_number(launcher)
+
+def _number(launcher: str) -> int:
+    """Which of its launcher's processes this is, from 0; torchrun's are known without `launcher` too."""
+    from ..plan.launchers import own_launcher, process_number
+
+    return process_number(own_launcher() if launcher == "none" else launcher)
+
+
+def leave(message: str, code: int, launcher: str) -> NoReturn:
+    """End with `code`, and with `message` in one line unless it is "", which of several processes the first one tells.
+
+    A launcher ends all processes when one does: the first must have spoken by then. Where it has no part in the error,
+    or hangs, the next one speaks.
+    """
+    number = _number(launcher)
     if message and number > 0 and code in (2, 128 + signal.SIGINT):
-        # A launcher ends all processes when one does: the first must have spoken by then. Where it has no part in the
-        # error, or hangs, the next one speaks.
-        time.sleep(GRACE_SECONDS + number)
+        try:
+            with _stoppable():
+                time.sleep(GRACE_SECONDS + number)
+        except KeyboardInterrupt:
+            message = ""  # the launcher's, because the first has ended
     if message and (number == 0 or code == 2):
         with suppress(OSError):  # there is nobody to tell
             print(" ".join(message.split()), file=sys.stderr, flush=True)

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from .backends import engine_backends
-from .parser import Parser, network_argument, take_network
+from .parser import Parser, flag_of, network_argument, take_network
+
+OPTIONS = {"workspace_gib": "--workspace", "compute_capabilities": "--compute-capability"}
+"""Setting of an engine -> its option, where that has another name."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -72,6 +75,7 @@ def main(args: Namespace) -> None:
 def engine_config(args: Namespace) -> Any:
     """The EngineConfig that the arguments ask for; None for ONNX, which takes none of them."""
     from ..export.tensorrt import EngineConfig
+    from ..plan import speaking
 
     given: dict[str, Any] = {
         "batch": batch(args.batch) if args.batch else None,
@@ -86,7 +90,8 @@ def engine_config(args: Namespace) -> Any:
         del given["batch"]  # of a detector's file
     given = {name: value for name, value in given.items() if value not in (None, False, ())}
     if args.to in engine_backends():
-        return EngineConfig(backend=args.to, **given)
+        with speaking({name: OPTIONS.get(name, flag_of(name)) for name in given}):
+            return EngineConfig(backend=args.to, **given)
     refuse(args, given, "engines")
     return None
 
@@ -117,9 +122,10 @@ def int8_options(args: Namespace) -> dict[str, Any] | None:
 
 
 def refuse(args: Namespace, given: Iterable[str], use: str) -> None:
+    """UserError where settings are `given` that are for `use` alone."""
     from ..plan import UserError
 
-    if names := ", ".join(given):
+    if names := ", ".join(OPTIONS.get(name, flag_of(name)) for name in given):
         raise UserError(f"--to {args.to}: {names} has a meaning for {use} only; leave it out")
 
 

@@ -8,6 +8,8 @@ from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from .ending import leave
+
 MOST_SHOWN = 80
 
 
@@ -21,27 +23,37 @@ class Parser(ArgumentParser):
         self.register("type", int, whole)
         self.register("type", float, number)
         self.given: set[str] = set()
+        self.arguments: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As always; what was given counts anew."""
-        self.given = set()
+        self.given, self.arguments = set(), sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
+    @property
+    def flags(self) -> dict[str, str]:
+        """{name under which a value is kept: its option}."""
+        return {action.dest: action.option_strings[-1] for action in self._actions if action.option_strings}
+
     def error(self, message: str) -> NoReturn:
-        """Print the one line and exit with 2."""
-        text = " ".join(message.removeprefix("argument ").split())
-        print(f"error: {text}; --help lists the arguments", file=sys.stderr, flush=True)
-        sys.exit(2)
+        """Print the one line and exit with 2, as `run_tool` does."""
+        from ..plan.launchers import named_launcher
+
+        leave(
+            f"error: {message.removeprefix('argument ')}; --help lists the arguments", 2, named_launcher(self.arguments)
+        )
 
 
 class Once(Action):
-    """Store a value; an argument that is given twice is refused, for the first would be lost."""
+    """Store a value; one that is given twice is refused, for the first would be lost, and an empty one."""
 
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
     ) -> None:
         """Store `values`."""
         assert isinstance(parser, Parser)
+        if values == "":
+            parser.error(f"{option_string or self.metavar}: is empty; give a value, or leave it away")
         if self.dest in parser.given:
             parser.error(f"{option_string} {_shown(values)}: given twice, the first time as "
                          f"{_shown(getattr(namespace, self.dest))}; keep one")  # fmt: skip
@@ -101,6 +113,12 @@ def recipe_argument(parser: Parser, more: str = "") -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=f"a file, or a name that `nncompress recipes` lists{more}")
 
 
+def resume_argument(parser: Parser, help_text: str) -> None:
+    """--resume of tools that can go on; whatever stops one says so, unless its `args.resumable` is no longer True."""
+    parser.add_argument("--resume", action="store_true", help=help_text)
+    parser.set_defaults(resumable=True)
+
+
 def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True) -> None:
     """What tools that train share; `override` is an example of --cfg-options, `checkpoint`: they read one."""
     from ..plan.launchers import LAUNCHERS
@@ -118,7 +136,7 @@ def training_arguments(parser: Parser, *, override: str, checkpoint: bool = True
         weights.add_argument(
             "--no-ema", dest="ema", action="store_false", default=None, help="take its plain weights instead"
         )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir")
+    resume_argument(parser, "go on with the run in the work dir")
     parser.add_argument("--launcher", choices=("none", *LAUNCHERS), default="none")
     parser.add_argument(
         "--dist-timeout",

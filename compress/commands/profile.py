@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from .backends import backend_argument
-from .parser import Parser, recipe_argument
+from .parser import Parser, recipe_argument, resume_argument
 
 PROFILES = {"prune": "profile_widths", "search-topology": "profile_cells"}
 """The command that runs a recipe -> the module that measures tables for it."""
@@ -67,9 +67,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--seed", type=int, metavar="N", help="of the networks (0); tables to merge need different ones"
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the profiles kept beside the output, or in it"
-    )
+    resume_argument(parser, "go on with the profiles kept beside the output, or in it")
     parser.add_argument("--cfg-options", nargs="+", action="extend", default=[], metavar="K=V", help="recipe overrides")
 
 

@@ -36,7 +36,7 @@ def profile(args: Namespace, recipe: Recipe, page: Path) -> None:
     given = {name: value for name in MEASURING if (value := getattr(args, name)) is not None}
     _check_useful(args, given)
     if any(getattr(args, name) for name in ALONE):
-        del args.resume  # whatever stops this, says that one can go on with it where there is such an option
+        args.resumable = False
     config = TableConfig(**given)
     with TerminalProgress() as progress:
         context = make_context(recipe, progress, checkpoint=args.checkpoint)

@@ -21,10 +21,12 @@ def main(args: Namespace) -> None:
     from rich.console import Console
 
     from ..plan import check_output
-    from ..search.toy_figure import draw_toy_model, toy_table
+    from ..report.terminal_table import Line, TerminalTable
+    from ..search.toy_figure import COLUMNS, draw_toy_model, toy_rows
 
     for suffix in (".png", ".svg"):
         check_output("--out", f"{args.out}{suffix}")
     for path in draw_toy_model(args.out, steps=args.steps, eta=args.eta):
         print(path)
-    Console().print(toy_table(steps=args.steps, eta=args.eta))
+    lines = [Line(name, cells) for name, cells in toy_rows(steps=args.steps, eta=args.eta)]
+    TerminalTable(COLUMNS, lines, name="method").print(Console())

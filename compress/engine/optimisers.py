@@ -48,7 +48,10 @@ def make_optimizer(settings: Mapping[str, Any], parameters: Iterable[Any], *, na
     try:
         return make(list(parameters), **kwargs)
     except FAULTS as error:
-        raise UserError(f"{name}: {' '.join(str(error).split())[:300]}; correct the optimiser's arguments") from None
+        raise UserError(
+            f"{name}: {' '.join(str(error).split())[:300]}; correct the optimiser's arguments; in a recipe, "
+            "dict(_delete_=True, type=...) takes none of those that it inherits"
+        ) from None
 
 
 def _check_argument(name: str, value: Any, default: Any, *, lr: bool) -> None:

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..plan import UserError
+from ..spaces import same_draws
 from .averaging import MeanGradients
 from .norms import shared_norms
 
@@ -85,10 +86,7 @@ class AveragedTraining(MMDistributedDataParallel):
         learning = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         buffers, device = [buffer.clone() for buffer in self.module.buffers()], next(self.module.parameters()).device
         # Of the module, which has no way to keep gradients to itself, as accumulating steps do.
-        with (
-            torch.random.fork_rng([device] if device.type == "cuda" else []),
-            optim_wrapper.optim_context(self.module),
-        ):
+        with same_draws(device), optim_wrapper.optim_context(self.module):
             losses = self._run_forward(self.module.data_preprocessor(data, training=True), mode="loss")
         self.module.parse_losses(losses)[0].backward()
         for buffer, former in zip(self.module.buffers(), buffers, strict=True):

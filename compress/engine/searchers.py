@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..penalties import Penalty
 from ..search import Gradients, Iteration, Logs, ProbingLoss, ScoreSource, Site, gradients_of
-from ..spaces import Space, fold_scores
+from ..spaces import Space, fold_scores, same_draws
 from .layout import laid_out
 from .norms import batch_norms
 from .penalising import make_penalty
@@ -115,7 +115,7 @@ class SearchModel(Prepared):
         with (
             frozen_statistics(network) if probe else nullcontext(),
             # Every probe drops the same paths, or the difference of two would be the noise of dropping.
-            torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=probe),
+            same_draws(device, enabled=probe),
             torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
         ):
             if self.config.accumulate == 1:

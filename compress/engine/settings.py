@@ -35,7 +35,7 @@ class TrainConfig:
         warmup_epochs: first epochs over which the rate rises from a thousandth.
         label_smoothing: share of a label that goes to all classes alike.
         amp: autocast type; None: float32.
-        accumulate: parts into which every batch is divided, whose feature maps are in memory one after the other.
+        accumulate: so many batches make one step, by the mean of their gradients.
         clip_norm: gradients of a larger norm are scaled down to it; None: none are.
         sync_bn: on several processes, BatchNorms normalise by statistics of the whole batch. False: by those of each
             process's images, and the running ones are averaged after every epoch.

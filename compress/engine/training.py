@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -258,7 +259,9 @@ def run(
             # Formatting the config with every checkpoint would take time and turn Ctrl-C into a SyntaxError.
             cfg=Config({"model_wrapper_cfg": wrapper(wrapped_as, config)}, format_python_code=False),
         )
-    with norms(model, config):
+    with norms(model, config), warnings.catch_warnings():
+        # The schedule goes on with every batch, a step of several (`accumulate`) only with the last of them.
+        warnings.filterwarnings("ignore", "Detected call of `scheduler.step", UserWarning)
         runner.train()
 
 

@@ -71,7 +71,7 @@ def write_onnx(
     """
     source, path = Path(source), Path(path)
     if path.suffix != ".onnx":
-        raise UserError(f"{path}: must end in .onnx")
+        raise UserError(f"{path}: must end in .onnx; correct the name")
     if source.suffix == ".onnx":
         if input_size is not None or batch != 1:
             flag = "--batch" if input_size is None else "--input-size"
@@ -157,7 +157,7 @@ def check_int8(source: str | Path, path: str | Path, *, images: int) -> None:
     if Path(source).suffix == ".onnx":
         raise UserError(f"{source}: an ONNX file says nothing of images to calibrate INT8 on; give the run folder")
     if Path(path).suffix != ".onnx":
-        raise UserError(f"{path}: must end in .onnx")
+        raise UserError(f"{path}: must end in .onnx; correct the name")
     if images < 1:
         raise UserError(f"--calibration-images {images}: must be at least 1; 256 is the default")
     if not (space := load_space(source)).classifier:

@@ -36,16 +36,7 @@ def half_model(proto: Any) -> Any:
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    if is_quantised(proto):
-        raise UserError("fp16: this ONNX network is quantised (QuantizeLinear nodes); give the float32 network instead")
-    if is_half(proto):
-        raise UserError("fp16: this ONNX network is float16 already; leave the option out")
-    if takes_pixels(proto):
-        raise UserError("fp16: this ONNX network takes pixels (uint8); give the float32 one that it was made from")
-    if any(axis.dim_param for axis in proto.graph.input[0].type.tensor_type.shape.dim[1:]):
-        raise UserError(
-            "fp16: this ONNX network computes its anchors, which float16 would round; give --input-size H W"
-        )
+    _check_float(proto)
     source = type(proto)()
     source.CopyFrom(proto)
     chosen = _after_choices(source.graph)
@@ -63,6 +54,21 @@ def half_model(proto: Any) -> Any:
     del ordered.model.graph.value_info[:]  # and leaves some types as they were
     onnx.checker.check_model(ordered.model, full_check=True)
     return ordered.model
+
+
+def _check_float(proto: Any) -> None:
+    """UserError for a network that is not float32 throughout, or computes what float16 would round."""
+    said = None
+    if is_quantised(proto):
+        said = "is quantised (QuantizeLinear nodes)", "give the float32 network instead"
+    elif is_half(proto):
+        said = "is float16 already", "leave the option out"
+    elif takes_pixels(proto):
+        said = "takes pixels (uint8)", "give the float32 one that it was made from"
+    elif any(axis.dim_param for axis in proto.graph.input[0].type.tensor_type.shape.dim[1:]):
+        said = "computes its anchors, which float16 would round", "give --input-size H W"
+    if said is not None:
+        raise UserError(f"this ONNX network {said[0]}", argument="fp16", remedy=said[1])
 
 
 def _after_choices(graph: Any) -> list[str]:

@@ -46,6 +46,8 @@ def file_backend(path: Path) -> Backend | None:
 def _chosen(path: Path, own: Backend | None, name: str | None) -> Backend:
     """What opens `path`, a file of the backend `own`, where the user asked for the backend called `name`."""
     if own is None:
+        if name not in (None, "pytorch"):
+            raise UserError(f"{path}: runs in PyTorch alone; leave --backend {name} out, or give an .onnx file")
         return BACKENDS.need("backend", "pytorch")
     if name in (None, own.name):
         return own

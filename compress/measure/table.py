@@ -73,10 +73,8 @@ class TableConfig:
             raise UserError(lacks, argument="backend", value=self.backend, remedy="give way='totals', or another one")
         object.__setattr__(self, "way", self.way or best_way(found))
         if self.max_designs and self.max_designs < self.designs:
-            raise UserError(
-                f"max_designs={self.max_designs!r}: must be a whole number of at least the {self.designs} designs; "
-                "raise it"
-            )
+            rule = f"must be a whole number of at least the {self.designs} designs"
+            raise UserError(rule, argument="max_designs", value=self.max_designs, remedy="raise it")
 
 
 def table_key(space: Space, input_size: tuple[int, int, int], config: WayOfRunning) -> dict[str, Any]:

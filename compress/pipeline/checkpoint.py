@@ -79,7 +79,9 @@ def _file_of(path: Path, argument: str) -> Path:
     if file.is_file() and not (path.is_dir() and not file.with_suffix(".json").is_file()):
         return file
     what = "no such file" if path.suffix else "no such file or folder"
-    if path.is_dir():
+    if path.is_file():
+        what = f"is no checkpoint, nor has it one beside it, {file.name}"
+    elif path.is_dir():
         what = (
             "neither a finished run, with model.safetensors and model.json, nor timm's for the Hugging Face Hub, with "
             "config.json and model.safetensors"

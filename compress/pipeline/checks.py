@@ -11,9 +11,12 @@ from mmengine.dist import get_world_size
 from torch import nn
 
 from ..engine.parallel import share
-from ..engine.settings import SearchConfig, method_of, penalty_of
+from ..engine.settings import SearchConfig, TrainConfig, method_of, penalty_of
+from ..engine.tasks import Classification
+from ..engine.training import Classifier
 from ..penalties import PENALTIES
 from ..plan import UserError, load_scores
+from ..plan.errors import reason
 from ..plan.run_files import recipe_of
 from ..pruning import Budget
 from ..spaces import Card, Space, read_state, sizes
@@ -62,8 +65,11 @@ def check_batches(c: NetworkContext, stages: Collection[str]) -> None:
         unused = method is not None and (c.copies or not method.batches)
         if name not in stages or unused:
             continue
-        halved = method is not None and method.halves
-        check_batch(name, share(section.batch_size, c.processes), len(c.data.train), halved=halved)
+        halved, batch_size = method is not None and method.halves, share(section.batch_size, c.processes)
+        check_batch(name, batch_size, len(c.data.train), halved=halved)
+        if isinstance(c.task, Classification):  # a detector's maps are larger
+            step = {"batch_size": batch_size, "processes": get_world_size()}
+            check_single(name, section, c.full_space, input_size=c.task.input_size, **step)
     if c.recipe.select.gain == "measured" and "select" in stages:  # on one process, whatever the search has
         check_batch("search", c.recipe.search.batch_size, len(c.data.train), halved=False)
 
@@ -77,6 +83,43 @@ def check_batch(section: str, batch_size: int, images: int, *, halved: bool) -> 
             f"recipe: {section}.batch_size = {batch_size}: more than the {own} training images{share}, so no batch is "
             "full; lower it, or use more images"
         )
+
+
+def check_single(
+    section: str,
+    config: TrainConfig | SearchConfig,
+    space: Space,
+    *,
+    input_size: tuple[int, int, int],
+    batch_size: int,
+    processes: int,
+) -> None:
+    """UserError where a step of `section` shows one image, and the network wants more: for BatchNorms on 1 x 1 maps.
+
+    Args:
+        section: of the recipe.
+        config: what it says.
+        space: of the network that is trained.
+        input_size: (C, H, W) of an image.
+        batch_size: images a step of each process.
+        processes: that train.
+    """
+    parts, searched, scored = 1, isinstance(config, SearchConfig), False
+    if isinstance(config, SearchConfig):
+        parts, scored = config.accumulate, method_of(config).step is None  # which is in evaluation mode
+    if batch_size > parts or scored or (config.sync_bn and processes > 1):
+        return
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network, labels = space.build(), torch.zeros(1, dtype=torch.int64)
+        # Training has an auxiliary head beside the network.
+        model, batch = (network, []) if searched else (Classifier(network), [labels])
+        try:
+            model.train()(torch.zeros(1, *input_size), *batch)
+        except ValueError as error:
+            rule = f"one image at a time, which the network does not take in training ({reason(error)})"
+            key, value, less = ("accumulate", parts, "lower it") if parts > 1 else ("batch_size", batch_size, "take 2")
+            remedy = f"{less}, or take larger images"
+            raise UserError(rule, argument=f"{section}.{key}", value=value, remedy=remedy).at("recipe") from error
 
 
 def check_card(c: NetworkContext, path: Path, card: Card) -> None:

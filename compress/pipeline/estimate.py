@@ -23,6 +23,8 @@ from ..engine.transforms import sides_of
 from ..measure import device_name
 from ..measure.footprint import Footprint, bytes_of, search_footprint, state_of, training_footprint
 from ..plan import UserError
+from ..spaces import Space
+from .checks import check_single
 from .images import space_of
 from .recipe import Recipe
 
@@ -104,6 +106,7 @@ def estimate(
     network = space.build()
     train, tune, method = recipe.train, recipe.finetune, method_of(recipe.search)
     counts = _counts(recipe, size, processes)  # first: what does not fit is refused at once
+    _check_steps(recipe, space, input_size)
     steps = {
         "train": training_footprint(space, train, input_size=input_size),
         "search": None if method.step is None else search_footprint(space, recipe.search, input_size=input_size),
@@ -140,6 +143,13 @@ def _counts(recipe: Recipe, size: DataSize, processes: int) -> dict[str, int]:
         if not searches or method.step is not None:
             counts[name] = config.epochs * _steps(name, config, size, processes, halves=searches and method.halves)
     return counts
+
+
+def _check_steps(recipe: Recipe, space: Space, input_size: tuple[int, int, int]) -> None:
+    """UserError where a BatchNorm of the network could not make a step of one image, as one process counts it."""
+    for name in ("train", "search", "finetune"):
+        config = getattr(recipe, name)
+        check_single(name, config, space, input_size=input_size, batch_size=config.batch_size, processes=1)
 
 
 def _steps(section: str, config: TrainConfig | SearchConfig, size: DataSize, processes: int, *, halves: bool) -> int:

@@ -18,8 +18,6 @@ from .working import LOCK
 RECIPE, STAGES = "recipe.json", "stages.json"
 NOT_OURS = "restore it, or give a new --work-dir"
 """What helps where these files are not as they were written."""
-OPTIONAL = {"steps"}
-"""Keys of a record that some runs of a tool have: pruning in several rounds."""
 
 
 class RunFolder:
@@ -100,8 +98,9 @@ class RunFolder:
         write_json(self / STAGES, {**before, name: {**finished, **figures}})
 
     def _check_same(self, found: dict[str, Any], record: dict[str, Any], *, resume: bool) -> None:
-        if found.keys() - OPTIONAL != record.keys() - OPTIONAL:
-            raise UserError(f"--work-dir {self.path}: holds a run of another tool or version; give a new folder")
+        theirs, ours = (next(key for key in RECORDS if key in each) for each in (found, record))
+        if theirs != ours:
+            raise UserError(f"--work-dir {self.path}: holds a run of `{RECORDS[theirs].tool}`; give a new folder")
         if not resume:
             raise UserError(
                 f"--work-dir {self.path}: already holds a run; add --resume to go on with it, or give a new folder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -119,7 +120,7 @@ def _joined(there: Any, value: Any) -> Any:
 
 
 def _value(written: str) -> Any:
-    """The value that `written` is in Python, or the text itself."""
+    """The value that `written` is in Python, a list whose quotes a shell has taken away, or the text itself."""
     if written in WORDS:
         return WORDS[written]
     try:
@@ -127,4 +128,5 @@ def _value(written: str) -> Any:
             warnings.simplefilter("ignore")  # of odd escapes and literals: what is no value is text
             return ast.literal_eval(written)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return written
+        bare = re.fullmatch(r"\[([^][(){}'\"]+)\]", written)
+        return written if bare is None else [_value(item.strip()) for item in bare[1].split(",")]

@@ -14,7 +14,7 @@ from mmengine.dist import barrier, get_world_size, init_dist, is_distributed, is
 from ..engine.averaging import LIMIT
 from ..engine.sharing import ELSEWHERE, check_agreed
 from ..plan import UserError
-from ..plan.launchers import LAUNCHERS, restarted
+from ..plan.launchers import LAUNCHERS, own_launcher, restarted
 from .context import RunContext
 from .folder import RunFolder
 from .losses import telling_losses
@@ -117,6 +117,11 @@ def _run_stage(context: C, stage: Stage[C]) -> None:
 def _start_processes(launcher: str, timeout: Any) -> None:
     if launcher == "none" and timeout is not None:
         raise UserError(f"--dist-timeout {timeout:g}: there is one process, which waits for none; give --launcher too")
+    if launcher == "none" and own_launcher() != "none" and (started := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise UserError(
+            f"--launcher: {LAUNCHERS[own_launcher()].program} has started {started} processes, and without it each "
+            f"would do all of the run; give --launcher {own_launcher()}"
+        )
     if launcher == "none" or is_distributed():
         return
     own = LAUNCHERS[launcher]

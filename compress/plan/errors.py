@@ -26,7 +26,8 @@ class UserError(ValueError):
 
     The command-line tools print it and exit with code 2. Any other exception is our own bug and keeps its traceback.
     A room names its own parameter; whoever knows the section, the file or the flag that it came from adds that, by
-    `under`, `of` and `at`; `spoken` changes the names of parameters into those of flags, or of Python's arguments.
+    `under`, `of` and `at`; `spoken` and `called` change names of parameters into those of flags, or of Python's
+    arguments.
 
     Args:
         rule: what is wrong with the value; without an `argument` the whole message.
@@ -82,6 +83,14 @@ class UserError(ValueError):
 
         parts = {part: pattern.sub(said, getattr(self, part)) for part in ("argument", "rule", "remedy")}
         return self._changed(**parts)
+
+    def called(self, names: Mapping[str, str]) -> Self:
+        """The same error, whose argument has the name that it has on another surface, {"threads": "--threads"}.
+
+        Unlike `spoken`, which finds names anywhere, this leaves the sentence alone, and what was found at a place.
+        """
+        known = not self.places and self.argument in names
+        return self._changed(argument=names[self.argument]) if known else self
 
     def _changed(self, **parts: Any) -> Self:
         other = copy(self)

@@ -281,4 +281,4 @@ def _one_of(names: tuple[str, ...]) -> str:
 
 
 def _fault(rule: str, remedy: str = _AGAIN) -> UserError:
-    return UserError(f"genotype: {rule}", remedy=remedy)
+    return UserError(rule, argument="genotype", remedy=remedy)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,23 @@ LAUNCHERS = {
     "mpi": Launcher("OMPI_COMM_WORLD_RANK", "mpirun"),
 }
 """Name, as --launcher takes it -> launcher."""
+
+
+def own_launcher() -> str:
+    """The launcher that has certainly started this process, or "none": torchrun says so, others number all they run."""
+    return "pytorch" if "TORCHELASTIC_RUN_ID" in os.environ else "none"
+
+
+def named_launcher(arguments: Sequence[str]) -> str:
+    """The launcher that the command line `arguments` name, right or wrong as they may be otherwise; or "none".
+
+    Example::
+
+        named_launcher(["prune", "--launcher", "pytorch", "--nope"])  # "pytorch"
+    """
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    named = [launcher for flag, launcher in pairwise(words) if flag == "--launcher" and launcher in LAUNCHERS]
+    return named[0] if named else "none"
 
 
 def process_number(launcher: str) -> int:

@@ -10,13 +10,22 @@ from pathlib import Path
 
 from .errors import UserError
 
+NETWORKS = ("baseline", "searched", "sliced", "model")
+OF_RUNS = {
+    *(f"{name}.{suffix}" for name in NETWORKS for suffix in ("json", "safetensors")),
+    *(f"{name}.json" for name in ("recipe", "stages", "summary", "plan", "parity", "complexity", "harms", "latency")),
+    *("scores.safetensors", "metrics.jsonl", "genotype.json", "front.json", "report.html", "front.html"),
+}
+"""What runs keep in their folders, of which later stages, reports and other runs are made."""
+
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def check_output(argument: str, path: str | Path, *, inputs: Iterable[str | Path | None] = ()) -> None:
     """Raise UserError, naming `argument`, unless the file `path` can be written; it may be there, its folder need not.
 
-    `inputs` are files that it must not replace. Nothing is written.
+    `inputs` are files that it must not replace; what a run has written of itself is none to replace either. Nothing is
+    written.
 
     Example::
 
@@ -31,6 +40,9 @@ def check_output(argument: str, path: str | Path, *, inputs: Iterable[str | Path
     for source in inputs:
         if source is not None and kind is not None and os.path.exists(source) and os.path.samefile(source, path):
             raise UserError(f"{argument} {path}: is read by this command too; give another name")
+    own = path.name in OF_RUNS and all((path.parent / name).is_file() for name in ("recipe.json", "stages.json"))
+    if kind is not None and own:
+        raise UserError(f"{argument} {path}: belongs to the run in that folder; give another name")
     _check_place(argument, path, path.parent)
 
 

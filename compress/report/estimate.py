@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-COLUMNS = ("weights", "gradients", "states", "activations", "peak")
+from .terminal_table import Line, TerminalTable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MEMORY = (("weights", "gradients"), ("states", "activations"), ("peak",))
+"""What a step holds, by columns of the table."""
 MIB = 2**20
 
 
-def print_estimate(found: dict[str, Any]) -> None:
-    """Print the plain values of an estimate: a table of stages, and what is and is not in it.
+def print_estimate(found: dict[str, Any], console: Console | None = None) -> None:
+    """Print the plain values of an estimate: its stages, as a list where a table would not fit, and what is in it.
+
+    Args:
+        found: the estimate's values, and the recipe's `name`.
+        console: where to print; the terminal by default.
 
     Example::
 
@@ -18,23 +28,23 @@ def print_estimate(found: dict[str, Any]) -> None:
         print_estimate({"name": "demo", **asdict(estimate(recipe, tflops=1.0))})
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    data, processes = found["data"], found["processes"]
-    several = f"{processes} process{'' if processes == 1 else 'es'}"
-    title = f"{found['name']}: {data['train']:,} training and {data['judged']:,} evaluation images, {several}"
-    caption = "of each process; memory in MiB while it takes a step"
-    table = Table("stage", "steps", "TFLOPs", "hours", *COLUMNS, title=title, caption=caption)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    console, stages = console or Console(), []
     for stage in found["stages"]:
         memory = stage["footprint"] or {}
-        cells = [f"{memory[name] / MIB:,.0f}" if memory else "-" for name in COLUMNS]
-        table.add_row(
-            stage["name"], f"{stage['steps']:,}", f"{stage['flops'] / 1e12:,.0f}", f"{stage['hours']:,.2f}", *cells
-        )
-    console = Console()
-    console.print(table)
+        held = ["\n".join(f"{memory[name] / MIB:,.0f}" if memory else "-" for name in column) for column in MEMORY]
+        work = f"{stage['steps']:,}\n{stage['flops'] / 1e12:,.0f}"
+        stages.append(Line(stage["name"], (work, f"{stage['hours']:,.2f}", *held)))
+    data, processes = found["data"], found["processes"]
+    several = f"{processes} process{'' if processes == 1 else 'es'}"
+    TerminalTable(
+        ("steps\nTFLOPs", "hours", *map("\n".join, MEMORY)),
+        stages,
+        name="stage",
+        title=f"{found['name']}: {data['train']:,} training and {data['judged']:,} evaluation images, {several}",
+        caption="of each process; memory in MiB while it takes a step",
+    ).print(console)
     rate = f"{found['tflops']:.3g} TFLOP/s of each process"
     source = "as given by --tflops" if found["measured"] is None else f"measured here ({found['measured']})"
     lines = [
@@ -47,4 +57,4 @@ def print_estimate(found: dict[str, Any]) -> None:
     disk = ", ".join(f"{size / MIB:,.0f} MiB for `{run}`" for run, size in found["disk"].items())
     lines.append(f"Disk, at most: {disk}.")
     for line in lines:
-        console.print(line, highlight=False)
+        console.print(Text(line))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .terminal_table import Line, TerminalTable
+
 APS = {"bbox_mAP": "box AP", "bbox_mAP_50": "box AP50", "segm_mAP": "mask AP", "segm_mAP_50": "mask AP50"}
 
 
@@ -28,13 +30,10 @@ def print_figures(source: str, figures: dict[str, Any]) -> None:
 
 def _print_categories(per_category: dict[str, dict[str, float | None]]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("category", *(APS[kind] for kind in ("bbox_mAP", "segm_mAP")))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    kinds, lines = ("bbox_mAP", "segm_mAP"), []
     for name, figures in per_category.items():
-        found = [figures.get(kind) for kind in ("bbox_mAP", "segm_mAP")]
+        found = [figures.get(kind) for kind in kinds]
         if any(value is not None for value in found):
-            table.add_row(name, *("" if value is None else f"{value:.2f}" for value in found))
-    Console().print(table)
+            lines.append(Line(name, ["" if value is None else f"{value:.2f}" for value in found]))
+    TerminalTable([APS[kind] for kind in kinds], lines, name="category").print(Console())

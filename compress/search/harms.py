@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..plan import UserError
-from ..spaces import Alphas, Space
+from ..spaces import Alphas, Space, same_draws
 
 LEVELS = 8
 """Widths at which the loss of a group is measured, evenly spread, the full one among them."""
@@ -95,8 +95,7 @@ def _measured(
 @torch.no_grad()
 def _mean_loss(model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], batches: Sequence[Any]) -> float:
     """Of `model` over `batches`, with the same draws every time."""
-    device = next(model.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with same_draws(next(model.parameters()).device):
         torch.manual_seed(0)
         return sum(float(loss(model, batch)) for batch in batches) / len(batches)
 

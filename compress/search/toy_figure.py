@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..plan import needs, replacing
 from .bilevel import Darts1, Darts2, MiLeNas1
 from .rarts import Rarts
 from .theory import OPTIMUM, equilibrium, toy_trajectory
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 VALUES = (5.0, 10.0, 15.0)
 STARTS = ((0.0, 0.0), (3.0, 0.5), (0.5, 3.0))
 """(w, alpha) where trajectories begin; the third panel uses all, the others the first."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73")
+COLUMNS = ("w", "alpha", "closed form (w, alpha)", "distance to (1, 1)")
+"""Of the table of where the methods end."""
 
 
 def draw_toy_model(stem: str | Path, *, steps: int, eta: float) -> list[Path]:
@@ -67,11 +66,9 @@ def _panel(panel: Any, runs: list[tuple[Rarts, tuple[float, float]]], steps: int
     panel.set_axisbelow(True)
 
 
-def toy_table(*, steps: int, eta: float) -> Table:
-    """Where each method ends from (0, 0), the closed form where there is one, and the distance to the optimum."""
-    from rich.table import Table
-
-    table = Table("method", "w", "alpha", "closed form (w, alpha)", "distance to (1, 1)")
+def toy_rows(*, steps: int, eta: float) -> list[tuple[str, tuple[str, ...]]]:
+    """Each method and its COLUMNS: where it ends from (0, 0), the closed form, if any, the distance to the optimum."""
+    rows: list[tuple[str, tuple[str, ...]]] = []
     methods: list[tuple[str, Any]] = [
         *((f"RARTS, lambda = beta = {v:g}", Rarts(lam=v, beta=v)) for v in VALUES),
         ("RARTS fused, lambda = beta = 10", Rarts(lam=10.0, beta=10.0, order="fused")),
@@ -84,5 +81,5 @@ def toy_table(*, steps: int, eta: float) -> Table:
         closed = "-"
         if isinstance(method, Rarts):
             closed = "({1:.4f}, {2:.4f})".format(*equilibrium(method.lam, method.beta))
-        table.add_row(name, f"{w:.4f}", f"{alpha:.4f}", closed, f"{math.hypot(w - 1, alpha - 1):.4f}")
-    return table
+        rows.append((name, (f"{w:.4f}", f"{alpha:.4f}", closed, f"{math.hypot(w - 1, alpha - 1):.4f}")))
+    return rows

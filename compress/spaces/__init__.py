@@ -38,7 +38,7 @@ from .removal import blocks_of, check_whole_blocks, constant_of, members_of, rem
 from .shapes import evaluating, shapes_through
 from .states import read_state, read_weights
 from .stored_groups import group_values
-from .surroundings import own_surroundings
+from .surroundings import own_surroundings, same_draws
 from .traced import bare_parameters, traced_operators
 from .transformer import SwinSpace, VitSpace
 
@@ -133,6 +133,7 @@ __all__ = [
     "read_weights",
     "removed",
     "rows",
+    "same_draws",
     "save_model",
     "shapes_through",
     "sizes",

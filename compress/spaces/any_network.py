@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..plan import UserError, brief
 from ..plan.errors import FAULTS, reason
@@ -136,6 +136,21 @@ class TracedSpace(WidthSpace):
                 "a fresh one of its class: load(..., network=...)"
             )
         return construct(self.model, self.options, num_classes=self.num_classes, in_channels=self.in_channels)
+
+    def check_trained(self, input_size: tuple[int, int, int]) -> None:
+        """UserError where its network gives, in training, anything but logits of images of (C, H, W)."""
+        source, network = f"space.model = {self.model!r}", self.empty().train()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                outputs = network(torch.zeros(2, *input_size))
+        except FAULTS as error:
+            raise UserError(f"{source}: does not run in training ({reason(error)}); mend its code") from error
+        if not isinstance(outputs, Tensor) or outputs.shape != (2, self.num_classes) or not outputs.requires_grad:
+            given = f"{list(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {kind_of(outputs)}"
+            raise UserError(
+                f"{source}: gives {given} for two images in training; must be the logits of all classes, [2, "
+                f"{self.num_classes}], with their gradients; mend its code, or make it without what is for training"
+            )
 
     def narrowed(self, network: nn.Module) -> nn.Module:
         """`network`, at full width, brought to this space's widths in place. UserError for another network."""

@@ -58,7 +58,8 @@ def load_card(path: str | Path) -> Card:
     stem = _stem(path)
     given, path = Path(path), stem.with_name(f"{stem.name}.json")
     if stem == given and not path.exists():  # a folder or a stem
-        raise UserError(f"{given}: no such file or folder; give a run's folder, or the .safetensors of a network")
+        what = f"is no network, nor has it one beside it, {path.name}" if given.exists() else "no such file or folder"
+        raise UserError(f"{given}: {what}; give a run's folder, or the .safetensors of a network")
     value = read_stored(path, CardFile, version=FORMAT, remedy=REMEDY)
     classes, plan = tuple(value["classes"]), value.get("plan_sha256")
     return Card(value["space"], value["arch"], classes, value["preprocessing"], plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -36,3 +36,14 @@ def own_surroundings() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+
+
+def same_draws(device: torch.device, *, enabled: bool = True) -> AbstractContextManager[None]:
+    """Inside, what is drawn on the CPU and on `device` does not count: generators then stand where they stood.
+
+    Example::
+
+        with same_draws(torch.device("cpu")):
+            torch.rand(3)
+    """
+    return torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=enabled)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from mmengine.dist import get_world_size
 from torch import nn
 
 from ..engine.data import ImageData
@@ -16,7 +17,7 @@ from ..engine.hooks import Progress
 from ..engine.parallel import share
 from ..engine.settings import method_of
 from ..engine.tasks import Classification
-from ..pipeline.checks import check_batch
+from ..pipeline.checks import check_batch, check_single
 from ..pipeline.context import RunContext
 from ..pipeline.folder import RunFolder
 from ..pipeline.images import image_figures, recipe_data, with_ends
@@ -115,7 +116,10 @@ class TopologyContext(RunContext):
         search = self.recipe.search
         method = method_of(search)
         if method.batches:
-            check_batch("search", share(search.batch_size, self.processes), len(self.data.train), halved=method.halves)
+            batch_size, size = share(search.batch_size, self.processes), self.task.input_size
+            check_batch("search", batch_size, len(self.data.train), halved=method.halves)
+            images = {"batch_size": batch_size, "processes": get_world_size()}
+            check_single("search", search, self.space, input_size=size, **images)
         genotype = REFERENCES[self.space.cells.name]
         self.target(genotype)
         if self.bench is not None:

@@ -41,7 +41,7 @@ class GenotypeSpace(WidthSpace):
         try:
             self.found.check_space(self.cell_space)
         except UserError as error:
-            raise error.at("space.genotype") from None
+            raise error.under("space") from None
 
     def _check_widths(self) -> None:
         full = {group.name: (1, group.size) for group in self._groups(everything=True)}

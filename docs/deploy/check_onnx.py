@@ -17,6 +17,7 @@ import json
 import sys
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -31,6 +32,44 @@ REFUSED = (
     state.NotImplemented,
 )
 """What ONNX Runtime raises for a file that is missing, broken, or of operators that it has not."""
+PREPROCESSING = {"input_size": [int, int, int], "resize": (int, None), "mean": [float], "std": [float]}
+"""Entry of the metadata's `preprocessing` -> what it must be, as `fits` says."""
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of `kind`: a type, where int is for sizes, one value, or a tuple of kinds to choose.
+
+    [kind] is a list of at least one item, [kind, kind] of two; {key: kind} is an object with these entries, of which
+    absent ones are null, and {str: kind} one with any.
+    """
+    if isinstance(kind, tuple):
+        return any(fits(value, each) for each in kind)
+    if isinstance(kind, list):
+        kinds = kind * len(value) if isinstance(value, list) and value and len(kind) == 1 else kind
+        return isinstance(value, list) and len(kinds) == len(value) and all(map(fits, value, kinds))
+    if isinstance(kind, dict):
+        pairs = dict.fromkeys(value, kind[str]) if isinstance(value, dict) and str in kind else kind
+        return isinstance(value, dict) and all(fits(value.get(key), each) for key, each in pairs.items())
+    if kind is int:
+        return type(value) is int and 1 <= value <= 65536
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e30
+    return type(value) is kind if isinstance(kind, type) else bool(value == kind)
+
+
+def told(text: str, name: str, kind: Any) -> Any:
+    """What the JSON `text`, called `name`, says; ValueError, which names the entry, unless it is of `kind`."""
+    try:
+        found = json.loads(text)
+        wrong = [] if fits(found, kind) else [(name, found)]
+        if wrong and isinstance(found, dict):
+            wrong = [(f"{name}: {key}", found.get(key)) for key in kind if not fits(found.get(key), kind[key])]
+        said = [f"{place} = {value!r:.60}" for place, value in wrong]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: no JSON that can be read ({error})") from None
+    if said:
+        raise ValueError(f"{said[0]}, which no export writes; export the network again")
+    return found
 
 
 def resize_weights(old: int, new: int) -> np.ndarray:
@@ -105,9 +144,9 @@ def top1(model: str, archive: str, *, batch: int = 250) -> tuple[float, int]:
     metadata = session.get_modelmeta().custom_metadata_map
     if "preprocessing" not in metadata:
         raise ValueError(f"{model}: its metadata tell no preprocessing; give a file that `nncompress export` wrote")
-    how = json.loads(metadata["preprocessing"])
     if len(session.get_inputs()) + len(session.get_outputs()) != 2:
         raise ValueError(f"{model}: has several inputs or outputs; detectors run in detect_onnx.py")
+    how = told(metadata["preprocessing"], f"{model}: preprocessing", PREPROCESSING)
     images, labels = read(archive)
     (entry,) = session.get_inputs()
     hits = 0

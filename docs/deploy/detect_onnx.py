@@ -24,6 +24,68 @@ from typing import Any, NoReturn
 import cv2
 import numpy as np
 
+ENTRIES = {
+    "preprocessing": {
+        "input_size": ([int, int, int], None),
+        "scale": ([float, float], None),
+        "size_divisor": (int, None),
+        "channel_order": ("RGB", "BGR"),
+        "mean": [float],
+        "std": [float],
+        "pad_value": float,
+        "exif": (bool, None),
+    },
+    "detector": {"mask_threshold": (float, None), "weights_sha256": (str, None)},
+    "classes": ([str], [], None),
+}
+"""Entry of a file's metadata, JSON -> what it must be, as `fits` says."""
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of `kind`: a type, where int is for sizes, one value, or a tuple of kinds to choose.
+
+    [kind] is a list of at least one item, [kind, kind] of two; {key: kind} is an object with these entries, of which
+    absent ones are null, and {str: kind} one with any.
+    """
+    if isinstance(kind, tuple):
+        return any(fits(value, each) for each in kind)
+    if isinstance(kind, list):
+        kinds = kind * len(value) if isinstance(value, list) and value and len(kind) == 1 else kind
+        return isinstance(value, list) and len(kinds) == len(value) and all(map(fits, value, kinds))
+    if isinstance(kind, dict):
+        pairs = dict.fromkeys(value, kind[str]) if isinstance(value, dict) and str in kind else kind
+        return isinstance(value, dict) and all(fits(value.get(key), each) for key, each in pairs.items())
+    if kind is int:
+        return type(value) is int and 1 <= value <= 65536
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e30
+    return type(value) is kind if isinstance(kind, type) else bool(value == kind)
+
+
+def told(text: str, name: str, kind: Any) -> Any:
+    """What the JSON `text`, called `name`, says; ValueError, which names the entry, unless it is of `kind`."""
+    try:
+        found = json.loads(text)
+        wrong = [] if fits(found, kind) else [(name, found)]
+        if wrong and isinstance(found, dict):
+            wrong = [(f"{name}: {key}", found.get(key)) for key in kind if not fits(found.get(key), kind[key])]
+        said = [f"{place} = {value!r:.60}" for place, value in wrong]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: no JSON that can be read ({error})") from None
+    if said:
+        raise ValueError(f"{said[0]}, which no export writes; export the detector again")
+    return found
+
+
+def checked(metadata: dict[str, str], place: str = "") -> dict[str, str]:
+    """A detector's `metadata`, found at `place`; ValueError where an entry is not as exports write it."""
+    said = {key: told(metadata.get(key, "null"), f"{place}{key}", kind) for key, kind in ENTRIES.items()}
+    if said["preprocessing"].get("input_size") is None and said["preprocessing"].get("size_divisor") is None:
+        raise ValueError(
+            f"{place}preprocessing: neither input_size nor size_divisor is there; export the detector again"
+        )
+    return metadata
+
 
 def prepare(image: np.ndarray, how: dict) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """uint8 [h, w, 3], BGR -> `images` float32 [1, 3, H, W], `image_size` [1, 2], and the scales of x and y."""
@@ -113,6 +175,8 @@ def objects(
     found = {name: values[0][real] for name, values in outputs.items()}
     found["boxes"] = found["boxes"] / np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
     if "masks" in found:
+        if settings.get("mask_threshold") is None:
+            raise ValueError("detector: tells no mask_threshold, and there are masks; export the detector again")
         pairs = zip(found["masks"], found["boxes"], strict=True)
         pasted = [paste(mask, box, image.shape[:2], settings["mask_threshold"]) for mask, box in pairs]
         found["masks"] = np.stack(pasted) if pasted else np.zeros((0, *image.shape[:2]), bool)
@@ -177,7 +241,7 @@ def threads(text: str) -> int:
 
 def show(found: dict[str, np.ndarray], metadata: dict[str, str], args: argparse.Namespace) -> None:
     """Print one line for each object, and write the masks."""
-    classes = json.loads(metadata.get("classes", "[]"))
+    classes = json.loads(metadata.get("classes", "null")) or []
     shown = found["scores"] >= args.score
     for label, score, box in zip(*(found[name][shown] for name in ("labels", "scores", "boxes")), strict=True):
         name = classes[label] if label < len(classes) else f"class {label}"
@@ -225,14 +289,15 @@ def main() -> None:
 
     def metadata(path: str) -> dict[str, str]:
         sessions[path] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return dict(sessions[path].get_modelmeta().custom_metadata_map)
+        found = dict(sessions[path].get_modelmeta().custom_metadata_map)
+        return checked(found, "" if path == args.model else f"{path}: ") if "detector" in found else found
 
     try:
-        told = metadata(args.model)
-        if "detector" not in told:
+        own = metadata(args.model)
+        if "detector" not in own:
             raise ValueError("no detector's file; a run of a detector leaves one as model.onnx")
-        image = read(args.image, told)
-        session = sessions[chosen(args.model, told, image, metadata)]
+        image = read(args.image, own)
+        session = sessions[chosen(args.model, own, image, metadata)]
         found = detect(session, image)
     except (OSError, KeyError, ValueError, *refused) as error:
         fail(f"{args.model}: {error}")

@@ -10,19 +10,21 @@ your own.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
-from detect_onnx import arguments, chosen, fail, objects, read, show, show_times
-from run_tensorrt import Network
+from detect_onnx import arguments, checked, chosen, fail, objects, read, show, show_times, told
+from run_tensorrt import CARD, Network
 
 WARMUP = 3
 
 
-def told(path: str) -> dict[str, str]:
-    """The metadata of the engine at `path`, from the card beside it."""
+def metadata_of(path: str) -> dict[str, str]:
+    """The metadata of the detector's engine at `path`, from the card beside it; ValueError for any other."""
     with open(f"{path}.json", encoding="utf-8") as file:
-        return dict(json.load(file)["metadata"])
+        card = told(file.read(), f"{path}.json", {"metadata": CARD["metadata"]})
+    metadata = card.get("metadata") or {}
+    if "detector" not in metadata:
+        raise ValueError(f"{path}: no detector's engine; build it from a run's model_plugin_free.onnx")
+    return checked(metadata, f"{path}.json: ")
 
 
 def find(
@@ -32,11 +34,9 @@ def find(
 
     WARMUP calls before these do not count. Raises what `Network` does, and ValueError for an engine of no detector.
     """
-    metadata, times_ms = told(path), []
-    if "detector" not in metadata:
-        raise ValueError(f"{path}: no detector's engine; build it from a run's model_plugin_free.onnx")
+    metadata, times_ms = metadata_of(path), []
     image = read(image_path, metadata)
-    model = Network(chosen(path, metadata, image, told), trust=trust)
+    model = Network(chosen(path, metadata, image, metadata_of), trust=trust)
     metadata = model.card["metadata"]
 
     def network(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

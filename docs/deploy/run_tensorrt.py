@@ -20,6 +20,58 @@ from typing import Any
 import numpy as np
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+TYPES = ("float32", "float16", "int8", "uint8", "int32", "int64", "bool")
+TENSORS = [{"name": str, "dtype": TYPES, "shape": [(int, -1)]}]
+CARD = {
+    "backend": tuple(MODULES),
+    "version": str,
+    "flags": {"version_compatible": bool},
+    "compute_capabilities": ([str], []),
+    "device": ({"name": str}, None),
+    "inputs": TENSORS,
+    "outputs": TENSORS,
+    "profile": {str: {"min": [int], "max": [int]}},
+    "metadata": ({str: str}, None),
+}
+"""Entry of an engine's card -> what it must be, as `fits` says."""
+PREPROCESSING = {"input_size": [int, int, int], "mean": [float], "std": [float]}
+"""The same of the metadata's `preprocessing`."""
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of `kind`: a type, where int is for sizes, one value, or a tuple of kinds to choose.
+
+    [kind] is a list of at least one item, [kind, kind] of two; {key: kind} is an object with these entries, of which
+    absent ones are null, and {str: kind} one with any.
+    """
+    if isinstance(kind, tuple):
+        return any(fits(value, each) for each in kind)
+    if isinstance(kind, list):
+        kinds = kind * len(value) if isinstance(value, list) and value and len(kind) == 1 else kind
+        return isinstance(value, list) and len(kinds) == len(value) and all(map(fits, value, kinds))
+    if isinstance(kind, dict):
+        pairs = dict.fromkeys(value, kind[str]) if isinstance(value, dict) and str in kind else kind
+        return isinstance(value, dict) and all(fits(value.get(key), each) for key, each in pairs.items())
+    if kind is int:
+        return type(value) is int and 1 <= value <= 65536
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e30
+    return type(value) is kind if isinstance(kind, type) else bool(value == kind)
+
+
+def told(text: str, name: str, kind: Any) -> Any:
+    """What the JSON `text`, called `name`, says; ValueError, which names the entry, unless it is of `kind`."""
+    try:
+        found = json.loads(text)
+        wrong = [] if fits(found, kind) else [(name, found)]
+        if wrong and isinstance(found, dict):
+            wrong = [(f"{name}: {key}", found.get(key)) for key in kind if not fits(found.get(key), kind[key])]
+        said = [f"{place} = {value!r:.60}" for place, value in wrong]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: no JSON that can be read ({error})") from None
+    if said:
+        raise ValueError(f"{said[0]}, which no export writes; build the engine again")
+    return found
 
 
 def cuda(result: tuple[Any, ...]) -> Any:
@@ -69,7 +121,9 @@ class Network:
         if cuda(cudart.cudaGetDeviceCount()) < 1:
             raise RuntimeError("CUDA: no device")
         with open(f"{path}.json", encoding="utf-8") as file:
-            self.card = json.load(file)
+            self.card = told(file.read(), f"{path}.json", CARD)
+        if odd := [entry["name"] for entry in self.card["inputs"] if entry["name"] not in self.card["profile"]]:
+            raise ValueError(f"{path}.json: profile has no sizes of the input {odd[0]!r:.60}; build the engine again")
         trt = importlib.import_module(MODULES[self.card["backend"]])
         if trt.__version__ != self.card["version"] and not self.card["flags"]["version_compatible"]:
             built = f"{self.card['backend']} {self.card['version']}"
@@ -149,9 +203,10 @@ def main() -> None:
     args = arguments.parse_args()
     try:
         model = Network(args.engine, trust=args.trust_engine)
-        if "preprocessing" not in model.card["metadata"]:
+        metadata = model.card.get("metadata") or {}
+        if "preprocessing" not in metadata:
             raise ValueError(f"{args.engine}.json: tells no preprocessing; build the engine from an exported network")
-        how = json.loads(model.card["metadata"]["preprocessing"])
+        how = told(metadata["preprocessing"], f"{args.engine}.json: preprocessing", PREPROCESSING)
         if len(model.inputs) + len(model.outputs) != 2:
             raise ValueError(f"{args.engine}: has several inputs or outputs; detectors run in detect_tensorrt.py")
         (into,), (out,) = ([entry["name"] for entry in entries] for entries in (model.inputs, model.outputs))
@@ -163,7 +218,7 @@ def main() -> None:
             hits += int((found[out].argmax(1) == labels[start : start + model.largest]).sum())
             times_ms.append(ms)
     except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     print(f"top-1 {100 * hits / len(images):.4f} % of {len(images)} images")
     print(f"median {np.median(times_ms):.3f} ms a batch of {model.largest}, on the device")

@@ -113,6 +113,17 @@ def test_an_argument_that_is_none_is_one_line(options, words, tmp_path):
             {"finetune": {"distill": {"temperature": 4.0, "weight": 1.0}}, "loss": lambda network, batch: 0},
             "^finetune.distill: is of logits under cross entropy, and fine-tuning has a loss of your own",
         ),
+        *(
+            (
+                {section: {"label_smoothing": 0.1}, "loss": lambda network, batch: 0},
+                f"^{section}.label_smoothing = 0.1: is of the labels of cross entropy, and there is a loss of your own",
+            )
+            for section in ("search", "finetune")
+        ),
+        (
+            {"search": {"accumulate": 2}, "loss": lambda network, batch: 0},
+            "^search.accumulate = 2: batches of a loss of your own cannot be divided; leave it away",
+        ),
         ({"finetune": {"batch_size": 97}}, "^finetune.batch_size = 97: more than the 96 items of train_data"),
         ({"pruning_ratio": None}, "^budget: none, but rarts .* would prune nothing; give pruning_ratio"),
     ],
@@ -191,6 +202,8 @@ def test_one_sample_that_a_batchnorm_refuses_is_told_before_training(tmp_path):
     loader = DataLoader(DATA, batch_size=8)
     with pytest.raises(UserError, match=r"^train_data: a batch does not fit the network .*more than 1 value"):
         compress.prune(network, X, loader, finetune={"batch_size": 1}, **options)
+    with pytest.raises(UserError, match=r"^train_data: a batch does not fit the network .*more than 1 value"):
+        compress.prune(network, X, loader, search={"accumulate": 8}, **options)
     assert not (tmp_path / "run").exists()
     assert network.training
     assert int(network.last.num_batches_tracked) == 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from compress.commands import command_parser
 from compress.commands.ending import run_tool
+from compress.pipeline.running import _start_processes
 from compress.plan import UserError, replacing, storing
 from compress.plan.launchers import LAUNCHERS
 
@@ -23,9 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def ending(main: Callable[[Namespace], None], launcher: str = "none", **arguments: object) -> Any:
-    """The exit code of a tool that has the option --resume, unless `arguments` are others."""
+    """The exit code of a tool that can go on, unless `arguments` are others."""
     with pytest.raises(SystemExit) as end:
-        run_tool(main, lambda: Namespace(launcher=launcher, **(arguments or {"resume": False})))
+        run_tool(main, lambda: Namespace(launcher=launcher, **(arguments or {"resumable": True})))
     return end.value.code
 
 
@@ -201,3 +204,79 @@ def test_only_the_first_process_talks(
     )
     assert ending(main) == 2
     assert capfd.readouterr().err == "error: told once\n"
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """This is the second process of torchrun; the list gets the seconds that it waits."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+    return waited
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("arguments", ["--nope --launcher {}", "--launcher={} --seed", "--launcher {} --stage no"])
+def test_wrong_arguments_are_told_by_the_first_process(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, launcher: str, arguments: str
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    given = ["recipe", *arguments.format(launcher).split()]
+    for number in "01":
+        monkeypatch.setenv(LAUNCHERS[launcher].variable, number)
+        with pytest.raises(SystemExit, match="2"):
+            run_tool(lambda args: None, lambda: command_parser("prune").parse_args(given))
+        assert capfd.readouterr().err.startswith("error: ")
+        assert waited == [31][: int(number)]
+
+
+def test_torchruns_processes_are_known_without_launcher(capfd: pytest.CaptureFixture[str], second: list[float]) -> None:
+    def main(args: Namespace) -> None:
+        raise UserError("told once")
+
+    assert ending(main) == 2
+    assert (capfd.readouterr().err, second) == ("error: told once\n", [31])
+
+
+@pytest.mark.usefixtures("_heard", "second")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_whose_launcher_ends_it_says_nothing(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """For the first has told the user, and ended."""
+    monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), number))
+
+    def main(args: Namespace) -> None:
+        raise UserError("told once")
+
+    assert ending(main, "pytorch") == 2
+    assert capfd.readouterr().err == ""
+    with pytest.raises(SystemExit, match="2"):
+        run_tool(main, lambda: command_parser("train").parse_args(["R", "--nope", "--launcher", "pytorch"]))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("second")
+def test_warnings_are_the_first_processs(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(args: Namespace) -> None:
+        warnings.warn("a word", stacklevel=1)
+
+    monkeypatch.setattr("warnings.formatwarning", warnings.formatwarning)
+    run_tool(main, lambda: Namespace(launcher="pytorch"))
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("RANK", "0")
+    with pytest.warns(UserWarning, match="a word"):
+        run_tool(main, lambda: Namespace(launcher="pytorch"))
+
+
+def test_processes_of_torchrun_that_would_each_do_the_run_are_refused(
+    monkeypatch: pytest.MonkeyPatch, second: list[float]
+) -> None:
+    assert second == []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"^--launcher: torchrun has started 2 processes.*give --launcher pytorch$"):
+        _start_processes("none", None)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    _start_processes("none", None)

@@ -74,6 +74,9 @@ def test_what_is_wrong_is_named(capsys: pytest.CaptureFixture[str]) -> None:
         (("prune", "R", "S"), "unrecognized arguments: S"),
         (("prune", "R", "--macs", "0.5"), "unrecognized arguments: --macs 0.5"),
         (("prune",), "required: RECIPE"),
+        (("prune", ""), "RECIPE: is empty; give a value"),
+        (("prune", "R", "--checkpoint", ""), "--checkpoint: is empty; give a value, or leave it away"),
+        (("train", "R", "--work-dir="), "--work-dir: is empty; give a value, or leave it away"),
         (("train", "R", "--launcher", "ssh"), "--launcher: invalid choice: 'ssh'"),
     ):
         assert says in line(capsys, *arguments)
@@ -87,3 +90,9 @@ def test_right_arguments() -> None:
     assert parse("prune", "R", "--macs-ratio=-1").macs_ratio == -1
     assert parse("toy-model", "--eta", "0.05", "--steps", " 7 ").steps == 7
     assert parse("benchmark", "a", "b", "--batch", "4").models == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_what_can_go_on_says_so(name: str) -> None:
+    found = parse(name, *REQUIRED[name])
+    assert hasattr(found, "resume") == getattr(found, "resumable", False)

@@ -3,14 +3,18 @@
 import io
 import re
 import sys
+from argparse import Namespace
 
 import pytest
 from made_up_front import made_up
 from rich.console import Console
 
+from compress.commands import toy_model
 from compress.commands.streams import PLAIN, open_streams
 from compress.report import print_summary
 from compress.report.benchmark import print_benchmark
+from compress.report.estimate import print_estimate
+from compress.report.figures import print_figures
 from compress.report.front_terminal import print_front
 
 SUMMARY = {
@@ -46,7 +50,26 @@ BENCHMARK = {
     "threads": 1,
     "drifted": False,
 }
-PRINTED = {"summary": (print_summary, SUMMARY), "front": (print_front, FRONT), "times": (print_benchmark, BENCHMARK)}
+FOOTPRINT = {"weights": 2**34, "gradients": 2**34, "states": 2**35, "activations": 2**40, "peak": 2**41}
+ESTIMATE = {
+    "name": "swin_t_imagenet20",
+    "stages": [
+        {"name": "train", "steps": 1_234_567, "flops": 9_876_543e12, "hours": 5_432.1, "footprint": FOOTPRINT},
+        {"name": "search", "steps": 0, "flops": 0.0, "hours": 0.0, "footprint": None},
+    ],
+    "data": {"train": 1_281_167, "judged": 50_000},
+    "processes": 8,
+    "tflops": 30.0,
+    "measured": None,
+    "buckets": 2**30,
+    "disk": {"train": 2**33, "prune": 2**34},
+}
+PRINTED = {
+    "summary": (print_summary, SUMMARY),
+    "front": (print_front, FRONT),
+    "times": (print_benchmark, BENCHMARK),
+    "estimate": (print_estimate, ESTIMATE),
+}
 
 
 def written(monkeypatch, encoding, *texts):
@@ -91,7 +114,30 @@ def test_no_figure_is_cut_however_narrow_the_terminal_is(what, width):
         "summary": ("31,021,056", "18,035,712", "1.72 times fewer", "not distinguishable", "Parameters", "p90 0.552"),
         "front": ("8.00 (0.800)", "parameters", "50.0 M", "picked", "MACs ratio 0.5", "unpruned"),
         "times": ("219,370", "1.000-2.000", "runs/demo/baseline.onnx", "onnxruntime", "weights"),
+        "estimate": (
+            "1,234,567",
+            "9,876,543",
+            "5,432.10",
+            "1,048,576",
+            "2,097,152",
+            "activations",
+            "search",
+            "8,192 MiB",
+        ),
     }[what]
     joined = re.sub(r"\s+", " ", text)
     assert [figure for figure in figures if figure not in joined] == []
     assert len(text.splitlines()) < 60, "names that are folded to a column of letters"
+
+
+def test_categories_of_long_names_and_the_toy_model_are_whole_too(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "bicycle with a basket in front of it"
+    figures = {"backend": "onnxruntime", "n_images": 8, "evaluated_on": "val", "dataset": "coco"}
+    print_figures("model.onnx", {**figures, "per_category": {name: {"bbox_mAP": 31.25, "segm_mAP": 28.5}}})
+    monkeypatch.setattr("compress.search.toy_figure.draw_toy_model", lambda stem, **settings: [])
+    monkeypatch.setattr("compress.plan.check_output", lambda *given: None)
+    toy_model.main(Namespace(out="toy", steps=3, eta=0.01))
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    whole = (*name.split(), "31.25", "28.50", "mask AP", "RARTS fused, lambda = beta = 10", "closed form (w, alpha)")
+    assert [part for part in whole if part not in text] == []

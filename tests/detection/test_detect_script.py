@@ -12,6 +12,9 @@ from PIL import Image
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs/deploy/detect_onnx.py"
 
+HOW = {"input_size": [3, 32, 32], "channel_order": "RGB", "mean": [0.5] * 3, "std": [0.25] * 3, "pad_value": 0.0}
+TOLD = {"preprocessing": json.dumps(HOW), "detector": "{}"}
+
 
 @pytest.fixture
 def image(coco):
@@ -34,7 +37,7 @@ def network(tmp_path):
     graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["images"], ["out"])], "g", [value], [])
     graph.output.append(onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1]))
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    onnx.helper.set_model_props(model, {"preprocessing": "{}", "detector": "{}"})
+    onnx.helper.set_model_props(model, TOLD)
     onnx.save(model, tmp_path / "told.onnx")
     return tmp_path / "told.onnx"
 
@@ -52,6 +55,34 @@ def test_what_is_wrong_with_the_files_is_one_line(image, network, tmp_path, monk
         assert code == 2
         assert len([line for line in lines if line.startswith("error: ")]) == 1
         assert says in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "text", "says"),
+    [
+        ("preprocessing", "null", "preprocessing = None"),
+        ("preprocessing", "[" * 100_000, "preprocessing: no JSON that can be read"),
+        ("preprocessing", json.dumps(HOW | {"input_size": "3"}), "preprocessing: input_size = '3'"),
+        ("preprocessing", json.dumps(HOW | {"input_size": None}), "neither input_size nor size_divisor"),
+        ("preprocessing", json.dumps(HOW | {"mean": None}), "preprocessing: mean = None"),
+        ("preprocessing", json.dumps(HOW | {"channel_order": ["RGB"]}), "preprocessing: channel_order = ['RGB']"),
+        ("preprocessing", json.dumps(HOW | {"exif": "no"}), "preprocessing: exif = 'no'"),
+        ("detector", "[]", "detector = []"),
+        ("detector", '{"mask_threshold": "half"}', "detector: mask_threshold = 'half'"),
+        ("detector", '{"weights_sha256": 5}', "detector: weights_sha256 = 5"),
+        ("classes", "5", "classes = 5"),
+        ("classes", "[5]", "classes = [5]"),
+    ],
+)
+def test_metadata_that_no_export_writes_are_one_line(image, network, monkeypatch, capsys, entry, text, says):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(network)
+    onnx.helper.set_model_props(model, TOLD | {entry: text})
+    onnx.save(model, network)
+    code, (line,) = ended(monkeypatch, capsys, network, image)
+    assert code == 2
+    assert line.startswith(f"error: {network}: ")
+    assert says in line
 
 
 @pytest.mark.parametrize("repeat", ["0", "-3", "many"])

@@ -6,6 +6,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import OPTIMIZERS
 from quiet import Killed, Quiet
 from torch import nn
 
@@ -203,3 +204,19 @@ def test_evaluation_counts_every_image_once(data):
     assert figures["top1"] == pytest.approx(100 * share, abs=1e-4)
     assert figures["val_loss"] == pytest.approx(share * np.log(2) + (1 - share) * np.log(18), abs=1e-5)
     assert model.training, "its mode is restored"
+
+
+def test_steps_of_several_batches_are_taken_without_a_word(data, tmp_path, recwarn, monkeypatch):
+    """MMEngine has one for schedules that go on before the first step."""
+    taken, step = [], torch.optim.SGD.step
+
+    class Counted(torch.optim.SGD):
+        def step(self, *arguments):
+            taken.append(len(self.param_groups[0]["params"]))
+            return step(self, *arguments)
+
+    monkeypatch.setitem(OPTIMIZERS.module_dict, "Counted", Counted)
+    settings = {"type": "Counted", "lr": 0.05}
+    run(tmp_path, data, build(), TrainConfig(epochs=2, batch_size=8, accumulate=4, optimizer=settings))
+    assert len([n for n in taken if n > 1]) == 2 * 8 // 4, "settings are tried on one parameter"
+    assert [str(each.message) for each in recwarn] == []

@@ -133,14 +133,18 @@ def test_an_engine_beside_its_own_source_does_not_replace_it(tmp_path):
          "or the .safetensors of a network"),
         (["no.onnx", "--to", "tensorrt-rtx", "-o", "OUT/m"], "no.onnx: no such file; `nncompress export RUN --to onnx` "
          "writes one"),
-        (["x", "--to", "onnx", "-o", "OUT/m.engine"], "OUT/m.engine: must end in .onnx"),
+        (["x", "--to", "onnx", "-o", "OUT/m.engine"], "OUT/m.engine: must end in .onnx; correct the name"),
         (["x.onnx", "--to", "onnx", "-o", "OUT/m.onnx"], "x.onnx: is an ONNX file already; --fp16 or --uint8-input "
          "makes another of it"),
-        (["x", "--to", "onnx", "--batch", "1:2:3", "-o", "OUT/m.onnx"], "--to onnx: batch has a meaning for engines "
+        (["x", "--to", "onnx", "--batch", "1:2:3", "-o", "OUT/m.onnx"], "--to onnx: --batch has a meaning for engines "
          "only; leave it out"),
         (["x", "--to", "tensorrt-rtx", "--batch", "4", "-o", "OUT/m"], "--batch 4: must be MIN:OPT:MAX, for example "
          "1:8:32"),
-        (["x", "--to", "tensorrt-rtx", "--timing-cache", "f", "-o", "OUT/m"], "timing_cache: tensorrt-rtx times no "
+        (["x", "--to", "tensorrt-rtx", "--batch", "4:1:8", "-o", "OUT/m"], "--batch 4:1:8: must be MIN:OPT:MAX with "
+         "1 <= MIN <= OPT <= MAX, for example 1:8:32"),
+        (["x", "--to", "onnx", "--workspace", "5", "-o", "OUT/m.onnx"], "--to onnx: --workspace has a meaning for "
+         "engines only; leave it out"),
+        (["x", "--to", "tensorrt-rtx", "--timing-cache", "f", "-o", "OUT/m"], "--timing-cache: tensorrt-rtx times no "
          "kernels when it builds; leave it out"),
     ],
 )  # fmt: skip
@@ -195,12 +199,17 @@ def test_run_tensorrt_preprocesses_as_the_card_says():
         (b"garbage", "Protobuf parsing failed"),
         ("network", "tell no preprocessing"),
         ("detector", "has several inputs or outputs; detectors run in detect_onnx.py"),
+        ("metadata", "m.onnx: preprocessing: mean = 'grey', which no export writes; export the network again"),
     ],
 )
 def test_check_onnx_refuses_files_in_one_line(content, message, tmp_path, monkeypatch, capsys):
     path = tmp_path / "m.onnx"
-    if content in ("network", "detector"):
+    if content in ("network", "detector", "metadata"):
         onnx_file(tmp_path, "preresnet").rename(path)
+        if content == "metadata":
+            proto = onnx.load(path)
+            onnx.helper.set_model_props(proto, {"preprocessing": json.dumps(PREPROCESSING | {"mean": "grey"})})
+            onnx.save(proto, path)
         if content == "detector":
             proto = onnx.load(path)
             proto.graph.output.append(onnx.helper.make_tensor_value_info("boxes", onnx.TensorProto.FLOAT, [1, 4]))

@@ -3,10 +3,12 @@
 import ast
 import builtins
 import collections.abc
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from kits import SIZE, SPACE, made_up_times
@@ -41,6 +43,24 @@ def run(kit, *arguments, folder):
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(kit / "measure_kit.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+
+
+def test_the_manifest_is_read_once(kit, monkeypatch):
+    """What is measured is what the hash is of, though the file changes meanwhile."""
+    content, looks, read = (kit / "manifest.json").read_bytes(), [], Path.read_bytes
+
+    def changing(path):
+        found = read(path)
+        if path.name == "manifest.json":
+            looks.append(path)
+            path.write_bytes(content + b" ")
+        return found
+
+    monkeypatch.setattr(Path, "read_bytes", changing)
+    manifest, digest = device.read_manifest(kit)
+    assert (manifest, digest) == (json.loads(content), hashlib.sha256(content).hexdigest())
+    assert len(looks) == 1
+    (kit / "manifest.json").write_bytes(content)
 
 
 def test_the_script_needs_no_pytorch_and_goes_on_where_it_stopped(kit, tmp_path):

@@ -125,6 +125,13 @@ def test_fake_engine_of_another_backend(fake):
         open_model("m.engine", backend="onnxruntime")
 
 
+def test_folders_of_runs_have_no_backend_to_choose(tmp_path):
+    with pytest.raises(
+        UserError, match=r"run: runs in PyTorch alone; leave --backend onnxruntime out, or give an .onnx"
+    ):
+        open_model(tmp_path / "run", backend="onnxruntime")
+
+
 def test_engines_need_a_gpu(path, monkeypatch):
     monkeypatch.setattr(tensorrt, "cuda_device", lambda: None)
     with pytest.raises(UserError, match="--backend tensorrt-rtx: needs an NVIDIA GPU"):

@@ -103,7 +103,8 @@ def test_options_that_would_do_nothing_are_refused(asked, tmp_path, capsys):
     out = ("-o", tmp_path / "table.json")
     assert "--max-designs, --resume" in refused(capsys, *out, "--merge", "a.json", "--resume", "--max-designs", 30)
     assert "needs --max-designs" in refused(capsys, *out, "--target", 0.01)
-    assert "max_designs=10" in refused(capsys, *out, "--max-designs", 10)
+    assert "error: --max-designs 10: must be a whole" in refused(capsys, *out, "--max-designs", 10)
+    assert "error: --threads 0: must be a whole number" in refused(capsys, *out, "--threads", 0)
     assert not asked
 
 

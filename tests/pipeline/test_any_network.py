@@ -201,6 +201,9 @@ FORWARD, MAKE = "class Bad(Net):\n  def forward(self, x):\n    return", "def mak
     [
         (FORWARD + " {'y': super().forward(x)}", r"gives a dict .* \[1, 10\]"),
         (f"{FORWARD} super().forward(x), x", "gives a tuple for one image"),
+        (f"{FORWARD} (super().forward(x), x) if self.training else super().forward(x)", "gives a tuple for two im"),
+        (f"{FORWARD} self.targets if self.training else super().forward(x)", "does not run in training .*'targets'"),
+        (f"{FORWARD} super().forward(x).detach() if self.training else super().forward(x)", r"\[2, 10\], with their"),
         (f"{MAKE} Net(7)", r"gives \[1, 7\] for one image; must be the logits of all classes"),
         (f"{FORWARD} super().forward(x[:, :, :5])", "takes no images of 3 x 32"),
         (f"{FORWARD} super().forward(x if x.mean() > 0 else -x)", "asks for val"),

@@ -30,6 +30,10 @@ def cut(source: Path, target: Path) -> Path:
 
 def test_missing_checkpoint(prune: Refused, refused: Refused, tmp_path: Path) -> None:
     prune(checkpoint=tmp_path / "no.pth", says=("--checkpoint", "no.pth", "no such file", "`nncompress train`"))
+    for name in ("plan.json", "text"):
+        (tmp_path / name).touch()
+        beside = Path(name).with_suffix(".safetensors")
+        prune(checkpoint=tmp_path / name, says=(f"{name}: is no checkpoint, nor has it one beside it, {beside}; give",))
     refused("prune", RECIPE, says=("--checkpoint: missing", "give"))
     (tmp_path / "folder").mkdir()
     prune(checkpoint=tmp_path / "folder", says=("--checkpoint", "folder", "model.safetensors", "finished run folder"))

@@ -56,6 +56,7 @@ def test_unknown_keys(prune: Refused, tmp_path: Path) -> None:
         ({"search__optimizer__lr": "1e999"}, ("search.optimizer.lr = inf", "finite")),
         ({"search__optimizer": 3}, ("search.optimizer = 3", "dict")),
         ({"search__optimizer__speed": 3}, ("search.optimizer", "speed")),
+        ({"search__optimizer__type": "Adam"}, ("search.optimizer", "momentum", "dict(_delete_=True, type=...)")),
         ({"search__optimizer__type": "Sgdd"}, ("search.optimizer.type = 'Sgdd'", "SGD")),
         ({"data__mean": 0.5}, ("data.mean = 0.5", "list")),
         ({"data__mean": "[0.5,0.5]", "data__std": "[1,1]"}, ("data.mean = [0.5, 0.5]", "3")),
@@ -93,6 +94,27 @@ def test_malformed_options(prune: Refused) -> None:
 def test_wrong_values_in_training(refused: Refused, tiny) -> None:
     refused("train", RECIPE, *tiny(train__batch_size=61), says=("recipe", "train.batch_size = 61", "60", "lower"))
     refused("train", RECIPE, *tiny(space__depth=12), says=("recipe: space.depth = 12", "9n + 2"))
+
+
+SMALL = {"data__input_size": 4, "data__resize": 4}
+"""The last maps of a PreResNet are of 1 x 1 pixels then."""
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "remedy"),
+    [
+        ({"search__batch_size": 1}, "search.batch_size = 1", "take 2, or take larger images"),
+        ({"search__accumulate": 10}, "search.accumulate = 10", "lower it, or take larger images"),
+        ({"finetune__batch_size": 1}, "finetune.batch_size = 1", "take 2, or take"),
+    ],
+)
+def test_one_image_that_a_batchnorm_refuses(prune: Refused, options: dict[str, object], key: str, remedy: str) -> None:
+    says = (f"recipe: {key}: one image at a time", "Expected more than 1 value per channel", f"; {remedy}")
+    prune(options=SMALL | options, says=says)
+
+
+def test_one_image_that_a_batchnorm_refuses_in_training(refused: Refused, tiny) -> None:
+    refused("train", RECIPE, *tiny(**SMALL, train__batch_size=1), says=("recipe: train.batch_size = 1: one image",))
 
 
 # Budgets

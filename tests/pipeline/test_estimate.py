@@ -83,3 +83,13 @@ def test_the_command_says_which_rate_it_took_and_where_data_are_missing(tool, ti
 def test_batches_that_no_process_can_fill_are_refused(tiny):
     with pytest.raises(UserError, match=r"search.batch_size = 10: more than the 3 images of each half"):
         estimate(load_recipe(RECIPE, tiny(train__batch_size=7)[1:]), tflops=1.0, processes=8)
+
+
+def test_batches_of_one_image(tiny):
+    """Are taken where every BatchNorm has maps of more than a pixel."""
+    sizes = {"train__batch_size": 1, "search__batch_size": 1, "finetune__batch_size": 1}
+    found = estimate(load_recipe(RECIPE, tiny(**sizes, data__resize=8, data__input_size=8)[1:]), tflops=1.0)
+    assert [stage.steps for stage in found.stages] == [60, 60, 120]
+    small = tiny(**sizes, data__resize=4, data__input_size=4)[1:]
+    with pytest.raises(UserError, match=r"recipe: train.batch_size = 1: one image at a time"):
+        estimate(load_recipe(RECIPE, small), tflops=1.0)

@@ -122,8 +122,19 @@ def test_many_differences_are_counted(tmp_path: Path) -> None:
 def test_another_kind_of_run(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, {"train": {}})
     for resume in (False, True):
-        with pytest.raises(UserError, match="another tool"):
+        with pytest.raises(UserError, match="holds a run of `nncompress train`; give a new folder"):
             RunFolder.peek(tmp_path, RECORD, resume=resume)
+
+
+def test_another_run_of_the_same_kind(tmp_path: Path) -> None:
+    """Such as fine-tuning with a teacher and without."""
+    checkpoint = {"path": "a.pth", "sha256": "12"}
+    record = {"finetune": {}, "checkpoint": checkpoint}
+    RunFolder.create(tmp_path, {**record, "teacher": checkpoint})
+    with pytest.raises(UserError, match="already holds a run; add --resume"):
+        RunFolder.peek(tmp_path, record, resume=False)
+    with pytest.raises(UserError, match=r"other settings \(teacher\.path: 'a\.pth' there, None now"):
+        RunFolder.peek(tmp_path, record, resume=True)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", ""])

@@ -96,6 +96,8 @@ def test_overrides(tmp_path: Path) -> None:
     assert (recipe.finetune.distill.temperature, recipe.train.amp) == (2.0, None)
     assert recipe.space["score_inputs"] is True
     assert recipe.measure.backends == ("pytorch",)
+    taken = load_recipe(tmp_path / "small.py", ["measure.backends=[pytorch, onnxruntime]"])  # by a shell: the quotes
+    assert taken.measure.backends == ("pytorch", "onnxruntime")
 
 
 def test_an_override_is_given_once(tmp_path: Path) -> None:

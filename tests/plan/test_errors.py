@@ -122,3 +122,11 @@ def test_numbers_are_named_in_parts() -> None:
     with pytest.raises(UserError, match=r"^gamma = -1: must be a finite number at least 0; correct it$") as refusal:
         check_number("gamma", -1, at_least=0)
     assert str(refusal.value.under("search")).startswith("search.gamma = -1")
+
+
+def test_an_argument_is_called_by_its_option_and_the_sentence_stays():
+    error = UserError("more threads than cores", argument="threads", value=0, remedy="give threads that are there")
+    flags = {"threads": "--threads"}
+    assert str(error.called(flags)) == "--threads 0: more threads than cores; give threads that are there"
+    assert str(error.called({"seed": "--seed"})) == str(error)
+    assert str(error.at("recipe").called(flags)) == str(error.at("recipe"))

@@ -69,3 +69,14 @@ def test_folders_that_may_not_be_written_to(tmp_path: Path, monkeypatch: pytest.
         check_output_folder("--work-dir", tmp_path / "run")
     with pytest.raises(UserError, match=r"cannot be written to \(Permission denied\); give another place"):
         check_output("--json", tmp_path / "x.json")
+
+
+def test_what_a_run_keeps_is_not_replaced(tmp_path: Path) -> None:
+    for name in ("recipe.json", "stages.json", "model.json", "model.onnx", "mine.json"):
+        check_output("--output", tmp_path / name)
+        (tmp_path / name).touch()
+    for name in ("recipe.json", "stages.json", "model.json"):
+        with pytest.raises(UserError, match=rf"^--output \S+{name}: belongs to the run in that folder; give another"):
+            check_output("--output", tmp_path / name)
+    for name in ("model.onnx", "mine.json", "summary.json"):
+        check_output("--output", tmp_path / name)

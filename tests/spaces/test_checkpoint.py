@@ -126,6 +126,11 @@ def test_broken_cards_are_refused_by_name(model, sliced, tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.safetensors: no such file"):
         load_model(tmp_path)
+    (tmp_path / "text").touch()
+    with pytest.raises(
+        UserError, match=r"text: is no network, nor has it one beside it, text\.json; give a run's folder"
+    ):
+        load_card(tmp_path / "text")
 
 
 def prefixed(prefix, state):

@@ -135,10 +135,10 @@ WRONG = [
     (
         "darts_cells",
         {"genotype": NATS_LARGEST.text},
-        "space.genotype: genotype: must be one of darts, and is one of nats",
+        "space.genotype: must be one of darts, and is one of nats",
     ),
-    ("nats_cells", {"genotype": DARTS_V2.text}, "space.genotype: genotype: must be one of nats, and is one of darts"),
-    ("darts_cells", {"genotype": "sep_conv"}, "space.genotype: genotype: 'sep_conv' must have the form"),
+    ("nats_cells", {"genotype": DARTS_V2.text}, "space.genotype: must be one of nats, and is one of darts"),
+    ("darts_cells", {"genotype": "sep_conv"}, "space.genotype: 'sep_conv' must have the form"),
     ("darts_cells", {"genotype": None}, "space.genotype = None: must be the text of a genotype"),
     ("darts_cells", {"layers": 2}, "space.layers = 2: must be a whole number from 3"),
     ("darts_cells", {"channels": 1}, "space.channels = 1: must be a whole number from 2"),

@@ -133,7 +133,7 @@ def test_what_is_no_genotype_of_the_recipe_is_refused_in_one_line(
     cases = [
         (
             (RECIPE, "--genotype", NATS_LARGEST.text),
-            "space.genotype: genotype: must be one of darts, and is one of nats",
+            "space.genotype: must be one of darts, and is one of nats",
         ),
         ((RECIPE, "--genotype", wrong), f"--genotype: {wrong}: genotype: cells of darts must be normal, reduction"),
         ((RECIPE, "--genotype", tmp_path / "absent"), f"--genotype: {tmp_path / 'absent'}: no such file"),

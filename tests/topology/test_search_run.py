@@ -141,6 +141,10 @@ def test_two_processes_share_one_search(tool, options, tmp_path):
         ({"search.method.type": "taylor"}, ("search.method.type = 'taylor'", "'rarts'", "'random'")),
         ({"search.method.order": "x"}, ("search.method.order",)),
         ({"search.batch_size": 40}, ("search.batch_size = 40", "more than the 30 training images of each half")),
+        (
+            {"search.batch_size": 1, "data.input_size": 4, "data.resize": 4},
+            ("recipe: search.batch_size = 1: one image at a time", "; take 2, or take larger images"),
+        ),
         ({"target.genotype": "x"}, ("target.genotype", "leave it away")),
         ({"target.in_channels": 1}, ("recipe: target: space.in_channels = 1: must be 3, as the data have",)),
         ({"space.num_classes": 7}, ("recipe: space.num_classes = 7: must be 10, as the data have; leave it away",)),

@@ -78,17 +78,17 @@ def found_engine(args: argparse.Namespace) -> Engine:
 
 def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     """The kit's manifest and its hash; its files must be the ones that it was made of."""
-    path, remedy = folder / "manifest.json", "copy the whole kit again"
-    manifest = read_kept(path, ("format", "input", "networks", "files"), remedy=remedy)
+    remedy = "copy the whole kit again"
+    manifest, digest = read_kept(folder / "manifest.json", ("format", "input", "networks", "files"), remedy=remedy)
     if manifest["format"] != FORMAT:
         raise StopError(f"manifest.json: of format {manifest['format']}, and this script is of {FORMAT}")
     if not is_whole(manifest):
         raise StopError(f"manifest.json: missing or damaged; {remedy}")
-    for name, digest in manifest["files"].items():
+    for name, wanted in manifest["files"].items():
         path = folder / "networks" / Path(name).name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise StopError(f"networks/{path.name}: missing or damaged; copy the whole kit again")
-    return manifest, hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+            raise StopError(f"networks/{path.name}: missing or damaged; {remedy}")
+    return manifest, digest
 
 
 def is_whole(manifest: dict[str, Any]) -> bool:
@@ -104,15 +104,19 @@ def is_whole(manifest: dict[str, Any]) -> bool:
     )
 
 
-def read_kept(path: Path, keys: tuple[str, ...], *, remedy: str) -> dict[str, Any]:
-    """The JSON object in the file `path`, which has the `keys`; StopError with the `remedy` where it is damaged."""
+def read_kept(path: Path, keys: tuple[str, ...], *, remedy: str) -> tuple[dict[str, Any], str]:
+    """The JSON object in the file `path`, which has the `keys`, and the file's hash, of one look at it.
+
+    StopError with the `remedy` where it is damaged.
+    """
     try:
-        found = json.loads(path.read_text())
+        content = path.read_bytes()
+        found = json.loads(content)
     except (OSError, ValueError, RecursionError):
-        found = None
+        content, found = b"", None
     if not isinstance(found, dict) or any(key not in found for key in keys):
         raise StopError(f"{path.name}: missing or damaged; {remedy}")
-    return found
+    return found, hashlib.sha256(content).hexdigest()
 
 
 def resumed(path: Path, start: dict[str, Any], *, again: bool) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def resumed(path: Path, start: dict[str, Any], *, again: bool) -> dict[str, Any]
     if again or not path.exists():
         return start
     remedy = "give --again to forget it"
-    found = read_kept(path, tuple(start), remedy=remedy)
+    found, _ = read_kept(path, tuple(start), remedy=remedy)
     odd = [name for name in start if name not in ("date", "times") and found.get(name) != start[name]]
     if odd:
         raise StopError(f"{path.name}: is of another {' and '.join(odd)}; {remedy}, or take it away")
