@@ -2,12 +2,13 @@
 
 A copy of the network gets random statistics, scales and biases, so that zeros and ones of a fresh network hide nothing,
 and random scores of which some are exactly zero. Gates multiply by the scores; in another copy they are folded into the
-weights, and the channels whose scores are zero are sliced off. Both must give the same outputs.
+weights, and the channels whose scores are zero are sliced off. Both must give the same outputs, of many channels as of
+one: code that cuts a tensor in halves, or counts its channels, is right of some numbers by chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -86,8 +87,15 @@ class Verifier:
                 self._visit(half, self.fault(half), exact, reasons)
 
     def fault(self, groups: Sequence[Group]) -> str | None:
-        """Why `groups` cannot be pruned together, in words; None where masked equals sliced."""
-        scores = {group.name: self._scores(group.size) for group in groups}
+        """Why `groups` cannot be pruned together, in words; None where masked equals sliced, however many go."""
+        names = [group.name for group in groups]
+        for counts in self._counts(groups):
+            scores = map(self._scores, sizes(groups).values(), counts)
+            if fault := self._fault_of(groups, dict(zip(names, scores, strict=True))):
+                return fault
+        return None
+
+    def _fault_of(self, groups: Sequence[Group], scores: Mapping[str, Tensor]) -> str | None:
         try:
             masked = masked_outputs(self.model, groups, scores, self.example)
             sliced = outputs_of(self._sliced(groups, scores), self.example)
@@ -124,14 +132,20 @@ class Verifier:
                 f"{gap:.1g} of the largest one apart; take out what is random or counts its calls"
             )
 
-    def _scores(self, size: int) -> Tensor:
-        """From 0.5 to 1.5, and zero for a third or so of the channels; one at least stays and one goes, of several.
+    def _counts(self, groups: Sequence[Group]) -> Iterator[list[int]]:
+        """How many channels of each group go, in three ways, of groups side by side differently many if they can.
 
-        Of four and more two go at least: code that cuts a tensor in halves of which one may be larger bears one less.
+        Any number of them; one of every other group and all but one of those between; and the other way round.
         """
+        first = int(torch.randint(64, (), generator=self.generator))
+        yield [1 + (first + i) % max(group.size - 1, 1) for i, group in enumerate(groups)]
+        for odd in (0, 1):
+            yield [1 if i % 2 == odd else group.size - 1 for i, group in enumerate(groups)]
+
+    def _scores(self, size: int, n_gone: int) -> Tensor:
+        """From 0.5 to 1.5, and zero for `n_gone` of the channels; one at least stays."""
         scores = torch.rand(size, generator=self.generator) + 0.5
         order = torch.randperm(size, generator=self.generator)
-        n_gone = int(torch.randint(2 if size > 3 else 1, max(size * 2 // 3, 1) + 1, (), generator=self.generator))
         scores[order[: min(n_gone, size - 1)]] = 0.0
         return scores
 
