@@ -152,7 +152,7 @@ def _tried(
 def _together(verifier: Verifier, network: nn.Module, candidates: Sequence[Candidate]) -> list[Group]:
     """The groups of the candidates that are exact one by one, where they are so together, in forward order."""
     order = {name: i for i, (name, _) in enumerate(network.named_modules())}
-    candidates = sorted(candidates, key=lambda each: order[each.group.writes[0].module])
+    candidates = sorted(candidates, key=lambda each: order[each.root])
     return _verified(verifier, candidates)
 
 
@@ -164,9 +164,9 @@ def _listed(candidates: Sequence[Candidate]) -> dict[str, str]:
     """{name: reason} of those that have one; parts of one layer's channels with one reason are listed once, and so
     are more than three."""
     found: dict[str, str] = {}
-    layers = Counter(each.group.name.partition("[")[0] for each in candidates if each.reason is not None)
+    layers = Counter(each.root for each in candidates if each.reason is not None)
     for each in candidates:
-        layer = each.group.name.partition("[")[0]
+        layer = each.root
         if layers[layer] > 3 and each.reason is not None:
             found.setdefault(layer, each.reason)
         elif each.reason is not None:

@@ -43,9 +43,14 @@ class Candidate:
     doubt: bool = False
 
     @property
+    def root(self) -> str:
+        """The layer that it was found at, which may be in `writes` no more where its channels are in no order."""
+        return self.group.name.partition("[")[0]
+
+    @property
     def writers(self) -> set[str]:
         """The layers and the owners of parameters that write them."""
-        return {piece.module for piece in self.group.writes}
+        return {self.root, *(piece.module for piece in self.group.writes)}
 
     @property
     def output(self) -> bool:

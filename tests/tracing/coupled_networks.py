@@ -136,3 +136,21 @@ class Shuffled(nn.Module):
         n, c, h, w = x.shape
         x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
         return self.head(torch.relu(self.last(x)).mean((2, 3)))
+
+
+class Radix(nn.Module):
+    """Split attention (ResNeSt): two parts of a layer's channels, summed with weights that come of their sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts, self.squeeze, self.excite = nn.Conv2d(3, 12, 1), nn.Conv2d(6, 4, 1), nn.Conv2d(4, 12, 1)
+        self.last, self.head = nn.Conv2d(6, 10, 1), nn.Linear(10, 7)
+
+    def forward(self, x):
+        x = torch.relu(self.parts(x))
+        n, c, h, w = x.shape
+        x = x.reshape(n, 2, c // 2, h, w)
+        weights = self.excite(torch.relu(self.squeeze(x.sum(1).mean((2, 3), keepdim=True))))
+        weights = weights.view(n, 1, 2, -1).transpose(1, 2).softmax(1).reshape(n, 2, c // 2, 1, 1)
+        x = (x * weights).sum(1)
+        return self.head(torch.relu(self.last(x)).mean((2, 3)))

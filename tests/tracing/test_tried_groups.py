@@ -18,6 +18,7 @@ CUT = {
     "halves": (networks.Halves, {"stem": 8, "a": 6, "mix": 10}),
     "gate": (networks.Gate, {"up": 8, "down": 12}),
     "glu": (lambda: networks.Gate(nn.GLU(1)), {"up": 8, "down": 12}),
+    "radix": (networks.Radix, {"parts": 6, "squeeze": 4, "last": 10}),
     "shuffle": (networks.Shuffled, {"branch.0": 10, "last": 12}),
 }
 
@@ -64,7 +65,7 @@ def test_a_sliced_network_runs_whatever_is_kept(kind):
     network = make().eval()
     space = LiveSpace(num_classes=7, model="given", found=found(network).to_json(), make=make)
     for n_kept in (1, 3, 5):
-        kept = {group.name: tuple(range(n_kept)) for group in space.groups}
+        kept = {group.name: tuple(range(min(n_kept, group.size))) for group in space.groups}
         small, _ = slice_model(network, space, WidthPlan("traced", sizes(space.groups), kept))
         assert small(X).shape == (2, 7)
 
@@ -72,6 +73,13 @@ def test_a_sliced_network_runs_whatever_is_kept(kind):
 def test_one_channel_less_in_one_half_is_no_group():
     # chunk(2) of 15 channels gives 8 and 7, which is right by chance, of 14 it gives 7 and 7.
     assert all(group.name != "stem" for group in found(networks.Shuffled()).groups)
+
+
+def test_a_layer_whose_channels_are_in_no_order_is_listed():
+    # The channels i and 11 - i meet.
+    groups = found(networks.Gate(lambda x: (x * x.flip(1))[:, :8]))
+    assert [group.name for group in groups.groups] == ["down"]
+    assert set(groups.left) == {"up", "head"}
 
 
 def test_nothing_of_the_network_or_the_random_state_changes():
