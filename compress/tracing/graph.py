@@ -20,6 +20,7 @@ from ..plan import UserError
 from ..plan.errors import FAULTS, reason
 from ..spaces import Group, Slice, kind_of
 from .layouts import Entries, layouts_of, runs
+from .steps import coupled
 
 WRITES, READS = "writes", "reads"
 CONV, TRANSPOSED = nn.modules.conv._ConvNd, nn.modules.conv._ConvTransposeNd
@@ -139,14 +140,13 @@ def _candidates(
     """What the channels that `root` writes are coupled to, in runs."""
     n = n_outputs(module)
     try:
-        pruner = graph.get_pruner_of_module(module)
-        coupled = graph.get_pruning_group(module, pruner.prune_out_channels, list(range(n)))
+        reached = coupled(graph, module, n).items
     except FAULTS as error:
         group = Group(root, n, (Slice(root, 0),), ())
         yield Candidate(group, reason=f"what reads its channels cannot be traced ({reason(error)})", doubt=True)
         return
     items, reasons, adds, doubt = list[Item](), list[str](), False, False
-    for item in coupled.items:
+    for item in reached:
         node = item.dep.target
         function = "" if node.grad_fn is None else node.grad_fn.name()
         adds |= function.startswith("AddBackward")

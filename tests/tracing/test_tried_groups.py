@@ -82,6 +82,14 @@ def test_a_layer_whose_channels_are_in_no_order_is_listed():
     assert set(groups.left) == {"up", "head"}
 
 
+def test_code_of_which_the_graph_goes_in_circles_is_listed():
+    # torch-pruning would follow each channel to the one before for ever.
+    groups = found(networks.Gate(lambda x: (x[:, 1:] - x[:, :-1])[:, :8]))
+    assert [group.name for group in groups.groups] == ["down"]
+    assert groups.outputs == ("head",)
+    assert "circles" in groups.left["up"]
+
+
 def test_nothing_of_the_network_or_the_random_state_changes():
     network = networks.Halves().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
