@@ -106,12 +106,7 @@ def find(network: nn.Module, example: tuple[Any, ...], kept: Collection[str], *,
         exact = _together(verifier, network, candidates)
     if fault and not exact:
         raise fault
-    outputs = tuple(
-        dict.fromkeys(
-            piece.module for each in candidates if each.output for piece in each.group.writes if piece.axis == 0
-        )
-    )
-    return Groups(tuple(exact), _listed(candidates), outputs, graph.normalised)
+    return Groups(tuple(exact), _listed(candidates), _outputs(candidates), graph.normalised)
 
 
 def _verified(verifier: Verifier, candidates: Sequence[Candidate]) -> list[Group]:
@@ -158,6 +153,13 @@ def _together(verifier: Verifier, network: nn.Module, candidates: Sequence[Candi
 
 def _dense(network: nn.Module) -> set[str]:
     return {name for name, module in network.named_modules() if isinstance(module, DENSE)}
+
+
+def _outputs(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The layers all of whose rows nothing reads, each once."""
+    read = {name for each in candidates if not each.output for name in each.writers}
+    pieces = (piece for each in candidates if each.output for piece in each.group.writes)
+    return tuple(dict.fromkeys(piece.module for piece in pieces if piece.axis == 0 and piece.module not in read))
 
 
 def _listed(candidates: Sequence[Candidate]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ..plan import UserError
 from ..plan.errors import FAULTS, reason
 from ..spaces import Group, Slice, kind_of
 from .layouts import Entries, layouts_of, runs
-from .steps import coupled
+from .steps import coupled, ends_in
 
 WRITES, READS = "writes", "reads"
 CONV, TRANSPOSED = nn.modules.conv._ConvNd, nn.modules.conv._ConvTransposeNd
@@ -158,10 +158,11 @@ def _candidates(
             items += found
     if used := next((item.module for item in items if item.module in shared), None):
         reasons.append(shared[used])
-    for channels in runs([item.entries for item in items], n):
-        made = candidate(root, channels, items, adds, reasons, n)
-        made.doubt |= doubt
-        yield made
+    made = [candidate(root, channels, items, adds, reasons, n) for channels in runs([i.entries for i in items], n)]
+    lost = any(not each.group.reads for each in made) and ends_in(graph, module, DENSE)
+    for each in made:
+        each.doubt |= doubt or (lost and not each.group.reads)
+    yield from made
 
 
 def candidate(root: str, channels: range, items: list[Item], adds: bool, reasons: list[str], n: int) -> Candidate:

@@ -37,7 +37,8 @@ class Folding:
 class Verifier:
     """Tries groups on `model`, in evaluation mode on the CPU, called with `example`; `normalised` as in Space.
 
-    `model` changes: in float64, which tells a wrong channel from rounding, and with random numbers for its own.
+    `model` changes: in float64, which tells a wrong channel from rounding, and with random numbers for its own. Raises
+    UserError where its outputs are not finite.
     """
 
     def __init__(
@@ -49,19 +50,34 @@ class Verifier:
         self.example: tuple[Any, ...] = tree_map(self._noise, example)
         self.model = model.requires_grad_(False).to(self.dtype)
         randomise(self.model, self.generator)
+        self._settle()
 
     def _noise(self, value: Any) -> Any:
         if not is_floating(value):
             return value
         return torch.randn(value.shape, generator=self.generator, dtype=torch.float32).to(self.dtype)
 
+    def _settle(self) -> None:
+        """Go on in float32 where the network's code insists on it; UserError where its outputs are not finite.
+
+        What the network keeps of this pass has no history, unlike that of a traced one, and can be copied.
+        """
+        try:
+            outputs = outputs_of(self.model, self.example)
+        except FAULTS:
+            self.model, self.dtype = self.model.float(), torch.float32
+            self.example = tree_map(lambda each: each.to(self.dtype) if is_floating(each) else each, self.example)
+            outputs = outputs_of(self.model, self.example)
+        if not all(bool(value.isfinite().all()) for value in outputs):
+            raise UserError(
+                f"model = {kind_of(self.model)}: its outputs are not finite for the example; give one that it is made "
+                "for"
+            )
+
     def verified(self, groups: Sequence[Group]) -> tuple[list[Group], dict[str, str]]:
         """Those of `groups` that are exact, together as well as alone, and {name of another one: why it is not}."""
         exact, reasons = list[Group](), dict[str, str]()
-        fault = self.fault(groups) if groups else None
-        if fault is not None and self._changes_to_single():
-            fault = self.fault(groups)
-        self._visit(list(groups), fault, exact, reasons)
+        self._visit(list(groups), self.fault(groups) if groups else None, exact, reasons)
         if reasons:
             self._check_repeats()
         if reasons and len(exact) > 1 and self.fault(exact) is not None:
@@ -106,22 +122,6 @@ class Verifier:
         if not (gap := largest_gap(masked, sliced)) <= TOLERANCE[self.dtype]:
             return f"masked and sliced are {gap:.1g} of the output apart"
         return None
-
-    def _changes_to_single(self) -> bool:
-        """Whether float32 is what the network's code insists on, with which it goes on; UserError where its outputs are
-        not finite."""
-        try:
-            outputs = outputs_of(self.model, self.example)
-        except FAULTS:
-            self.model, self.dtype = self.model.float(), torch.float32
-            self.example = tree_map(lambda each: each.to(self.dtype) if is_floating(each) else each, self.example)
-            outputs = outputs_of(self.model, self.example)
-        if not all(bool(value.isfinite().all()) for value in outputs):
-            raise UserError(
-                f"model = {kind_of(self.model)}: its outputs are not finite for the example; give one that it is made "
-                "for"
-            )
-        return self.dtype == torch.float32
 
     def _check_repeats(self) -> None:
         """UserError where two calls give different outputs: then nothing is ever exact, and no group is to blame."""

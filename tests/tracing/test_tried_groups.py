@@ -23,6 +23,14 @@ CUT = {
 }
 
 
+class Keeping(nn.Module):
+    """A gate that keeps what it was given."""
+
+    def forward(self, x):
+        self.seen = x
+        return torch.mul(*x.chunk(2, 1))
+
+
 def found(network):
     torch.manual_seed(0)
     return groups_of(network, X)
@@ -76,8 +84,10 @@ def test_one_channel_less_in_one_half_is_no_group():
 
 
 def test_a_layer_whose_channels_are_in_no_order_is_listed():
-    # The channels i and 11 - i meet.
-    groups = found(networks.Gate(lambda x: (x * x.flip(1))[:, :8]))
+    # The channels i and 15 - i meet.
+    network = networks.Gate(lambda x: x * x.flip(1))
+    network.down = nn.Conv2d(16, 12, 1)
+    groups = found(network)
     assert [group.name for group in groups.groups] == ["down"]
     assert set(groups.left) == {"up", "head"}
 
@@ -88,6 +98,27 @@ def test_code_of_which_the_graph_goes_in_circles_is_listed():
     assert [group.name for group in groups.groups] == ["down"]
     assert groups.outputs == ("head",)
     assert "circles" in groups.left["up"]
+
+
+@pytest.mark.parametrize(
+    "code", [lambda x: x.repeat_interleave(2, 1), lambda x: x[:, :, None].expand(-1, -1, 2, -1, -1)]
+)
+def test_channels_that_stand_several_times_side_by_side_are_no_outputs(code):
+    network = networks.Gate(lambda x: code(x).flatten(1, -3))
+    network.down = nn.Conv2d(32, 12, 1)
+    groups = found(network)
+    assert {group.name: group.size for group in groups.groups} == {"up": 16, "down": 12}
+    assert groups.outputs == ("head",)
+
+
+def test_a_layer_that_is_read_in_part_is_no_output():
+    assert found(networks.Gate(lambda x: x[:, :8])).outputs == ("head",)
+
+
+def test_a_network_that_keeps_what_it_computed_can_be_tried(monkeypatch):
+    monkeypatch.setattr(torch_pruning.DependencyGraph, "get_pruning_group", no_graph)
+    groups = found(networks.Gate(Keeping())).groups
+    assert {group.name: group.size for group in groups} == {"up": 8, "down": 12}
 
 
 def test_nothing_of_the_network_or_the_random_state_changes():
