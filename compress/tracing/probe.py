@@ -149,7 +149,7 @@ class Probe:
                 changed.append((module, vars(module).get("forward")))
                 module.forward = self._fixing(name, module) if dense else _as_it_is
         handles = [
-            module.register_forward_pre_hook(partial(self._watch, name))
+            module.register_forward_pre_hook(partial(self._watch, name), with_kwargs=True)
             for name, module in self.modules.items()
             if isinstance(module, ELEMENTWISE | nn.LayerNorm) or depthwise(module)
         ]
@@ -166,19 +166,19 @@ class Probe:
     def _fixing(self, name: str, module: nn.Module) -> Any:
         compute = module.forward
 
-        def forward(x: Tensor, *more: Any, **named: Any) -> Tensor:
-            call = self._see(name, x)
+        def forward(*given: Any, **named: Any) -> Tensor:
+            call = self._see(name, _input(given, named))
             if call == len(self._fixed.setdefault(name, [])):
                 with torch.no_grad():
-                    like = compute(x, *more, **named)
+                    like = compute(*given, **named)
                 self._fixed[name].append(torch.randn(like.shape, generator=self.generator).requires_grad_())
             fixed = self._fixed[name][call]
             return fixed + self._added[name] if name in self._added else fixed.clone()
 
         return forward
 
-    def _watch(self, name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-        self._see(name, given[0])
+    def _watch(self, name: str, _: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self._see(name, _input(given, named))
 
     def _see(self, name: str, x: Tensor) -> int:
         """Note the input of a layer, or where it differs from the first one; which of its calls this is."""
@@ -228,7 +228,13 @@ def _leaves(tensors: list[Tensor]) -> Iterator[Tensor]:
         nodes += more
 
 
-def _as_it_is(x: Tensor) -> Tensor:
+def _as_it_is(*given: Any, **named: Any) -> Tensor:
+    return _input(given, named)
+
+
+def _input(given: Sequence[Any], named: Mapping[str, Any]) -> Tensor:
+    """What a layer of PyTorch's works on, of the arguments that it is called with."""
+    x: Tensor = given[0] if given else named["input"]
     return x
 
 

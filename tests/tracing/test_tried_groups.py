@@ -31,6 +31,19 @@ class Keeping(nn.Module):
         return torch.mul(*x.chunk(2, 1))
 
 
+class Naming(nn.Module):
+    """Norms of few groups that are called with a named argument, and a gate."""
+
+    def __init__(self):
+        super().__init__()
+        self.norms = nn.ModuleList([nn.BatchNorm2d(16), nn.GroupNorm(4, 16)])
+
+    def forward(self, x):
+        for norm in self.norms:
+            x = norm(input=x)
+        return torch.mul(*x.chunk(2, 1))
+
+
 def found(network):
     torch.manual_seed(0)
     return groups_of(network, X)
@@ -119,6 +132,11 @@ def test_a_network_that_keeps_what_it_computed_can_be_tried(monkeypatch):
     monkeypatch.setattr(torch_pruning.DependencyGraph, "get_pruning_group", no_graph)
     groups = found(networks.Gate(Keeping())).groups
     assert {group.name: group.size for group in groups} == {"up": 8, "down": 12}
+
+
+def test_layers_may_be_called_with_named_arguments():
+    groups = found(networks.Gate(Naming())).groups
+    assert {group.name: group.size for group in groups} == {"up": 2, "down": 12}
 
 
 def test_nothing_of_the_network_or_the_random_state_changes():
