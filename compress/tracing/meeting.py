@@ -6,7 +6,7 @@ entries that one of them reaches. Such a set is one channel of a group.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +24,13 @@ class Meetings:
     """Sets of channels and entries that belong together.
 
     Attributes:
-        channels: {source: [its channels], which set each is in}.
-        entries: {layer: [entries of its input], likewise}.
+        channels: {source: {set: those of its channels that are in it}}.
+        entries: {layer: {set: those entries of its input}}.
         mixed: {set: why it is not a channel of a group}.
     """
 
-    channels: Mapping[Source, np.ndarray]
-    entries: Mapping[str, np.ndarray]
+    channels: Mapping[Source, Entries]
+    entries: Mapping[str, Entries]
     mixed: Mapping[int, str]
 
 
@@ -44,10 +44,18 @@ def meetings(probe: Probe, wanted: Collection[str]) -> Meetings:
     a, b = (np.concatenate(each) if each else np.zeros(0, int) for each in (found.left, found.right))
     graph = coo_array((np.ones(len(a)), (a, b)), shape=(found.n, found.n))
     _, sets = connected_components(graph, directed=False)
-    channels = {each: sets[start : start + each.n] for each, start in found.sources.items()}
-    entries = {name: sets[start : start + probe.entries[name]] for name, start in found.layers.items()}
-    mixed = {int(each): why for source, why in found.mixed.items() for each in channels[source]}
+    channels = {each: _members(sets[start : start + each.n]) for each, start in found.sources.items()}
+    entries = {name: _members(sets[start : start + probe.entries[name]]) for name, start in found.layers.items()}
+    mixed = {each: why for source, why in found.mixed.items() for each in channels[source]}
     return Meetings(channels, entries, mixed)
+
+
+def _members(sets: np.ndarray) -> dict[int, list[int]]:
+    """{set: where it stands in `sets`}."""
+    found: dict[int, list[int]] = {}
+    for i, each in enumerate(sets.tolist()):
+        found.setdefault(each, []).append(i)
+    return found
 
 
 class _Pairs:
@@ -161,9 +169,9 @@ def met(probe: Probe, wanted: Collection[str], shared: Mapping[str, str]) -> lis
     return candidates
 
 
-def _of(probe: Probe, found: Meetings, root: Source, sets: np.ndarray, shared: Mapping[str, str]) -> list[Candidate]:
+def _of(probe: Probe, found: Meetings, root: Source, sets: Iterable[int], shared: Mapping[str, str]) -> list[Candidate]:
     """What the sets of the channels of `root` are made of, in runs."""
-    order = {int(each): i for i, each in enumerate(dict.fromkeys(sets.tolist()))}
+    order = {each: i for i, each in enumerate(sets)}
     items, reasons = list[Item](), list[str]()
     writers = 0
 
@@ -196,13 +204,9 @@ def _of(probe: Probe, found: Meetings, root: Source, sets: np.ndarray, shared: M
     return made
 
 
-def _entries(sets: np.ndarray, order: Mapping[int, int]) -> Entries:
-    """{channel: entries} of those of `sets` that `order` numbers."""
-    found: dict[int, list[int]] = {}
-    for entry, each in enumerate(sets.tolist()):
-        if each in order:
-            found.setdefault(order[each], []).append(entry)
-    return dict(sorted(found.items()))
+def _entries(own: Entries, order: Mapping[int, int]) -> Entries:
+    """{channel: entries} of those sets of `own` that `order` numbers."""
+    return dict(sorted((order[each], own[each]) for each in own.keys() & order.keys()))
 
 
 def tied(groups: list[Group]) -> list[Group]:

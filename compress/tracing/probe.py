@@ -2,8 +2,8 @@
 
 The outputs of all convolutions and linear layers are fixed numbers. Where one channel's numbers change, so do those
 entries of the next layers' inputs that it reaches, through slices, shuffles and gates alike. Channels are told apart by
-the bits of their numbers, in twice as many passes as there are bits, each with a rise and a fall, of which one at least
-comes through an activation.
+the bits of their indices: for each bit those that have it change, then those that lack it, each time up and down, of
+which one at least comes through an activation.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Probe:
 
     def _parameters(self) -> Iterator[Source]:
         for name, module in self.modules.items():
-            if isinstance(module, DENSE | ELEMENTWISE | nn.LayerNorm) or name not in self.modules:
+            if isinstance(module, DENSE | ELEMENTWISE | nn.LayerNorm):
                 continue
             for key, value in module.named_parameters(recurse=False):
                 axes = [i for i, length in enumerate(value.shape) if length > 1]
