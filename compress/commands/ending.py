@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from .streams import open_streams
 
 GRACE_SECONDS = 30
+AGAIN_SECONDS = 0.01
 SIGNALS = ("SIGTERM", "SIGHUP")
 """What ends a tool as Ctrl-C does: what it has begun is tidied up."""
 
@@ -90,8 +91,21 @@ def _behind(error: BaseException | None, kind: type[BaseException]) -> Any:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGNALS raise Stopped in the block; forked workers, and signals that are ignored, keep their ways."""
-    owner, former = os.getpid(), {}
+    """Let SIGNALS raise Stopped in the block; forked workers, and signals that are ignored, keep their ways.
+
+    What they raise is lost where the interpreter tidies up, in destructors and callbacks of weak references: there
+    they are sent again.
+    """
+    owner, former, unraisable = os.getpid(), {}, sys.unraisablehook
+
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt) or os.getpid() != owner:
+            unraisable(lost)
+            return
+        number = lost.exc_value.number if isinstance(lost.exc_value, Stopped) else signal.SIGINT
+        later = threading.Timer(AGAIN_SECONDS, os.kill, (owner, number))
+        later.daemon = True
+        later.start()
 
     def stop(number: int, frame: object) -> None:
         if os.getpid() == owner:
@@ -103,9 +117,11 @@ def _stoppable() -> Iterator[None]:
         for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
             if signal.getsignal(number) == signal.SIG_DFL:
                 former[number] = signal.signal(number, stop)
+        sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = unraisable
         for number, handler in former.items():
             signal.signal(number, handler)
 

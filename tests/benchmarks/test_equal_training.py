@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
@@ -15,6 +16,8 @@ from _protocol import Protocol  # noqa: E402
 from _rival import Rival  # noqa: E402
 from rivals import apart, verdicts  # noqa: E402
 
+from compress.engine.searching import Found  # noqa: E402
+
 
 def rival(tmp_path, **changes):
     values = json.loads((ROOT / "benchmarks/rivals_preresnet20.json").read_text())
@@ -23,9 +26,12 @@ def rival(tmp_path, **changes):
 
 @pytest.fixture
 def stubbed(tmp_path, monkeypatch):
-    """A comparison whose networks are words."""
-    monkeypatch.setattr(Rival, "baseline", ("baseline", "space"))
-    monkeypatch.setattr(Rival, "trained_on", lambda self: "trained on")
+    """A comparison whose networks have one weight: 0 of the baseline, 1 where it is trained on."""
+    baseline, further = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    for network, value in ((baseline, 0.0), (further, 1.0)):
+        torch.nn.init.constant_(network.weight, value)
+    monkeypatch.setattr(Rival, "baseline", (baseline, "space"))
+    monkeypatch.setattr(Rival, "trained_on", lambda self: further)
     return lambda order: rival(tmp_path, scorers=order)
 
 
@@ -48,7 +54,7 @@ def test_methods_that_only_score_train_as_long_as_a_search_before_it_or_after_it
         scores = name in ("taylor", "magnitude", "random")
         assert ours.only_scores(name) == scores
         before = scores and order == "train, score"
-        assert ours.start(name) == ("trained on" if before else "baseline")
+        assert ours.start(name).weight.item() == (1.0 if before else 0.0)
         assert ours.later(name) == (epochs if scores and not before else 0)
 
 
@@ -61,11 +67,18 @@ def test_torch_prunings_magnitude_only_scores_and_its_group_norm_trains(tmp_path
 
 def test_a_search_that_aims_at_a_cost_aims_at_the_budget(stubbed, monkeypatch):
     ours, aimed = stubbed("train, score"), []
-    monkeypatch.setattr(Rival, "search", lambda self, name, settings: aimed.append(settings["method"]["target"]))
+
+    def search(self, name, settings):
+        aimed.append(settings["method"]["target"])
+        return Found({"stem": torch.ones(2)}, self.baseline[0], {})
+
+    monkeypatch.setattr(Rival, "search", search)
     trial = ours.protocol["methods"]["tas"]["trials"][0]
     for budget in (0.4, 0.25, 0.4):
         ours.maker("tas", trial, budget)
     assert aimed == [0.4, 0.25], "one search a budget"
+    stubbed("train, score").maker("tas", trial, 0.25)
+    assert len(aimed) == 2, "kept for a job that goes on"
 
 
 VALUES = {

@@ -92,6 +92,23 @@ def test_signals(capfd: pytest.CaptureFixture[str], tmp_path: Path, number: str,
     assert signal.getsignal(getattr(signal, number)) == former
 
 
+@pytest.mark.usefixtures("_heard")
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_that_comes_in_a_destructor_is_not_lost(
+    capfd: pytest.CaptureFixture[str], number: str, code: int
+) -> None:
+    class Tidied:
+        def __del__(self) -> None:
+            signal.raise_signal(getattr(signal, number))
+
+    def main(args: Namespace) -> None:
+        Tidied()
+        signal.pause()
+
+    assert ending(main) == code
+    assert capfd.readouterr().err.startswith("stopped")
+
+
 def test_an_ignored_signal_stays_ignored(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """nohup asks for it."""
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -280,7 +280,10 @@ def test_what_is_not_exported_is_refused_in_one_line(file, tmp_path, capsys):
         ((*run, "tensorrt-rtx", "--batch", "1:2:4"), "--batch 1:2:4: a detector's file takes one number of images; gi"),
         ((*onnx_file, 96, 128), f"{file}: an ONNX file keeps its size and batch; --input-size is"),
         ((*run, "ort-int8"), f"--to ort-int8: {file.parent} holds a detector, which stays float; use --to onnx"),
-        ((*run, "ort-int8", "--input-size", 96, 128), "--to ort-int8: input_size has a meaning for the other targets"),
+        (
+            (*run, "ort-int8", "--input-size", 96, 128),
+            "--to ort-int8: --input-size has a meaning for the other targets",
+        ),
     ):
         assert run_tool("export", *arguments, "-o", tmp_path / "x.onnx") == 2
         assert capsys.readouterr().err.startswith(f"error: {says}")

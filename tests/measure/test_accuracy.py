@@ -127,7 +127,7 @@ def test_a_loss_that_is_no_number_is_refused(logit, loss):
          "20, 20]; set the recipe's data section to the network's"),
         (["FOLDER", "--batch", "0"], "--batch: 0 is out of range; give a number from 1 to 65536; --help "
          "lists the arguments"),
-        (["FOLDER/model.onnx", "--threads", "0"], "threads = 0: must be a whole number of at least 1 and "
+        (["FOLDER/model.onnx", "--threads", "0"], "--threads 0: must be a whole number of at least 1 and "
          "at most 256; more than the processor has cores does not help"),
         (["OUT/bare.onnx", "--recipe", str(RECIPE)], "OUT/bare.onnx: its metadata do not tell classes and "
          "preprocessing; export the network with `nncompress export`"),

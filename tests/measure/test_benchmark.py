@@ -112,7 +112,7 @@ def test_the_command_prints_and_writes(pair, tmp_path, capsys, monkeypatch):
         ),
         (
             ["M", "--threads", "0"],
-            "threads = 0: must be a whole number of at least 1 and at most 256; more than the "
+            "--threads 0: must be a whole number of at least 1 and at most 256; more than the "
             "processor has cores does not help",
         ),
         (
