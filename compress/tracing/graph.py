@@ -97,14 +97,9 @@ def trace(model: nn.Module, example: tuple[Any, ...], shared: Mapping[str, str])
     for name, module in model.named_modules():
         if not isinstance(module, DENSE) or module not in graph.module2node or depthwise(module):
             continue
-        done = covered.setdefault(name, set())
-        n = n_outputs(module)
-        if len(done) < n:
+        if len(covered.get(name, ())) < n_outputs(module):
             for each in _candidates(graph, name, module, names, shared):
-                if done.isdisjoint(rows_of(each.group, name)):
-                    candidates.append(each)
-                    for piece in each.group.writes:
-                        covered.setdefault(piece.module, set()).update(_positions(piece, each.group.size))
+                add_new(each, candidates, covered)
     if not candidates:
         raise UserError(
             f"model = {kind_of(model)}: no convolution or linear layer is on the way from its inputs to its "
@@ -262,6 +257,14 @@ def n_outputs(module: nn.Module) -> int:
     """How many channels or features a layer writes."""
     n: int = getattr(module, "out_channels" if isinstance(module, CONV) else "out_features")
     return n
+
+
+def add_new(each: Candidate, candidates: list[Candidate], covered: dict[str, set[int]]) -> None:
+    """Append a candidate to `candidates` unless some of what its root writes is theirs, {layer: rows} in `covered`."""
+    if covered.setdefault(each.root, set()).isdisjoint(rows_of(each.group, each.root)):
+        candidates.append(each)
+        for piece in each.group.writes:
+            covered.setdefault(piece.module, set()).update(_positions(piece, each.group.size))
 
 
 def depthwise(module: nn.Module) -> bool:

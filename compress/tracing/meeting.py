@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..spaces import Group, Slice
-from .graph import WRITES, Candidate, Item, candidate, ends, rows_of
+from .graph import WRITES, Candidate, Item, add_new, candidate, ends
 from .layouts import Entries, runs
 from .probe import NONE, PARTS, SEVERAL, Probe, Source
 
@@ -159,13 +159,8 @@ def met(probe: Probe, wanted: Collection[str], shared: Mapping[str, str]) -> lis
     for source, sets in found.channels.items():
         if source.parameter is not None or source.module not in wanted:
             continue
-        done = covered.setdefault(source.module, set())
         for each in _of(probe, found, source, sets, shared):
-            rows = rows_of(each.group, source.module)
-            if done.isdisjoint(rows):
-                candidates.append(each)
-                for piece in each.group.writes:
-                    covered.setdefault(piece.module, set()).update(rows_of(each.group, piece.module))
+            add_new(each, candidates, covered)
     return candidates
 
 
@@ -218,7 +213,7 @@ def tied(groups: list[Group]) -> list[Group]:
     while left:
         several, grew = [left.pop(0)], True
         while grew:
-            modules = {piece.module for group in several for piece in group.slices if group.size == several[0].size}
+            modules = {piece.module for group in several for piece in group.slices}
             more = [g for g in left if g.size == several[0].size and any(p.module in modules for p in g.slices)]
             several, left, grew = [*several, *more], [g for g in left if g not in more], bool(more)
         if len(several) > 1:

@@ -64,7 +64,8 @@ class Probe:
         self._inputs: dict[str, list[Tensor]] = {}
         self._added: Mapping[str, Tensor] = {}
         self._touched: Touched | None = None
-        with torch.enable_grad(), self._in_place():
+        self._replace()
+        with torch.enable_grad():
             self._pass()
         self.sources = [*self._layers(), *self._parameters()]
         self.readers = self._readers()
@@ -73,7 +74,7 @@ class Probe:
         """The entries that change where the channels `which` [n] of sources do."""
         found = {name: torch.zeros(n, dtype=torch.bool) for name, n in self.entries.items()}
         for sign in (STEP, -STEP):
-            with torch.no_grad(), self._in_place(), self._changed({each: on * sign for each, on in which.items()}):
+            with torch.no_grad(), self._changed({each: on * sign for each, on in which.items()}):
                 self._touched = found
                 self._pass()
                 self._touched = None
@@ -139,29 +140,15 @@ class Probe:
         self._calls = dict.fromkeys(self.modules, 0)
         self.model(*self.example)
 
-    @contextmanager
-    def _in_place(self) -> Iterator[None]:
-        """With fixed numbers for what layers compute, and norms of several channels that leave them as they are."""
-        changed = []
+    def _replace(self) -> None:
+        """Let the copy's layers give fixed numbers, and norms of several channels leave them as they are."""
         for name, module in self.modules.items():
-            dense = isinstance(module, DENSE) and not depthwise(module)
-            if dense or (isinstance(module, nn.GroupNorm) and module.num_groups > 1):
-                changed.append((module, vars(module).get("forward")))
-                module.forward = self._fixing(name, module) if dense else _as_it_is
-        handles = [
-            module.register_forward_pre_hook(partial(self._watch, name), with_kwargs=True)
-            for name, module in self.modules.items()
-            if isinstance(module, ELEMENTWISE | nn.LayerNorm) or depthwise(module)
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            for module, own in changed:
-                del module.forward
-                if own is not None:
-                    module.forward = own
+            if isinstance(module, ELEMENTWISE | nn.LayerNorm) or depthwise(module):
+                module.register_forward_pre_hook(partial(self._watch, name), with_kwargs=True)
+            elif isinstance(module, DENSE):
+                module.forward = self._fixing(name, module)
+            if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
+                module.forward = _as_it_is  # type: ignore[method-assign]
 
     def _fixing(self, name: str, module: nn.Module) -> Any:
         compute = module.forward

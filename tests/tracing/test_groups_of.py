@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from coupled_networks import Concatenation, Fixed, Grouped, Overlap, Residual, Shared
+from coupled_networks import Concatenation, Fixed, Grouped, Halves, Overlap, Residual, Shared
 from torch import nn
 
 from compress.plan import UserError, WidthPlan
@@ -143,14 +143,16 @@ def test_a_network_that_is_fresh_hides_no_fault_behind_its_zeros():
     assert by_name(found(Residual())).keys() == {"stem", "up"}
 
 
-def test_nothing_of_the_network_or_the_random_state_changes():
-    network = Residual().train()
+@pytest.mark.parametrize("kind", [Residual, Halves])
+def test_nothing_of_the_network_or_the_random_state_changes(kind):
+    network = kind().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     torch.manual_seed(3)
     state = torch.get_rng_state()
     groups_of(network, X)
     assert torch.equal(state, torch.get_rng_state())
     assert network.training
+    assert all("forward" not in vars(module) for module in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 

@@ -139,18 +139,6 @@ def test_layers_may_be_called_with_named_arguments():
     assert {group.name: group.size for group in groups} == {"up": 2, "down": 12}
 
 
-def test_nothing_of_the_network_or_the_random_state_changes():
-    network = networks.Halves().train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    torch.manual_seed(3)
-    state = torch.get_rng_state()
-    groups_of(network, X)
-    assert torch.equal(state, torch.get_rng_state())
-    assert network.training
-    assert all("forward" not in vars(module) for module in network.modules())
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
 def test_a_probe_tells_channels_apart_and_says_where_several_meet():
     probe = Probe(networks.Gate().eval(), (X,), torch.Generator().manual_seed(0))
     (up,) = (each for each in probe.sources if each.module == "up")
