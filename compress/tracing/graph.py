@@ -27,6 +27,7 @@ CONV, TRANSPOSED = nn.modules.conv._ConvNd, nn.modules.conv._ConvTransposeNd
 DENSE = CONV | nn.Linear
 ELEMENTWISE = nn.modules.batchnorm._NormBase | nn.PReLU | nn.GroupNorm
 UNKNOWN = "its index map is not known"
+LOST = "it is not known which layers read it"
 OUTPUT = "no convolution or linear layer reads it, as where it is an output"
 
 
@@ -156,7 +157,9 @@ def _candidates(
     made = [candidate(root, channels, items, adds, reasons, n) for channels in runs([i.entries for i in items], n)]
     lost = any(not each.group.reads for each in made) and ends_in(graph, module, DENSE)
     for each in made:
-        each.doubt |= doubt or (lost and not each.group.reads)
+        if lost and not each.group.reads:
+            each.doubt, each.reason = True, LOST if each.reason == OUTPUT else each.reason
+        each.doubt |= doubt
     yield from made
 
 

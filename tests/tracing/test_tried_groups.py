@@ -44,6 +44,14 @@ class Naming(nn.Module):
         return torch.mul(*x.chunk(2, 1))
 
 
+class Positive(nn.Module):
+    """A gate that takes numbers near zero alone."""
+
+    def forward(self, x):
+        torch.linalg.cholesky(torch.diag_embed(1 + 0.1 * x.flatten(1)))
+        return torch.mul(*x.chunk(2, 1))
+
+
 def found(network):
     torch.manual_seed(0)
     return groups_of(network, X)
@@ -72,6 +80,13 @@ def test_without_a_graph_the_groups_are_the_same(kind, monkeypatch):
     assert {g.name: set(g.slices) for g in without.groups} == {g.name: set(g.slices) for g in with_graph.groups}
     assert without.outputs == with_graph.outputs
     assert without.left.keys() == with_graph.left.keys()
+
+
+def test_what_does_not_run_with_other_numbers_is_left_alone(monkeypatch):
+    assert found(networks.Gate(Positive())).left["up"] == "it is not known which layers read it"
+    monkeypatch.setattr(torch_pruning.DependencyGraph, "build_dependency", no_graph)
+    with pytest.raises(UserError, match=r"cannot be traced .*no graph"):
+        found(networks.Gate(Positive()))
 
 
 def test_what_cannot_be_traced_nor_tried_is_refused_as_the_graph_failed(monkeypatch):
