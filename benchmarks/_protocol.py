@@ -117,13 +117,21 @@ class Protocol:
         self.check_trials(folder)
 
     def chosen(self, folder: Path, name: str, budget: str) -> tuple[int, dict[str, Any]]:
-        """Number and settings of the trial with the best accuracy on the images set aside; the first of equal ones."""
-        from compress.plan import read_json
+        """Number and settings of the trial with the best accuracy on the images set aside; the first of equal ones.
+
+        Where `tuning` says what share of channels is to be `pruned`, from and to, of the trials that do. UserError
+        where none does.
+        """
+        from compress.plan import UserError, read_json
 
         trials = self.values["methods"][name]["trials"]
-        files = [self.trial_file(folder, name, number, budget) for number in range(len(trials))]
-        found = [read_json(file)["top1"] for file in files]
-        best = found.index(max(found))
+        found = [read_json(self.trial_file(folder, name, number, budget)) for number in range(len(trials))]
+        low, high = self.values["tuning"].get("pruned", (0, 1))
+        inside = [number for number, row in enumerate(found) if low <= row.get("pruned", low) <= high]
+        if not inside:
+            shares = ", ".join(str(row["pruned"]) for row in found)
+            raise UserError(f"{name}: no trial prunes a share of {low} to {high}, but {shares}; give it others")
+        best = max(inside, key=lambda number: found[number]["top1"])
         return best, trials[best]
 
     def check_cells(self, cells: Sequence[tuple[Path, dict[str, Any]]]) -> None:

@@ -136,27 +136,49 @@ class Rival:
     def small(self, name: str, trial: dict[str, Any], budget: str) -> tuple[Any, dict[str, float]]:
         """What the method leaves under `budget`, before fine-tuning, and what was measured of it to find it."""
         kind, _, value = budget.partition("-")
+        if kind == "free":
+            return self.free(name, trial, float(value))
         make = self.maker(name, trial, float(value))
         return (make(float(value)), {}) if kind == "macs" else self.at_latency(name, trial, make, float(value))
 
+    def free(self, name: str, trial: dict[str, Any], share: float) -> tuple[Any, dict[str, float]]:
+        """The network without the channels whose scores a search has brought to zero, and the share that is gone; of
+        methods that search for nothing, without `share` of all."""
+        from compress.pruning import Budget
+
+        settings, found = self.searched_for(name, trial, share)
+        budget = Budget("pruning_ratio", share) if self.only_scores(name) else Budget("free")
+        small, plan = self.sliced(found, self.selection(settings), budget)
+        return small, {"pruned": round(plan.record["pruned_ratio"], 4)}
+
     def maker(self, name: str, trial: dict[str, Any], target: float) -> Callable[[float], Any]:
         """Share of the MACs that may stay -> the network that the method leaves; `target` is the budget's share."""
-        from compress.pruning.rounding import SelectSection
+        from compress.pruning import Budget
 
-        settings = {**self.protocol["methods"][name], **trial}
-        if settings.get("method", {}).get("target") == "budget":
-            settings["method"] = {**settings["method"], "target": target}
-        if settings["by"] == "torch-pruning":
+        if self.protocol["methods"][name]["by"] == "torch-pruning":
+            settings = {**self.protocol["methods"][name], **trial}
             network = self.network_of(name, trial, lambda: self.prepared(name, settings))
             cut = cutter(network, settings, **self.limits, round_to=self.protocol["select"]["round_to"])
             return lambda share: at_macs(cut, share, self.size)
-        found = self.found(name, {**trial, **settings}, lambda: self.search(name, settings))
-        select = SelectSection(**{**self.protocol["select"], **settings.get("select", {})})
-        harms = None
+        settings, found = self.searched_for(name, trial, target)
+        select, harms = self.selection(settings), None
         if select.gain == "measured":
             key = key_of("harms", name, settings)
             harms = self.searched.once(key, lambda: self.harms(name, settings, found, select.images))
-        return lambda share: self.sliced(found, select, harms, share)
+        return lambda share: self.sliced(found, select, Budget("macs_ratio", share), harms)[0]
+
+    def searched_for(self, name: str, trial: dict[str, Any], target: float) -> tuple[dict[str, Any], Any]:
+        """A method's settings with those of `trial`, and what its search finds, for the budget's share `target`."""
+        settings = {**self.protocol["methods"][name], **trial}
+        if settings.get("method", {}).get("target") == "budget":
+            settings["method"] = {**settings["method"], "target": target}
+        return settings, self.found(name, {**trial, **settings}, lambda: self.search(name, settings))
+
+    def selection(self, settings: dict[str, Any]) -> Any:
+        """How channels are chosen."""
+        from compress.pruning.rounding import SelectSection
+
+        return SelectSection(**{**self.protocol["select"], **settings.get("select", {})})
 
     def found(self, name: str, trial: dict[str, Any], compute: Callable[[], Any]) -> Any:
         """What a search finds, once for all trials and budgets that differ in the selection alone."""
@@ -262,13 +284,13 @@ class Rival:
                 values["batch_size"] *= 2  # one of each half is a step of the others
         return build_settings(SearchConfig, values, "search")
 
-    def sliced(self, found: Any, select: Any, harms: Any, share: float) -> Any:
-        """What is left when `share` of the MACs may stay."""
-        from compress.pruning import Budget, plan_for, slice_model
+    def sliced(self, found: Any, select: Any, budget: Any, harms: Any = None) -> tuple[Any, Any]:
+        """What is left under `budget`, and its plan."""
+        from compress.pruning import plan_for, slice_model
 
-        space, budget = self.baseline[1], Budget("macs_ratio", share)
+        space = self.baseline[1]
         plan = plan_for(space, found.scores, budget, select, input_size=self.size, harms=harms)
-        return slice_model(found.network.eval(), space, plan)[0]
+        return slice_model(found.network.eval(), space, plan)[0], plan
 
     def at_latency(
         self, name: str, trial: dict[str, Any], make: Callable[[float], Any], target: float

@@ -187,7 +187,7 @@ def read(file: Path) -> dict[str, Any]:
 
 def row(budget: str, name: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
     """One method under one budget."""
-    columns = ("macs_ratio", "params_ratio", "latency_ratio", "sliced", "top1", "seconds")
+    columns = ("pruned", "macs_ratio", "params_ratio", "latency_ratio", "sliced", "top1", "seconds")
     shown = {key: interval([c[key] for c in cells]).shown(3) if key in cells[0] else "" for key in columns}
     return {"budget": budget, "method": name, "seeds": len(cells), **shown}
 

@@ -80,6 +80,20 @@ def test_a_committed_protocol_with_all_its_trials_may_read_test_images(compariso
     assert comparison.protocol.chosen(comparison.folder, "other", "macs-0.5")[0] == 0, "of equal ones the first"
 
 
+def test_a_free_ratio_is_chosen_among_those_of_a_share(comparison):
+    protocol = comparison.write({**VALUES, "tuning": {**VALUES["tuning"], "pruned": [0.6, 0.8]}})
+    for number, pruned in enumerate((0.7, 0.9)):
+        for name, row in (("ours", {"top1": TOP1["ours", number], "pruned": pruned}), ("other", {"top1": 50 + number})):
+            kept(protocol.trial_file(comparison.folder, name, number, "macs-0.5"), lambda r=row: r)
+    assert protocol.chosen(comparison.folder, "ours", "macs-0.5") == (0, {"x": 1})
+    assert protocol.chosen(comparison.folder, "other", "macs-0.5") == (1, {"x": 3})
+    none = comparison.write({**VALUES, "tuning": {**VALUES["tuning"], "pruned": [0.1, 0.2]}})
+    with pytest.raises(
+        UserError, match=r"^ours: no trial prunes a share of 0\.1 to 0\.2, but 0\.7, 0\.9; give it others"
+    ):
+        none.chosen(comparison.folder, "ours", "macs-0.5")
+
+
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_protocol_says_everything(comparison, key):
     with pytest.raises(UserError, match=rf"^protocol\.json: has no '{key}'; a protocol has"):
