@@ -12,10 +12,11 @@ from ..measure import interleaved, summarise, summarise_ratio, torch_threads
 from ..plan import Count, UserError
 from ..plan.errors import FAULTS, reason
 from ..plan.settings import convert
-from ..spaces import check_given, copied, kind_of, shapes_through
+from ..spaces import check_given, copied, kind_of, own_surroundings, shapes_through
 from .arguments import image_of
 
 
+@own_surroundings()
 def compare(model: nn.Module, small: nn.Module, example_input: Tensor, *, repeats: int = 30) -> dict[str, Any]:
     """Print and return parameters, MACs and PyTorch's latency of both networks for `example_input` [B, C, H, W].
 

@@ -52,7 +52,8 @@ def copied(network: nn.Module, *, argument: str = "model") -> nn.Module:
     except FAULTS as error:
         raise UserError(
             f"{argument} = {kind_of(network)}: cannot be copied ({reason(error)}); keep locks, open files and tensors "
-            "with a history out of it (torch.nn.utils.parametrizations in place of the older weight_norm)"
+            "with a history out of it (call torch.nn.utils.prune.remove, and use torch.nn.utils.parametrizations in "
+            "place of the older weight_norm)"
         ) from error
 
 

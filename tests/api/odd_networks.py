@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 
 class Plain(nn.Module):
@@ -175,6 +176,18 @@ def with_a_history():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nn.utils.weight_norm(network.b)
+    return network
+
+
+def with_a_mask():
+    network = Plain()
+    prune.l1_unstructured(network.b, "weight", amount=0.3)
+    return network
+
+
+def in_two_precisions():
+    network = Plain()
+    network.norm.running_mean = network.norm.running_mean.double()
     return network
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from odd_networks import Plain
@@ -28,6 +30,9 @@ class Broken(Dataset):
 class Stream(IterableDataset):
     def __iter__(self):
         yield from DATA
+
+    def __len__(self):
+        return len(DATA)
 
 
 def refused(words, tmp_path, train_data=None, **options):
@@ -93,6 +98,7 @@ def test_a_budget_of_ones_own_says_its_own_name():
         ({"classes": ["a"]}, "^classes: 1 names for a network of 4 outputs"),
         ({"loss": "mse"}, "^loss = str: must be a function"),
         ({"work_dir": 5}, "^work_dir = 5: must be the path of a folder"),
+        ({"work_dir": ""}, "^work_dir = '': must be the path of a folder"),
         ({"work_dir": __file__}, "^work_dir = .*: is a file; give a folder"),
     ],
 )
@@ -186,6 +192,37 @@ def test_what_a_loss_raises_stays_behind_the_line(tmp_path):
     with pytest.raises(UserError) as error:
         compress.prune(Plain(), X, DATA, pruning_ratio=0.4, round_to=1, loss=loss, search={"batch_size": 8}, quiet=True)
     assert isinstance(error.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("path", [None, 3, "", "a\0b"])
+def test_a_path_that_is_none_is_one_line(path):
+    pruned = compress.prune(Plain(), X, pruning_ratio=0.4, method="magnitude", round_to=1, quiet=True)
+    for call in (pruned.save, pruned.export, compress.load):
+        with pytest.raises(UserError, match=r"^(folder|path|run) = .*: must be the path of a"):
+            call(path)
+
+
+def test_a_saved_network_is_not_replaced_by_its_export(tmp_path):
+    pruned = compress.prune(Plain(), X, pruning_ratio=0.4, method="magnitude", round_to=1, quiet=True)
+    folder = pruned.save(tmp_path / "small")
+    for name in ("model.json", "model.safetensors", "plan.json"):
+        with pytest.raises(UserError, match=rf"^path = .*{name}: belongs to the run in that folder"):
+            pruned.export(folder / name)
+    compress.load(folder, network=Plain())(X)
+
+
+def test_a_relative_work_dir_is_that_of_the_call(tmp_path, monkeypatch):
+    class Wandering(TensorDataset):
+        def __getitem__(self, index):
+            os.chdir(tmp_path / "elsewhere")
+            return super().__getitem__(index)
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = {"search": {"epochs": 1, "batch_size": 8}, "finetune": False, "round_to": 1, "quiet": True}
+    compress.prune(Plain(), X, Wandering(IMAGES, LABELS), pruning_ratio=0.4, work_dir="run", **options)
+    assert (tmp_path / "run" / "model.json").is_file()
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_one_sample_that_a_batchnorm_refuses_is_told_before_training(tmp_path):

@@ -24,10 +24,12 @@ from odd_networks import (
     Plain,
     Tied,
     TwoImages,
+    in_two_precisions,
     lazy,
     partly_on_meta,
     scripted,
     with_a_history,
+    with_a_mask,
     with_nan,
 )
 from torch import nn
@@ -61,6 +63,7 @@ NETWORKS = [
     (lambda: Plain().to(torch.complex64), "a.weight is complex64; .* real numbers"),
     (with_nan, r"model = Plain: b.weight\[0, 0, 0, 0\] = nan, and 72 of its 432 values .* before training diverged"),
     (with_a_history, "model = Plain: cannot be copied .*parametrizations"),
+    (with_a_mask, r"model = Plain: cannot be copied .*torch.nn.utils.prune.remove"),
     (Locked, "model = Locked: cannot be copied"),
     (Branching, f"model = Branching: its forward pass {VALUES}"),
     (Looping, VALUES),
@@ -95,6 +98,7 @@ def test_pruning_refuses_it_as_well_and_writes_nothing(make, words, tmp_path):
     [
         (OneLayer, r"model = OneLayer: no channels of it can be pruned exactly \(head: .*\); give another network"),
         (TwoImages, "model = TwoImages: does not run on one image of 3 x 8 x 8"),
+        (in_two_precisions, "model = Plain: does not take example_input in float32 .*; give model.float"),
     ],
 )
 def test_what_pruning_alone_needs_is_one_line(make, words, tmp_path):
