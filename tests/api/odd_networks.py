@@ -147,6 +147,18 @@ class Tied(Plain):
         return self.head(self.features(self.v(torch.relu(self.u(h)))))
 
 
+class InPlace(Plain):
+    """Changes what its gradient needs."""
+
+    def features(self, h):
+        return super().features(self._changed(h.exp()))
+
+    def _changed(self, h):
+        y = h * h
+        h += 1
+        return y
+
+
 class Constants(Plain):
     """Values that do not come of the images: an attribute, a buffer, and tensors made on the way."""
 

@@ -35,6 +35,12 @@ class Stream(IterableDataset):
         return len(DATA)
 
 
+def learnt_already(network, batch):
+    value = network(batch[0]).square().mean()
+    value.backward()
+    return value
+
+
 def refused(words, tmp_path, train_data=None, **options):
     options = {"pruning_ratio": 0.4, "method": "magnitude", "round_to": 1, "quiet": True, **options}
     with pytest.raises(UserError, match=words) as error:
@@ -179,6 +185,7 @@ def test_data_that_do_not_fit_are_named(data, words, tmp_path):
             "^loss: does not depend on the network's parameters",
         ),
         (lambda network, batch: network(batch[0]).mean() * float("nan"), "^loss = nan: of the first batch"),
+        (learnt_already, r"^loss: has no gradient for a batch of train_data \(.*second time.*\); call no backward\(\)"),
     ],
 )
 def test_a_loss_that_is_none_is_told_before_anything_is_trained(loss, words, tmp_path):

@@ -14,6 +14,7 @@ from odd_networks import (
     InADict,
     InATuple,
     InNumpy,
+    InPlace,
     Locked,
     Looping,
     Named,
@@ -114,6 +115,10 @@ def test_what_pruning_alone_needs_is_one_line(make, words, tmp_path):
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)), r"gives outputs \[2, 4, 8, 8\]"),
         (lambda: Plain(classes=1), "model = Plain: gives one output, of which cross entropy is always 0; give loss"),
         (lambda: Plain().requires_grad_(False), "no parameter requires a gradient, .*requires_grad_"),
+        (
+            InPlace,
+            r"model = InPlace: has no gradient for a batch of train_data \(.*inplace operation.*\); compute nothing",
+        ),
     ],
 )
 def test_what_learning_needs_is_one_line(make, words, tmp_path):
