@@ -18,7 +18,7 @@ from ..plan.budget_kinds import BUDGETS
 from ..plan.errors import FAULTS, reason
 from ..plan.settings import convert
 from ..pruning import Budget, SelectConfig, SelectSection, check_reachable, config_for
-from ..spaces import GIVEN, LiveSpace, Space, blocks_of, copied, kind_of, sizes
+from ..spaces import GIVEN, LiveSpace, Space, blocks_of, check_returned, copied, kind_of, sizes
 from ..tracing import Groups, groups_of
 from .data import Data
 
@@ -154,6 +154,7 @@ def space_of(
     if not found.groups:
         raise UserError(f"model = {kind_of(model)}: {found.reasons}; give another network, or ignore fewer layers")
     fresh = copied(model).cpu()
+    check_returned(fresh, source=f"model = {kind_of(model)}")
     try:
         with torch.no_grad():
             outputs = fresh.eval()(x.detach().cpu())

@@ -78,7 +78,9 @@ class Data(Dataset[Any]):
         """
         items, join, workers = given, default_collate, 0
         if isinstance(given, DataLoader):
-            items, batch_size = given.dataset, given.batch_size or batch_size
+            # A sampler of batches that is not PyTorch's need not say how large they are.
+            size = given.batch_size or getattr(given.batch_sampler, "batch_size", None)
+            items, batch_size = given.dataset, size if isinstance(size, int) else batch_size
             join, workers = given.collate_fn, given.num_workers
         if isinstance(items, str | Mapping | IterableDataset) or not (
             hasattr(items, "__len__") and hasattr(items, "__getitem__")
@@ -86,6 +88,8 @@ class Data(Dataset[Any]):
             raise UserError(
                 f"{name} = {kind_of(items)}: must have a length and items; give a map-style data set or its DataLoader"
             )
+        if isinstance(items, tuple) and any(hasattr(each, "dtype") for each in items):
+            raise UserError(f"{name} = {_shown(items)}: is no data set; give torch.utils.data.TensorDataset of tensors")
         if not len(items):
             raise UserError(f"{name}: is empty; give one with items")
         return cls(name, items, batch_size, join, workers)

@@ -98,6 +98,22 @@ class Named(Plain):
         return SimpleNamespace(logits=super().forward(x))
 
 
+class ForgetsItself(Plain):
+    """Freezes a norm in training, and returns nothing."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+
+
+class WithAState(Plain):
+    def get_extra_state(self):
+        return {"version": 2}
+
+    def set_extra_state(self, state):
+        pass
+
+
 class InADict(Plain):
     def forward(self, x):
         return {"logits": super().forward(x)}

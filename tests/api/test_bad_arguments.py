@@ -8,7 +8,7 @@ import pytest
 import torch
 from odd_networks import Plain
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 import compress
 from compress.plan import UserError
@@ -148,6 +148,7 @@ WRONG_DATA = [
     (Stream(), " = Stream: must have a length and items"),
     ("abc", " = str: must have a length"),
     ([], ": is empty"),
+    ((IMAGES, LABELS), r" = \[Tensor, Tensor\]: is no data set; give torch.utils.data.TensorDataset"),
     (Broken(), r"\[\d+\]: cannot be read \(image \d+\)"),
     (TensorDataset(IMAGES), ": a batch does not fit the network .*, and labels int64"),
     (TensorDataset(IMAGES[:, :1], LABELS), ": a batch does not fit the network .*3 channels"),
@@ -190,6 +191,11 @@ def test_data_that_do_not_fit_are_named(data, words, tmp_path):
 )
 def test_a_loss_that_is_none_is_told_before_anything_is_trained(loss, words, tmp_path):
     refused(words, tmp_path, DataLoader(DATA, batch_size=8), method="rarts", loss=loss)
+
+
+def test_batches_of_a_sampler_of_batches_are_as_large_as_it_says(tmp_path):
+    loader = DataLoader(DATA, batch_sampler=BatchSampler(RandomSampler(DATA), 49, drop_last=True))
+    refused("^search.batch_size = 49: more than the 48 items of each half", tmp_path, loader, method="rarts")
 
 
 def test_what_a_loss_raises_stays_behind_the_line(tmp_path):

@@ -184,12 +184,25 @@ def test_what_no_list_has_is_refused(arch, words):
     assert "\n" not in str(error.value)
 
 
+FORGETS = """
+from torch import nn
+
+class make(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(12, 2))
+
+    def train(self, mode=True):
+        super().train(mode)
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
         ("def make(depth):\n    pass", "missing 1 required positional argument: 'depth'"),
         ("def other():\n    pass", "has no function make"),
         ("def make():\n    return 3", "makes a int; must make an nn.Module"),
+        (FORGETS, r"space.model = .*bad.py:make': its train\(\) gives NoneType; end it with return self"),
         ("1 / 0", "ZeroDivisionError"),
     ],
 )
