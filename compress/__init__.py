@@ -35,9 +35,12 @@ def load(run: str | Path, *, network: nn.Module | None = None) -> nn.Module:
         model = compress.load("runs/demo")
         logits = model(images)  # float32 [B, C, H, W] -> [B, classes]
     """
-    from .spaces import load_model
+    from .plan import path_of
+    from .spaces import load_model, own_surroundings
 
-    model, _, card = load_model(run, network=network)
+    path = path_of("run", run, "run folder or a file in it")
+    with own_surroundings():
+        model, _, card = load_model(path, network=network)
     model.card = card  # type: ignore[assignment]
     return model
 

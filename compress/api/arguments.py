@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,13 @@ from torch import Tensor, nn
 
 from ..engine.settings import FinetuneConfig, SearchConfig, method_of
 from ..measure.blocks import block_of
-from ..plan import Count, UserError, brief, build_settings, check_output_folder
+from ..plan import Count, UserError, brief, build_settings, check_output_folder, path_of
 from ..plan.backends import BACKENDS, FIRST
 from ..plan.budget_kinds import BUDGETS
+from ..plan.errors import FAULTS, reason
 from ..plan.settings import convert
 from ..pruning import Budget, SelectConfig, SelectSection, check_reachable, config_for
-from ..spaces import GIVEN, LiveSpace, Space, blocks_of, copied, kind_of, sizes
+from ..spaces import GIVEN, LiveSpace, Space, blocks_of, check_returned, copied, kind_of, sizes
 from ..tracing import Groups, groups_of
 from .data import Data
 
@@ -154,8 +154,14 @@ def space_of(
     if not found.groups:
         raise UserError(f"model = {kind_of(model)}: {found.reasons}; give another network, or ignore fewer layers")
     fresh = copied(model).cpu()
-    with torch.no_grad():
-        outputs = fresh.eval()(x.detach().cpu())
+    check_returned(fresh, source=f"model = {kind_of(model)}")
+    try:
+        with torch.no_grad():
+            outputs = fresh.eval()(x.detach().cpu())
+    except FAULTS as error:  # not in float64, in which groups are verified
+        raise UserError(
+            f"model = {kind_of(model)}: does not take example_input in float32 ({reason(error)}); give model.float()"
+        ) from error
     logits = isinstance(outputs, Tensor) and outputs.dim() == 2
     if labelled and not logits:
         given = f"outputs {list(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {kind_of(outputs)}"
@@ -190,10 +196,8 @@ def names_of(classes: Sequence[str] | None, n: int) -> tuple[str, ...]:
 
 def free_folder(work_dir: str | Path) -> Path:
     """`work_dir`, which is made later; UserError where files cannot be written into it, or where there are some."""
-    if not isinstance(work_dir, str | os.PathLike) or "\0" in str(work_dir):
-        raise UserError(f"work_dir = {brief(work_dir)}: must be the path of a folder")
-    folder = Path(work_dir)
+    folder = path_of("work_dir", work_dir)
     check_output_folder("work_dir =", folder)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"work_dir = {str(folder)!r}: is not empty; give a new folder")
-    return folder
+    return folder.absolute()  # a data set may change the working directory

@@ -12,10 +12,11 @@ from ..measure import interleaved, summarise, summarise_ratio, torch_threads
 from ..plan import Count, UserError
 from ..plan.errors import FAULTS, reason
 from ..plan.settings import convert
-from ..spaces import check_given, copied, kind_of, shapes_through
+from ..spaces import check_given, check_returned, copied, kind_of, own_surroundings, shapes_through
 from .arguments import image_of
 
 
+@own_surroundings()
 def compare(model: nn.Module, small: nn.Module, example_input: Tensor, *, repeats: int = 30) -> dict[str, Any]:
     """Print and return parameters, MACs and PyTorch's latency of both networks for `example_input` [B, C, H, W].
 
@@ -56,6 +57,7 @@ def compare(model: nn.Module, small: nn.Module, example_input: Tensor, *, repeat
 def _runs(network: nn.Module, argument: str, x: Tensor) -> nn.Module:
     """A copy of `network` on the CPU, in evaluation mode, that has taken `x`, and `x` without values."""
     check_given(network, argument=argument)
+    check_returned(network, source=f"{argument} = {kind_of(network)}")
     copy = copied(network, argument=argument).cpu().eval()
     try:
         with torch.inference_mode():

@@ -11,7 +11,7 @@ import torch
 from mmengine.device import get_device
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from ..engine.loaders import ImageLoader
 from ..engine.sampling import EpochSampler
@@ -78,12 +78,18 @@ class Data(Dataset[Any]):
         """
         items, join, workers = given, default_collate, 0
         if isinstance(given, DataLoader):
-            items, batch_size = given.dataset, given.batch_size or batch_size
+            # A sampler of batches that is not PyTorch's need not say how large they are.
+            size = given.batch_size or getattr(given.batch_sampler, "batch_size", None)
+            items, batch_size = given.dataset, size if isinstance(size, int) else batch_size
             join, workers = given.collate_fn, given.num_workers
-        if isinstance(items, str | Mapping) or not (hasattr(items, "__len__") and hasattr(items, "__getitem__")):
+        if isinstance(items, str | Mapping | IterableDataset) or not (
+            hasattr(items, "__len__") and hasattr(items, "__getitem__")
+        ):
             raise UserError(
                 f"{name} = {kind_of(items)}: must have a length and items; give a map-style data set or its DataLoader"
             )
+        if isinstance(items, tuple) and any(hasattr(each, "dtype") for each in items):
+            raise UserError(f"{name} = {_shown(items)}: is no data set; give torch.utils.data.TensorDataset of tensors")
         if not len(items):
             raise UserError(f"{name}: is empty; give one with items")
         return cls(name, items, batch_size, join, workers)
@@ -203,10 +209,12 @@ def evaluate(network: nn.Module, data: Data | None, task: DataTask) -> dict[str,
     for batch in data.batches():
         n = min(data.batch_size, len(data) - total)  # the last one may be smaller
         with task.fitting(data.name):
-            loss += float(task.loss(network, batch, of=data.name)) * n
+            mean = float(task.loss(network, batch, of=data.name))
             if task.own is None:
                 images, labels = (value.to(get_device()) for value in batch[:2])
                 correct += int((network(images).argmax(1) == labels).sum())
+                n = len(labels)  # a collate_fn may leave items out, or make several of one
+        loss += mean * n
         total += n
     network.to(home).train(training)
     figures = {"val_loss": round(loss / total, 6)}

@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..export import export_onnx
-from ..plan import WidthPlan, check_output, check_output_folder
-from ..spaces import Card, Space, save_model
+from ..plan import WidthPlan, check_output, check_output_folder, path_of
+from ..spaces import Card, Space, own_surroundings, save_model
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,16 @@ class Pruned:
         lines.append(f"{cut} of {len(groups)} groups are narrower; {len(self.left)} candidates were left alone")
         return "\n".join(line.rstrip() for line in lines)
 
+    @own_surroundings()
     def export(self, path: str | Path) -> Path:
         """Write the small network as an ONNX file, whose outputs have been compared with PyTorch's."""
-        check_output("path", str(path), inputs=[])
-        return export_onnx(self.model, Path(path), input_size=self.card.input_size)
+        file = path_of("path", path, "file")
+        check_output("path =", file)
+        return export_onnx(self.model, file, input_size=self.card.input_size)
 
     def save(self, folder: str | Path) -> Path:
         """Write weights and card into `folder`; `compress.load(folder, network=...)` reads them."""
-        folder = Path(folder)
+        folder = path_of("folder", folder)
         check_output_folder("folder =", folder)
         # The card comes last: a folder without it is no network.
         self.plan.save(folder / "plan.json")

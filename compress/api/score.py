@@ -98,6 +98,7 @@ def score(
     return Scored(found.scores, found.network.eval(), subject.space, subject.left, subject.task.input_size)
 
 
+@own_surroundings()
 @speaking(WORDS)
 def select(
     scored: Scored,

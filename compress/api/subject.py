@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..engine.settings import FinetuneConfig, SearchConfig, method_of
 from ..plan import UserError
+from ..plan.errors import FAULTS, reason
 from ..spaces import LiveSpace, kind_of
 from .arguments import BATCH, Ignored, image_of, search_settings, space_of
 from .data import Data, DataTask, Loss
@@ -82,8 +83,9 @@ class Subject:
                 f"model = {kind_of(self.network)}: no parameter requires a gradient, so nothing is trained; call "
                 "model.requires_grad_(), or give method='magnitude' and finetune=False"
             )
+        network = deepcopy(self.network).train()
         with torch.random.fork_rng(devices=[]):
-            loss = self.task.loss(deepcopy(self.network).train(), data.first(min(sizes)))
+            loss = self.task.loss(network, data.first(min(sizes)))
         if not loss.requires_grad:
             raise UserError("loss: does not depend on the network's parameters; compute it of network(...), undetached")
         if not math.isfinite(value := loss.item()):
@@ -91,6 +93,18 @@ class Subject:
                 f"loss = {value}: of the first batch of train_data, before anything is trained; look for numbers in "
                 "the data that are not finite, or for a logarithm of 0"
             )
+        self._check_gradient(loss, network)
+
+    def _check_gradient(self, loss: Tensor, network: nn.Module) -> None:
+        """UserError for a `loss` of `network` that PyTorch cannot differentiate, as where it has been already."""
+        learned = [value for value in network.parameters() if value.requires_grad]
+        try:
+            torch.autograd.grad(loss, learned, allow_unused=True)
+        except FAULTS as error:
+            what, remedy = f"model = {kind_of(self.network)}", "compute nothing in place that its gradient needs"
+            if self.task.own is not None:
+                what, remedy = "loss", f"call no backward() in it, and {remedy}"
+            raise UserError(f"{what}: has no gradient for a batch of train_data ({reason(error)}); {remedy}") from error
 
     def _check_own_loss(self, tuning: FinetuneConfig | None) -> None:
         """UserError for settings that a loss of the user's own has no use for: they are of cross entropy."""

@@ -10,7 +10,7 @@ from .parser import Parser, between, engine_argument
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx or .engine files; ratios are to the first")
-    backend_argument(parser, lambda each: each.takes == "onnx", help="of the .onnx files (default: onnxruntime)")
+    backend_argument(parser, lambda each: each.takes == "onnx", help="of the .onnx files (default: ort)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of one call on the CPU")
     parser.add_argument("--batch", type=between(1, 65536), default=1, metavar="N", help="images of one call")
     parser.add_argument("--repeats", type=between(1, 1_000_000), default=60, metavar="N", help="samples of each model")

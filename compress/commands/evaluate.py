@@ -13,7 +13,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--recipe", metavar="RECIPE", help="whose data are used (default: recipe.json beside the model)"
     )
-    backend_argument(parser, lambda each: each.takes == "onnx", help="of an .onnx file (default: onnxruntime)")
+    backend_argument(parser, lambda each: each.takes == "onnx", help="of an .onnx file (default: ort)")
     parser.add_argument("--batch", type=between(1, 65536), default=250, metavar="N", help="images read at a time")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of engines on the CPU")
     parser.add_argument("--json", metavar="F", help="file to write the figures to")

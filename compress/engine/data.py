@@ -96,10 +96,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.root is None and self.type != "digits":
+        if not self.root and self.type != "digits":
             what = "the path of an .npz file" if self.type == "npz" else "a folder"
             rule = f"type={self.type} reads its images from disk"
-            raise UserError(rule, argument="root", value=None, remedy=f"set root to {what}")
+            raise UserError(rule, argument="root", value=self.root, remedy=f"set root to {what}")
         if self.train is None and self.type == "csv":
             rule = "type=csv reads a list of images and labels"
             raise UserError(

@@ -29,7 +29,7 @@ def read_imagefolder(root: str | Path) -> Reading:
 
     `val` may be called `valid`, `validation` or `test`. Of both, `test` judges and `val` gives the figures after an
     epoch. Without them, or where the class folders stand in `root` itself, all images are for training. Files are
-    found, not opened; hidden ones and those of other kinds than images are left out and counted.
+    found, not opened; hidden ones, those of other kinds than images and links to folders are left out and counted.
 
     Raises:
         UserError: a folder is missing, empty, there twice or unreadable, or the parts hold different classes.
@@ -109,7 +109,10 @@ def _check_same_classes(root: Path, names: dict[str, list[str]], parts: dict[str
 
 
 def _class_names(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if lost := [entry for entry in entries if entry.is_symlink() and not entry.exists()]:
+        raise UserError(f"{min(lost)}: is a link to nothing; bring back what it leads to, or remove it")
+    names = sorted(entry.name for entry in entries if entry.is_dir())
     if not names:
         raise UserError(f"{folder}: no class folders; put the images of each class in a folder of its own")
     return names
@@ -121,9 +124,12 @@ def _source(folder: Path, names: list[str], skipped: Counter[str]) -> FileSource
     labels: list[int] = []
     for label, name in enumerate(names):
         found = []
-        for path in sorted(path for path in (folder / name).rglob("*") if path.is_file()):
+        for path in sorted((folder / name).rglob("*")):
             inside = path.relative_to(folder / name).parts
-            if any(part.startswith(".") for part in inside) or path.name.lower() in _CLUTTER:
+            if not path.is_file():
+                if path.is_symlink():
+                    skipped["links to folders or to nothing"] += 1
+            elif any(part.startswith(".") for part in inside) or path.name.lower() in _CLUTTER:
                 skipped["hidden"] += 1
             elif path.suffix.lower() not in IMAGE_SUFFIXES:
                 skipped[path.suffix.lower() or "no suffix"] += 1

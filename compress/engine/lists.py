@@ -114,7 +114,8 @@ def _cells(path: Path) -> Iterator[tuple[int, str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
         file.seek(0)
-        reader = csv.reader(file, delimiter=next((mark for mark in DELIMITERS if mark in first), ","))
+        delimiter = next((mark for mark in DELIMITERS if mark in first), ",")
+        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
         columns, begun = [0, 1], False
         for row in reader:
             cells = [cell.strip() for cell in row]

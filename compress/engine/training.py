@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from .optimisers import Adapted, make_optimizer
 from .parallel import norms, share, wrapper
 from .settings import DistillConfig, FinetuneConfig, SearchConfig, TrainConfig, make_schedule
 from .sharing import ELSEWHERE, as_first, check_agreed, gathered
+from .traces import without_traces
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def training_loader(split: ImageSplit, *, batch_size: int, seed: int, num_worker
     )
 
 
+@without_traces()
 def run(
     model: BaseModel,
     loader: Any,
@@ -249,7 +252,10 @@ def run(
             ],
             randomness={"seed": job.seed},
             launcher=job.launcher,
-            env_cfg={"dist_cfg": {"backend": "nccl" if torch.cuda.is_available() else "gloo"}},
+            env_cfg={
+                "dist_cfg": {"backend": "nccl" if torch.cuda.is_available() else "gloo"},
+                "mp_cfg": {"mp_start_method": multiprocessing.get_start_method(allow_none=True)},  # stays as it is
+            },
             visualizer={"type": "Visualizer", "vis_backends": [], "name": name},
             log_level="ERROR",
             experiment_name=name,

@@ -61,6 +61,10 @@ class BaseRecipe:
         """Whether `value`, of one of the keys `runs`, names a file in Python."""
         return value is not None
 
+    @staticmethod
+    def allow(value: Any) -> None:
+        """The user himself has named `value`, of one of the keys `runs`."""
+
     def to_json(self) -> dict[str, Any]:
         """All settings as plain JSON values, defaults filled in."""
         return _plain(asdict(self))  # type: ignore[call-overload]
@@ -103,16 +107,16 @@ class TracedRecipe(Recipe):
 
     runs = ("space.model",)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # A recipe comes this far only where the user himself has named what it runs.
-        if is_code(model := str(self.space.get("model", ""))):
-            name_code(model, argument="space.model")
-
     @staticmethod
     def is_code(value: Any) -> bool:
         """Whether `value` names the user's own code, and he has not allowed it yet."""
         return isinstance(value, str) and is_code(value) and not is_named(value)
+
+    @staticmethod
+    def allow(value: Any) -> None:
+        """The user himself has named `value`: code runs, this one where another of its name was allowed before."""
+        if isinstance(value, str) and is_code(value):
+            name_code(value, argument="space.model")
 
 
 R = TypeVar("R", bound=BaseRecipe)
@@ -162,10 +166,12 @@ def make_recipe(
                 f"space.type = {brief(merged['space']['type'])}: a recipe for `nncompress {own.command}`; give it "
                 "there, or another recipe here"
             )
-        for key in own.runs if source is not None else ():
+        for key in own.runs:
             section, _, last = key.partition(".")
             file = merged[section].get(last)
-            if own.is_code(file) and key not in options:
+            if source is None or key in options:
+                own.allow(file)
+            elif own.is_code(file):
                 raise UserError(
                     f"{key} = {brief(file)}: is Python, which a file of data must not run; name it yourself: give the "
                     f"recipe in Python, or --cfg-options {key}=FILE"

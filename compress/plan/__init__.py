@@ -6,7 +6,7 @@ from .files import append_line, replacing, scratch, sha256, write_json, write_te
 from .genotype import CELL_SPACES, DARTS, NATS, CellSpace, Genotype
 from .outputs import check_output, check_output_folder
 from .packages import needs
-from .paths import inside
+from .paths import inside, path_of
 from .registry import Registry
 from .settings import Count, Range, Seed, build_settings, check_setting, check_settings
 from .shard import Shard
@@ -47,6 +47,7 @@ __all__ = [
     "needs",
     "odd_figure",
     "parse_stored",
+    "path_of",
     "read_json",
     "read_lines",
     "read_stored",

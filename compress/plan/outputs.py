@@ -17,6 +17,8 @@ OF_RUNS = {
     *("scores.safetensors", "metrics.jsonl", "genotype.json", "front.json", "report.html", "front.html"),
 }
 """What runs keep in their folders, of which later stages, reports and other runs are made."""
+KEPT = (("recipe.json", "stages.json"), ("model.json", "model.safetensors"))
+"""What a run has in its folder, and a network that was saved from Python."""
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
@@ -40,7 +42,7 @@ def check_output(argument: str, path: str | Path, *, inputs: Iterable[str | Path
     for source in inputs:
         if source is not None and kind is not None and os.path.exists(source) and os.path.samefile(source, path):
             raise UserError(f"{argument} {path}: is read by this command too; give another name")
-    own = path.name in OF_RUNS and all((path.parent / name).is_file() for name in ("recipe.json", "stages.json"))
+    own = path.name in OF_RUNS and any(all((path.parent / name).is_file() for name in each) for each in KEPT)
     if kind is not None and own:
         raise UserError(f"{argument} {path}: belongs to the run in that folder; give another name")
     _check_place(argument, path, path.parent)

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, brief
+
+
+def path_of(argument: str, given: Any, what: str = "folder") -> Path:
+    """The path that `given` is, of a `what`; UserError, naming `argument`, for what is none, or empty.
+
+    Example::
+
+        path_of("work_dir", "runs/demo")
+    """
+    if not isinstance(given, str | os.PathLike) or not (text := os.fspath(given)) or "\0" in str(text):
+        raise UserError(f"{argument} = {brief(given)}: must be the path of a {what}")
+    return Path(given)
 
 
 def inside(folder: str | Path, name: Any, *, source: str | Path, remedy: str = "restore the file") -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..plan import UserError, WidthPlan
 from ..plan.errors import reason
-from ..spaces import Group, Rest, Space, check_whole_blocks, constant_of, kind_of, removed, sizes
+from ..spaces import Group, Rest, Space, check_whole_blocks, constant_of, kind_of, own_surroundings, removed, sizes
 
 
 def slice_state(state: Mapping[str, Tensor], groups: Iterable[Group], plan: WidthPlan) -> dict[str, Tensor]:
@@ -51,6 +51,7 @@ def _scaled(tensor: Tensor, axis: int, positions: Tensor, factor: float) -> Tens
     return tensor.index_copy(axis, positions, tensor.index_select(axis, positions) * factor)
 
 
+@own_surroundings()
 def slice_model(model: nn.Module, space: Space, plan: WidthPlan) -> tuple[nn.Module, Space]:
     """A new network with the kept channels of `model` (unchanged, of `space`), and its space.
 

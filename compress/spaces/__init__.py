@@ -16,7 +16,7 @@ from .constructors import GIVEN, is_code, is_named, name_code
 from .folding import fold_scores
 from .foreign import Loaded, load_state
 from .gates import Gate
-from .given import check_given, copied, kind_of
+from .given import check_given, check_returned, copied, kind_of
 from .groups import Group, Layout, Rest, Slice, columns, rows, sizes
 from .mobilenetv2 import MobileNetV2Space
 from .narrowing import narrow
@@ -101,6 +101,7 @@ __all__ = [
     "blocks_of",
     "channels_at",
     "check_given",
+    "check_returned",
     "check_whole_blocks",
     "columns",
     "constant_of",

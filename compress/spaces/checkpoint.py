@@ -12,7 +12,7 @@ from torch import nn
 from ..plan import UserError, read_stored, replacing, write_json
 from .base import Space
 from .card_file import FORMAT, REMEDY, CardFile
-from .given import check_given
+from .given import check_given, check_returned, kind_of
 from .states import read_state
 from .weights import RECIPE, load_exactly
 
@@ -80,6 +80,7 @@ def load_model(path: str | Path, *, network: nn.Module | None = None) -> tuple[n
     if network is None:
         return load_network(path, space), space, card
     check_given(network, argument="network")
+    check_returned(network, source=f"network = {kind_of(network)}")
     space = _made_by(space, network, path)
     return load_network(path, space, remedy=GIVEN), space, card
 

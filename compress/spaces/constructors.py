@@ -27,6 +27,7 @@ from torch.nn.parameter import is_lazy
 from ..plan import UserError, brief
 from ..plan.errors import FAULTS
 from .arguments import MOST_PARAMETERS
+from .given import check_returned
 from .timm_arguments import NAME, RESERVED, plain_values
 
 TORCHVISION = "torchvision:"
@@ -98,6 +99,7 @@ def construct(model: str, options: Mapping[str, Any], *, num_classes: int, in_ch
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"space.model = {model!r}: makes a {type(network).__name__}; must make an nn.Module")
+    check_returned(network, source=f"space.model = {model!r}")
     if lazy := next((name for name, value in network.named_parameters() if is_lazy(value)), None):
         raise UserError(f"space.model = {model!r}: {lazy} has no shape yet; call the network once where it is made")
     if (n := sum(value.numel() for value in network.parameters())) > MOST_PARAMETERS:

@@ -6,12 +6,13 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..plan import UserError
 from ..plan.errors import FAULTS, reason
 from ..plan.tensors import check_finite
+from .shapes import evaluating
 
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -43,6 +44,25 @@ def check_given(network: Any, *, argument: str = "model") -> None:
             remedy = "give a network of real numbers" if value.is_complex() else "give model.float()"
             raise UserError(f"{source}: {name} is {kind}; its parameters must be float32; {remedy}")
         check_finite(name, value.detach(), source=source, remedy="give weights from before training diverged")
+    for name, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"{source}: {name} of its state dict is a {kind_of(value)}; must be a tensor, or leave it out of what "
+                "state_dict and get_extra_state give"
+            )
+
+
+def check_returned(network: nn.Module, *, source: str) -> None:
+    """UserError where `train()` of `network`, which begins a message as `source`, gives anything but the network.
+
+    Example::
+
+        check_returned(network, source="model = MyNet")
+    """
+    with evaluating(network):
+        given = network.eval()
+    if given is not network:
+        raise UserError(f"{source}: its train() gives {kind_of(given)}; end it with return self, as nn.Module's does")
 
 
 def copied(network: nn.Module, *, argument: str = "model") -> nn.Module:
@@ -52,7 +72,8 @@ def copied(network: nn.Module, *, argument: str = "model") -> nn.Module:
     except FAULTS as error:
         raise UserError(
             f"{argument} = {kind_of(network)}: cannot be copied ({reason(error)}); keep locks, open files and tensors "
-            "with a history out of it (torch.nn.utils.parametrizations in place of the older weight_norm)"
+            "with a history out of it (call torch.nn.utils.prune.remove, and use torch.nn.utils.parametrizations in "
+            "place of the older weight_norm)"
         ) from error
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +16,9 @@ import torch
 def own_surroundings() -> Iterator[None]:
     """PyTorch as it is at the start of a script, whatever surrounds the call; random generators stay as they are.
 
-    Gradients are taken, tensors are no inference tensors, and new ones are float32. Afterwards the generators of
-    PyTorch (those of GPUs too), NumPy and Python stand where they stood, though training seeds them.
+    Gradients are taken, tensors are no inference tensors, new ones are float32 and on the CPU, and nothing is cast.
+    Afterwards the generators of PyTorch (those of GPUs too), NumPy and Python stand where they stood, though training
+    seeds them, and OpenCV has the threads that it had.
 
     Example::
 
@@ -23,6 +26,8 @@ def own_surroundings() -> Iterator[None]:
             torch.manual_seed(0)
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one, which others draw from)
+    opencv = sys.modules.get("cv2")  # MMEngine's Runner sets its threads
+    threads = None if opencv is None else opencv.getNumThreads()
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -30,12 +35,22 @@ def own_surroundings() -> Iterator[None]:
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             torch.inference_mode(False),
             torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+            _on_cpu(),
         ):
             yield
     finally:
         torch.set_default_dtype(dtype)
+        if opencv is not None:
+            opencv.setNumThreads(threads)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _on_cpu() -> AbstractContextManager[Any]:
+    """New tensors are on the CPU; where they are anyway, no function of PyTorch takes longer for it."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 def same_draws(device: torch.device, *, enabled: bool = True) -> AbstractContextManager[None]:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 
 class Plain(nn.Module):
@@ -97,6 +98,22 @@ class Named(Plain):
         return SimpleNamespace(logits=super().forward(x))
 
 
+class ForgetsItself(Plain):
+    """Freezes a norm in training, and returns nothing."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+
+
+class WithAState(Plain):
+    def get_extra_state(self):
+        return {"version": 2}
+
+    def set_extra_state(self, state):
+        pass
+
+
 class InADict(Plain):
     def forward(self, x):
         return {"logits": super().forward(x)}
@@ -146,6 +163,18 @@ class Tied(Plain):
         return self.head(self.features(self.v(torch.relu(self.u(h)))))
 
 
+class InPlace(Plain):
+    """Changes what its gradient needs."""
+
+    def features(self, h):
+        return super().features(self._changed(h.exp()))
+
+    def _changed(self, h):
+        y = h * h
+        h += 1
+        return y
+
+
 class Constants(Plain):
     """Values that do not come of the images: an attribute, a buffer, and tensors made on the way."""
 
@@ -175,6 +204,18 @@ def with_a_history():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nn.utils.weight_norm(network.b)
+    return network
+
+
+def with_a_mask():
+    network = Plain()
+    prune.l1_unstructured(network.b, "weight", amount=0.3)
+    return network
+
+
+def in_two_precisions():
+    network = Plain()
+    network.norm.running_mean = network.norm.running_mean.double()
     return network
 
 

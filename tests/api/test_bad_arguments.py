@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from odd_networks import Plain
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 import compress
 from compress.plan import UserError
@@ -28,6 +30,15 @@ class Broken(Dataset):
 class Stream(IterableDataset):
     def __iter__(self):
         yield from DATA
+
+    def __len__(self):
+        return len(DATA)
+
+
+def learnt_already(network, batch):
+    value = network(batch[0]).square().mean()
+    value.backward()
+    return value
 
 
 def refused(words, tmp_path, train_data=None, **options):
@@ -93,6 +104,7 @@ def test_a_budget_of_ones_own_says_its_own_name():
         ({"classes": ["a"]}, "^classes: 1 names for a network of 4 outputs"),
         ({"loss": "mse"}, "^loss = str: must be a function"),
         ({"work_dir": 5}, "^work_dir = 5: must be the path of a folder"),
+        ({"work_dir": ""}, "^work_dir = '': must be the path of a folder"),
         ({"work_dir": __file__}, "^work_dir = .*: is a file; give a folder"),
     ],
 )
@@ -136,6 +148,7 @@ WRONG_DATA = [
     (Stream(), " = Stream: must have a length and items"),
     ("abc", " = str: must have a length"),
     ([], ": is empty"),
+    ((IMAGES, LABELS), r" = \[Tensor, Tensor\]: is no data set; give torch.utils.data.TensorDataset"),
     (Broken(), r"\[\d+\]: cannot be read \(image \d+\)"),
     (TensorDataset(IMAGES), ": a batch does not fit the network .*, and labels int64"),
     (TensorDataset(IMAGES[:, :1], LABELS), ": a batch does not fit the network .*3 channels"),
@@ -173,10 +186,16 @@ def test_data_that_do_not_fit_are_named(data, words, tmp_path):
             "^loss: does not depend on the network's parameters",
         ),
         (lambda network, batch: network(batch[0]).mean() * float("nan"), "^loss = nan: of the first batch"),
+        (learnt_already, r"^loss: has no gradient for a batch of train_data \(.*second time.*\); call no backward\(\)"),
     ],
 )
 def test_a_loss_that_is_none_is_told_before_anything_is_trained(loss, words, tmp_path):
     refused(words, tmp_path, DataLoader(DATA, batch_size=8), method="rarts", loss=loss)
+
+
+def test_batches_of_a_sampler_of_batches_are_as_large_as_it_says(tmp_path):
+    loader = DataLoader(DATA, batch_sampler=BatchSampler(RandomSampler(DATA), 49, drop_last=True))
+    refused("^search.batch_size = 49: more than the 48 items of each half", tmp_path, loader, method="rarts")
 
 
 def test_what_a_loss_raises_stays_behind_the_line(tmp_path):
@@ -186,6 +205,37 @@ def test_what_a_loss_raises_stays_behind_the_line(tmp_path):
     with pytest.raises(UserError) as error:
         compress.prune(Plain(), X, DATA, pruning_ratio=0.4, round_to=1, loss=loss, search={"batch_size": 8}, quiet=True)
     assert isinstance(error.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("path", [None, 3, "", "a\0b"])
+def test_a_path_that_is_none_is_one_line(path):
+    pruned = compress.prune(Plain(), X, pruning_ratio=0.4, method="magnitude", round_to=1, quiet=True)
+    for call in (pruned.save, pruned.export, compress.load):
+        with pytest.raises(UserError, match=r"^(folder|path|run) = .*: must be the path of a"):
+            call(path)
+
+
+def test_a_saved_network_is_not_replaced_by_its_export(tmp_path):
+    pruned = compress.prune(Plain(), X, pruning_ratio=0.4, method="magnitude", round_to=1, quiet=True)
+    folder = pruned.save(tmp_path / "small")
+    for name in ("model.json", "model.safetensors", "plan.json"):
+        with pytest.raises(UserError, match=rf"^path = .*{name}: belongs to the run in that folder"):
+            pruned.export(folder / name)
+    compress.load(folder, network=Plain())(X)
+
+
+def test_a_relative_work_dir_is_that_of_the_call(tmp_path, monkeypatch):
+    class Wandering(TensorDataset):
+        def __getitem__(self, index):
+            os.chdir(tmp_path / "elsewhere")
+            return super().__getitem__(index)
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = {"search": {"epochs": 1, "batch_size": 8}, "finetune": False, "round_to": 1, "quiet": True}
+    compress.prune(Plain(), X, Wandering(IMAGES, LABELS), pruning_ratio=0.4, work_dir="run", **options)
+    assert (tmp_path / "run" / "model.json").is_file()
+    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_one_sample_that_a_batchnorm_refuses_is_told_before_training(tmp_path):

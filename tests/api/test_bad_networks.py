@@ -11,9 +11,11 @@ from odd_networks import (
     Counting,
     Dropping,
     EarlyExit,
+    ForgetsItself,
     InADict,
     InATuple,
     InNumpy,
+    InPlace,
     Locked,
     Looping,
     Named,
@@ -24,10 +26,13 @@ from odd_networks import (
     Plain,
     Tied,
     TwoImages,
+    WithAState,
+    in_two_precisions,
     lazy,
     partly_on_meta,
     scripted,
     with_a_history,
+    with_a_mask,
     with_nan,
 )
 from torch import nn
@@ -61,7 +66,9 @@ NETWORKS = [
     (lambda: Plain().to(torch.complex64), "a.weight is complex64; .* real numbers"),
     (with_nan, r"model = Plain: b.weight\[0, 0, 0, 0\] = nan, and 72 of its 432 values .* before training diverged"),
     (with_a_history, "model = Plain: cannot be copied .*parametrizations"),
+    (with_a_mask, r"model = Plain: cannot be copied .*torch.nn.utils.prune.remove"),
     (Locked, "model = Locked: cannot be copied"),
+    (WithAState, "model = WithAState: _extra_state of its state dict is a dict; must be a tensor"),
     (Branching, f"model = Branching: its forward pass {VALUES}"),
     (Looping, VALUES),
     (EarlyExit, VALUES),
@@ -95,6 +102,8 @@ def test_pruning_refuses_it_as_well_and_writes_nothing(make, words, tmp_path):
     [
         (OneLayer, r"model = OneLayer: no channels of it can be pruned exactly \(head: .*\); give another network"),
         (TwoImages, "model = TwoImages: does not run on one image of 3 x 8 x 8"),
+        (ForgetsItself, r"model = ForgetsItself: its train\(\) gives NoneType; end it with return self"),
+        (in_two_precisions, "model = Plain: does not take example_input in float32 .*; give model.float"),
     ],
 )
 def test_what_pruning_alone_needs_is_one_line(make, words, tmp_path):
@@ -110,6 +119,10 @@ def test_what_pruning_alone_needs_is_one_line(make, words, tmp_path):
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)), r"gives outputs \[2, 4, 8, 8\]"),
         (lambda: Plain(classes=1), "model = Plain: gives one output, of which cross entropy is always 0; give loss"),
         (lambda: Plain().requires_grad_(False), "no parameter requires a gradient, .*requires_grad_"),
+        (
+            InPlace,
+            r"model = InPlace: has no gradient for a batch of train_data \(.*inplace operation.*\); compute nothing",
+        ),
     ],
 )
 def test_what_learning_needs_is_one_line(make, words, tmp_path):
@@ -187,6 +200,7 @@ class Wider(Plain):
         (lambda: Plain().half(), "network = Plain: a.weight is float16"),
         (lambda: Plain().to("meta"), "network = Plain: a.weight has no values"),
         (Locked, "network = Locked: cannot be copied"),
+        (ForgetsItself, r"network = ForgetsItself: its train\(\) gives NoneType"),
         (OneLayer, "network = OneLayer: group 'a' has channels on axis 0 of 'a', .* traced on another one"),
         (Wider, "another architecture; 3 of another shape: b.weight .*; give, as network, a fresh one of the class"),
         (Auxiliary, "2 missing: aux.weight, aux.bias; give, as network"),

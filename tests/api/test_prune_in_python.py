@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import compress
 from compress.plan import UserError, WidthPlan
@@ -120,6 +120,22 @@ def test_what_stands_behind_images_and_labels_is_left_to_losses_of_ones_own(data
         for each in (data, weighed)
     )
     assert first.after == second.after
+
+
+@pytest.mark.parametrize(
+    "collate", [lambda items: default_collate(items[1:]), lambda items: default_collate(items * 2)]
+)
+def test_figures_are_of_the_images_that_a_collate_fn_gives(data, collate):
+    class Zero(Mine):
+        """Answers class 0, whatever it sees."""
+
+        def forward(self, x):
+            return torch.eye(10)[0] + 0 * super().forward(x)
+
+    items = TensorDataset(data.tensors[0], torch.zeros_like(data.tensors[1]))
+    loader = DataLoader(items, batch_size=16, collate_fn=collate)
+    options = {"pruning_ratio": 0.4, "method": "magnitude", "round_to": 1, "quiet": True}
+    assert compress.prune(Zero(), X, val_data=loader, **options).before["top1"] == 100
 
 
 def test_what_is_kept_in_a_folder_is_the_result_and_its_curves(data, tmp_path):

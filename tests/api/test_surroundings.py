@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
+import cv2
 import pytest
 import random_state
 import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 from odd_networks import Plain
 from torch.utils.data import TensorDataset
 
@@ -47,7 +53,12 @@ def usual():
     return compress.prune(made(), X, DATA, **LEARNED)
 
 
-@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, in_double, nullcontext])
+ELSEWHERE = partial(torch.device, "meta")  # as torch.set_default_device("cuda") where there is one
+CASTING = partial(torch.autocast, "cpu", torch.bfloat16)
+AROUND = [torch.no_grad, torch.inference_mode, in_double, ELSEWHERE, CASTING, nullcontext]
+
+
+@pytest.mark.parametrize("around", AROUND)
 def test_a_call_gives_the_same_within_anything(around, usual):
     network = made()
     with around(), random_state.untouched("pruning"):
@@ -58,6 +69,51 @@ def test_a_call_gives_the_same_within_anything(around, usual):
         torch.equal(a, b)
         for a, b in zip(pruned.model.state_dict().values(), usual.model.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_so_do_its_parts_and_what_they_give_learns(around, usual, tmp_path):
+    network = made()
+    scored = compress.score(network, X, method="magnitude", quiet=True)
+    folder = usual.save(tmp_path / "small")
+    with around():
+        plan = compress.select(scored, pruning_ratio=0.4, round_to=1)
+        small, _ = compress.slice_model(scored.network, scored.space, plan)
+        loaded = compress.load(folder, network=network)
+        assert compress.compare(network, loaded, X, repeats=1)["macs"]["after"] == usual.after["macs"]
+        assert usual.export(tmp_path / "small.onnx").stat().st_size
+    for each in (small, loaded):
+        assert {(value.dtype, value.device.type) for value in each.parameters()} == {(torch.float32, "cpu")}
+        each(X).sum().backward()
+    assert torch.equal(loaded(X), usual.model(X))
+
+
+def test_many_calls_leave_no_open_files_and_nothing_of_mmengine():
+    def left():
+        kinds = (MMLogger, MessageHub, DefaultScope)
+        open_files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        return open_files, [list(kind._instance_dict) for kind in kinds]
+
+    compress.prune(made(), X, DATA, **LEARNED)  # the first one imports
+    before, threads, method = left(), cv2.getNumThreads(), multiprocessing.get_start_method(allow_none=True)
+    cv2.setNumThreads(3)
+    try:
+        compress.prune(made(), X, DATA, **LEARNED)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(threads)
+    assert left() == before
+    assert multiprocessing.get_start_method(allow_none=True) == method
+
+
+def test_a_chosen_way_to_start_processes_stays():
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        compress.prune(made(), X, DATA, **LEARNED)
+        assert multiprocessing.get_start_method() == "spawn"
+    finally:
+        multiprocessing.set_start_method(method, force=True)
 
 
 def test_a_result_can_be_pickled(usual):

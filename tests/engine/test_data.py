@@ -121,6 +121,7 @@ def test_auto_augmentation_is_visible_only_where_asked():
         ({"augment": "flip"}, "augment = 'flip'.*crop_flip"),
         ({"type": "npz"}, r"root = None.*\.npz"),
         ({"type": "cifar10"}, "root = None.*folder"),
+        ({"type": "imagefolder", "root": ""}, "root = ''.*folder"),
         ({"input_size": 0}, "input_size = 0"),
         ({"resize": 31}, "resize = 31.*input_size"),
         ({"limit": 0}, "limit = 0"),

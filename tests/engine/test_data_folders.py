@@ -111,3 +111,25 @@ def test_the_part_stays_when_the_folder_moves_and_images_come_and_go(tmp_path):
     (tmp_path / "b" / gone).unlink()
     after = load(tmp_path / "b", holdout=0.2)
     assert len(before & names(after.test)) >= len(before) - 1  # its size may have changed by one
+
+
+def test_links_are_followed_to_files_and_classes_and_otherwise_counted(tmp_path):
+    for part in ("train", "val"):
+        put(tmp_path / part)
+    (tmp_path / "val" / "ape").rename(tmp_path / "elsewhere")
+    (tmp_path / "val" / "ape").symlink_to(tmp_path / "elsewhere")
+    ape = tmp_path / "train" / "ape"
+    (ape / "more.png").symlink_to(tmp_path / "elsewhere" / "0.png")
+    for link, target in (("linked", tmp_path / "elsewhere"), ("unfetched.png", tmp_path / "gone.png")):
+        (ape / link).symlink_to(target)
+    reading = read_imagefolder(tmp_path)
+    assert (len(reading.train.labels), len(reading.test.labels)) == (5, 4)
+    assert reading.skipped == {"links to folders or to nothing": 2}
+
+
+def test_a_class_that_is_a_link_to_nothing_is_not_left_out(tmp_path):
+    for part in ("train", "val"):
+        put(tmp_path / part)
+        (tmp_path / part / "cow").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(UserError, match=r"train/cow: is a link to nothing; bring back what it leads to, or remove it"):
+        read_imagefolder(tmp_path)

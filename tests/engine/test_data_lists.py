@@ -51,8 +51,9 @@ def test_paths_and_labels(root):
         ("\ufefflabel;id;Path\ndog;7;sub/1.png\n\ncat;8;./2.png\n", ("cat", "dog"), [1, 0]),
         ("path\tlabel\n2.png\t10\n3.png\t9\n", ("9", "10"), [1, 0]),
         ('path,label\n2.png,"a, b; c"\n3.png,數 字\n', ("a, b; c", "數 字"), [0, 1]),
+        ('"path", "label"\r\n"2.png", "a"\r\n"3.png", "b"\r\n', ("a", "b"), [0, 1]),
     ],
-    ids=["no header", "columns by name, semicolons, a byte order mark", "whole numbers, tabs", "odd names"],
+    ids=["no header", "columns by name, semicolons, a byte order mark", "whole numbers, tabs", "odd names", "quotes"],
 )
 def test_forms_of_a_list(root, text, classes, labels):
     (root / "train.csv").write_text(text, encoding="utf-8")

@@ -126,6 +126,22 @@ def test_a_recipe_of_data_runs_no_code_either(net):
     assert constructors.is_named(f"{net}:make")
 
 
+def test_the_file_that_the_user_names_runs_wherever_a_record_says_that_it_lay(net, tmp_path):
+    """A run that was copied names a file of another machine, and a stranger's may name one of its own."""
+    theirs = tmp_path / "theirs" / "net.py"
+    theirs.parent.mkdir()
+    theirs.write_text(NET)
+    constructors.name_code(f"{net}:make")
+    for recorded in (f"{theirs}:make", "gone/net.py:make"):
+        recipe = make_recipe(values(recorded), [], source="recipe.json", kind=Recipe)
+        make_space("traced", {"num_classes": 10, "model": recipe.space["model"]}).build()
+    assert (tmp_path / "ran").exists()
+    assert not (theirs.parent / "ran").exists()
+    make_recipe(values(f"{theirs}:make"), [], source=None, kind=Recipe)  # a recipe in Python is the user's own
+    make_space("traced", {"num_classes": 10, "model": f"{theirs}:make"}).build()
+    assert (theirs.parent / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -168,12 +184,25 @@ def test_what_no_list_has_is_refused(arch, words):
     assert "\n" not in str(error.value)
 
 
+FORGETS = """
+from torch import nn
+
+class make(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(12, 2))
+
+    def train(self, mode=True):
+        super().train(mode)
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
         ("def make(depth):\n    pass", "missing 1 required positional argument: 'depth'"),
         ("def other():\n    pass", "has no function make"),
         ("def make():\n    return 3", "makes a int; must make an nn.Module"),
+        (FORGETS, r"space.model = .*bad.py:make': its train\(\) gives NoneType; end it with return self"),
         ("1 / 0", "ZeroDivisionError"),
     ],
 )
