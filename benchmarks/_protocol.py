@@ -3,7 +3,8 @@
 A protocol is a JSON file. Its keys: `methods` {name: {..., "trials": [settings]}}, the grid; `tuning`, how trials are
 judged on images set aside from the training images; `budgets`, `seeds`, `stopping` and `primary`, what is read off in
 the end; `data`, `search`, `select`, `finetune` and, where the comparison trains its own network, `space`, `baseline`.
-`scorers` and `equal_steps` say what methods get that train less. Before test images are read, the file has to be
+`scorers` and `equal_steps` say what methods get that train less, `figures` what networks are judged by, the first of
+which chooses trials (`top1` unless given). Before test images are read, the file has to be
 committed as it stands, and every trial of every method finished under the same settings. Every trial and cell has the
 hash of what it was made from.
 """
@@ -117,12 +118,12 @@ class Protocol:
         self.check_trials(folder)
 
     def chosen(self, folder: Path, name: str, budget: str) -> tuple[int, dict[str, Any]]:
-        """Number and settings of the trial with the best accuracy on the images set aside; the first of equal ones."""
+        """Number and settings of the trial with the best figure on the images set aside; the first of equal ones."""
         from compress.plan import read_json
 
         trials = self.values["methods"][name]["trials"]
         files = [self.trial_file(folder, name, number, budget) for number in range(len(trials))]
-        found = [read_json(file)["top1"] for file in files]
+        found = [read_json(file)[figures_of(self.values)[0]] for file in files]
         best = found.index(max(found))
         return best, trials[best]
 
@@ -137,6 +138,11 @@ class Protocol:
                     f"{file.name}: was made under another state of {self.path.name}, which no figure may choose; take "
                     "the change back, or make the cells anew under a new name"
                 )
+
+
+def figures_of(values: dict[str, Any]) -> list[str]:
+    """What a protocol's networks are judged by, first of all that which chooses trials."""
+    return list(values.get("figures", ["top1"]))
 
 
 def settings_hash(values: dict[str, Any]) -> str:
