@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,14 @@ from _harness import ROOT, alone
 from _protocol import digest
 from _rival import Rival
 from drawn_detection import draw
+
+
+@cache
+def config_in(file: Path) -> Any:
+    """MMDetection's config, which takes seconds to read; only read it."""
+    from compress.detection.config_file import load_config
+
+    return load_config(str(file))
 
 
 class DetectorRival(Rival):
@@ -29,12 +37,10 @@ class DetectorRival(Rival):
     @cached_property
     def data(self) -> Any:
         """Training images, and what is judged on: validation images, or training images set aside, evenly spread."""
-        import compress.detection  # noqa: F401 (so that detectors are known)
-        from compress.detection.config_file import load_config
         from compress.detection.data import CocoData, DetectionData, evenly
 
-        config = load_config(str(ROOT / self.protocol["space"]["config"]))
-        found = CocoData(config, DetectionData(root=str(self.drawn), input_size=self.protocol["data"]["input_size"]))
+        settings = DetectionData(root=str(self.drawn), input_size=self.protocol["data"]["input_size"])
+        found = CocoData(config_in(ROOT / self.protocol["space"]["config"]), settings)
         if self.holdout:
             n = len(found.train)
             aside = evenly(n, round(self.holdout * n))

@@ -3,10 +3,10 @@
 A protocol is a JSON file. Its keys: `methods` {name: {..., "trials": [settings]}}, the grid; `tuning`, how trials are
 judged on images set aside from the training images; `budgets`, `seeds`, `stopping` and `primary`, what is read off in
 the end; `data`, `search`, `select`, `finetune` and, where the comparison trains its own network, `space`, `baseline`.
-`scorers` and `equal_steps` say what methods get that train less, `figures` what networks are judged by, the first of
-which chooses trials (`top1` unless given). Before test images are read, the file has to be
-committed as it stands, and every trial of every method finished under the same settings. Every trial and cell has the
-hash of what it was made from.
+`scorers`, `equal_steps` and `unpruned` say what those get that train less, `figures` what networks are judged by, of
+which the first chooses trials (`top1` unless given). Before test images are read, the file has to be committed as it
+stands, and every trial of every method finished under the same settings. Every trial and cell has the hash of what it
+was made from.
 """
 
 from __future__ import annotations

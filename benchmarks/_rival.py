@@ -162,8 +162,16 @@ class Rival:
         sliced = deepcopy(small)
         self.finetune(small, name, more_epochs=self.later(name))
         # Once, when all has been trained.
-        before = self.figures(sliced)[figures_of(self.protocol)[0]]
-        return {"trial": trial, **ratios, **more, "sliced": before, **self.figures(small)}
+        return {"trial": trial, **ratios, **more, "sliced": self.figure(sliced), **self.figures(small)}
+
+    def unpruned(self) -> dict[str, Any]:
+        """Judge the unpruned network; where the protocol's `unpruned` is "trained on", after as much more training as
+        pruned ones have, and as it was as `sliced`."""
+        if self.protocol.get("unpruned") != "trained on":
+            return self.figures(self.baseline[0])
+        longer = deepcopy(self.network_of("trained on", {}, self.trained_on))
+        self.finetune(longer, "unpruned", more_epochs=0)
+        return {"sliced": self.figure(self.baseline[0]), **self.figures(longer)}
 
     def counted(self, network: Any) -> Any:
         """The part of `network` whose MACs count."""
@@ -359,6 +367,10 @@ class Rival:
         teacher = self.baseline[0] if config.distill is not None else None
         with self.job("finetune", name) as job:
             self.fit(network, config, job, teacher=teacher)
+
+    def figure(self, network: Any) -> float:
+        """The first of `figures`, as the protocol counts them."""
+        return self.figures(network)[figures_of(self.protocol)[0]]
 
     def figures(self, network: Any) -> dict[str, float]:
         """Top-1 in percent."""

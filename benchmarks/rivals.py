@@ -127,11 +127,12 @@ def run(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[
     made_from = {"protocol_sha256": protocol.hash}
     seeds, budgets = args.seeds or protocol.values["seeds"], args.budgets or protocol.values["budgets"]
     rivals: dict[int, Rival] = {}
-    for seed, name in mine(args, list(itertools.product(seeds, names))):  # budgets share a search
+    for seed, name in mine(args, list(itertools.product(seeds, [None, *names]))):  # budgets share a search
         if seed not in rivals:
             rivals = {seed: rival_of(args, protocol, seed, 0.0)}
-            unpruned = folder / f"unpruned {seed}.json"
-            kept(unpruned, lambda r=rivals[seed]: r.figures(r.baseline[0]), **made_from)
+        if name is None:
+            kept(folder / f"unpruned {seed}.json", rivals[seed].unpruned, **made_from)
+            continue
         for budget in budgets:
             trial = protocol.values["methods"][name]["trials"][0]
             if not args.quick:

@@ -42,6 +42,7 @@ def test_another_detector_is_another_unpruned_network(values, tmp_path, monkeypa
     assert ours.stem != stem
 
 
+@pytest.mark.slow
 def test_quick_goes_from_unpruned_networks_to_verdicts(values, tmp_path, monkeypatch, capsys):
     for method in values["methods"].values():
         del method["trials"][1:]
@@ -60,6 +61,8 @@ def test_quick_goes_from_unpruned_networks_to_verdicts(values, tmp_path, monkeyp
     cells = [
         json.loads((tmp_path / f"runs/small/pruned-0.4 {name} 1.json").read_text()) for name in ("rarts", "random")
     ]
+    unpruned = json.loads((tmp_path / "runs/small/unpruned 1.json").read_text())
+    assert {"sliced", "bbox_mAP", "segm_mAP"} <= unpruned.keys(), "before and after as much training as the others have"
     for cell in cells:
         assert {"sliced", "bbox_mAP", "segm_mAP"} <= cell.keys()
         assert 0.4 < cell["macs_ratio"] < 0.8
