@@ -1,4 +1,4 @@
-"""Trained networks, pruned by every method under a protocol, at equal MACs or at equal measured latency.
+"""Trained networks, pruned by every method under a protocol, to equal MACs, measured latency or shares of dimensions.
 
 The protocol (benchmarks/_protocol.py) says network, data, methods, their trials, budgets and seeds. `--train` makes the
 unpruned networks where the comparison trains its own; `--tune` tries every method's trials on images set aside from the
@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", metavar="F", help="the trained network, where the protocol has no baseline of its own"
     )
-    parser.add_argument("--data", required=True, metavar="ROOT", help="of the images")
+    parser.add_argument("--data", required=True, metavar="ROOT", help="of the images, or where they are drawn to")
     parser.add_argument("--methods", nargs="+", metavar="M", help="only these")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these of the protocol's")
     parser.add_argument("--budgets", nargs="+", metavar="B", help="only these, such as macs-0.5")
