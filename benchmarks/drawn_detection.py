@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _harness import ROOT
 from numpy.typing import NDArray
 
 Field = NDArray[np.int64]
@@ -28,7 +29,7 @@ UNIT = 1024
 TURNS = 64
 """Rotations are multiples of a TURNS-th of a whole turn."""
 SEED = 20
-COUNTS = {"train2017": 1200, "val2017": 300}
+COUNTS = {"train2017": 1200, "val2017": 500}
 RADII = (9, 25)
 """Of objects, in pixels, the smallest and one more than the largest."""
 OBJECTS, OTHERS = (2, 6), (1, 4)
@@ -241,7 +242,7 @@ def main() -> None:
     from compress.commands.parser import Parser
 
     parser = Parser(__doc__)
-    parser.add_argument("folder", type=Path, help="where it goes")
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "runs" / "drawn", help="where it goes")
     parser.add_argument("--seed", type=int, default=SEED)
     for part, n in COUNTS.items():
         parser.add_argument(f"--{part}", type=int, default=n, metavar="N", help="images of this part")
