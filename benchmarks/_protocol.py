@@ -3,9 +3,10 @@
 A protocol is a JSON file. Its keys: `methods` {name: {..., "trials": [settings]}}, the grid; `tuning`, how trials are
 judged on images set aside from the training images; `budgets`, `seeds`, `stopping` and `primary`, what is read off in
 the end; `data`, `search`, `select`, `finetune` and, where the comparison trains its own network, `space`, `baseline`.
-`scorers` and `equal_steps` say what methods get that train less. Before test images are read, the file has to be
-committed as it stands, and every trial of every method finished under the same settings. Every trial and cell has the
-hash of what it was made from.
+`scorers`, `equal_steps` and `unpruned` say what those get that train less, `figures` what networks are judged by, of
+which the first chooses trials (`top1` unless given). Before test images are read, the file has to be committed as it
+stands, and every trial of every method finished under the same settings. Every trial and cell has the hash of what it
+was made from.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Protocol:
         self.check_trials(folder)
 
     def chosen(self, folder: Path, name: str, budget: str) -> tuple[int, dict[str, Any]]:
-        """Number and settings of the trial with the best accuracy on the images set aside; the first of equal ones.
+        """Number and settings of the trial with the best figure on the images set aside; the first of equal ones.
 
         Where `tuning` says what share of channels is to be `pruned`, from and to, of the trials that do. UserError
         where none does.
@@ -131,7 +132,7 @@ class Protocol:
         if not inside:
             shares = ", ".join(str(row["pruned"]) for row in found)
             raise UserError(f"{name}: no trial prunes a share of {low} to {high}, but {shares}; give it others")
-        best = max(inside, key=lambda number: found[number]["top1"])
+        best = max(inside, key=lambda number: found[number][figures_of(self.values)[0]])
         return best, trials[best]
 
     def check_cells(self, cells: Sequence[tuple[Path, dict[str, Any]]]) -> None:
@@ -145,6 +146,11 @@ class Protocol:
                     f"{file.name}: was made under another state of {self.path.name}, which no figure may choose; take "
                     "the change back, or make the cells anew under a new name"
                 )
+
+
+def figures_of(values: dict[str, Any]) -> list[str]:
+    """What a protocol's networks are judged by, first of all that which chooses trials."""
+    return list(values.get("figures", ["top1"]))
 
 
 def settings_hash(values: dict[str, Any]) -> str:

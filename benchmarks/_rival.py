@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from _harness import ROOT, alone
-from _protocol import digest, settings_hash
+from _protocol import digest, figures_of, settings_hash
 from _searched import Searched, key_of
 from _torch_pruning import MEASUREMENTS, REPEATS, WITHIN, at_latency, at_macs, cutter, regularised
+
+KINDS = {"macs": "macs_ratio", "latency": "macs_ratio", "pruned": "pruning_ratio"}
+"""What a budget such as `macs-0.5` is to the selection, which finds one of latency among those of MACs."""
 
 
 @dataclass
@@ -21,7 +25,7 @@ class Rival:
     """Everything that is pruned with one seed: data, the baseline, what has been searched already.
 
     `work` keeps the baselines that comparisons train; a foreign `checkpoint` needs none. Test images are what
-    `evaluate` judges by, unless a share `holdout` of the training images is.
+    `figures` judges by, unless a share `holdout` of the training images is.
     """
 
     protocol: dict[str, Any]
@@ -46,6 +50,13 @@ class Rival:
         return load_data(config, seed=self.seed)
 
     @cached_property
+    def task(self) -> Any:
+        """What searches train for."""
+        from compress.engine.tasks import Classification
+
+        return Classification(self.data)
+
+    @cached_property
     def size(self) -> tuple[int, int, int]:
         """(C, H, W) of an image."""
         side = self.protocol["data"]["input_size"]
@@ -59,11 +70,18 @@ class Rival:
     @property
     def stem(self) -> Path:
         """Of the files of the comparison's own baseline, which all of the same training share."""
-        of = digest({key: self.protocol[key] for key in ("space", "baseline", "data")})[:12]
-        return self.work / f"baseline {self.seed} holdout {self.holdout:g} {of}"
+        return self.work / f"baseline {self.seed} holdout {self.holdout:g} {digest(self.made_from)[:12]}"
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What the comparison's own baseline depends on, beside its seed and the images set aside."""
+        return {key: self.protocol[key] for key in ("space", "baseline", "data")}
 
     def train_baseline(self) -> None:
-        """Train the unpruned network of this seed, unless its files are there, or another job trains it."""
+        """Train the unpruned network of this seed, unless its files are there, or another job trains it.
+
+        A training that was stopped goes on with its last whole epoch.
+        """
         with alone(self.stem.with_name(f"{self.stem.name}.json")) as missing:
             if missing:
                 self._train_baseline()
@@ -72,18 +90,31 @@ class Rival:
         import torch
 
         from compress.engine.settings import TrainConfig
-        from compress.engine.training import train
         from compress.plan import build_settings
-        from compress.spaces import Card, make_space, save_model
+        from compress.spaces import Card, save_model
 
         torch.manual_seed(self.seed)
-        own = dict(self.protocol["space"])
-        space = make_space(own.pop("type"), {**own, "num_classes": len(self.data.classes)})
+        space = self.fresh_space()
         network = space.build()
         config = build_settings(TrainConfig, self.protocol["baseline"], "baseline")
-        with self.job("train", "baseline") as job:
-            train(network, self.data.train, config, job, evaluate=lambda _: {})
+        started = self.stem.with_name(f"{self.stem.name} started")
+        with self.job("train", "baseline", folder=started) as job:
+            self.fit(network, config, job)
         save_model(self.stem, network, Card(space.name, space.arch, self.data.classes, {"input_size": self.size}))
+        shutil.rmtree(started)
+
+    def fresh_space(self) -> Any:
+        """Of the comparison's own unpruned network."""
+        from compress.spaces import make_space
+
+        own = dict(self.protocol["space"])
+        return make_space(own.pop("type"), {**own, "num_classes": len(self.data.classes)})
+
+    def fit(self, network: Any, config: Any, job: Any, *, teacher: Any = None) -> None:
+        """Train in place on the training images."""
+        from compress.engine.training import train
+
+        train(network, self.data.train, config, job, evaluate=lambda _: {}, teacher=teacher)
 
     def trained(self) -> tuple[Any, Any]:
         """The comparison's own baseline; UserError before it is trained."""
@@ -126,20 +157,33 @@ class Rival:
         network = self.baseline[0]
         ratios = {
             f"{key}_ratio": round(count(small) / count(network), 4)
-            for key, count in (("macs", lambda n: count_macs(n, self.size)), ("params", count_params))
+            for key, count in (("macs", lambda n: count_macs(self.counted(n), self.size)), ("params", count_params))
         }
         sliced = deepcopy(small)
         self.finetune(small, name, more_epochs=self.later(name))
         # Once, when all has been trained.
-        return {"trial": trial, **ratios, **more, "sliced": self.evaluate(sliced), "top1": self.evaluate(small)}
+        return {"trial": trial, **ratios, **more, "sliced": self.figure(sliced), **self.figures(small)}
+
+    def unpruned(self) -> dict[str, Any]:
+        """Judge the unpruned network; where the protocol's `unpruned` is "trained on", after as much more training as
+        pruned ones have, and as it was as `sliced`."""
+        if self.protocol.get("unpruned") != "trained on":
+            return self.figures(self.baseline[0])
+        longer = deepcopy(self.network_of("trained on", {}, self.trained_on))
+        self.finetune(longer, "unpruned", more_epochs=0)
+        return {"sliced": self.figure(self.baseline[0]), **self.figures(longer)}
+
+    def counted(self, network: Any) -> Any:
+        """The part of `network` whose MACs count."""
+        return network
 
     def small(self, name: str, trial: dict[str, Any], budget: str) -> tuple[Any, dict[str, float]]:
         """What the method leaves under `budget`, before fine-tuning, and what was measured of it to find it."""
         kind, _, value = budget.partition("-")
         if kind == "free":
             return self.free(name, trial, float(value))
-        make = self.maker(name, trial, float(value))
-        return (make(float(value)), {}) if kind == "macs" else self.at_latency(name, trial, make, float(value))
+        make = self.maker(name, trial, float(value), kind=KINDS[kind])
+        return self.at_latency(name, trial, make, float(value)) if kind == "latency" else (make(float(value)), {})
 
     def free(self, name: str, trial: dict[str, Any], share: float) -> tuple[Any, dict[str, float]]:
         """The network without the channels whose scores a search has brought to zero, and the share that is gone; of
@@ -151,11 +195,15 @@ class Rival:
         small, plan = self.sliced(found, self.selection(settings), budget)
         return small, {"pruned": round(plan.record["pruned_ratio"], 4)}
 
-    def maker(self, name: str, trial: dict[str, Any], target: float) -> Callable[[float], Any]:
-        """Share of the MACs that may stay -> the network that the method leaves; `target` is the budget's share."""
+    def maker(
+        self, name: str, trial: dict[str, Any], target: float, *, kind: str = "macs_ratio"
+    ) -> Callable[[float], Any]:
+        """Share of the MACs that may stay, or by another `kind` of budget -> the network that the method leaves;
+        `target` is the budget's share."""
         from compress.pruning import Budget
 
         if self.protocol["methods"][name]["by"] == "torch-pruning":
+            assert kind == "macs_ratio", "torch-pruning is told MACs"
             settings = {**self.protocol["methods"][name], **trial}
             network = self.network_of(name, trial, lambda: self.prepared(name, settings))
             cut = cutter(network, settings, **self.limits, round_to=self.protocol["select"]["round_to"])
@@ -165,7 +213,7 @@ class Rival:
         if select.gain == "measured":
             key = key_of("harms", name, settings)
             harms = self.searched.once(key, lambda: self.harms(name, settings, found, select.images))
-        return lambda share: self.sliced(found, select, Budget("macs_ratio", share), harms)[0]
+        return lambda share: self.sliced(found, select, Budget(kind, share), harms)[0]
 
     def searched_for(self, name: str, trial: dict[str, Any], target: float) -> tuple[dict[str, Any], Any]:
         """A method's settings with those of `trial`, and what its search finds, for the budget's share `target`."""
@@ -204,31 +252,26 @@ class Rival:
     def search(self, name: str, settings: dict[str, Any]) -> Any:
         """Scores, and the network with the scores folded in."""
         from compress.engine.searching import search
-        from compress.engine.tasks import Classification
 
         network, space = self.start(name), self.baseline[1]
         with self.job("search", name) as job:
-            task = Classification(self.data)
-            return search(deepcopy(network), space, task, self.config(settings), job, evaluate=lambda _: {})
+            return search(deepcopy(network), space, self.task, self.config(settings), job, evaluate=lambda _: {})
 
     def harms(self, name: str, settings: dict[str, Any], found: Any, images: int) -> Any:
         """What fewer channels of every group cost, on training images."""
         from compress.engine.searching import measured
-        from compress.engine.tasks import Classification
 
-        space, config, task = self.baseline[1], self.config(settings), Classification(self.data)
+        space, config = self.baseline[1], self.config(settings)
         with self.job("search", name) as job:
-            return measured(found.network.eval(), space, found.scores, task, config, job, images=images)
+            return measured(found.network.eval(), space, found.scores, self.task, config, job, images=images)
 
     def prepared(self, name: str, settings: dict[str, Any]) -> Any:
         """The network that torch-pruning cuts: the trained one, or with a group lasso trained on."""
-        from compress.engine.tasks import Classification
-
         if "reg" not in settings:
             return self.start(name)
-        config, task = self.config(settings), Classification(self.data)
+        config = self.config(settings)
         with self.job("search", name) as job:
-            return regularised(self.baseline[0], settings, task, config, job, **self.limits)
+            return regularised(self.baseline[0], settings, self.task, config, job, **self.limits)
 
     def only_scores(self, name: str) -> bool:
         """Whether a method trains nothing of its own."""
@@ -255,7 +298,6 @@ class Rival:
     def trained_on(self) -> Any:
         """The baseline after as many epochs and images a step as a search has, at its weights' rates."""
         from compress.engine.settings import TrainConfig
-        from compress.engine.training import train
         from compress.plan import build_settings
 
         search = self.protocol["search"]
@@ -263,7 +305,7 @@ class Rival:
         config = build_settings(TrainConfig, {**own, "batch_size": 2 * search["batch_size"]}, "search")
         network = deepcopy(self.baseline[0])
         with self.job("train", "trained on") as job:
-            train(network, self.data.train, config, job, evaluate=lambda _: {})
+            self.fit(network, config, job)
         return network.eval()
 
     @property
@@ -340,28 +382,31 @@ class Rival:
     def finetune(self, network: Any, name: str, *, more_epochs: int) -> None:
         """In place, for every method alike."""
         from compress.engine.settings import FinetuneConfig
-        from compress.engine.training import train
         from compress.plan import build_settings
 
         values = self.protocol["finetune"]
         config = build_settings(FinetuneConfig, {**values, "epochs": values["epochs"] + more_epochs}, "finetune")
         teacher = self.baseline[0] if config.distill is not None else None
         with self.job("finetune", name) as job:
-            train(network, self.data.train, config, job, evaluate=lambda _: {}, teacher=teacher)
+            self.fit(network, config, job, teacher=teacher)
 
-    def evaluate(self, network: Any) -> float:
+    def figure(self, network: Any) -> float:
+        """The first of `figures`, as the protocol counts them."""
+        return self.figures(network)[figures_of(self.protocol)[0]]
+
+    def figures(self, network: Any) -> dict[str, float]:
         """Top-1 in percent."""
         from compress.engine.loaders import eval_loader
         from compress.engine.training import evaluate_top1
 
-        return round(evaluate_top1(network, eval_loader(self.data.test, batch_size=250))["top1"], 4)
+        return {"top1": round(evaluate_top1(network, eval_loader(self.data.test, batch_size=250))["top1"], 4)}
 
     @contextmanager
-    def job(self, stage: str, name: str) -> Iterator[Any]:
-        """A stage of training, of which nothing is kept."""
+    def job(self, stage: str, name: str, *, folder: Path | None = None) -> Iterator[Any]:
+        """A stage of training, which goes on with what is in `folder`; without one nothing is kept of it."""
         from compress.engine.training import Job
         from compress.plan import scratch
         from compress.report.progress import TerminalProgress
 
-        with scratch() as folder, TerminalProgress(quiet=True) as progress:
-            yield Job(folder, folder / "metrics.jsonl", stage, self.seed, progress)
+        with nullcontext(folder) if folder else scratch() as work, TerminalProgress(quiet=True) as progress:
+            yield Job(work, work / "metrics.jsonl", stage, self.seed, progress, resume=folder is not None)

@@ -1,4 +1,4 @@
-"""Trained networks, pruned by every method under a protocol, at equal MACs or at equal measured latency.
+"""Trained networks, pruned by every method under a protocol, to equal MACs, measured latency or shares of dimensions.
 
 The protocol (benchmarks/_protocol.py) says network, data, methods, their trials, budgets and seeds. `--train` makes the
 unpruned networks where the comparison trains its own; `--tune` tries every method's trials on images set aside from the
@@ -18,13 +18,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from _detector_rival import DetectorRival
 from _harness import ROOT, print_rows, save_results
-from _protocol import Protocol, folder_of, kept
+from _protocol import Protocol, figures_of, folder_of, kept
 from _rival import Rival
 from _seeds import draw, interval, p_value, paired, verdict
 from _torch_pruning import WITHIN
 
 from compress.commands.parser import Parser, shard_argument
+
+CALLED = {"top1": "top-1", "bbox_mAP": "box AP", "segm_mAP": "mask AP"}
+"""Figures in sentences."""
 
 
 def parse() -> argparse.Namespace:
@@ -33,7 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint", metavar="F", help="the trained network, where the protocol has no baseline of its own"
     )
-    parser.add_argument("--data", required=True, metavar="ROOT", help="of the images")
+    parser.add_argument("--data", required=True, metavar="ROOT", help="of the images, or where they are drawn to")
     parser.add_argument("--methods", nargs="+", metavar="M", help="only these")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these of the protocol's")
     parser.add_argument("--budgets", nargs="+", metavar="B", help="only these, such as macs-0.5")
@@ -84,13 +88,17 @@ def main() -> int:
 
 def shorten(values: dict[str, Any]) -> None:
     """An epoch of few images everywhere."""
-    values["data"]["limit"] = 256
+    if "drawn" in values["data"]:
+        values["data"]["drawn"]["counts"] = {"train2017": 20, "val2017": 6}
+    else:
+        values["data"]["limit"] = 256
     for section in ("search", "finetune", "baseline"):
         values.get(section, {}).update(epochs=1, warmup_epochs=0)
 
 
 def rival_of(args: argparse.Namespace, protocol: Protocol, seed: int, holdout: float) -> Rival:
-    return Rival(protocol.values, args.data, args.checkpoint, ROOT / "runs" / "baselines", seed, holdout)
+    kind = DetectorRival if "drawn" in protocol.values["data"] else Rival
+    return kind(protocol.values, args.data, args.checkpoint, ROOT / "runs" / "baselines", seed, holdout)
 
 
 def seeds_of(args: argparse.Namespace, protocol: Protocol) -> list[tuple[int, float]]:
@@ -119,16 +127,18 @@ def run(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[
     made_from = {"protocol_sha256": protocol.hash}
     seeds, budgets = args.seeds or protocol.values["seeds"], args.budgets or protocol.values["budgets"]
     rivals: dict[int, Rival] = {}
-    for seed, name, budget in mine(args, list(itertools.product(seeds, names, budgets))):
+    for seed, name in mine(args, list(itertools.product(seeds, [None, *names]))):  # budgets share a search
         if seed not in rivals:
             rivals = {seed: rival_of(args, protocol, seed, 0.0)}
-            unpruned = folder / f"unpruned {seed}.json"
-            kept(unpruned, lambda r=rivals[seed]: {"top1": r.evaluate(r.baseline[0])}, **made_from)
-        trial = protocol.values["methods"][name]["trials"][0]
-        if not args.quick:
-            trial = protocol.chosen(folder, name, budget)[1]
-        file = folder / f"{budget} {name} {seed}.json"
-        kept(file, lambda r=rivals[seed], n=name, t=trial, b=budget: r.cell(n, t, b), **made_from)
+        if name is None:
+            kept(folder / f"unpruned {seed}.json", rivals[seed].unpruned, **made_from)
+            continue
+        for budget in budgets:
+            trial = protocol.values["methods"][name]["trials"][0]
+            if not args.quick:
+                trial = protocol.chosen(folder, name, budget)[1]
+            file = folder / f"{budget} {name} {seed}.json"
+            kept(file, lambda r=rivals[seed], n=name, t=trial, b=budget: r.cell(n, t, b), **made_from)
 
 
 def size(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[str]) -> None:
@@ -149,63 +159,73 @@ def mine(args: argparse.Namespace, pieces: list[Any]) -> list[Any]:
 def gather(args: argparse.Namespace, folder: Path, protocol: Protocol, names: list[str]) -> None:
     """Trials, then cells by budget and method: means and 95 % intervals over seeds, and verdicts by paired ones."""
     values = protocol.values
+    figures = figures_of(values)
     trials = [
-        {"method": name, "budget": budget, "trial": json.dumps(trial), "top1, images set aside": read(file)["top1"]}
+        {"method": name, "budget": budget, "trial": json.dumps(trial)}
+        | {f"{figure}, images set aside": read(file)[figure] for figure in figures}
         for name, number, trial, budget in protocol.trials(names)
         if (file := protocol.trial_file(folder, name, number, budget)).exists()
     ]
-    rows, raw, said = [], [], []
+    whole = cells_in(folder, protocol, "unpruned {}")
+    rows = [row("all of it", "unpruned", list(whole.values()), figures)] if whole else []
+    raw: list[dict[str, Any]] = [
+        {"budget": "all of it", "method": "unpruned", "seed": s, **c} for s, c in whole.items()
+    ]
+    said = []
     for budget in values["budgets"]:
-        cells = {
-            name: {
-                seed: read(file)
-                for seed in values["seeds"]
-                if (file := folder / f"{budget} {name} {seed}.json").exists()
-            }
-            for name in names
-        }
+        cells = {name: cells_in(folder, protocol, f"{budget} {name} {{}}") for name in names}
         found = {name: mine for name, mine in cells.items() if mine}
-        files = [(folder / f"{budget} {n} {s}.json", cell) for n, mine in found.items() for s, cell in mine.items()]
-        protocol.check_cells(files)
         raw += [{"budget": budget, "method": n, "seed": s, **c} for n, mine in found.items() for s, c in mine.items()]
-        rows += [row(budget, name, list(mine.values())) for name, mine in found.items()]
-        said += verdicts(values, budget, found)
+        rows += [row(budget, name, list(mine.values()), figures) for name, mine in found.items()]
+        said += [each for figure in figures for each in verdicts(values, budget, found, figure)]
     for title, table in (("trials", trials), ("test images", rows), ("paired by seed", said)):
         if table:
             print_rows(title, table)
     if rows and not args.quick:
         print(save_results(folder.name, rows, trials=trials, cells=raw, verdicts=said, protocol=values))
-        for budget in dict.fromkeys(each["budget"] for each in raw):
-            shown = {n: [c["top1"] for c in raw if (c["budget"], c["method"]) == (budget, n)] for n in names}
+        for budget in [each for each in values["budgets"] if any(each == cell["budget"] for cell in raw)]:
+            shown = {n: [c[figures[0]] for c in raw if (c["budget"], c["method"]) == (budget, n)] for n in names}
             picture = ROOT / "docs" / "results" / f"{folder.name}_{budget}.svg"
-            draw({n: mine for n, mine in shown.items() if mine}, picture, label=f"top-1 at {budget}, %")
+            draw({n: mine for n, mine in shown.items() if mine}, picture, label=f"{CALLED[figures[0]]} at {budget}, %")
+
+
+def cells_in(folder: Path, protocol: Protocol, name: str) -> dict[int, dict[str, Any]]:
+    """{seed: cell} of those in files of this `name`, with the seed for {}, that are there."""
+    files = {seed: folder / f"{name.format(seed)}.json" for seed in protocol.values["seeds"]}
+    found = {seed: read(file) for seed, file in files.items() if file.exists()}
+    protocol.check_cells([(files[seed], cell) for seed, cell in found.items()])
+    return found
 
 
 def read(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text()))
 
 
-def row(budget: str, name: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
+def row(budget: str, name: str, cells: list[dict[str, Any]], figures: list[str]) -> dict[str, Any]:
     """One method under one budget."""
-    columns = ("pruned", "macs_ratio", "params_ratio", "latency_ratio", "sliced", "top1", "seconds")
+    columns = ("pruned", "macs_ratio", "params_ratio", "latency_ratio", "sliced", *figures, "seconds")
     shown = {key: interval([c[key] for c in cells]).shown(3) if key in cells[0] else "" for key in columns}
     return {"budget": budget, "method": name, "seeds": len(cells), **shown}
 
 
-def verdicts(values: dict[str, Any], budget: str, found: dict[str, dict[int, Any]]) -> list[dict[str, Any]]:
+def verdicts(
+    values: dict[str, Any], budget: str, found: dict[str, dict[int, Any]], figure: str = "top1"
+) -> list[dict[str, Any]]:
     """Of the primary figure's method against every other, by the seeds that both have, where latencies are equal."""
     primary = values["primary"]
     ours = primary["method"]
     out = []
     for other in [name for name in found if name != ours and ours in found]:
         far = apart(values, budget, [*found[ours].values(), *found[other].values()])
-        pair = [{seed: cell["top1"] for seed, cell in found[name].items()} for name in (ours, other)]
+        pair = [{seed: cell[figure] for seed, cell in found[name].items()} for name in (ours, other)]
         difference = paired(*pair) if pair[0].keys() & pair[1].keys() else None
         if difference is None:
             continue
-        sentence = f"{ours} and {other} are not at equal latency: {far}." if far else verdict(ours, other, difference)
+        sentence = f"{ours} and {other} are not at equal latency: {far}."
+        if not far:
+            sentence = verdict(ours, other, difference, unit=f"points of {CALLED[figure]}")
         chance = p_value(difference)
-        main = budget == primary["budget"] and other in primary["against"]
+        main = (figure, budget) == (primary["figure"], primary["budget"]) and other in primary["against"]
         out.append(
             {
                 "budget": budget,

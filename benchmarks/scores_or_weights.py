@@ -98,9 +98,9 @@ def judged(rival: Rival, cell: dict[str, Any]) -> dict[str, float]:
     return {
         "macs_ratio": round(count_macs(small, rival.size) / count_macs(network, rival.size), 4),
         "params_ratio": round(count_params(small) / count_params(network), 4),
-        "whole": rival.evaluate(mixed.network),
-        "sliced": rival.evaluate(sliced),
-        "top1": rival.evaluate(small),
+        "whole": rival.figure(mixed.network),
+        "sliced": rival.figure(sliced),
+        "top1": rival.figure(small),
     }
 
 

@@ -1,5 +1,6 @@
 """What methods of a comparison get alike: images a step, epochs of training, the budget that a search aims at."""
 
+import itertools
 import json
 import sys
 from argparse import Namespace
@@ -17,6 +18,7 @@ from _rival import Rival  # noqa: E402
 from rivals import apart, verdicts  # noqa: E402
 
 from compress.engine.searching import Found  # noqa: E402
+from compress.plan.shard import Shard  # noqa: E402
 
 
 def rival(tmp_path, **changes):
@@ -133,3 +135,40 @@ def test_what_is_gathered_are_intervals_verdicts_and_a_figure_of_every_budget(tm
     assert saved["verdicts"][0]["figure"] == "primary"
     assert (tmp_path / "docs" / "results" / "own_macs-0.25.svg").read_text().startswith("<?xml")
     assert "ahead of random" in capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("unpruned", "expected"), [(None, {"top1": 0.0}), ("trained on", {"sliced": 0.0, "top1": 2.0})]
+)
+def test_the_unpruned_network_is_judged_as_it_is_or_after_as_much_training(stubbed, monkeypatch, unpruned, expected):
+    ours = stubbed("train, score")
+    ours.protocol["unpruned"] = unpruned
+    monkeypatch.setattr(Rival, "finetune", lambda self, network, name, more_epochs: network.weight.data.add_(1.0))
+    monkeypatch.setattr(Rival, "figures", lambda self, network: {"top1": network.weight.item()})
+    assert ours.unpruned() == expected
+    assert ours.unpruned() == expected, "the kept networks stay as they are"
+
+
+def test_two_jobs_share_the_work_and_no_search(tmp_path, monkeypatch):
+    made = []
+
+    class Stub:
+        def __init__(self, job, seed):
+            self.job, self.seed = job, seed
+
+        def unpruned(self):
+            return {"top1": 1.0}
+
+        def cell(self, name, trial, budget):
+            made.append((self.job, self.seed, name, budget))
+            return {"top1": 1.0}
+
+    monkeypatch.setattr(rivals, "rival_of", lambda args, protocol, seed, holdout: Stub(args.shard.job, seed))
+    protocol = Protocol.load(ROOT / "benchmarks/sidt_drawn.json")
+    names, budgets, seeds = list(protocol.values["methods"]), protocol.values["budgets"], protocol.values["seeds"]
+    for job in (1, 2):
+        rivals.run(Namespace(shard=Shard(job, 2), seeds=None, budgets=None, quick=True), tmp_path, protocol, names)
+    assert {each[1:] for each in made} == set(itertools.product(seeds, names, budgets))
+    assert len({each[:3] for each in made}) == len(seeds) * len(names), "the budgets of a search are one job's"
+    assert [sum(each[0] == job for each in made) for job in (1, 2)] == [12, 12]
+    assert all((tmp_path / f"unpruned {seed}.json").exists() for seed in seeds)

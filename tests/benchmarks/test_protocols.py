@@ -184,7 +184,10 @@ def test_what_is_there_is_not_made_again(tmp_path):
     assert (found["top1"], found["protocol_sha256"]) == (1.0, "h")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*rivals_*.json")), ids=lambda file: file.stem)
+PROTOCOLS = [*sorted((ROOT / "benchmarks").glob("*rivals_*.json")), ROOT / "benchmarks/sidt_drawn.json"]
+
+
+@pytest.mark.parametrize("file", PROTOCOLS, ids=lambda file: file.stem)
 def test_the_protocols_that_are_here_are_fair(file):
     protocol = Protocol.load(file)
     primary = protocol.values["primary"]
