@@ -28,11 +28,13 @@ def own_surroundings() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the global one, which others draw from)
     opencv = sys.modules.get("cv2")  # MMEngine's Runner sets its threads
     threads = None if opencv is None else opencv.getNumThreads()
+    # Counted where there are some: PyTorch looks for a driver's library each time that it counts none.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         with (
-            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            torch.random.fork_rng(devices=range(gpus)),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
