@@ -151,9 +151,13 @@ class Rival:
 
     def cell(self, name: str, trial: dict[str, Any], budget: str) -> dict[str, Any]:
         """Prune by one method with the settings `trial` under `budget`, fine-tune, and judge."""
+        small, more = self.small(name, trial, budget)
+        return {"trial": trial, **more, **self.finished(small, name)}
+
+    def finished(self, small: Any, name: str) -> dict[str, float]:
+        """Fine-tune what is left, in place: its figures before and after, and its size."""
         from compress.costs import count_macs, count_params
 
-        small, more = self.small(name, trial, budget)
         network = self.baseline[0]
         ratios = {
             f"{key}_ratio": round(count(small) / count(network), 4)
@@ -162,7 +166,7 @@ class Rival:
         sliced = deepcopy(small)
         self.finetune(small, name, more_epochs=self.later(name))
         # Once, when all has been trained.
-        return {"trial": trial, **ratios, **more, "sliced": self.figure(sliced), **self.figures(small)}
+        return {**ratios, "sliced": self.figure(sliced), **self.figures(small)}
 
     def unpruned(self) -> dict[str, Any]:
         """Judge the unpruned network; where the protocol's `unpruned` is "trained on", after as much more training as

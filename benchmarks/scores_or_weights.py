@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 from _harness import ROOT, print_rows, save_results
-from _protocol import Protocol, digest, kept
+from _protocol import Protocol, kept
 from _rival import Rival
 from _searched import key_of
 from _seeds import interval
@@ -67,14 +68,11 @@ def of_seed(protocol: Protocol, args: argparse.Namespace, seed: int, folder: Pat
     for scores, weights, gain, budget in itertools.product(METHODS, METHODS, GAINS, budgets):
         cell = {"scores": scores, "weights": weights, "gain": gain, "budget": budget, "seed": seed}
         file = folder / f"{budget} {scores} on {weights} {gain} {seed}.json"
-        kept(file, lambda c=cell: {**c, **judged(rival, c)}, protocol_sha256=digest(values))
+        kept(file, lambda c=cell: {**c, **judged(rival, c)}, protocol_sha256=protocol.hash)
 
 
 def judged(rival: Rival, cell: dict[str, Any]) -> dict[str, float]:
     """Figures of the network of `cell["weights"]`, sized and pruned by `cell["scores"]`."""
-    from copy import deepcopy
-
-    from compress.costs import count_macs, count_params
     from compress.engine.searching import Found
     from compress.pruning import Budget
 
@@ -90,24 +88,13 @@ def judged(rival: Rival, cell: dict[str, Any]) -> dict[str, float]:
     if cell["gain"] == "measured":
         key = key_of("harms", scores, settings[scores], weights=weights, of=settings[weights]["method"])
         harms = rival.searched.once(key, lambda: rival.harms(scores, settings[scores], mixed, select.images))
-    network = rival.baseline[0]
     budget = Budget("macs_ratio", float(cell["budget"].removeprefix("macs-")))
     small, _ = rival.sliced(mixed, select, budget, harms)
-    sliced = deepcopy(small)
-    rival.finetune(small, scores, more_epochs=0)
-    return {
-        "macs_ratio": round(count_macs(small, rival.size) / count_macs(network, rival.size), 4),
-        "params_ratio": round(count_params(small) / count_params(network), 4),
-        "whole": rival.figure(mixed.network),
-        "sliced": rival.figure(sliced),
-        "top1": rival.figure(small),
-    }
+    return {"whole": rival.figure(mixed.network), **rival.finished(small, scores)}
 
 
 def gather(folder: Path) -> None:
     """Means over seeds, with 95 % intervals where there are several."""
-    import json
-
     cells = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
     keys = ("budget", "gain", "scores", "weights")
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}

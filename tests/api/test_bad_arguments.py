@@ -208,11 +208,13 @@ def test_what_a_loss_raises_stays_behind_the_line(tmp_path):
 
 
 @pytest.mark.parametrize("path", [None, 3, "", "a\0b"])
-def test_a_path_that_is_none_is_one_line(path):
+def test_a_path_that_is_none_is_one_line(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     pruned = compress.prune(Plain(), X, pruning_ratio=0.4, method="magnitude", round_to=1, quiet=True)
     for call in (pruned.save, pruned.export, compress.load):
         with pytest.raises(UserError, match=r"^(folder|path|run) = .*: must be the path of a"):
             call(path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_saved_network_is_not_replaced_by_its_export(tmp_path):

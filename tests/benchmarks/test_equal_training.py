@@ -15,6 +15,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 import rivals  # noqa: E402
 from _protocol import Protocol  # noqa: E402
 from _rival import Rival  # noqa: E402
+from _torch_pruning import at_latency  # noqa: E402
 from rivals import apart, verdicts  # noqa: E402
 
 from compress.engine.searching import Found  # noqa: E402
@@ -172,3 +173,29 @@ def test_two_jobs_share_the_work_and_no_search(tmp_path, monkeypatch):
     assert len({each[:3] for each in made}) == len(seeds) * len(names), "the budgets of a search are one job's"
     assert [sum(each[0] == job for each in made) for job in (1, 2)] == [12, 12]
     assert all((tmp_path / f"unpruned {seed}.json").exists() for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    ("latency", "most"),
+    [
+        (lambda share: share, 1),
+        (lambda share: 0.1 + 0.9 * share, 3),
+        (lambda share: share**1.5, 4),
+        (lambda share: round(share * 64) / 64 * 0.8 + 0.2, 4),
+        (lambda share: 0.8 - 0.01 * share if share > 0.4 else share, 7),
+    ],
+    ids=["even", "with a floor", "bent", "in steps", "that falls where less stays"],
+)
+def test_networks_of_equal_latency_are_found_in_few_measurements(latency, most):
+    measured = []
+
+    def measure(share):
+        measured.append(share)
+        return latency(share)
+
+    share, ratio = at_latency(lambda share: share, 0.4, measure, within=0.01)
+    assert ratio == latency(share)
+    assert len(measured) <= most
+    if most < 7:
+        assert abs(ratio - 0.4) <= 0.004
+    assert abs(ratio - 0.4) == min(abs(latency(each) - 0.4) for each in measured)
