@@ -75,7 +75,8 @@ def rows_of(
     """[{"name", "before", "after"}] in forward order, from {region: time} of both networks in any unit.
 
     Figures are shares of all the time that the layers of `before` take. Operators that one of the networks runs as one
-    layer are one row, named by all of them; what belongs to no operator is the last.
+    layer are one row, named by all of them; what belongs to no operator is the last. A layer that takes less than an
+    engine's counter can tell has a row of zeros.
 
     Example::
 
@@ -87,12 +88,12 @@ def rows_of(
         for block in components(operators, [before, after])
         if block.regions
     ]
-    found.append((REST, tuple(name for name in {**before, **after} if known.isdisjoint(members(name)))))
-    rows = [
+    if others := tuple(name for name in {**before, **after} if known.isdisjoint(members(name))):
+        found.append((REST, others))
+    return [
         {"name": name, **{side: _sum(part, regions) / total for side, part in (("before", before), ("after", after))}}
         for name, regions in found
     ]
-    return [row for row in rows if row["before"] or row["after"]]
 
 
 def _sum(part: Mapping[str, float], regions: Iterable[str]) -> float:

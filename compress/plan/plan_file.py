@@ -58,7 +58,7 @@ class Select(TypedDict):
     floor: Width
     round_to: Width
     gain: NotRequired[Gain]
-    finer: NotRequired[bool]
+    finer: NotRequired[bool | Literal["spatial"]]
 
 
 class Residual(TypedDict):

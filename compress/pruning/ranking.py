@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -34,14 +34,15 @@ class SelectConfig:
             so that equal scores keep equal shares of all groups, of streams that everything reads as of what lies
             between; `measured` the least sum of the groups' harms, which are measured on training images: scores then
             say only which channels of a group go first.
-        finer: narrow groups may also keep a half or a quarter of `round_to` (`small_widths`).
+        finer: narrow groups may also keep a half or a quarter of `round_to` (`small_widths`); "spatial": those of them
+            that convolutions of more than one pixel read, where engines compute with so few channels as they are.
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
     floor: Annotated[int, Range(at_least=0, at_most=2**31 - 1)] = 1
     round_to: Count = 1
     gain: Gain = "sum"
-    finer: bool = False
+    finer: bool | Literal["spatial"] = False
 
     def __post_init__(self) -> None:
         check_settings(self, "select")
@@ -67,8 +68,9 @@ class Ranking:
     `order` {group: channels, best first}, `value` {group: what each of them ranks by}, `allowed` {group: widths},
     `sizes` {group: channels}. `present` {group: channels}: those that an earlier round has left, None: all; the others
     come last, and no width has room for them. `blocks` {group: residual block}: at a floor of 0 those of a block may
-    all have width 0. `harms` {group: harm of its best 0, 1, ..., C channels} is what `gain="measured"` goes by. Raises
-    UserError for scores that are not finite.
+    all have width 0. `harms` {group: harm of its best 0, 1, ..., C channels} is what `gain="measured"` goes by.
+    `spatial`: groups that convolutions of more than one pixel read, for a `finer` of that name. Raises UserError for
+    scores that are not finite.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Ranking:
         present: Mapping[str, Sequence[int]] | None = None,
         blocks: Mapping[str, str] | None = None,
         harms: Mapping[str, Sequence[float]] | None = None,
+        spatial: Collection[str] = (),
     ) -> None:
         self.config, self.harms = config, harms or {}
         self.blocks = dict(blocks or {}) if config.floor == 0 else {}
@@ -98,7 +101,8 @@ class Ranking:
             self.value[name] = magnitude[self.order[name]].clamp(min=0).tolist()
             most = n if present is None else len(present[name])
             lowest = -(-min(max(config.floor, 1), n) // config.round_to) * config.round_to
-            widths = (*config.small_widths(n), *range(lowest, n, config.round_to), n)
+            small = config.small_widths(n) if config.finer is True or name in spatial else []
+            widths = (*small, *range(lowest, n, config.round_to), n)
             own = [width for width in widths if width <= most] or [most]
             self.allowed[name] = [0, *own] if name in self.blocks and own[0] else own
         # By rank within the group or kind, the k worst channels overall take the same share of each.

@@ -30,7 +30,7 @@ class SelectSection(SelectConfig):
         """The number is still to be found out."""
         return self.round_to == "auto"
 
-    def at(self, round_to: int, *, finer: bool = False) -> SelectConfig:
+    def at(self, round_to: int, *, finer: bool | Literal["spatial"] = False) -> SelectConfig:
         """What selection is given, with this number in place of "auto"."""
         own = {spec.name: getattr(self, spec.name) for spec in fields(SelectConfig)}
         return SelectConfig(**{**own, "round_to": round_to, "finer": finer} if self.open else own)
@@ -39,8 +39,10 @@ class SelectSection(SelectConfig):
 def settled(section: SelectSection, block: int, check: Callable[[SelectConfig], None] | None) -> SelectConfig:
     """`section` with a number in place of "auto": `block`, or less where the budget cannot be met so.
 
-    Widths are whole blocks where that is enough; else narrow groups may keep a half or a quarter of one as well; else
-    the block is halved, and so on down to single channels. So rounding by default leaves no budget out of reach.
+    Widths are whole blocks where that is enough; else narrow groups may keep a half or a quarter of one as well, at
+    first only those that spatial convolutions read (ONNX Runtime writes whole blocks in any case, and reads less than a
+    block as it is, which pays where a channel is read by more than one weight), then all; else the block is halved, and
+    so on down to single channels. So rounding by default leaves no budget out of reach.
 
     Args:
         section: of the recipe.
@@ -56,7 +58,7 @@ def settled(section: SelectSection, block: int, check: Callable[[SelectConfig], 
     if not section.open or block == 1:
         return whole
     finer = [section.at(block >> i, finer=True) for i in range(block.bit_length() - 1)]
-    for config in (whole, *finer) if check is not None else finer[:1]:
+    for config in (whole, section.at(block, finer="spatial"), *finer) if check is not None else finer[:1]:
         if check is None or _passes(check, config):
             return config
     return section.at(1)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..costs import macs, params
 from ..plan import UserError, WidthPlan
-from ..spaces import Operator, members_of
+from ..spaces import Operator, members_of, read_spatially
 from .budget import Budget
 from .counted import Counted, reachable_limit, under_one
 from .limits import Priced, best_under
@@ -64,7 +64,7 @@ def select(
     _check_gain(budget, config)
     if config.gain == "measured":
         _check_harms(harms, scores)
-    ranking = Ranking(scores, config, kinds or {}, present, blocks, harms)
+    ranking = Ranking(scores, config, kinds or {}, present, blocks, harms, read_spatially(operators))
     before = ranking.sizes
     widths = _widths(scores, operators, budget, ranking, blocks or {}, priced)
     kept = {name: tuple(sorted(ranking.order[name][:width])) for name, width in widths.items()}
@@ -158,7 +158,8 @@ def check_reachable(
     _check_gain(budget, config)
     zeros = {name: torch.zeros(n) for name, n in sizes.items()}
     gain = "sum" if config.gain == "measured" else config.gain
-    ranking = Ranking(zeros, replace(config, ranking="global", gain=gain), {}, blocks=blocks)
+    plain = replace(config, ranking="global", gain=gain)
+    ranking = Ranking(zeros, plain, {}, blocks=blocks, spatial=read_spatially(operators))
     if budget.also or budget.latency:
         best_under(budget, ranking.gains(), operators, ranking.allowed, priced, blocks=ranking.blocks)
     elif budget.limits.cost is not None:

@@ -30,6 +30,7 @@ from .operators import (
     named_sides,
     never_gone,
     plain_sides,
+    read_spatially,
     width_at,
     without_sums,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "own_surroundings",
     "plain_attention",
     "plain_sides",
+    "read_spatially",
     "read_state",
     "read_weights",
     "removed",

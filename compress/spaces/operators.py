@@ -86,6 +86,12 @@ def width_at(width: Width, widths: Mapping[str, Any]) -> Any:
     return widths[width] if isinstance(width, str) else width
 
 
+def read_spatially(operators: Iterable[Operator]) -> set[str]:
+    """The groups that a convolution of more than one pixel reads, channel with channel: no depthwise one."""
+    wide = (op for op in operators if op.kind == "conv" and op.weights > 1)
+    return {name for op in wide for name in groups_of(op.n_in)}
+
+
 def axis_width(parts: Iterable[tuple[Group, Slice]], n: int) -> tuple[Width, int]:
     """The width of an axis of `n` entries out of the slices on it, and a factor: how often it counts."""
     times: dict[str, int] = {}

@@ -17,6 +17,7 @@ from compress.export.rewriting import rewrite
 from compress.plan import WidthPlan
 from compress.pruning import slice_model
 from compress.spaces import SwinSpace, sizes
+from compress.spaces.partial_blocks import take_out
 
 SMALL = {"patch_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 5}
 CASES = {
@@ -69,21 +70,31 @@ def test_a_rewritten_sliced_swin_computes_what_the_sliced_one_computes():
         assert largest_difference(rewrite(copy.deepcopy(model), opset=18)(x), model(x)) < 2e-6
 
 
-def test_blocks_with_masks_that_depend_on_the_image_keep_their_forward():
+def test_stages_with_masks_that_depend_on_the_image_keep_their_forward():
     model = swin(img_size=64, window_size=4)
-    block = model.layers[0].blocks[1]
-    block.dynamic_mask = True
+    model.layers[0].blocks[1].dynamic_mask = True
     rewrite(model, opset=18)
-    assert "forward" not in vars(block)
-    assert "forward" in vars(model.layers[0].blocks[0])
+    assert ["forward" in vars(stage) for stage in model.layers] == [False, True]
+    assert "forward" not in vars(model.layers[0].blocks[0])
 
 
-def test_a_subclass_of_timms_block_keeps_its_forward():
+def test_a_stage_with_a_subclass_of_timms_block_keeps_its_forward():
     model = swin(img_size=64, window_size=4)
     block = model.layers[0].blocks[0]
     block.__class__ = type("Mine", (type(block),), {})
     rewrite(model, opset=18)
-    assert "forward" not in vars(block)
+    assert ["forward" in vars(stage) for stage in model.layers] == [False, True]
+
+
+@pytest.mark.parametrize("gone", [("layers.0.blocks.1.attn",), ("layers.0.blocks.0.attn", "layers.0.blocks.1.attn")])
+def test_tokens_pass_blocks_without_attention_as_they_lie(gone):
+    model = swin(**CASES["windows that fit"])
+    for branch in gone:
+        take_out(model, branch)
+    model.layers[0].blocks[1].attn.bias.data.normal_()
+    x = images(model)
+    with torch.inference_mode():
+        assert largest_difference(rewrite(copy.deepcopy(model), opset=18)(x), model(x)) < 2e-6
 
 
 def operators(path):
@@ -102,10 +113,14 @@ def exported(request, tmp_path_factory):
     return opset, 2 * len(model.layers), model, path
 
 
-def test_exported_swin_permutes_tokens_by_two_gathers_a_block_and_scatters_nothing(exported):
+def test_exported_swin_moves_tokens_once_a_block_and_scatters_nothing(exported):
     opset, blocks, model, path = exported
     found = operators(path)
-    assert found["Gather"] == 2 * blocks
+    # Out of the map, to the next block's windows, and back.
+    assert found["Gather"] == sum(
+        len(stage.blocks) + 1 for stage in model.layers if stage.blocks[1].attn_mask is not None
+    )
+    assert found["Gemm"] == 1, "the classifier"
     assert not {"ScatterND", "ScatterElements", "Loop", "If", "Concat"} & set(found)
     assert found["Gelu"] == (blocks if opset == 20 else 0)
     x = images(model)
@@ -115,15 +130,17 @@ def test_exported_swin_permutes_tokens_by_two_gathers_a_block_and_scatters_nothi
 
 
 @pytest.mark.parametrize("exported", [DECOMPOSED], indirect=True, ids=["18"])
-def test_onnx_runtime_runs_each_gelu_with_its_bias_as_one_node(exported, tmp_path):
+def test_onnx_runtime_runs_each_gelu_and_each_bias_of_a_product_as_one_node(exported, tmp_path):
     _, blocks, _, path = exported
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3  # that optimised files belong to one machine
     ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     found = operators(tmp_path / "optimised.onnx")
-    assert found["BiasGelu"] == blocks
+    assert found["Gelu"] == blocks
     assert found["Erf"] == 0
+    assert found["Gemm"] == 4 * blocks + 1
+    assert found["Add"] == 3 * blocks, "of the bias of positions, and of two branches"
 
 
 def test_gelus_of_a_vit_are_rewritten_and_approximate_ones_are_not():

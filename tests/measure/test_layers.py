@@ -23,6 +23,11 @@ def test_operators_that_either_network_runs_as_one_layer_are_one_row_in_forward_
     ]
 
 
+def test_a_layer_of_which_a_counter_tells_no_microsecond_has_its_row():
+    rows = rows_of(OPERATORS, {FIRST: 1.0, SECOND: 0.0}, {FIRST: 1.0, SECOND: 0.0})
+    assert rows == [{"name": FIRST, "before": 1.0, "after": 1.0}, {"name": SECOND, "before": 0.0, "after": 0.0}]
+
+
 def test_operators_that_are_gone_take_no_time_and_those_without_a_layer_have_no_row():
     rows = rows_of(OPERATORS, {FIRST: 1.0, SECOND: 3.0}, {FIRST: 1.0})
     assert rows == [{"name": FIRST, "before": 0.25, "after": 0.25}, {"name": SECOND, "before": 0.75, "after": 0.0}]

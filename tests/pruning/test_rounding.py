@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress.plan import UserError
-from compress.pruning import SelectConfig, SelectSection
+from compress.pruning import Budget, SelectConfig, SelectSection, select
 from compress.pruning.ranking import Ranking
 from compress.pruning.rounding import settled
+from compress.spaces import Operator
 
 
 def allowed(n: int, config: SelectConfig) -> list[int]:
@@ -45,7 +46,7 @@ def test_whole_blocks_are_taken_where_the_budget_allows_it():
 
     def check(config):
         asked.append(config)
-        if not config.finer:
+        if config.finer is not True:
             raise UserError("out of reach")
 
     section = SelectSection(floor=2, gain="balanced")
@@ -64,6 +65,29 @@ def test_blocks_are_halved_until_the_budget_can_be_met(fits, found):
 
     config = settled(SelectSection(), 16, check)
     assert (config.round_to, config.finer) == found
+
+
+def test_parts_of_blocks_are_tried_first_where_spatial_convolutions_read_them():
+    asked = []
+
+    def check(config):
+        asked.append(config.finer)
+        if not config.finer:
+            raise UserError("out of reach")
+
+    assert settled(SelectSection(), 16, check).finer == "spatial"
+    assert asked == [False, "spatial"]
+    widths = {"c1": 32, "c2": 16, "stream": 16}
+    ops = [
+        Operator("one", "conv", "stream", "c1", macs=64, weights=1),
+        Operator("wide", "conv", "c1", "c2", macs=576, weights=9),
+        Operator("deep", "depthwise", 1, "c2", macs=576, weights=9),
+        Operator("fc", "linear", "c2", 10, macs=49, weights=49),
+    ]
+    scores = {name: torch.ones(n) for name, n in widths.items()}
+    plan = select(scores, ops, Budget("macs_ratio", 0.3), SelectConfig(round_to=16, finer="spatial"), space="a")
+    assert plan.widths == {"c1": 8, "c2": 16, "stream": 16}
+    assert plan.record["select"]["finer"] == "spatial"
 
 
 def test_a_number_of_the_users_stays_as_it_is():

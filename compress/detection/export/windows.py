@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...export.onnx_file import HARD_MASK
-from ...export.rewriting import attend, into_windows, window_order
+from ...export.windows import as_product, attend, into_windows, window_order
 from ..swin import MaskedShiftWindowMSA, SlicedWindowMSA
 
 
@@ -58,10 +58,13 @@ class GatheredWindowMSA(SlicedWindowMSA):
         area = self.relative_position_index.shape[0]
         options: Any = {"scale": self.scale, "bias_1HNN": self.bias_1HNN}
         options["mask_W1NN"] = self.mask_W1NN if mask is None else mask
-        return self.proj(attend(self.qkv(x), heads=self.num_heads, area=area, **options))
+        tokens = self.proj(attend(self.qkv(x.flatten(0, 1)), heads=self.num_heads, area=area, **options))
+        return tokens.unflatten(0, (-1, x.shape[1]))
 
     def look_up(self) -> None:
         """Store the bias of relative positions; there is no mask yet."""
+        as_product(self.qkv)
+        as_product(self.proj)
         self.register_buffer("mask_W1NN", None, persistent=False)
         index = self.relative_position_index
         bias = self.relative_position_bias_table.detach()[index.view(-1)].view(*index.shape, -1)
