@@ -54,6 +54,6 @@ def tell_finer(c: NetworkContext, space: Space, config: SelectConfig) -> None:
     """Note where the budget asked for narrower widths than whole blocks."""
     if not c.recipe.select.open or not (config.finer or config.round_to < run_block(c, space)):
         return
-    narrow = "in narrow groups that spatial convolutions read" if config.finer == "spatial" else "in narrow groups"
-    parts = f", {narrow} a half or a quarter of that" if config.finer else ""
+    narrow = "narrow groups" if config.finer is True else "narrow groups that spatial convolutions read"
+    parts = f", in {narrow} a half or a quarter of that" if config.finer else ""
     c.progress.note(f"widths: multiples of {config.round_to}{parts}, because the budget asks for them")

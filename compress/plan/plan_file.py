@@ -49,6 +49,9 @@ class Counts(TypedDict):
 
 
 Gain = Literal["sum", "log", "balanced", "measured"]
+Finer = bool | Literal["single", "spatial"]
+"""Which narrow groups may keep parts of a block: all; those that spatial convolutions read; of these, those of a single
+block."""
 
 
 class Select(TypedDict):
@@ -58,7 +61,7 @@ class Select(TypedDict):
     floor: Width
     round_to: Width
     gain: NotRequired[Gain]
-    finer: NotRequired[bool | Literal["spatial"]]
+    finer: NotRequired[Finer]
 
 
 class Residual(TypedDict):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..plan import Count, Range, UserError, check_settings
-from ..plan.plan_file import Gain
+from ..plan.plan_file import Finer, Gain
 
 Widths = dict[str, int]
 
@@ -34,15 +34,16 @@ class SelectConfig:
             so that equal scores keep equal shares of all groups, of streams that everything reads as of what lies
             between; `measured` the least sum of the groups' harms, which are measured on training images: scores then
             say only which channels of a group go first.
-        finer: narrow groups may also keep a half or a quarter of `round_to` (`small_widths`); "spatial": those of them
-            that convolutions of more than one pixel read, where engines compute with so few channels as they are.
+        finer: narrow groups may also keep a half or a quarter of `round_to`; "spatial": those of them that convolutions
+            of more than one pixel read, where engines compute with so few channels as they are; "single": of these only
+            those of no more than `round_to` channels, which could keep nothing less otherwise.
     """
 
     ranking: Literal["global", "kind", "layer"] = "global"
     floor: Annotated[int, Range(at_least=0, at_most=2**31 - 1)] = 1
     round_to: Count = 1
     gain: Gain = "sum"
-    finer: bool | Literal["spatial"] = False
+    finer: Finer = False
 
     def __post_init__(self) -> None:
         check_settings(self, "select")
@@ -54,9 +55,12 @@ class SelectConfig:
         """As plans record it."""
         return {name: value for name, value in asdict(self).items() if name != "finer" or value}
 
-    def small_widths(self, n: int) -> list[int]:
-        """Widths of a group of `n` channels below `round_to`: powers of two that keep at least a quarter of it."""
-        if not self.finer:
+    def small_widths(self, n: int, *, spatial: bool) -> list[int]:
+        """Widths of a group of `n` channels below `round_to`: powers of two that keep at least a quarter of it.
+
+        `spatial`: convolutions of more than one pixel read it.
+        """
+        if not self.finer or (self.finer is not True and not spatial) or (self.finer == "single" and n > self.round_to):
             return []
         powers = (1 << i for i in range(self.round_to.bit_length()))
         return [width for width in powers if max(n / 4, min(self.floor, n)) <= width < min(self.round_to, n)]
@@ -69,7 +73,7 @@ class Ranking:
     `sizes` {group: channels}. `present` {group: channels}: those that an earlier round has left, None: all; the others
     come last, and no width has room for them. `blocks` {group: residual block}: at a floor of 0 those of a block may
     all have width 0. `harms` {group: harm of its best 0, 1, ..., C channels} is what `gain="measured"` goes by.
-    `spatial`: groups that convolutions of more than one pixel read, for a `finer` of that name. Raises UserError for
+    `spatial`: groups that convolutions of more than one pixel read, for some `finer` widths. Raises UserError for
     scores that are not finite.
     """
 
@@ -101,8 +105,7 @@ class Ranking:
             self.value[name] = magnitude[self.order[name]].clamp(min=0).tolist()
             most = n if present is None else len(present[name])
             lowest = -(-min(max(config.floor, 1), n) // config.round_to) * config.round_to
-            small = config.small_widths(n) if config.finer is True or name in spatial else []
-            widths = (*small, *range(lowest, n, config.round_to), n)
+            widths = (*config.small_widths(n, spatial=name in spatial), *range(lowest, n, config.round_to), n)
             own = [width for width in widths if width <= most] or [most]
             self.allowed[name] = [0, *own] if name in self.blocks and own[0] else own
         # By rank within the group or kind, the k worst channels overall take the same share of each.

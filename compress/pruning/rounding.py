@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from ..plan import Count, UserError
+from ..plan.plan_file import Finer
 from .ranking import SelectConfig
 
 
@@ -30,7 +31,7 @@ class SelectSection(SelectConfig):
         """The number is still to be found out."""
         return self.round_to == "auto"
 
-    def at(self, round_to: int, *, finer: bool | Literal["spatial"] = False) -> SelectConfig:
+    def at(self, round_to: int, *, finer: Finer = False) -> SelectConfig:
         """What selection is given, with this number in place of "auto"."""
         own = {spec.name: getattr(self, spec.name) for spec in fields(SelectConfig)}
         return SelectConfig(**{**own, "round_to": round_to, "finer": finer} if self.open else own)
@@ -39,10 +40,11 @@ class SelectSection(SelectConfig):
 def settled(section: SelectSection, block: int, check: Callable[[SelectConfig], None] | None) -> SelectConfig:
     """`section` with a number in place of "auto": `block`, or less where the budget cannot be met so.
 
-    Widths are whole blocks where that is enough; else narrow groups may keep a half or a quarter of one as well, at
-    first only those that spatial convolutions read (ONNX Runtime writes whole blocks in any case, and reads less than a
-    block as it is, which pays where a channel is read by more than one weight), then all; else the block is halved, and
-    so on down to single channels. So rounding by default leaves no budget out of reach.
+    Widths are whole blocks where that is enough; else narrow groups may keep a half or a quarter of one as well: at
+    first those of a single block that spatial convolutions read (ONNX Runtime writes whole blocks in any case, and
+    reads less than a block as it is, which pays where a channel is read by more than one weight), then all that these
+    read, then all; else the block is halved, and so on down to single channels. So rounding by default leaves no budget
+    out of reach.
 
     Args:
         section: of the recipe.
@@ -57,8 +59,10 @@ def settled(section: SelectSection, block: int, check: Callable[[SelectConfig], 
     whole = section.at(block)
     if not section.open or block == 1:
         return whole
-    finer = [section.at(block >> i, finer=True) for i in range(block.bit_length() - 1)]
-    for config in (whole, section.at(block, finer="spatial"), *finer) if check is not None else finer[:1]:
+    parts = [section.at(block >> i, finer=True) for i in range(block.bit_length() - 1)]
+    if check is not None:
+        parts = [whole, section.at(block, finer="single"), section.at(block, finer="spatial"), *parts]
+    for config in parts:
         if check is None or _passes(check, config):
             return config
     return section.at(1)

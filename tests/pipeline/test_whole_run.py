@@ -93,7 +93,8 @@ def test_output_tells_the_story(finished) -> None:
     assert any(re.search(r"epoch 1/2  loss .*left$", line) for line in lines)
     assert "pruning ratio 0.4" in result.stdout
     assert lines[-2] == f"Report: {folder / 'report.html'}"
-    assert re.fullmatch(rf"Next: .+: nncompress \w+ {folder}/recipe.json .+", lines[-1])
+    # What is next hangs on what was measured: on a busy machine, that again.
+    assert re.fullmatch(rf"Next: .+: nncompress \w+ .*{folder}/\w+\.(json|onnx) .+", lines[-1])
     assert "\x1b" not in result.stdout
 
 

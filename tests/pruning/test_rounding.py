@@ -72,11 +72,11 @@ def test_parts_of_blocks_are_tried_first_where_spatial_convolutions_read_them():
 
     def check(config):
         asked.append(config.finer)
-        if not config.finer:
+        if config.finer != "spatial":
             raise UserError("out of reach")
 
     assert settled(SelectSection(), 16, check).finer == "spatial"
-    assert asked == [False, "spatial"]
+    assert asked == [False, "single", "spatial"]
     widths = {"c1": 32, "c2": 16, "stream": 16}
     ops = [
         Operator("one", "conv", "stream", "c1", macs=64, weights=1),
@@ -88,6 +88,10 @@ def test_parts_of_blocks_are_tried_first_where_spatial_convolutions_read_them():
     plan = select(scores, ops, Budget("macs_ratio", 0.3), SelectConfig(round_to=16, finer="spatial"), space="a")
     assert plan.widths == {"c1": 8, "c2": 16, "stream": 16}
     assert plan.record["select"]["finer"] == "spatial"
+    with pytest.raises(UserError, match="out of reach"):
+        select(scores, ops, Budget("macs_ratio", 0.3), SelectConfig(round_to=16, finer="single"), space="a")
+    plan = select(scores, ops, Budget("macs_ratio", 0.6), SelectConfig(round_to=16, finer="single"), space="a")
+    assert plan.widths == {"c1": 16, "c2": 16, "stream": 16}
 
 
 def test_a_number_of_the_users_stays_as_it_is():
