@@ -17,6 +17,8 @@ OF_RUNS = {
     *("scores.safetensors", "metrics.jsonl", "genotype.json", "front.json", "report.html", "front.html"),
 }
 """What runs keep in their folders, of which later stages, reports and other runs are made."""
+DEPLOYED = {"baseline.onnx", "model.onnx", "model_plugin_free.onnx"}
+"""What a run has exported and measured; beside a network that was saved from Python such a file is the user's."""
 KEPT = (("recipe.json", "stages.json"), ("model.json", "model.safetensors"))
 """What a run has in its folder, and a network that was saved from Python."""
 
@@ -42,7 +44,8 @@ def check_output(argument: str, path: str | Path, *, inputs: Iterable[str | Path
     for source in inputs:
         if source is not None and kind is not None and os.path.exists(source) and os.path.samefile(source, path):
             raise UserError(f"{argument} {path}: is read by this command too; give another name")
-    own = path.name in OF_RUNS and any(all((path.parent / name).is_file() for name in each) for each in KEPT)
+    run, saved = (all((path.parent / name).is_file() for name in each) for each in KEPT)
+    own = (path.name in OF_RUNS and (run or saved)) or (path.name in DEPLOYED and run)
     if kind is not None and own:
         raise UserError(f"{argument} {path}: belongs to the run in that folder; give another name")
     _check_place(argument, path, path.parent)

@@ -75,8 +75,14 @@ def test_what_a_run_keeps_is_not_replaced(tmp_path: Path) -> None:
     for name in ("recipe.json", "stages.json", "model.json", "model.onnx", "mine.json"):
         check_output("--output", tmp_path / name)
         (tmp_path / name).touch()
-    for name in ("recipe.json", "stages.json", "model.json"):
+    for name in ("recipe.json", "stages.json", "model.json", "model.onnx"):
         with pytest.raises(UserError, match=rf"^--output \S+{name}: belongs to the run in that folder; give another"):
             check_output("--output", tmp_path / name)
-    for name in ("model.onnx", "mine.json", "summary.json"):
+    for name in ("model_fp16.onnx", "mine.json", "summary.json"):
         check_output("--output", tmp_path / name)
+
+
+def test_what_was_exported_beside_a_saved_network_may_be_exported_again(tmp_path: Path) -> None:
+    for name in ("model.json", "model.safetensors", "model.onnx"):
+        (tmp_path / name).touch()
+    check_output("--output", tmp_path / "model.onnx")
