@@ -163,10 +163,8 @@ def _block_forward(self: Any, x_TC: Tensor) -> Tensor:
         x_TC = x_TC + self.attn(y_TC)
     else:
         windows_BTC = into_windows(y_TC.unflatten(0, (-1, len(self.window_back))), self.window_order)
-        windows_TC = self.attn(windows_BTC.flatten(0, 1))
-        x_TC = x_TC + windows_TC.unflatten(0, (-1, len(self.window_order))).index_select(1, self.window_back).flatten(
-            0, 1
-        )
+        inside_BTC = self.attn(windows_BTC.flatten(0, 1)).unflatten(0, (-1, len(self.window_order)))
+        x_TC = x_TC + inside_BTC.index_select(1, self.window_back).flatten(0, 1)
     return x_TC + self.mlp(self.norm2(x_TC))
 
 
