@@ -17,7 +17,7 @@ from _protocol import digest, figures_of, settings_hash
 from _searched import Searched, key_of
 from _torch_pruning import MEASUREMENTS, REPEATS, WITHIN, at_latency, at_macs, cutter, regularised
 
-SESSIONS = 5
+SESSIONS = 3
 """Pairs of sessions a measurement: where a session's memory lies makes it up to 3 % faster or slower."""
 KINDS = {"macs": "macs_ratio", "latency": "macs_ratio", "pruned": "pruning_ratio"}
 """What a budget such as `macs-0.5` is to the selection, which finds one of latency among those of MACs."""

@@ -12,8 +12,8 @@ WITHIN = 0.02
 """How close the measured latency comes to its target."""
 MEASUREMENTS = 7
 """Networks that are measured to come so close, at most."""
-REPEATS = 400
-"""Pairs of calls a measurement: the medians of 60 differ by a percent and more."""
+REPEATS = 240
+"""Pairs of calls a measurement."""
 
 
 def left_alone(network: Any, names: list[str], classes: int) -> list[Any]:

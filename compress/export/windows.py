@@ -60,8 +60,7 @@ def attend(
     head_dim = qkv_TC.shape[1] // (3 * heads)
     windows = (-1,) if mask_W1NN is None else (-1, mask_W1NN.shape[0])
     added = bias_1HNN if mask_W1NN is None else bias_1HNN + mask_W1NN
-    parts = qkv_TC.reshape(*windows, area, 3 * heads, head_dim).split(heads, -2)
-    q, k, v = (part.transpose(-3, -2) for part in parts)
+    q, k, v = qkv_TC.reshape(*windows, area, 3 * heads, head_dim).transpose(-3, -2).split(heads, -3)
     weights = ((q * scale) @ k.transpose(-2, -1) + added).softmax(-1)
     return (weights @ v).transpose(-3, -2).reshape(-1, heads * head_dim)
 
