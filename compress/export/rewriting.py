@@ -12,7 +12,6 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from ..spaces.partial_blocks import WithoutAttention
 from .windows import rewrite_stages
 
 
@@ -39,5 +38,5 @@ def rewrite(network: nn.Module, *, opset: int) -> nn.Module:
             network.set_submodule(name, ErfGelu())
     swin = sys.modules.get("timm.models.swin_transformer")  # imported by whoever built a Swin
     if swin is not None:
-        rewrite_stages(network, swin, WithoutAttention)
+        rewrite_stages(network, swin)
     return network

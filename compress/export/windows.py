@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..spaces.partial_blocks import WithoutAttention
+
 
 def window_order(
     resolution: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], *, padded_first: bool
@@ -83,20 +85,17 @@ def _product(self: nn.Linear, x_TC: Tensor) -> Tensor:
     return product if self.bias is None else product + self.bias
 
 
-def rewrite_stages(network: nn.Module, swin: Any, without_attention: type[nn.Module]) -> None:
+def rewrite_stages(network: nn.Module, swin: Any) -> None:
     """Replace the forwards of timm's Swin stages in `network`, in place.
 
     A stage of which a block is of another class than timm's own, or has masks that depend on the image's size, or whose
     attention is a subclass keeps its own.
 
-    Args:
-        network: in eval mode.
-        swin: timm's module of Swin.
-        without_attention: the class of blocks that treat every token alike.
+    `network` is in eval mode, `swin` timm's module of Swin.
     """
     stages: list[Any] = [module for module in network.modules() if type(module) is swin.SwinTransformerStage]
     for stage in stages:
-        attending = [block for block in stage.blocks if type(block) is not without_attention]
+        attending = [block for block in stage.blocks if type(block) is not WithoutAttention]
         if all(
             type(block) is swin.SwinTransformerBlock
             and type(block.attn) is swin.WindowAttention

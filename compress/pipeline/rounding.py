@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..measure.blocks import block_of
 from ..plan.backends import BACKENDS
 from ..pruning import Budget, Priced, SelectConfig, config_for
+from ..report import wording
 from ..spaces import Space
 from .stage import Figures
 
@@ -54,6 +55,5 @@ def tell_finer(c: NetworkContext, space: Space, config: SelectConfig) -> None:
     """Note where the budget asked for narrower widths than whole blocks."""
     if not c.recipe.select.open or not (config.finer or config.round_to < run_block(c, space)):
         return
-    narrow = "narrow groups" if config.finer is True else "narrow groups that spatial convolutions read"
-    parts = f", in {narrow} a half or a quarter of that" if config.finer else ""
+    parts = f", {wording.parts_of('that', config.finer)}" if config.finer else ""
     c.progress.note(f"widths: multiples of {config.round_to}{parts}, because the budget asks for them")

@@ -248,8 +248,7 @@ def provenance(run: RunContents) -> str:
 
 def _rounded(select: Mapping[str, Any]) -> str | None:
     """What widths are multiples of."""
-    which = "narrow groups" if select.get("finer") is True else "narrow groups that spatial convolutions read"
-    finer = f" (in {which} a half or a quarter of it)" if select.get("finer") else ""
+    finer = f" ({wording.parts_of('it', select['finer'])})" if select.get("finer") else ""
     return f"{select['round_to']}{finer}" if "round_to" in select else None
 
 

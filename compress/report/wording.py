@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ..plan.backends import BACKENDS
 from ..plan.budget_kinds import BUDGETS
+from ..plan.plan_file import Finer
 
 MINUS = "\u2212"
 DASH = "\u2013"
@@ -122,6 +123,15 @@ def on_gpus(timing: dict[str, Any]) -> str:
     """Which backends of a latency.json ran on a GPU, and on which, after a semicolon; nothing where none did."""
     gpus = {name: entry["gpu"]["name"] for name, entry in timing["backends"].items() if entry.get("gpu")}
     return "".join(f"; {backend(name)} on {gpu}" for name, gpu in gpus.items())
+
+
+def parts_of(what: str, finer: Finer) -> str:
+    """Which groups may keep less than a whole block, and how much of it: of `what` widths are multiples of.
+
+    "in narrow groups a half or a quarter of that" for "that", True.
+    """
+    narrow = "narrow groups" if finer is True else "narrow groups that spatial convolutions read"
+    return f"in {narrow} a half or a quarter of {what}"
 
 
 def budget(value: dict[str, Any] | None) -> str:

@@ -94,7 +94,8 @@ def test_output_tells_the_story(finished) -> None:
     assert "pruning ratio 0.4" in result.stdout
     assert lines[-2] == f"Report: {folder / 'report.html'}"
     # What is next hangs on what was measured: on a busy machine, that again.
-    assert re.fullmatch(rf"Next: .+: nncompress \w+ .*{folder}/\w+\.(json|onnx) .+", lines[-1])
+    again = f"benchmark {folder}/baseline.onnx {folder}/model.onnx"
+    assert re.fullmatch(rf"Next: .+: nncompress (\w+ {folder}/recipe.json .+|{again})", lines[-1])
     assert "\x1b" not in result.stdout
 
 
