@@ -6,7 +6,8 @@ by bisecting what they limit: `macs` drops the worst channels of all under a MAC
 or at multiples of 8 or 16; `greedy` goes down the table's widths step by step where the least score is lost per time
 saved, as HALP does. Scores are random: which channels are good does not matter here. `most MACs` is a latency budget
 whose scores are the channels' MACs, which asks how much of their promise plans of this table can realise at most (to
-first order where both sides of a layer are pruned, as in PreResNet).
+first order where both sides of a layer are pruned, as in PreResNet). Where a budget realises less than it should, the
+engine's profiler tells which kinds of layers do not shrink.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from _harness import ROOT, print_rows, save_results
+from _kinds import by_kind, nodes
 from latency_prediction import networks, quick_networks
 
 RATIOS = (0.75, 0.5, 0.35)
@@ -112,6 +114,7 @@ def compare(
     """The rows of one network; finished ones are read from their file, and those of other methods kept."""
     from compress.costs import LatencyTable, macs
     from compress.measure import PlanTimer, build_table, table_key
+    from compress.measure.profiling import Profiler
     from compress.pipeline.latency_budget import corrected
     from compress.plan import UserError, read_json, write_json
     from compress.pruning import Budget, Priced, SelectConfig, plan_for
@@ -137,6 +140,8 @@ def compare(
         def row(widths: dict[str, int], ratio: float, method: str, measured: float, **more: Any) -> None:
             kept = sum(float(score.sort(descending=True).values[: widths[g]].sum()) for g, score in scores.items())
             share = macs(operators, widths) / macs(operators, sizes(space.groups))
+            if method.startswith("knapsack") and share / measured < TARGETS["realised"]:
+                more |= profiled(widths)
             rows.append(
                 {
                     "network": name,
@@ -171,6 +176,13 @@ def compare(
             found = corrected(first, with_table, Priced(table), timer.ratio, print)
             path = found.record["latency"]["path"]
             row(found.widths, ratio, method, timer.ratio(found.widths), path=path, select_seconds=seconds)
+
+        def profiled(widths: dict[str, int]) -> dict[str, Any]:
+            """Where the time goes at `widths`."""
+            names = [op.name for op in operators]
+            profiler = Profiler(timer.backend, timer.networks, names, threads=timer.threads, rounds=config.rounds)
+            profile = profiler.profile(widths)
+            return {"nodes": nodes(profile), "kinds": by_kind(profile, operators)}
 
         def bisect(ratio: float, method: str, at: Callable[[float], dict[str, int]]) -> None:
             """The limit, between 0 and 1, at which the measured latency comes closest to `ratio`."""
@@ -226,6 +238,9 @@ def main(args: argparse.Namespace) -> None:
     keys = ("network", "ratio", "method", "measured", "miss", "macs_ratio", "kept_score", "realised")
     shown = [{**{k: r[k] for k in keys}, "blocks": r.get("blocks_removed", 0)} for r in rows]
     print_rows(f"At a measured latency: what is kept ({args.backend}, one thread)", shown)
+    for r in rows:
+        if "kinds" in r:
+            print_rows(f"{r['network']} at {r['ratio']:g}, {r['method']}: shares of all time and MACs", r["kinds"])
     print(f"targets for knapsack: |miss| {TARGETS['miss']:g}, realised {TARGETS['realised']:g}")
     if not args.quick:
         print(save_results(named("realised_speedup", args.backend), rows, targets=TARGETS))
