@@ -44,7 +44,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def detector() -> tuple[Any, Any]:
+def detector(proposals: int = PROPOSALS) -> tuple[Any, Any]:
     """The full detector with seeded weights, and its space."""
     import torch
 
@@ -53,7 +53,7 @@ def detector() -> tuple[Any, Any]:
     from compress.detection.data import head_classes
 
     model = load_config(str(RECIPE)).model.to_dict()
-    model["test_cfg"]["rpn"]["max_per_img"] = PROPOSALS
+    model["test_cfg"]["rpn"]["max_per_img"] = proposals
     space = DetectorSpace(num_classes=head_classes(model), model=model)
     torch.manual_seed(0)
     network = space.build().eval()
