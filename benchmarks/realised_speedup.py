@@ -109,7 +109,12 @@ def named(stem: str, backend: str) -> str:
 
 
 def compare(
-    name: str, setting: tuple[str, dict[str, Any], int], folder: Path, config: Any, methods: Sequence[str]
+    name: str,
+    setting: tuple[str, dict[str, Any], int],
+    folder: Path,
+    config: Any,
+    methods: Sequence[str],
+    ratios: Sequence[float] = RATIOS,
 ) -> list[dict[str, Any]]:
     """The rows of one network; finished ones are read from their file, and those of other methods kept."""
     from compress.costs import LatencyTable, macs
@@ -201,7 +206,7 @@ def compare(
             if best is not None:
                 row(best[0], ratio, method, timer.ratio(best[0]), limit=round(best[2], 4))
 
-        for ratio in RATIOS:
+        for ratio in ratios:
             wanted = [method for method in methods if (ratio, method) not in done]
             refused = set()
             for method in (method for method in BY_TABLE if method in wanted):
