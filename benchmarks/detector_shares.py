@@ -127,6 +127,8 @@ def main(args: argparse.Namespace) -> None:
             write_json(kept, measured(files, size, args))
         own = {"image": f"{size[0]} x {size[1]}", "proposals": proposals}
         rows += [{**own, **row, "backbone_macs": left[row["pruned"]]} for row in read_json(kept)]
+    if args.files:
+        return
     print_rows("Cascade Mask R-CNN, Swin-T, ONNX Runtime, one thread", [shown(row) for row in rows])
     if rows and not args.quick:
         print(save_results("detector_shares", rows))

@@ -132,22 +132,18 @@ def refuse(args: Namespace, given: Iterable[str], use: str) -> None:
 def export_int8(
     args: Namespace, *, calibration_images: int = 256, cfg_options: Sequence[str] = (), **config: Any
 ) -> None:
-    from ..engine.data import ImageData
     from ..export import Int8Config
     from ..export.convert import check_int8, export_int8
     from ..pipeline.images import make_context
     from ..pipeline.recorded import recorded_recipe
-    from ..plan import UserError
     from ..report.progress import TerminalProgress
 
-    check_int8(args.source, args.output, images=calibration_images)
+    check_int8(args.source, args.output, images=calibration_images, uint8_input=args.uint8_input)
     recipe = recorded_recipe(args.source, cfg_options, remedy="give the folder of a run")
     with TerminalProgress() as progress:
         data = make_context(recipe, progress).data
-        if not isinstance(data, ImageData):
-            raise UserError(f"--to ort-int8: {args.source} is the run of a detector, which stays float; use --to onnx")
         with progress.waiting("Exporting to ONNX, measuring the ranges of activations"):
-            used = export_int8(
+            made = export_int8(
                 args.source,
                 args.output,
                 data,
@@ -156,7 +152,8 @@ def export_int8(
                 config=Int8Config(**config),
                 uint8_input=args.uint8_input,
             )
-    print(f"ONNX: {args.output} (INT8, calibrated on {used} training images of {data.name})")
+    for file, used in made.items():
+        print(f"ONNX: {file} (INT8, calibrated on {used} training images of {data.name})")
 
 
 def batch(text: str) -> tuple[int, int, int]:

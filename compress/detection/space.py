@@ -131,6 +131,12 @@ class DetectorSpace(WidthSpace):
 
         return export_network(network, card, path, **options)
 
+    def export_int8(self, network: nn.Module, card: Card, path: Path, **options: Any) -> dict[Path, int]:
+        """As `export`, backbone and neck in 8-bit integers."""
+        from .calibration import export_calibrated
+
+        return export_calibrated(network, card, path, **options)
+
 
 class BackboneAlone(nn.Module):
     """The modules of `detector` under their own names; its forward pass is the backbone's, [B, C, H, W] -> maps."""

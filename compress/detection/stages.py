@@ -76,14 +76,14 @@ def _left_out(c: DetectionContext, figures: Figures) -> bool:
     return bool(c.unexported)
 
 
-def fitting(dataset: Any, size: tuple[int, int], n: int) -> list[Any]:
-    """Up to `n` images of a `dataset` in test mode, in a fixed random order, for a file that takes `size` (h, w).
+def fitting(dataset: Any, size: tuple[int, int], n: int, *, seed: int = 0, what: str = "validation") -> list[Any]:
+    """Up to `n` images of a `dataset` in test mode, in the random order of `seed`, for a file that takes `size` (h, w).
 
     They lie or stand as the file's do. Where there is none of this kind, others are turned by their diagonal.
     """
     chosen: list[Any] = []
     others: list[Any] = []
-    for i in np.random.default_rng(0).permutation(len(dataset)).tolist():
+    for i in np.random.default_rng(seed).permutation(len(dataset)).tolist():
         sample = dataset[i]
         shown = sample["inputs"].shape[1:]
         if inside(shown, size) and (orientation(shown) == orientation(size) or size[0] == size[1]):
@@ -95,7 +95,7 @@ def fitting(dataset: Any, size: tuple[int, int], n: int) -> list[Any]:
     if found := chosen or others:
         return found
     raise UserError(
-        f"recipe: data.input_size = {size}: every validation image file is larger after the config's test pipeline "
+        f"recipe: data.input_size = {size}: every {what} image file is larger after the config's test pipeline "
         "than its annotations say; correct height and width there"
     )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..engine.data import ImageData
 from ..engine.datasets import ImageSplit
 from ..engine.loaders import eval_loader
 from ..engine.sampling import stratified_split
@@ -112,23 +111,25 @@ def _export(model: nn.Module, card: Card, path: Path) -> Path:
 def export_int8(
     source: str | Path,
     path: str | Path,
-    data: ImageData,
+    data: Any,
     *,
     images: int = 256,
     seed: int = 0,
     config: Int8Config | None = None,
     uint8_input: bool = False,
-) -> int:
-    """Write the network of the run folder `source` as an INT8 ONNX file at `path`; returns the number of images used.
+) -> dict[Path, int]:
+    """Write the network of the run folder `source` as an INT8 ONNX file at `path`: {file: number of images used}.
 
-    Ranges are measured on `images` images out of `data.train`, chosen by `seed` in the classes' proportions and not
-    augmented, or on all where there are fewer; the evaluation images are not looked at. Raises UserError when `source`
-    is an ONNX file, when `data` are not what its network was trained on, and as `quantize_int8` does.
+    A detector's run gives a second file, for images of the other orientation; its backbone and neck are quantised.
+    Ranges are measured on `images` images out of `data.train`, chosen by `seed` (a classifier's in the classes'
+    proportions) and not augmented, or on all where there are fewer; the evaluation images are not looked at. Raises
+    UserError when `source` is an ONNX file, when `data` are not what its network was trained on, and as `quantize_int8`
+    does.
 
     Args:
         source: a run folder.
         path: the file to write.
-        data: what the network was trained on.
+        data: what the network was trained on: `ImageData`, or a detector's.
         images: how many images ranges are measured on.
         seed: of their choice.
         config: how to quantise.
@@ -139,9 +140,13 @@ def export_int8(
         export_int8("runs/demo", "model.int8.onnx", load_data(DataConfig(), seed=0))
     """
     source, path = Path(source), Path(path)
-    check_int8(source, path, images=images)
-    model, _, card = load_model(source)
+    check_int8(source, path, images=images, uint8_input=uint8_input)
+    model, space, card = load_model(source)
     check_agrees(source, card.classes, card.preprocessing, data)
+    config = config or Int8Config()
+    written = space.export_int8(model, card, path, data=data, images=images, seed=seed, config=config)
+    if written is not None:
+        return written
     chosen = calibration_images(data.train, images, seed=seed)
     batches = (x_BCHW for x_BCHW, _ in eval_loader(chosen, batch_size=CHUNK))
     with scratch() as folder:
@@ -149,10 +154,10 @@ def export_int8(
         quantize_int8(_export(model, card, full), quantised, batches, config=config)
         if uint8_input:
             export_pixels(quantised, path)
-    return len(chosen)
+    return {path: len(chosen)}
 
 
-def check_int8(source: str | Path, path: str | Path, *, images: int) -> None:
+def check_int8(source: str | Path, path: str | Path, *, images: int, uint8_input: bool = False) -> None:
     """UserError for what `export_int8` can refuse before the data are read."""
     if Path(source).suffix == ".onnx":
         raise UserError(f"{source}: an ONNX file says nothing of images to calibrate INT8 on; give the run folder")
@@ -160,8 +165,10 @@ def check_int8(source: str | Path, path: str | Path, *, images: int) -> None:
         raise UserError(f"{path}: must end in .onnx; correct the name")
     if images < 1:
         raise UserError(f"--calibration-images {images}: must be at least 1; 256 is the default")
-    if not (space := load_space(source)).classifier:
-        raise UserError(f"--to ort-int8: {source} holds a {space.name}, which stays float; use --to onnx, or --fp16")
+    if not (space := load_space(source)).classifier and uint8_input:
+        raise UserError(
+            f"{source}: holds a {space.name}, whose images are scaled and padded outside; leave --uint8-input out"
+        )
 
 
 def calibration_images(train: ImageSplit, images: int, *, seed: int) -> ImageSplit:

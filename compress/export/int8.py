@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from .onnx_read import check_other, read_onnx, takes_pixels
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+Feed = dict[str, NDArray[np.float32]]
 Calibration = Literal["minmax", "entropy", "percentile"]
 Activations = Literal["uint8", "int8"]
 
@@ -93,42 +94,59 @@ def quantize_int8(
         batches = (x_BCHW for x_BCHW, _ in eval_loader(data.train.subset(range(256)), batch_size=32))
         quantize_int8("model.onnx", "model.int8.onnx", batches)
     """
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     source, path, config = Path(source), Path(path), config or Int8Config()
     proto = read_onnx(source, weights=True)
     name, shape = _input(proto, source)
     check_other(path, source)
     chunks = _chunks(images, shape)
-    transformer = any(node.op_type == NORM for node in proto.graph.node)
-    operators = [*OPERATORS, *([] if transformer else [SUM])]
+    result = quantised(proto, [{name: chunk} for chunk in chunks], config=config, source=source)
+    return write_int8(result, path, proto, record_of(proto, config, images=sum(map(len, chunks))))
+
+
+def quantised(proto: ModelProto, feeds: Sequence[Feed], *, config: Int8Config, source: str | Path) -> ModelProto:
+    """`proto` with QuantizeLinear and DequantizeLinear nodes; UserError, of `source`, where nothing can be quantised.
+
+    Args:
+        proto: float32, of one input.
+        feeds: {input: images} of each calibration call; they are taken one at a time.
+        config: how to quantise.
+        source: where it comes from.
+    """
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     with scratch() as folder:
-        prepared, quantised = folder / "prepared.onnx", folder / "quantised.onnx"
+        prepared, written = folder / "prepared.onnx", folder / "quantised.onnx"
         quant_pre_process(proto, prepared)
-        _quantise(prepared, quantised, [{name: chunk} for chunk in chunks], operators, config)
-        result = onnx.load(str(quantised))
+        _quantise(prepared, written, feeds, operators_of(proto), config)
+        result = onnx.load(str(written))
     if not is_quantised(result):
         raise UserError(f"{source}: has no {', '.join(OPERATORS[:3])} with weights, so nothing to quantise")
     _add_biases_of_gemms(result)
-    _describe(result, proto, _record(config, images=sum(map(len, chunks)), operators=operators))
+    return result
+
+
+def operators_of(proto: ModelProto) -> list[str]:
+    """The operators of `proto` that are computed with integers."""
+    transformer = any(node.op_type == NORM for node in proto.graph.node)
+    return [*OPERATORS, *([] if transformer else [SUM])]
+
+
+def write_int8(result: ModelProto, path: str | Path, source: ModelProto, record: Mapping[str, Any]) -> Path:
+    """Write `result` at `path` with the metadata of `source`, and `record` as `quantization`; it is checked before."""
+    import onnx
+
+    del result.metadata_props[:]  # ONNX Runtime's own notes
+    kept = {entry.key: entry.value for entry in source.metadata_props}
+    onnx.helper.set_model_props(result, {**kept, "quantization": json.dumps(record)})
     onnx.checker.check_model(result, full_check=True)
     with replacing(path) as tmp:
         onnx.save_model(result, str(tmp))
-    return path
+    return Path(path)
 
 
-def _describe(result: ModelProto, source: ModelProto, record: Mapping[str, Any]) -> None:
-    """Give `result` the metadata of `source`, and `record` as `quantization`, in place of ONNX Runtime's own notes."""
-    from onnx.helper import set_model_props
-
-    del result.metadata_props[:]
-    kept = {entry.key: entry.value for entry in source.metadata_props}
-    set_model_props(result, {**kept, "quantization": json.dumps(record)})
-
-
-def _record(config: Int8Config, *, images: int, operators: list[str]) -> dict[str, Any]:
-    """How a file was quantised, as its metadata tell."""
+def record_of(proto: ModelProto, config: Int8Config, *, images: int) -> dict[str, Any]:
+    """How `proto` was quantised, as its file's metadata tell; `images` is their number."""
     return {
         "weights": "int8",
         "activations": config.activations,
@@ -137,13 +155,11 @@ def _record(config: Int8Config, *, images: int, operators: list[str]) -> dict[st
         "reduce_range": config.seven_bits,
         "calibration": config.calibration,
         "calibration_images": images,
-        "operators": operators,
+        "operators": operators_of(proto),
     }
 
 
-def _quantise(
-    source: Path, path: Path, feeds: list[dict[str, NDArray[np.float32]]], operators: list[str], config: Int8Config
-) -> None:
+def _quantise(source: Path, path: Path, feeds: Sequence[Feed], operators: list[str], config: Int8Config) -> None:
     from onnxruntime import quantization as ort
 
     class Feeds(ort.CalibrationDataReader):
@@ -153,7 +169,7 @@ def _quantise(
             return len(feeds)
 
         def set_range(self, start_index: int, end_index: int) -> None:
-            self.left = iter(feeds[start_index:end_index])
+            self.left = (feeds[i] for i in range(start_index, min(end_index, len(feeds))))
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             return next(self.left, None)

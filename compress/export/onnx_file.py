@@ -151,14 +151,14 @@ def onnx_graph(
             "torch.export, with no branch on tensor values; rewrite that part of forward"
         ),
     )
-    modules = _modules(proto)
+    modules = modules_of(proto)
     strip_traces(proto)
     if batch is None:
         _check_batch_axis(proto, model)
     return proto, modules
 
 
-def _modules(proto: Any) -> dict[str, str]:
+def modules_of(proto: Any) -> dict[str, str]:
     """Output tensor -> path of the module whose forward made it, from the exporter's traces."""
     found: dict[str, str] = {}
     for node in proto.graph.node:

@@ -85,6 +85,22 @@ class Space(Protocol):
             batch: number of images of one call.
         """
 
+    def export_int8(
+        self, network: nn.Module, card: Card, path: Path, *, data: Any, images: int, seed: int, config: Any
+    ) -> dict[Path, int] | None:
+        """Write `network` in 8-bit integers as ONNX files of its own kind, the first at `path`: {file: images that
+        ranges were measured on}. None: as classifiers are.
+
+        Args:
+            network: one of this space.
+            card: its card.
+            path: the first file.
+            data: what it was trained on.
+            images: how many training images ranges are measured on.
+            seed: of their choice.
+            config: an `Int8Config`.
+        """
+
     def check_trained(self, input_size: tuple[int, int, int]) -> None:
         """UserError where its network cannot be trained on images of (C, H, W) because of what training alone has."""
 
@@ -125,6 +141,10 @@ class WidthSpace:
         return network
 
     def export(self, network: nn.Module, card: Card, path: Path, **options: Any) -> list[Path] | None:
+        """As a classifier, unless the space says otherwise."""
+        return None
+
+    def export_int8(self, network: nn.Module, card: Card, path: Path, **options: Any) -> dict[Path, int] | None:
         """As a classifier, unless the space says otherwise."""
         return None
 

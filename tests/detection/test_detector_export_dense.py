@@ -3,7 +3,7 @@
 import onnx
 import pytest
 import torch
-from whole_detectors import DENSE_HEADS, dense_detector, halved, prepared
+from whole_detectors import DENSE_HEADS, dense_detector, halved, neck_maps, prepared
 
 pytest.importorskip("mmdet")
 pytest.importorskip("onnxruntime")
@@ -64,6 +64,8 @@ def test_the_file_detects_what_mmdetection_detects(kind, form, samples, tmp_path
     assert entry["n_unmatched"] == 0
     assert entry["max_box_diff"] < 1e-2
     assert entry["max_score_diff"] < 1e-4
+    told, maps = neck_maps(file, network)
+    assert told == maps
     if form == "plugin-free":
         assert not {node.op_type for node in onnx.load(file).graph.node} & NEED_PLUGINS
 

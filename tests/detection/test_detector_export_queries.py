@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from whole_detectors import prepared, query_detector
+from whole_detectors import neck_maps, prepared, query_detector
 
 pytest.importorskip("mmdet")
 pytest.importorskip("onnxruntime")
@@ -74,6 +74,8 @@ def test_the_file_detects_what_mmdetection_detects(kind, more, samples, tmp_path
     assert entry["n_detections"] == 80
     assert entry["n_unmatched"] == 0
     assert entry["max_score_diff"] < 1e-4
+    told, maps = neck_maps(file, network)
+    assert told == maps
 
 
 def test_what_is_not_computed_is_refused_in_one_line(tmp_path):

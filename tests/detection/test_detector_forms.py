@@ -279,7 +279,7 @@ def test_what_is_not_exported_is_refused_in_one_line(file, tmp_path, capsys):
         ),
         ((*run, "tensorrt-rtx", "--batch", "1:2:4"), "--batch 1:2:4: a detector's file takes one number of images; gi"),
         ((*onnx_file, 96, 128), f"{file}: an ONNX file keeps its size and batch; --input-size is"),
-        ((*run, "ort-int8"), f"--to ort-int8: {file.parent} holds a detector, which stays float; use --to onnx"),
+        ((*run, "ort-int8", "--uint8-input"), f"{file.parent}: holds a detector, whose images are scaled and padded o"),
         (
             (*run, "ort-int8", "--input-size", 96, 128),
             "--to ort-int8: --input-size has a meaning for the other targets",

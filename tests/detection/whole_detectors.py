@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -179,3 +180,16 @@ def halved(network: Any, samples: list[dict[str, Any]], size: tuple[int, int]) -
 
     box_settings(network).score_thr = in_widest_gap(torch.cat(scores).tolist(), high=0.6)
     return network
+
+
+def neck_maps(file: Any, network: Any) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Sorted shapes of the tensors that `file` says leave backbone and neck, and of those that do in `network`."""
+    import onnx
+
+    proto = onnx.load(file)
+    metadata = {entry.key: json.loads(entry.value) for entry in proto.metadata_props}
+    graph = onnx.shape_inference.infer_shapes(proto).graph
+    shapes = {info.name: tuple(d.dim_value for d in info.type.tensor_type.shape.dim) for info in graph.value_info}
+    with torch.no_grad():
+        maps = network.extract_feat(torch.zeros(1, *metadata["preprocessing"]["input_size"]))
+    return sorted(shapes[name] for name in metadata["detector"]["maps"]), sorted(tuple(each.shape) for each in maps)

@@ -79,7 +79,8 @@ def test_only_training_images_are_looked_at(tmp_path):
         "train": ImageSplit(train, data.train.ids[::2], data.train.transform),
         "test": ImageSplit(test, data.test.ids, data.test.transform),
     }
-    assert export_int8(trained_run(), tmp_path / "m.onnx", replace(data, **halves), images=50) == 50
+    path = tmp_path / "m.onnx"
+    assert export_int8(trained_run(), path, replace(data, **halves), images=50) == {path: 50}
     assert test.seen == []
     assert len(train.seen) == len(set(train.seen)) == 50
     assert set(train.seen) <= set(data.train.ids[::2].tolist())

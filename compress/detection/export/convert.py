@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
-from ...export.onnx_file import check_opset, inference_copy, strip_traces, trace_onnx
+from ...export.onnx_file import check_opset, inference_copy, modules_of, strip_traces, trace_onnx
 from ...export.rewriting import rewrite
 from ...plan import Range, UserError, check_setting, replacing
 from .dense import DenseGraph
@@ -24,6 +24,8 @@ from .windows import gather_windows
 
 INPUTS = ("images", "image_size")
 OUTPUTS = ("boxes", "scores", "labels", "masks")
+MAPPING = ("network.backbone", "network.neck")
+"""Where the modules begin that make maps of an image."""
 Batch = Annotated[int, Range(at_least=1, at_most=64, remedy="every image adds its own suppression to the graph")]
 
 SAMPLED = (
@@ -91,7 +93,9 @@ def export_detector(
     if _substitutes(graph, form):
         warnings.warn(SAMPLED, stacklevel=2)
     own = described(network, graph, size, form=form, scale=scale, exif=exif)
-    return write(traced(graph, size, opset=opset, batch=batch), path, own, metadata)
+    proto = traced(graph, size, opset=opset, batch=batch)
+    own["detector"]["maps"] = maps_in(proto)
+    return write(proto, path, own, metadata)
 
 
 def graph_class(network: Any) -> type[DetectorGraph]:
@@ -102,7 +106,7 @@ def graph_class(network: Any) -> type[DetectorGraph]:
 
 
 def write(proto: Any, path: str | Path, own: dict[str, Any], metadata: dict[str, str] | None) -> Path:
-    """Give `proto` its metadata, check it, and write it to `path`.
+    """Give `proto` its metadata in place of the exporter's traces, check it, and write it to `path`.
 
     Args:
         proto: the `onnx.ModelProto`.
@@ -112,6 +116,7 @@ def write(proto: Any, path: str | Path, own: dict[str, Any], metadata: dict[str,
     """
     import onnx
 
+    strip_traces(proto)
     onnx.helper.set_model_props(proto, {**{key: json.dumps(value) for key, value in own.items()}, **(metadata or {})})
     onnx.checker.check_model(proto, full_check=True)
     with replacing(path) as tmp:
@@ -146,7 +151,7 @@ def traced(
     batch: int = 1,
     dynamic_shapes: tuple[Any, ...] | None = None,
 ) -> Any:
-    """The `onnx.ModelProto` of `graph`; UserError when torch cannot trace it.
+    """The `onnx.ModelProto` of `graph`, with the exporter's traces; UserError when torch cannot trace it.
 
     Args:
         graph: of a detector.
@@ -171,8 +176,24 @@ def traced(
             "torch.export; choose others"
         ),
     )
-    strip_traces(proto)
     return proto
+
+
+def maps_in(proto: Any) -> list[str]:
+    """The tensors that leave backbone and neck in the graph of `traced`, in its order.
+
+    A node without traces, which the exporter's optimiser made, belongs to what its inputs belong to.
+    """
+    modules, made, outside = modules_of(proto), dict[str, None](), set[str]()
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        read = set(node.input) - weights
+        follows = bool(read) and read <= made.keys()
+        if modules[node.output[0]].startswith(MAPPING) if node.metadata_props else follows:
+            made |= dict.fromkeys(node.output)
+        else:
+            outside |= read
+    return [name for name in made if name in outside]
 
 
 def described(
