@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import nn
 
 from ..export.int8 import Int8Config
-from ..plan import replacing, scratch
+from ..plan import UserError, replacing, scratch
 from ..spaces import Card
 from .data import CocoData
 from .export.forms import export_forms, metadata_of
 from .export.int8 import Feeds, quantize_detector
-from .stages import detector_feed, fitting
+from .stages import detector_feed, drawn_from
 
 
 def export_calibrated(
@@ -43,7 +43,10 @@ def export_calibrated(
     with scratch() as folder:
         files = export_forms(network, folder / path.name, input_size=(height, width), **metadata_of(card))
         for file, size in files.items():
-            samples = fitting(data.train_evaluation, size, images, seed=seed, what="training")
+            samples = drawn_from(data.train_evaluation, size, images, seed=seed)
+            if not samples:
+                rule = "every training image is larger after the config's test pipeline, so that none calibrates INT8"
+                raise UserError(rule, argument="data.input_size", value=size, remedy="run again with a larger one")
             feeds = Feeds(samples, partial(detector_feed, network, size=size))
             integers = quantize_detector(file, folder / f"int8_{file.name}", feeds, config=config)
             made[path.with_name(file.name)] = integers, len(samples)

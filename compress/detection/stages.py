@@ -76,7 +76,17 @@ def _left_out(c: DetectionContext, figures: Figures) -> bool:
     return bool(c.unexported)
 
 
-def fitting(dataset: Any, size: tuple[int, int], n: int, *, seed: int = 0, what: str = "validation") -> list[Any]:
+def fitting(dataset: Any, size: tuple[int, int], n: int) -> list[Any]:
+    """`drawn_from` validation images; UserError where none fits."""
+    if found := drawn_from(dataset, size, n):
+        return found
+    raise UserError(
+        f"recipe: data.input_size = {size}: every validation image file is larger after the config's test pipeline "
+        "than its annotations say; correct height and width there"
+    )
+
+
+def drawn_from(dataset: Any, size: tuple[int, int], n: int, *, seed: int = 0) -> list[Any]:
     """Up to `n` images of a `dataset` in test mode, in the random order of `seed`, for a file that takes `size` (h, w).
 
     They lie or stand as the file's do. Where there is none of this kind, others are turned by their diagonal.
@@ -92,12 +102,7 @@ def fitting(dataset: Any, size: tuple[int, int], n: int, *, seed: int = 0, what:
             others.append(_turned(sample))
         if len(chosen) >= n:
             break
-    if found := chosen or others:
-        return found
-    raise UserError(
-        f"recipe: data.input_size = {size}: every {what} image file is larger after the config's test pipeline "
-        "than its annotations say; correct height and width there"
-    )
+    return chosen or others
 
 
 def _turned(sample: dict[str, Any]) -> dict[str, Any]:
