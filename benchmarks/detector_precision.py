@@ -57,7 +57,7 @@ def written(rival: DetectorRival, context: Any, args: argparse.Namespace) -> dic
         if not half.exists():
             export_detector(network, whole, input_size=rival.size, form=form)
             write_onnx(whole, half, fp16=True)
-    files["INT8, onnxruntime"] = integers = folder / "int8.onnx"
+    files["INT8, onnxruntime"] = integers = folder / f"int8_{args.calibration_images}.onnx"
     if not integers.exists():
         export_int8(folder, integers, context.data, images=args.calibration_images)
     return files
@@ -82,11 +82,12 @@ def main(args: argparse.Namespace) -> None:
         f"space.config={ROOT / protocol['space']['config']}",
         f"data.root={rival.drawn}",
         f"data.input_size={list(rival.size[1:])}",
+        "data.limit=None",
     ]
     context: Any = make_context(load_recipe(RECIPE, options), Quiet())
     files = written(rival, context, args)
     data = context.data.test
-    kept = args.work_dir / f"{args.seed}.json"
+    kept = args.work_dir / f"{args.seed}_{args.calibration_images}.json"
     figures = read_json(kept) if kept.exists() else {}
     for name in ("PyTorch", *files):
         if name not in figures:

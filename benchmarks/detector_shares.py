@@ -20,15 +20,16 @@ from swin_latency import uniform_plan
 
 SETTINGS = (((320, 320), 100), ((320, 320), 1000), ((800, 1344), 100), ((800, 1344), 300), ((800, 1344), 1000))
 """Height and width of the image, and how many boxes the RPN proposes."""
-PARTS = ("backbone", "neck", "rpn_head", "roi_head.bbox_head", "roi_head.mask_head", "roi_head")
-"""Where the modules of each part begin; what the heads gather from the maps is the last one's."""
+PARTS = ("backbone", "neck", "rpn_head", "roi_head.bbox_head", "roi_head.mask_head")
+"""Where the modules of each part begin."""
 OTHERS = "others"
+"""RoIAlign, boxes, suppression, and what the engine adds."""
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=6, help="calls of each network, in turn")
-    parser.add_argument("--rounds", type=int, default=2, help="calls of each network under the profiler")
+    parser.add_argument("--rounds", type=int, default=3, help="calls of each network under the profiler")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "detector_shares", metavar="D")
     parser.add_argument("--files", action="store_true", help="make the files and time nothing, on a busy machine")
     parser.add_argument("--quick", action="store_true", help="the smallest setting, one call, results not written")
@@ -76,12 +77,11 @@ def measured(files: dict[str, Path], size: tuple[int, int], args: argparse.Names
     calls = {name: partial(onnx_session(file).run, None, feed) for name, file in files.items()}
     samples = interleaved(calls, repeats=args.repeats)
     del calls
-    shares: dict[str, dict[str, float]] = {}
-    for name, file in files.items():
-        session = ProfiledSession(file, images, threads=1)
-        for _ in range(1 + args.rounds):
+    sessions = {name: ProfiledSession(file, images, threads=1) for name, file in files.items()}
+    for _ in range(1 + args.rounds):
+        for session in sessions.values():
             session.call()
-        shares[name] = session.finish(args.rounds)
+    shares = {name: session.finish(args.rounds) for name, session in sessions.items()}
     first = next(iter(files))
     whole = sum(shares[first].values())
     return [
@@ -89,19 +89,25 @@ def measured(files: dict[str, Path], size: tuple[int, int], args: argparse.Names
             "pruned": name,
             "ms": summarise(samples[name]),
             "latency_ratio": summarise_ratio(samples[first], samples[name]),
-            "parts": {part: shares[name].get(part, 0.0) / whole for part in (*PARTS, OTHERS)},
+            "parts": parts_of(shares[name], whole),
         }
         for name in files
     ]
 
 
-def macs_shares() -> dict[str, float]:
-    """What is left of the backbone's MACs at each ratio."""
+def parts_of(times: dict[str, float], whole: float) -> dict[str, float]:
+    """The parts' shares of `whole`, and those of all else."""
+    found = {part: times.get(part, 0.0) / whole for part in PARTS}
+    return {**found, OTHERS: sum(times.values()) / whole - sum(found.values())}
+
+
+def macs_shares(size: tuple[int, int]) -> dict[str, float]:
+    """What is left at each ratio of the backbone's MACs on images of `size`."""
     from compress.costs import macs
     from compress.spaces import sizes
 
     _, space = detector()
-    operators, full = space.operators((3, 800, 1344)), sizes(space.groups)
+    operators, full = space.operators((3, *size)), sizes(space.groups)
     plans = {f"{ratio:.0%}": uniform_plan(space, ratio, 1) for ratio in RATIOS}
     return {name: macs(operators, plan.widths) / macs(operators, full) for name, plan in plans.items()}
 
@@ -116,7 +122,6 @@ def main(args: argparse.Namespace) -> None:
     if args.quick:
         args.repeats, args.rounds, args.work_dir = 1, 1, args.work_dir / "quick"
     args.work_dir.mkdir(parents=True, exist_ok=True)
-    left = macs_shares()
     rows: list[dict[str, Any]] = []
     for size, proposals in settings:
         kept = args.work_dir / f"{size[0]}x{size[1]}_{proposals}.json"
@@ -125,6 +130,7 @@ def main(args: argparse.Namespace) -> None:
             if args.files:
                 continue
             write_json(kept, measured(files, size, args))
+        left = macs_shares(size)
         own = {"image": f"{size[0]} x {size[1]}", "proposals": proposals}
         rows += [{**own, **row, "backbone_macs": left[row["pruned"]]} for row in read_json(kept)]
     if args.files:
