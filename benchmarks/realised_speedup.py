@@ -120,9 +120,9 @@ def compare(
     from compress.costs import LatencyTable, macs
     from compress.measure import PlanTimer, build_table, table_key
     from compress.measure.profiling import Profiler
-    from compress.measure.ways import PROFILES
     from compress.pipeline.latency_budget import corrected
     from compress.plan import UserError, read_json, write_json
+    from compress.plan.table_file import PROFILES
     from compress.pruning import Budget, Priced, SelectConfig, plan_for
     from compress.spaces import blocks_of, make_space, members_of, sizes
 
@@ -162,7 +162,7 @@ def compare(
             )
             write_json(cells, rows)
             print(rows[-1], flush=True)
-            if method.startswith("knapsack") and share / measured < TARGETS["realised"] and table.way == PROFILES:
+            if method.startswith("knapsack") and share / measured < TARGETS["realised"] and config.way == PROFILES:
                 rows[-1] |= profiled(widths)
                 write_json(cells, rows)
 
