@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,32 +78,49 @@ def _left_out(c: DetectionContext, figures: Figures) -> bool:
 
 
 def fitting(dataset: Any, size: tuple[int, int], n: int) -> list[Any]:
-    """`drawn_from` validation images; UserError where none fits."""
-    if found := drawn_from(dataset, size, n):
-        return found
+    """Up to `n` images of a `dataset` in test mode, in a fixed random order, for a file that takes `size` (h, w).
+
+    They lie or stand as the file's do. Where there is none of this kind, others are turned by their diagonal.
+    """
+    chosen, others = places(dataset, size, n)
+    if found := chosen or others:
+        return [shown_to(dataset, size, i) for i in found]
     raise UserError(
         f"recipe: data.input_size = {size}: every validation image file is larger after the config's test pipeline "
         "than its annotations say; correct height and width there"
     )
 
 
-def drawn_from(dataset: Any, size: tuple[int, int], n: int, *, seed: int = 0) -> list[Any]:
-    """Up to `n` images of a `dataset` in test mode, in the random order of `seed`, for a file that takes `size` (h, w).
+def places(
+    dataset: Any, size: tuple[int, int], n: int, *, seed: int = 0, most: int | None = None
+) -> tuple[list[int], list[int]]:
+    """Which images of a `dataset` fit into a file that takes `size` (h, w): as they are, and turned by their diagonal.
 
-    They lie or stand as the file's do. Where there is none of this kind, others are turned by their diagonal.
+    Up to `n` of each kind, in the random order of `seed`; at most `most` images are looked at, and none after the
+    first kind is complete.
     """
-    chosen: list[Any] = []
-    others: list[Any] = []
-    for i in np.random.default_rng(seed).permutation(len(dataset)).tolist():
-        sample = dataset[i]
-        shown = sample["inputs"].shape[1:]
-        if inside(shown, size) and (orientation(shown) == orientation(size) or size[0] == size[1]):
-            chosen.append(sample)
+    chosen: list[int] = []
+    others: list[int] = []
+    for i in np.random.default_rng(seed).permutation(len(dataset))[:most].tolist():
+        shown = dataset[i]["inputs"].shape[1:]
+        if _stands_as(shown, size) and inside(shown, size):
+            chosen.append(i)
         elif len(others) < n and inside(shown[::-1], size):
-            others.append(_turned(sample))
+            others.append(i)
         if len(chosen) >= n:
             break
-    return chosen or others
+    return chosen, others
+
+
+def _stands_as(shown: Sequence[int], size: tuple[int, int]) -> bool:
+    return orientation(shown) == orientation(size) or size[0] == size[1]
+
+
+def shown_to(dataset: Any, size: tuple[int, int], i: int) -> dict[str, Any]:
+    """Image `i` of a `dataset` for a file that takes `size`: turned unless it fits as it is (`places`)."""
+    sample = dataset[i]
+    shown = sample["inputs"].shape[1:]
+    return sample if _stands_as(shown, size) and inside(shown, size) else _turned(sample)
 
 
 def _turned(sample: dict[str, Any]) -> dict[str, Any]:

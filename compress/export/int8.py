@@ -126,6 +126,13 @@ def quantised(proto: ModelProto, feeds: Sequence[Feed], *, config: Int8Config, s
     return result
 
 
+def check_float(proto: ModelProto, source: str | Path) -> None:
+    """UserError where the network of `source` is quantised or float16 already."""
+    if is_quantised(proto) or is_half(proto):
+        what = "quantised" if is_quantised(proto) else "float16"
+        raise UserError(f"{source}: is {what} already; give the float32 network")
+
+
 def operators_of(proto: ModelProto) -> list[str]:
     """The operators of `proto` that are computed with integers."""
     transformer = any(node.op_type == NORM for node in proto.graph.node)
@@ -221,9 +228,7 @@ def _add_biases_of_gemms(proto: Any) -> None:
 
 def _input(proto: Any, source: Path) -> tuple[str, tuple[int, ...]]:
     """Name of the input and (C, H, W)."""
-    if is_quantised(proto) or is_half(proto):
-        what = "quantised" if is_quantised(proto) else "float16"
-        raise UserError(f"{source}: is {what} already; give the float32 network")
+    check_float(proto, source)
     if takes_pixels(proto):
         raise UserError(f"{source}: takes pixels (uint8); give the float32 network that it was made from")
     weights = {tensor.name for tensor in proto.graph.initializer}

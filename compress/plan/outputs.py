@@ -19,6 +19,8 @@ OF_RUNS = {
 """What runs keep in their folders, of which later stages, reports and other runs are made."""
 DEPLOYED = {"baseline.onnx", "model.onnx", "model_plugin_free.onnx"}
 """What a run has exported and measured; beside a network that was saved from Python such a file is the user's."""
+ORIENTED = ("", "_portrait", "_landscape")
+"""What the names of a detector's files for images of one orientation end in: an export writes one beside another."""
 KEPT = (("recipe.json", "stages.json"), ("model.json", "model.safetensors"))
 """What a run has in its folder, and a network that was saved from Python."""
 
@@ -45,10 +47,19 @@ def check_output(argument: str, path: str | Path, *, inputs: Iterable[str | Path
         if source is not None and kind is not None and os.path.exists(source) and os.path.samefile(source, path):
             raise UserError(f"{argument} {path}: is read by this command too; give another name")
     run, saved = (all((path.parent / name).is_file() for name in each) for each in KEPT)
-    own = (path.name in OF_RUNS and (run or saved)) or (path.name in DEPLOYED and run)
-    if kind is not None and own:
+    own = kind is not None and path.name in OF_RUNS and (run or saved)
+    if own or (run and any(each.exists() for each in _deployed(path))):
         raise UserError(f"{argument} {path}: belongs to the run in that folder; give another name")
     _check_place(argument, path, path.parent)
+
+
+def _deployed(path: Path) -> list[Path]:
+    """The files of a run that `path` is, or is of the other orientation of."""
+    stem = path.stem
+    for end in ORIENTED[1:]:
+        stem = stem.removesuffix(end)
+    named = f"{stem}{path.suffix}" in DEPLOYED
+    return [path.with_name(f"{stem}{end}{path.suffix}") for end in ORIENTED] if named else []
 
 
 def check_output_folder(argument: str, path: str | Path) -> None:

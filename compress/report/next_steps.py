@@ -26,6 +26,7 @@ TIGHTER = 0.8
 LATENCY_RATIO = "0.7"
 """A first latency budget."""
 
+INT8 = "Quantise it to 8 bits, which makes the file smaller:"
 ENGINE = "Build a TensorRT engine, on the machine with the GPU that is to run it:"
 
 
@@ -110,23 +111,28 @@ def deploying(run: RunContents) -> list[Step]:
     return [
         Step("Judge the ONNX file by the images that judged the network:", (commands.evaluate("model.onnx"),)),
         Step(text, (shlex.join(["python", f"docs/deploy/{script}", model, given]),)),
-        *(_engine_of_detector(commands) if detector else _further_files(commands)),
+        *(_files_of_detector(commands) if detector else _further_files(commands)),
     ]
 
 
-def _engine_of_detector(commands: RunCommands) -> list[Step]:
-    engine = commands.at("model.engine")  # and one for images of the other orientation
-    return [Step(ENGINE, (command("export", str(commands.folder), "--to", "tensorrt", "-o", engine),))]
+def _files_of_detector(commands: RunCommands) -> list[Step]:
+    """What a detector's files become; each export leaves one for images of the other orientation too."""
+    engine = ("export", str(commands.folder), "--to", "tensorrt", "-o", commands.at("model.engine"))
+    return [Step(INT8, (_int8(commands),)), Step(ENGINE, (command(*engine),))]
+
+
+def _int8(commands: RunCommands) -> str:
+    folder, file = str(commands.folder), commands.at("model.int8.onnx")
+    return command("export", folder, "--to", "ort-int8", "-o", file, *commands.options())
 
 
 def _further_files(commands: RunCommands) -> list[Step]:
     """What a classifier's files become, and how they are timed."""
     folder, named = str(commands.folder), [f"--network={code}" for code in commands.code]
-    int8 = ("export", folder, "--to", "ort-int8", "-o", commands.at("model.int8.onnx"), *commands.options())
     engine = ("export", folder, "--to", "tensorrt", "--fp16", "--batch", "1:8:32", "-o", commands.at("model.engine"))
     return [
         Step("Time it against the unpruned network, on the device that is to run it:", (_timed(commands, FIRST),)),
-        Step("Quantise it to 8 bits, which makes the file smaller:", (command(*int8),)),
+        Step(INT8, (_int8(commands),)),
         Step(ENGINE, (command(*engine, *named),)),
     ]
 

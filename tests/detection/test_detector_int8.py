@@ -14,13 +14,14 @@ import onnxruntime
 
 from compress.detection import DetectorSpace
 from compress.detection.export import export_detector
-from compress.detection.export.int8 import PREFIX
+from compress.detection.export.int8 import PREFIX, quantize_detector
 from compress.detection.files import evaluate_file, open_forms
-from compress.detection.stages import detector_feed, fitting
+from compress.detection.stages import detector_feed, fitting, places, shown_to
 from compress.export.convert import export_int8
 from compress.export.forms import other_form
 from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
+from compress.plan import UserError
 from compress.spaces import Card, save_model
 
 SIZE = (96, 128)
@@ -108,6 +109,28 @@ def test_the_file_is_smaller(file, run, tmp_path):
     assert whole.stat().st_size - file.stat().st_size > 2 * weights  # three bytes of four, less what scales take
     told, maps = neck_maps(whole, run[1])
     assert told == maps
+
+
+def test_images_of_the_other_orientation_are_turned_where_there_are_too_few(context):
+    lying, standing = places(context.data.train_evaluation, SIZE, 8)
+    assert sorted(lying + standing) == list(range(8))
+    assert min(len(lying), len(standing)) > 0
+    shapes = [shown_to(context.data.train_evaluation, SIZE, i)["inputs"].shape for i in standing]
+    assert all(width > height for _, height, width in shapes)
+    assert sum(map(len, places(context.data.train_evaluation, SIZE, 8, most=3))) == 3
+
+
+def test_what_is_no_float_file_of_one_size_is_refused(file, tmp_path):
+    with pytest.raises(UserError, match="is quantised already; give the float32 network"):
+        quantize_detector(file, tmp_path / "m.onnx", [{}])
+    info = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 8, 8]) for name in ("images", "maps")
+    ]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["images"], ["maps"])], "older", info[:1], info[1:])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "older.onnx")
+    with pytest.raises(UserError, match="does not tell the maps that leave its neck; export the detector again"):
+        quantize_detector(tmp_path / "older.onnx", tmp_path / "m.onnx", [{}])
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def test_calibration_sees_training_images_alone(file, run, context, monkeypatch):

@@ -78,7 +78,10 @@ def test_what_a_run_keeps_is_not_replaced(tmp_path: Path) -> None:
     for name in ("recipe.json", "stages.json", "model.json", "model.onnx"):
         with pytest.raises(UserError, match=rf"^--output \S+{name}: belongs to the run in that folder; give another"):
             check_output("--output", tmp_path / name)
-    for name in ("model_fp16.onnx", "mine.json", "summary.json"):
+    for name in ("model_portrait.onnx", "model_landscape.onnx"):  # a detector's export writes model.onnx beside it
+        with pytest.raises(UserError, match=rf"{name}: belongs to the run in that folder; give another"):
+            check_output("--output", tmp_path / name)
+    for name in ("model_fp16.onnx", "mine.json", "summary.json", "mine_portrait.onnx"):
         check_output("--output", tmp_path / name)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...export.int8 import Feed, Int8Config, quantised, record_of, write_int8
+from ...export.int8 import Feed, Int8Config, check_float, quantised, record_of, write_int8
 from ...export.onnx_read import check_other, read_onnx
+from ...plan import UserError
 from .convert import INPUTS
 
 PREFIX = "int8/"
@@ -20,7 +21,7 @@ class Feeds(Sequence[Feed]):
 
     Example::
 
-        Feeds(samples, partial(detector_feed, network, size=(800, 1344)))[0]["images"]  # [1, 3, 800, 1344]
+        Feeds([0, 7], lambda i: detector_feed(network, data[i], (800, 1344)))[1]["images"]  # [1, 3, 800, 1344]
     """
 
     def __init__(self, samples: Sequence[Any], feed: Callable[[Any], Feed]) -> None:
@@ -39,7 +40,8 @@ def quantize_detector(
     """Write the float32 file `source` of `export_detector`, backbone and neck quantised to 8 bits, at `path`.
 
     Ranges are measured on these alone, so calibration does not wait for the heads. RPN and heads read the maps in
-    float32: overlaps and scores that lie close decide what is found. UserError as in `quantize_int8`.
+    float32: overlaps and scores that lie close decide what is found. UserError without feeds, and for a `source` that
+    is no float32 file for images of one size.
 
     Args:
         source: a file of `export_detector`, for images of one size.
@@ -57,7 +59,15 @@ def quantize_detector(
     source, config = Path(source), config or Int8Config()
     proto = read_onnx(source, weights=True)
     check_other(path, source)
-    maps = json.loads({entry.key: entry.value for entry in proto.metadata_props}["detector"])["maps"]
+    check_float(proto, source)
+    told = {entry.key: entry.value for entry in proto.metadata_props}
+    maps = json.loads(told.get("detector", "{}")).get("maps")
+    if not maps:
+        raise UserError(
+            f"{source}: does not tell the maps that leave its neck; export the detector again, for one size"
+        )
+    if not feeds:
+        raise UserError("feeds: none; some hundred training images are needed to measure ranges")
     parts = Extractor(shape_inference.infer_shapes(proto))
     front = parts.extract_model([INPUTS[0]], maps)
     heads = parts.extract_model([*maps, *INPUTS[1:]], [output.name for output in proto.graph.output])
