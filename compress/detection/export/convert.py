@@ -164,7 +164,7 @@ def traced(
         torch.randn(batch, *size, generator=torch.Generator().manual_seed(0)),
         torch.tensor([[*map(float, size[1:])]] * batch),
     )
-    proto = trace_onnx(
+    return trace_onnx(
         graph,
         examples,
         opset=opset,
@@ -176,7 +176,6 @@ def traced(
             "torch.export; choose others"
         ),
     )
-    return proto
 
 
 def maps_in(proto: Any) -> list[str]:
