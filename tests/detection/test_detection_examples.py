@@ -19,17 +19,23 @@ from compress.detection.export import export_detector
 from compress.pipeline.images import make_context
 from compress.pipeline.recipe import load_recipe
 from compress.plan import WidthPlan
+from compress.spaces import Card
 
 EXAMPLES = [example for example in examples() if example.module.startswith("compress.detection")]
 EXPORTING = (
+    "detection.calibration:export_calibrated",
     "detection.export.any_size:export_any_size",
     "detection.export.convert:export_detector",
     "detection.export.forms:export_forms",
+    "detection.export.int8:quantize_detector",
     "detection.export.parity:compare_detections",
     "detection.files:evaluate_file",
 )
 """Examples that need an exported detector: half a minute each."""
-IMAGES = {"detection.export.convert:export_detector": (1, 3, 800, 1344)}
+IMAGES = {
+    "detection.export.convert:export_detector": (1, 3, 800, 1344),
+    "detection.export.int8:quantize_detector": (1, 3, 128, 128),
+}
 """Sizes of `images`."""
 
 
@@ -46,6 +52,9 @@ def names(coco: Path, config_file: Path, data, space, network) -> dict[str, Any]
         "dataset": lambda: data.test, "run": lambda: Path("runs/det"),
         "plan": lambda: WidthPlan(space.name, sizes=sizes, kept=kept),
         "stages": lambda: dict.fromkeys(("load", "finetune"), average_precision(detect(network, data.test), truth)),
+        "card": lambda: Card(space.name, space.arch, data.classes, data.preprocessing),
+        "data": lambda: data,
+        "Path": lambda: Path,
         "context": lambda: make_context(load_recipe(RECIPE, options), Silent()),
     }  # fmt: skip
 
@@ -58,7 +67,7 @@ def names(coco: Path, config_file: Path, data, space, network) -> dict[str, Any]
 def test_example_of_detection(example: Example, names: dict[str, Any], coco: Path, network, tmp_path: Path) -> None:
     shutil.copytree(coco, tmp_path / "data/coco")
     (tmp_path / "runs/det").mkdir(parents=True)
-    if str(example) in EXPORTING[3:]:
+    if str(example) in EXPORTING[4:]:
         file = tmp_path / ("runs/det/model.onnx" if "evaluate" in str(example) else "detector.onnx")
         export_detector(network, file, input_size=(3, 128, 128))
     if str(example) == "detection.drawing:draw_detections":

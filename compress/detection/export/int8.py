@@ -14,6 +14,8 @@ from .convert import INPUTS
 
 PREFIX = "int8/"
 """Before the names of all that is quantised."""
+DEFAULT = "ai.onnx"
+"""The long name of ONNX's own domain, which ONNX Runtime's quantiser writes."""
 
 
 class Feeds(Sequence[Feed]):
@@ -21,7 +23,8 @@ class Feeds(Sequence[Feed]):
 
     Example::
 
-        Feeds([0, 7], lambda i: detector_feed(network, data[i], (800, 1344)))[1]["images"]  # [1, 3, 800, 1344]
+        feeds = Feeds(["street.jpg", "park.jpg"], lambda name: {"images": name.upper()})  # read and normalised, that is
+        feeds[1]["images"]  # "PARK.JPG"
     """
 
     def __init__(self, samples: Sequence[Any], feed: Callable[[Any], Feed]) -> None:
@@ -51,9 +54,9 @@ def quantize_detector(
 
     Example::
 
-        quantize_detector("detector.onnx", "detector.int8.onnx", Feeds(samples, feed))
+        quantize_detector("detector.onnx", "detector.int8.onnx", [{"images": images}])
     """
-    from onnx import compose, shape_inference
+    from onnx import compose, helper, shape_inference
     from onnx.utils import Extractor
 
     source, config = Path(source), config or Int8Config()
@@ -75,4 +78,10 @@ def quantize_detector(
     small.ir_version = heads.ir_version
     own = compose.add_prefix(small, PREFIX, rename_inputs=False)
     result = compose.merge_models(own, heads, io_map=[(PREFIX + name, name) for name in maps])
+    kept = {
+        entry.domain.removeprefix(DEFAULT): entry for entry in result.opset_import
+    }  # one name for the default domain
+    opsets = [helper.make_opsetid(domain, entry.version) for domain, entry in kept.items()]
+    del result.opset_import[:]
+    result.opset_import.extend(opsets)
     return write_int8(result, path, proto, record_of(front, config, images=len(feeds)) | {"of": "backbone and neck"})
