@@ -78,10 +78,8 @@ def quantize_detector(
     small.ir_version = heads.ir_version
     own = compose.add_prefix(small, PREFIX, rename_inputs=False)
     result = compose.merge_models(own, heads, io_map=[(PREFIX + name, name) for name in maps])
-    kept = {
-        entry.domain.removeprefix(DEFAULT): entry for entry in result.opset_import
-    }  # one name for the default domain
-    opsets = [helper.make_opsetid(domain, entry.version) for domain, entry in kept.items()]
+    versions = {entry.domain if entry.domain != DEFAULT else "": entry.version for entry in result.opset_import}
+    opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
     del result.opset_import[:]
     result.opset_import.extend(opsets)
     return write_int8(result, path, proto, record_of(front, config, images=len(feeds)) | {"of": "backbone and neck"})

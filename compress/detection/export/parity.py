@@ -65,7 +65,7 @@ def compare_detections(
 
     Example::
 
-        compare_detections(network, "detector.onnx", (dataset[i] for i in range(20)))["max_score_diff"]  # 2e-6
+        compare_detections(network, "detector.onnx", (dataset[i] for i in range(4)))["max_score_diff"]  # 2e-6
     """
     session = onnx_session(path, threads=torch.get_num_threads())
     settings = json.loads(session.get_modelmeta().custom_metadata_map.get("detector", "{}"))
