@@ -17,6 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
+class Silent:
+    """A progress display that shows nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
 def check_rivals(name: str, *packages: str) -> None:
     """Stop where one of `packages`, rivals that the result NAME.json has rows of, is not installed.
 

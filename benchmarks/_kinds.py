@@ -8,6 +8,8 @@ from typing import Any
 
 import _harness  # noqa: F401  (the checkout's library, whatever is installed)
 
+SIDES = ("time before", "time after", "macs before", "macs after")
+
 
 def by_kind(profile: Any, operators: Sequence[Any]) -> list[dict[str, Any]]:
     """Rows of `kind`, the `time` and the `macs` of both networks, in shares of the unpruned network's; most time first.
@@ -22,21 +24,18 @@ def by_kind(profile: Any, operators: Sequence[Any]) -> list[dict[str, Any]]:
     from compress.measure.layers import rows_of
     from compress.measure.regions import JOINT
 
-    kinds, known = {op.name: op.kind for op in operators}, {op.name: op for op in operators}
+    known = {op.name: op for op in operators}
     found: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(SIDES, 0.0))
     whole = macs(operators, profile.sizes)
     for layer in rows_of(operators, profile.unpruned, profile.operators):
         names = layer["name"].split(JOINT)
-        entry = found[JOINT.join(sorted({kinds.get(name, name) for name in names}))]
         own = [known[name] for name in names if name in known]
+        entry = found[JOINT.join(sorted({op.kind for op in own})) or layer["name"]]
         for side, widths in (("before", profile.sizes), ("after", profile.widths)):
             entry[f"time {side}"] += layer[side]
             entry[f"macs {side}"] += macs(own, widths) / whole
     rows = [{"kind": kind, **{side: round(share, 4) for side, share in each.items()}} for kind, each in found.items()]
     return sorted(rows, key=lambda row: -row["time after"])
-
-
-SIDES = ("time before", "time after", "macs before", "macs after")
 
 
 def nodes(profile: Any) -> dict[str, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from _detector_rival import DetectorRival
-from _harness import ROOT, print_rows, save_results
+from _harness import ROOT, Silent, print_rows, save_results
 from _protocol import Protocol
 
 PROTOCOL = ROOT / "benchmarks" / "sidt_drawn.json"
@@ -29,13 +29,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=200, help="samples per file")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "runs" / "detector_precision", metavar="D")
     return parser.parse_args()
-
-
-class Quiet:
-    """A run's progress that nobody sees."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
 
 
 def written(rival: DetectorRival, context: Any, args: argparse.Namespace) -> dict[str, Path]:
@@ -84,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
         f"data.input_size={list(rival.size[1:])}",
         "data.limit=None",
     ]
-    context: Any = make_context(load_recipe(RECIPE, options), Quiet())
+    context: Any = make_context(load_recipe(RECIPE, options), Silent())
     files = written(rival, context, args)
     data = context.data.test
     kept = args.work_dir / f"{args.seed}_{args.calibration_images}.json"

@@ -9,7 +9,6 @@ them (`TimedDetector`). One thread, one image. Files and finished rows lie in th
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -142,13 +141,12 @@ def main(args: argparse.Namespace) -> None:
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """What a person reads of `row`."""
-    parts: dict[str, float] = defaultdict(float, row["parts"])
     return {
         **{key: row[key] for key in ("image", "proposals", "pruned")},
         "s": row["ms"]["median"] / 1e3,
         "latency": row["latency_ratio"]["median"],
         "backbone's MACs": row["backbone_macs"],
-        **{part.removeprefix("roi_head."): round(share, 3) for part, share in parts.items()},
+        **{part.removeprefix("roi_head."): round(share, 3) for part, share in row["parts"].items()},
     }
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_rows, results_file, save_results
+from _harness import ROOT, Silent, print_rows, results_file, save_results
 
 GLOBAL_BATCH = 16
 METHODS: dict[str, dict[str, Any]] = {
@@ -139,13 +139,6 @@ def searched(world: int, folder: Path, more: str, launched: bool) -> dict[str, A
         "scores": {name: score.tolist() for name, score in scores.items()},
         "kept": {name: list(kept) for name, kept in plan.kept.items()},
     }
-
-
-class Silent:
-    """A progress display that shows nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
 
 
 def steps(more: str, world: int) -> dict[str, Any]:

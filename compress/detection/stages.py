@@ -103,7 +103,7 @@ def places(
     others: list[int] = []
     for i in np.random.default_rng(seed).permutation(len(dataset))[:most].tolist():
         shown = dataset[i]["inputs"].shape[1:]
-        if _stands_as(shown, size) and inside(shown, size):
+        if _fits(shown, size):
             chosen.append(i)
         elif len(others) < n and inside(shown[::-1], size):
             others.append(i)
@@ -112,15 +112,15 @@ def places(
     return chosen, others
 
 
-def _stands_as(shown: Sequence[int], size: tuple[int, int]) -> bool:
-    return orientation(shown) == orientation(size) or size[0] == size[1]
+def _fits(shown: Sequence[int], size: tuple[int, int]) -> bool:
+    """Whether an image `shown` with so many rows and columns fits `size` as it is, and stands or lies as that does."""
+    return inside(shown, size) and (orientation(shown) == orientation(size) or size[0] == size[1])
 
 
 def shown_to(dataset: Any, size: tuple[int, int], i: int) -> dict[str, Any]:
     """Image `i` of a `dataset` for a file that takes `size`: turned unless it fits as it is (`places`)."""
     sample = dataset[i]
-    shown = sample["inputs"].shape[1:]
-    return sample if _stands_as(shown, size) and inside(shown, size) else _turned(sample)
+    return sample if _fits(sample["inputs"].shape[1:], size) else _turned(sample)
 
 
 def _turned(sample: dict[str, Any]) -> dict[str, Any]:
